@@ -1,0 +1,92 @@
+//! One parser for each kind of value. What a parser returns as its error is what the variable accepts, so that the
+//! message to the operator never says only "invalid".
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+/// No setting means anything above a day, and arithmetic on such an instant cannot overflow.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// An address with its port.
+///
+/// # Errors
+/// Says what is accepted, as all parsers here do.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "an IP address and a port such as 127.0.0.1:5000 or [::]:5000".to_owned())
+}
+
+/// A duration, 0 included.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| "a duration of at most a day such as 500ms, 5s or 1m 30s".to_owned())
+}
+
+/// A duration above 0.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "a duration above 0 and of at most a day such as 500ms, 5s or 1m 30s".to_owned())
+}
+
+/// A whole number, 0 included.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .map_err(|_| "a whole number such as 0 or 1024".to_owned())
+}
+
+/// A whole number above 0.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn positive_count(text: &str) -> Result<usize, String> {
+    let number: Option<usize> = text.parse().ok();
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "a whole number above 0 such as 1024".to_owned())
+}
+
+/// `true` or `false` and nothing else: a typing error must not switch something on.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "true or false".to_owned())
+}
+
+/// Text that can stand in a header field: visible ASCII, at most 253 characters, the longest name of a pod.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn header_text(text: &str) -> Result<String, String> {
+    let fits = (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| "1 to 253 visible ASCII characters, such as a pod's name".to_owned())
+}
+
+/// The directives of tracing-subscriber's `EnvFilter`.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn log_filter(text: &str) -> Result<String, String> {
+    let accepted =
+        "a level (off, error, warn, info, debug, trace) or levels by module such as info,app_a=debug";
+    if text.trim().is_empty() || EnvFilter::try_new(text).is_err() {
+        return Err(accepted.to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,64 @@
+//! Gives errors their body in the form that the client accepts, whichever layer or handler made them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::extract::Request;
+use axum::response::Response;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::reply::{self, Format};
+
+/// Adds [`ErrorBodies`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ErrorBodiesLayer;
+
+impl<S> Layer<S> for ErrorBodiesLayer {
+    type Service = ErrorBodies<S>;
+
+    fn layer(&self, inner: S) -> ErrorBodies<S> {
+        ErrorBodies { inner }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct ErrorBodies<S> {
+    inner: S,
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for ErrorBodies<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = ErrorBodiesFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let format = Format::preferred(request.headers());
+        ErrorBodiesFuture {
+            inner: self.inner.call(request),
+            format,
+        }
+    }
+}
+
+pin_project! {
+    pub(super) struct ErrorBodiesFuture<F> {
+        #[pin]
+        inner: F,
+        format: Format,
+    }
+}
+
+impl<F: Future<Output = Result<Response, E>>, E> Future for ErrorBodiesFuture<F> {
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.inner.poll(context))?;
+        Poll::Ready(Ok(reply::explain(*this.format, response)))
+    }
+}

@@ -1,0 +1,251 @@
+//! Answers by content negotiation: the original's text by default, JSON by Accept. Errors get their body in one
+//! place, the middleware, from what they carry as an extension.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use serde::Serialize;
+
+/// What the original services send for text.
+const TEXT: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The two forms of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The original's text.
+    Text,
+    /// JSON, where the client prefers it.
+    Json,
+}
+
+impl Format {
+    /// What the client prefers by its Accept header (RFC 9110, 12.5.1): the type of higher quality, of equal ones the
+    /// type that was named more precisely, and text where all is equal or nothing fits.
+    #[must_use]
+    pub fn preferred(headers: &HeaderMap) -> Self {
+        if !headers.contains_key(ACCEPT) {
+            return Self::Text;
+        }
+        if preference(headers, "application", "json") > preference(headers, "text", "html") {
+            Self::Json
+        } else {
+            Self::Text
+        }
+    }
+
+    /// An answer with `text` or `json` as its body.
+    pub fn reply(self, text: impl Into<Body>, json: &impl Serialize) -> Response {
+        self.render(text.into(), json)
+    }
+
+    fn render(self, text: Body, json: &impl Serialize) -> Response {
+        let (content_type, body) = match self {
+            Self::Text => (TEXT, text),
+            Self::Json => {
+                let json = serde_json::to_vec(json).expect("a reply's fields serialise");
+                (JSON, json.into())
+            }
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, content_type);
+        headers.insert(VARY, HeaderValue::from_static("accept"));
+        response
+    }
+}
+
+/// Quality in thousandths, then precision of the range that gave it.
+fn preference(headers: &HeaderMap, kind: &str, subtype: &str) -> (u16, u8) {
+    let ranges = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let mut best = (0_u8, 0_u16);
+    for range in ranges {
+        let mut parts = range.split(';').map(str::trim);
+        let Some((range_kind, range_subtype)) = parts.next().and_then(|range| range.split_once('/')) else {
+            continue;
+        };
+        let precision = match (range_kind, range_subtype) {
+            ("*", "*") => 1,
+            (_, "*") if range_kind.eq_ignore_ascii_case(kind) => 2,
+            _ if range_kind.eq_ignore_ascii_case(kind) && range_subtype.eq_ignore_ascii_case(subtype) => 3,
+            _ => continue,
+        };
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let quality = quality.map_or(1000, thousandths);
+        // The most precise range decides, whatever its quality (RFC 9110, 12.5.1).
+        best = best.max((precision, quality));
+    }
+    let (precision, quality) = best;
+    if quality == 0 {
+        (0, 0)
+    } else {
+        (quality, precision)
+    }
+}
+
+fn thousandths(quality: &str) -> u16 {
+    let quality: f32 = quality.trim().parse().unwrap_or(0.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the value was bounded to 0..=1000"
+    )]
+    let thousandths = (quality.clamp(0.0, 1.0) * 1000.0) as u16;
+    thousandths
+}
+
+/// Extension of an answer whose body is this message, in text or as `{"error": …}`. An answer of status 400 and above
+/// without one gets its status' own phrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message(pub &'static str);
+
+impl IntoResponseParts for Message {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        parts.extensions_mut().insert(self);
+        Ok(parts)
+    }
+}
+
+impl IntoResponse for Message {
+    fn into_response(self) -> Response {
+        (self, ()).into_response()
+    }
+}
+
+impl IntoResponseParts for Cause {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        parts.extensions_mut().insert(self);
+        Ok(parts)
+    }
+}
+
+/// Extension of an answer with what went wrong, for the log alone: clients see no more than the message.
+#[derive(Debug, Clone)]
+pub struct Cause(Arc<str>);
+
+impl Cause {
+    /// The error with all its sources.
+    pub fn new(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let detail = error.to_string();
+            // Some libraries repeat their source in their own text.
+            if !text.ends_with(&detail) {
+                text.push_str(": ");
+                text.push_str(&detail);
+            }
+            source = error.source();
+        }
+        Self(text.into())
+    }
+}
+
+impl From<&'static str> for Cause {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    error: &'static str,
+}
+
+/// Gives `response` the body that its message calls for.
+pub(crate) fn explain(format: Format, response: Response) -> Response {
+    let Some(message) = message(&response) else {
+        return response;
+    };
+    let (mut parts, _) = response.into_parts();
+    let (head, body) = format
+        .render(message.into(), &ErrorBody { error: message })
+        .into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    for (name, value) in &head.headers {
+        parts.headers.insert(name, value.clone());
+    }
+    Response::from_parts(parts, body)
+}
+
+fn message(response: &Response) -> Option<&'static str> {
+    let status = response.status();
+    match response.extensions().get() {
+        Some(Message(message)) => Some(message),
+        None if status.as_u16() >= 400 => Some(phrase(status.as_u16())),
+        None => None,
+    }
+}
+
+/// Short phrases for the statuses that the middleware and the router give.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        404 => "not found",
+        405 => "method not allowed",
+        408 => "the request took too long to arrive",
+        413 => "the request's body is too large",
+        500 => "internal error",
+        502 => "bad gateway",
+        503 => "overloaded, try again",
+        504 => "gateway timeout",
+        _ => "error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preference_by_accept() {
+        use Format::{Json, Text};
+        let cases = [
+            ("application/json", Json),
+            ("APPLICATION/JSON", Json),
+            ("application/*", Json),
+            ("text/html", Text),
+            ("*/*", Text),
+            ("", Text),
+            ("image/png", Text),
+            ("application/json;q=0", Text),
+            ("application/json;q=0, */*", Text),
+            ("text/html, application/json", Text),
+            ("text/html;q=0.8, application/json", Json),
+            ("text/html, application/json;q=0.9", Text),
+            ("application/json, text/plain, */*", Json),
+            ("application/json; charset=utf-8; q=0.5, text/*;q=0.4", Json),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                Text,
+            ),
+            ("*/*;q=0.1, application/json;q=0.05", Text),
+            ("application/json;q=nonsense", Text),
+            ("gibberish", Text),
+        ];
+        for (accept, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(Format::preferred(&headers), expected, "{accept:?}");
+        }
+        assert_eq!(Format::preferred(&HeaderMap::new()), Text, "no header");
+    }
+}

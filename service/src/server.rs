@@ -1,0 +1,170 @@
+//! The server: both listeners, and the order in which they end.
+
+mod accept;
+mod connection;
+mod io;
+mod signals;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::admin;
+use crate::config::ServiceConfig;
+use crate::readiness::{Readiness, State};
+use accept::Acceptor;
+use connection::Limits;
+pub use signals::Signals;
+
+/// How far the end has come; it only moves on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Normal operation.
+    Serving,
+    /// Still accepting, but each answer asks its client to take its next request elsewhere.
+    Leaving,
+    /// No longer accepting; what is in flight is answered.
+    Draining,
+}
+
+/// Both listeners bound, the admin one already answering.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    admin_address: SocketAddr,
+    admin: JoinHandle<()>,
+    readiness: Readiness,
+    limits: Limits,
+    drain_delay: Duration,
+    drain_deadline: Duration,
+}
+
+/// Requests were still in flight at the drain deadline and were cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadlineMissed {
+    /// Connections that were cut.
+    pub connections: usize,
+}
+
+impl std::fmt::Display for DeadlineMissed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "{} connections were still busy at the drain deadline and were cut",
+            self.connections
+        )
+    }
+}
+
+impl std::error::Error for DeadlineMissed {}
+
+impl Server {
+    /// Binds both listeners and answers probes from now on; `/readyz` says 503 until [`Server::run`].
+    ///
+    /// # Errors
+    /// When an address cannot be bound; the message names it and the variable to change.
+    pub async fn bind(config: &ServiceConfig, registry: Registry) -> Result<Self> {
+        let listener = bind(config.listen, "LISTEN").await?;
+        let admin_listener = bind(config.admin_listen, "ADMIN_LISTEN").await?;
+        let admin_address = admin_listener.local_addr()?;
+        let readiness = Readiness::default();
+        let limits = Limits {
+            header_read_timeout: config.header_read_timeout,
+            keep_alive_timeout: config.keep_alive_timeout,
+            max_age: Some(config.max_connection_age),
+        };
+        // Scrapes come over few connections, which may stay.
+        let admin_limits = Limits {
+            max_age: None,
+            ..limits
+        };
+        let (_, stage) = watch::channel(Stage::Serving);
+        let admin = Acceptor::new(
+            admin_listener,
+            admin::router(registry, readiness.clone()),
+            admin_limits,
+            stage,
+        )?;
+        let admin = tokio::spawn(async move {
+            admin.serve().await;
+        });
+        tracing::info!(server.address = %listener.local_addr()?, admin.address = %admin_address, "listening");
+        let (drain_delay, drain_deadline) = (config.drain_delay, config.drain_deadline);
+        Ok(Self {
+            listener,
+            admin_address,
+            admin,
+            readiness,
+            limits,
+            drain_delay,
+            drain_deadline,
+        })
+    }
+
+    /// The bound address of the service itself.
+    ///
+    /// # Errors
+    /// When the socket does not know it, which the kernel does not let happen.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// The bound address of the admin listener.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Answers requests until `shutdown` completes, then ends in this order: `/readyz` says 503 at once; accepting
+    /// goes on for the drain delay, because the cluster removes this pod's endpoint at the same time; then no more is
+    /// accepted and what is in flight is answered, under the drain deadline; the admin listener ends last.
+    ///
+    /// # Errors
+    /// [`DeadlineMissed`] when requests were still in flight at the deadline.
+    pub async fn run(self, router: Router, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let (stage, watched) = watch::channel(Stage::Serving);
+        let acceptor = Acceptor::new(self.listener, router, self.limits, watched)?;
+        let acceptor = tokio::spawn(acceptor.serve());
+        self.readiness.advance(State::Ready);
+        tracing::info!("ready");
+
+        shutdown.await;
+        self.readiness.advance(State::Leaving);
+        stage.send_replace(Stage::Leaving);
+        tracing::info!(
+            drain.delay_ms = milliseconds(self.drain_delay),
+            "leaving: /readyz says 503"
+        );
+        tokio::time::sleep(self.drain_delay).await;
+
+        stage.send_replace(Stage::Draining);
+        let deadline = Instant::now() + self.drain_deadline;
+        let connections = match acceptor.await {
+            Ok(connections) => connections.finish(deadline).await,
+            Err(_panicked) => 0,
+        };
+        self.admin.abort();
+        if connections > 0 {
+            return Err(DeadlineMissed { connections }.into());
+        }
+        tracing::info!("every request was answered");
+        Ok(())
+    }
+}
+
+async fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; set {variable} to a free address of this machine")
+    })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

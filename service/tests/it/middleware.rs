@@ -1,0 +1,222 @@
+//! What each layer of the stack does to an answer.
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use super::support::{RawClient, TestServer, until};
+
+#[tokio::test]
+async fn what_exceeds_the_limit_in_flight_is_shed_at_once() {
+    let server = TestServer::start(&["--max-in-flight=2"]).await;
+    let client = Client::new();
+    let held = [(); 2].map(|()| tokio::spawn(client.get(server.url("/wait")).send()));
+    server.until_in_flight(2).await;
+
+    let shed = client.get(server.url("/ok")).send().await.unwrap();
+    assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(shed.headers()["retry-after"], "1");
+    assert_eq!(shed.text().await.unwrap(), "overloaded, try again");
+    assert_eq!(
+        server.metric(r#"http_requests_total{method="GET",route="/ok",status="503"}"#),
+        Some(1.0)
+    );
+
+    server.gate.add_permits(2);
+    for task in held {
+        assert_eq!(
+            task.await.unwrap().unwrap().status(),
+            StatusCode::OK,
+            "what was admitted is answered"
+        );
+    }
+    assert_eq!(
+        client.get(server.url("/ok")).send().await.unwrap().status(),
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_and_the_connection_goes_on() {
+    let server = TestServer::start(&[]).await;
+    let mut client = RawClient::connect(server.address).await;
+    let answer = client.get("/panic").await;
+    assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    assert!(
+        answer.ends_with("internal error"),
+        "nothing of the cause: {answer}"
+    );
+    assert!(client.get("/ok").await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(
+        server.metric(r#"http_requests_total{method="GET",route="/panic",status="500"}"#),
+        Some(1.0)
+    );
+}
+
+#[tokio::test]
+async fn a_request_beyond_its_time_is_answered() {
+    let server = TestServer::start(&["--request-timeout=100ms"]).await;
+    let answer = Client::new().get(server.url("/wait")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(server.http.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_body_at_the_limit_passes_and_one_beyond_is_413() {
+    let server = TestServer::start(&["--max-body-bytes=1000"]).await;
+    let post = |bytes: usize| {
+        Client::new()
+            .post(server.url("/size"))
+            .body(vec![b'x'; bytes])
+            .send()
+    };
+    assert_eq!(post(1000).await.unwrap().text().await.unwrap(), "1000");
+    assert_eq!(post(1001).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_far_too_much_still_gets_its_answer() {
+    let server = TestServer::start(&["--max-body-bytes=1000"]).await;
+    for _ in 0..20 {
+        // Far more than the buffers of the sockets hold: closing at once would reset the client while it sends.
+        let sent = Client::new()
+            .post(server.url("/size"))
+            .body(vec![b'x'; 8_000_000])
+            .send();
+        assert_eq!(
+            sent.await.expect("an answer").status(),
+            StatusCode::PAYLOAD_TOO_LARGE
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_limited_too() {
+    let server = TestServer::start(&["--max-body-bytes=10"]).await;
+    let mut client = RawClient::connect(server.address).await;
+    client
+        .send("POST /size HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    client.send("8\r\n01234567\r\n8\r\n01234567\r\n0\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn every_answer_has_a_request_id_and_names_its_server() {
+    let server = TestServer::start(&["--max-body-bytes=10"]).await;
+    let client = Client::new();
+    let requests = [
+        client.get(server.url("/ok")),
+        client.head(server.url("/ok")),
+        client.get(server.url("/nowhere")),
+        client.delete(server.url("/ok")),
+        client.get(server.url("/panic")),
+        client.post(server.url("/size")).body("x".repeat(11)),
+    ];
+    for request in requests {
+        let answer = request.header("x-request-id", "abc-123").send().await.unwrap();
+        assert_eq!(answer.headers()["x-request-id"], "abc-123", "{answer:?}");
+        assert_eq!(answer.headers()["x-served-by"], "pod-7", "{answer:?}");
+    }
+    let made = client
+        .get(server.url("/ok"))
+        .header("x-request-id", "not sane")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(made.headers()["x-request-id"].len(), 32);
+}
+
+#[tokio::test]
+async fn errors_are_text_or_json_by_accept() {
+    let server = TestServer::start(&[]).await;
+    let get = |accept: &str| {
+        Client::new()
+            .get(server.url("/nowhere"))
+            .header("accept", accept)
+            .send()
+    };
+    let text = get("*/*").await.unwrap();
+    assert_eq!(text.headers()["content-type"], "text/html; charset=utf-8");
+    assert_eq!(text.headers()["vary"], "accept");
+    assert_eq!(text.text().await.unwrap(), "not found");
+    let json = get("application/json").await.unwrap();
+    assert_eq!(json.headers()["content-type"], "application/json");
+    assert_eq!(json.status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        json.json::<Value>().await.unwrap(),
+        json!({ "error": "not found" })
+    );
+}
+
+#[tokio::test]
+async fn what_matches_no_route_shares_one_series() {
+    let server = TestServer::start(&[]).await;
+    for path in ["/a", "/b", "/c/d?e=f"] {
+        assert_eq!(
+            Client::new().get(server.url(path)).send().await.unwrap().status(),
+            StatusCode::NOT_FOUND
+        );
+    }
+    assert_eq!(
+        server.metric(r#"http_requests_total{method="GET",route="unmatched",status="404"}"#),
+        Some(3.0)
+    );
+}
+
+#[tokio::test]
+async fn idle_means_idle() {
+    let server = TestServer::start(&[]).await;
+    let client = Client::new();
+    for path in ["/livez", "/readyz", "/metrics"] {
+        for _ in 0..20 {
+            assert_eq!(
+                client.get(server.admin_url(path)).send().await.unwrap().status(),
+                StatusCode::OK,
+                "{path}"
+            );
+        }
+    }
+    let scraped = client
+        .get(server.admin_url("/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let requests: Vec<_> = scraped
+        .lines()
+        .filter(|line| line.starts_with("http_requests_total"))
+        .collect();
+    assert!(!requests.is_empty(), "the series exist before the first request");
+    assert!(requests.iter().all(|line| line.ends_with(" 0")), "{requests:?}");
+}
+
+#[tokio::test]
+async fn the_admin_routes_are_not_public() {
+    let server = TestServer::start(&[]).await;
+    for path in ["/metrics", "/livez", "/readyz"] {
+        assert_eq!(
+            Client::new().get(server.url(path)).send().await.unwrap().status(),
+            StatusCode::NOT_FOUND
+        );
+    }
+}
+
+#[tokio::test]
+async fn requests_are_timed() {
+    let server = TestServer::start(&[]).await;
+    let request = tokio::spawn(Client::new().get(server.url("/wait")).send());
+    server.until_in_flight(1).await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    server.gate.add_permits(1);
+    request.await.unwrap().unwrap();
+    let sum = r#"http_request_duration_seconds_sum{method="GET",route="/wait"}"#;
+    until("the duration observed", || {
+        server.metric(sum).is_some_and(|seconds| seconds > 0.14)
+    })
+    .await;
+}

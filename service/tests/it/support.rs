@@ -1,0 +1,208 @@
+//! A server with routes that tests can hold, and a client that speaks HTTP byte by byte.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use clap::Parser;
+use prometheus::Registry;
+use service::config::ServiceConfig;
+use service::metrics::{self, HttpMetrics, KnownRoute};
+use service::middleware::{self, Settings};
+use service::server::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+/// Longest that a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    service: ServiceConfig,
+}
+
+/// A configuration on free ports, with these flags on top.
+pub(crate) fn config(flags: &[&str]) -> ServiceConfig {
+    let common = [
+        "test",
+        "--listen=127.0.0.1:0",
+        "--admin-listen=127.0.0.1:0",
+        "--pod-name=pod-7",
+    ];
+    Flags::parse_from(common.iter().chain(flags)).service
+}
+
+/// A running server.
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) registry: Registry,
+    pub(crate) http: HttpMetrics,
+    /// `/wait` answers as many requests as there are permits.
+    pub(crate) gate: Arc<Semaphore>,
+    shutdown: Option<oneshot::Sender<()>>,
+    ended: JoinHandle<anyhow::Result<()>>,
+}
+
+impl TestServer {
+    pub(crate) async fn start(flags: &[&str]) -> Self {
+        let config = config(flags);
+        let registry = Registry::new();
+        let known = ["/ok", "/wait", "/panic", "/size"].map(|path| KnownRoute {
+            path,
+            methods: &["GET", "HEAD"],
+        });
+        let http = HttpMetrics::new(&registry, &known);
+        let gate = Arc::new(Semaphore::new(0));
+
+        let settings = Settings::new(&config, StatusCode::GATEWAY_TIMEOUT);
+        let router = middleware::apply(routes(Arc::clone(&gate)), &settings, http.clone());
+        let server = Server::bind(&config, registry.clone()).await.unwrap();
+        let (address, admin) = (server.address().unwrap(), server.admin_address());
+        let (shutdown, told) = oneshot::channel();
+        let ended = tokio::spawn(server.run(router, async {
+            told.await.ok();
+        }));
+        Self {
+            address,
+            admin,
+            registry,
+            http,
+            gate,
+            shutdown: Some(shutdown),
+            ended,
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin)
+    }
+
+    /// Tells the server to end, as SIGTERM does.
+    pub(crate) fn shut_down(&mut self) {
+        self.shutdown.take().unwrap().send(()).unwrap();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_finished()
+    }
+
+    pub(crate) async fn ended(self) -> anyhow::Result<()> {
+        timeout(PATIENCE, self.ended)
+            .await
+            .expect("the server ends")
+            .unwrap()
+    }
+
+    /// The value of a series, `name{labels}` as it is written in the text format; nothing if it does not exist.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let text = metrics::text(&self.registry);
+        text.lines()
+            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
+    pub(crate) async fn until_in_flight(&self, requests: i64) {
+        let what = format!("{requests} requests in flight");
+        until(&what, || self.http.in_flight() == requests).await;
+    }
+}
+
+fn routes(gate: Arc<Semaphore>) -> Router {
+    let wait = async move || {
+        gate.acquire().await.unwrap().forget();
+        "waited"
+    };
+    Router::new()
+        .route("/ok", get(async || "ok"))
+        .route("/wait", get(wait))
+        .route(
+            "/panic",
+            get(async || -> &'static str { panic!("a handler's fault") }),
+        )
+        .route("/size", post(async |body: Bytes| body.len().to_string()))
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "still missing after {PATIENCE:?}: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// One connection, spoken to in bytes.
+pub(crate) struct RawClient(TcpStream);
+
+impl RawClient {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &str) {
+        self.0.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    /// Head and body of the next answer, whose body has a length.
+    pub(crate) async fn answer(&mut self) -> String {
+        let read = async {
+            let mut answer = Vec::new();
+            loop {
+                let byte = self
+                    .0
+                    .read_u8()
+                    .await
+                    .expect("an answer before the connection ends");
+                answer.push(byte);
+                if answer.ends_with(b"\r\n\r\n") {
+                    break;
+                }
+            }
+            let head = String::from_utf8(answer).unwrap();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .unwrap_or("0");
+            let mut body = vec![0; length.parse().unwrap()];
+            self.0.read_exact(&mut body).await.unwrap();
+            head + &String::from_utf8(body).unwrap()
+        };
+        timeout(PATIENCE, read).await.expect("an answer")
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))
+            .await;
+        self.answer().await
+    }
+
+    /// Waits until the server has closed its side without another byte; gives the time that took.
+    pub(crate) async fn closed(&mut self) -> Duration {
+        let started = Instant::now();
+        let mut rest = Vec::new();
+        let read = timeout(PATIENCE, self.0.read_to_end(&mut rest))
+            .await
+            .expect("the server closes the connection");
+        assert!(
+            read.is_ok_and(|bytes| bytes == 0),
+            "unexpected: {:?}",
+            String::from_utf8_lossy(&rest)
+        );
+        started.elapsed()
+    }
+}
