@@ -1,0 +1,87 @@
+//! Configuration: what the services share, and how `app_b` is reached.
+
+use std::time::Duration;
+
+use clap::Parser;
+use reqwest::Url;
+use service::config::{Command, Configuration, Invalid, ServiceConfig, values};
+
+/// The public frontend of the pair
+#[derive(Debug, Clone, Parser)]
+#[command(name = "app_a", version, mut_arg("listen", |arg| arg.default_value("127.0.0.1:5000")),
+          mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:9000")))]
+pub struct Config {
+    /// What the binary does other than serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// What both services share
+    #[command(flatten)]
+    pub service: ServiceConfig,
+
+    /// How `app_b` is reached
+    #[command(flatten)]
+    pub app_b: AppBConfig,
+}
+
+/// How `app_b` is reached.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AppBConfig {
+    /// Where `app_b` is
+    #[arg(long = "app-b-url", env = "APP_B_URL", id = "app_b_url", value_name = "URL", value_parser = app_b_url,
+          default_value = "http://127.0.0.1:5001")]
+    pub url: Url,
+
+    /// Time to connect to `app_b`
+    #[arg(long = "app-b-connect-timeout", env = "APP_B_CONNECT_TIMEOUT", id = "app_b_connect_timeout",
+          value_name = "DURATION", value_parser = values::positive_duration, default_value = "1s")]
+    pub connect_timeout: Duration,
+
+    /// Time for the whole call to `app_b`, connecting and a second try included; less than `REQUEST_TIMEOUT`
+    #[arg(long = "app-b-timeout", env = "APP_B_TIMEOUT", id = "app_b_timeout", value_name = "DURATION",
+          value_parser = values::positive_duration, default_value = "3s")]
+    pub timeout: Duration,
+
+    /// Idle connections to `app_b` that are kept; 0 opens one for each call
+    #[arg(long = "app-b-pool-max-idle", env = "APP_B_POOL_MAX_IDLE", id = "app_b_pool_max_idle",
+          value_name = "CONNECTIONS", value_parser = values::count, default_value = "64")]
+    pub pool_max_idle: usize,
+
+    /// Time an idle connection to `app_b` is kept; less than `app_b`'s `MAX_CONNECTION_AGE` and `KEEP_ALIVE_TIMEOUT`
+    #[arg(long = "app-b-pool-idle-timeout", env = "APP_B_POOL_IDLE_TIMEOUT", id = "app_b_pool_idle_timeout",
+          value_name = "DURATION", value_parser = values::positive_duration, default_value = "5s")]
+    pub pool_idle_timeout: Duration,
+}
+
+impl Configuration for Config {
+    fn service(&self) -> &ServiceConfig {
+        &self.service
+    }
+
+    fn command(&self) -> Option<&Command> {
+        self.command.as_ref()
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        self.service.check()?;
+        if self.app_b.timeout >= self.service.request_timeout {
+            // Else a slow app_b would be answered for by the general timeout, without its own cause in the log.
+            return Err(Invalid::new("APP_B_TIMEOUT", "a duration below REQUEST_TIMEOUT"));
+        }
+        if self.app_b.connect_timeout > self.app_b.timeout {
+            return Err(Invalid::new(
+                "APP_B_CONNECT_TIMEOUT",
+                "a duration of at most APP_B_TIMEOUT",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn app_b_url(text: &str) -> Result<Url, String> {
+    let accepted = || "a URL of scheme http with no path, such as http://app-b:5001".to_owned();
+    let url: Url = text.parse().map_err(|_| accepted())?;
+    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    let fits = url.scheme() == "http" && url.has_host() && url.path() == "/" && plain;
+    if fits { Ok(url) } else { Err(accepted()) }
+}

@@ -1,0 +1,112 @@
+//! The handlers of `app_a`, one for each route.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::response::Response;
+use serde::Serialize;
+use service::reply::Format;
+use service::request_id;
+
+use crate::client::Verdict;
+use crate::error::Error;
+use crate::state::App;
+
+#[derive(Serialize)]
+struct Greeting {
+    message: &'static str,
+}
+
+/// `GET /hello`
+pub(crate) async fn hello(headers: HeaderMap) -> Response {
+    Format::preferred(&headers).reply(
+        "Hello there",
+        &Greeting {
+            message: "Hello there",
+        },
+    )
+}
+
+#[derive(Serialize)]
+struct Jobs {
+    jobs: [Job; 1],
+}
+
+#[derive(Serialize)]
+struct Job {
+    title: &'static str,
+    description: &'static str,
+}
+
+/// `POST /jobs` and `PUT /jobs`, for users whom `app_b` knows by their token.
+pub(crate) async fn jobs(State(app): State<App>, headers: HeaderMap) -> Result<Response, Error> {
+    let unauthorized = Error::Unauthorized {
+        legacy_status: app.legacy_status,
+    };
+    let Some(token) = token(&headers) else {
+        return Err(unauthorized);
+    };
+    match app.app_b.authenticate(token, request_id::of(&headers)).await? {
+        Verdict::Known => {
+            let jobs = Jobs {
+                jobs: [Job {
+                    title: "Devops",
+                    description: "Awesome",
+                }],
+            };
+            Ok(Format::preferred(&headers).reply("Jobs:\nTitle: Devops\nDescription: Awesome\n", &jobs))
+        }
+        Verdict::Unknown => Err(unauthorized),
+    }
+}
+
+/// The token of the Authorization header, whose value is the token itself, or `Bearer` and the token (RFC 6750; the
+/// scheme in any case). Nothing where it is missing, empty, not text, or given twice.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else {
+        return None;
+    };
+    let value = std::str::from_utf8(value.as_bytes()).ok()?.trim();
+    let token = match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim_start(),
+        _ => value,
+    };
+    (!token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_token_alone_or_after_bearer() {
+        let cases: [(&[u8], Option<&str>); 9] = [
+            (b"mytoken", Some("mytoken")),
+            (b"Bearer mytoken", Some("mytoken")),
+            (b"bEARER   mytoken", Some("mytoken")),
+            (b"Bearermytoken", Some("Bearermytoken")),
+            (b"Basic mytoken", Some("Basic mytoken")),
+            (b"Bearer", Some("Bearer")),
+            (b"", None),
+            (b"  ", None),
+            (b"\xff\xfe", None),
+        ];
+        for (value, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+            assert_eq!(token(&headers), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn two_headers_are_none() {
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, HeaderValue::from_static("mytoken"));
+        headers.append(AUTHORIZATION, HeaderValue::from_static("other"));
+        assert_eq!(token(&headers), None);
+        assert_eq!(token(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,239 @@
+//! The binary as users run it: its end under load, its health check, what it survives, what it never logs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use super::process::{PATIENCE, Service, printed};
+use super::support::{start_app_b, until};
+
+const APP_A: &str = env!("CARGO_BIN_EXE_app_a");
+
+/// Clients that ask over kept connections until they are told to stop, or are refused because nobody listens.
+struct Load {
+    tasks: Vec<tokio::task::JoinHandle<Result<(), reqwest::Error>>>,
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Load {
+    fn start(url: &str) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let tasks =
+            (0..8).map(|_| tokio::spawn(ask(url.to_owned(), Arc::clone(&stop), Arc::clone(&answered))));
+        Self {
+            tasks: tasks.collect(),
+            stop: Arc::clone(&stop),
+            answered,
+        }
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    async fn finish(self) -> Vec<reqwest::Error> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut failed = Vec::new();
+        for task in self.tasks {
+            failed.extend(task.await.unwrap().err());
+        }
+        failed
+    }
+}
+
+async fn ask(url: String, stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>) -> Result<(), reqwest::Error> {
+    // Each has a pool of its own and retries nothing, so that no lost request stays unseen.
+    let client = reqwest::Client::builder()
+        .retry(reqwest::retry::never())
+        .build()?;
+    while !stop.load(Ordering::Relaxed) {
+        let answer = match client.get(&url).send().await {
+            Err(error) if error.is_connect() => return Ok(()),
+            answer => answer?.error_for_status()?,
+        };
+        answer.bytes().await?;
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_loses_no_request() {
+    let service = Service::start(APP_A, &[("DRAIN_DELAY", "1s")]).ready().await;
+    let load = Load::start(&service.url("/hello"));
+    until("load", || load.answered() > 200).await;
+    assert_eq!(service.readyz().await, Some(200));
+
+    service.signal(Signal::TERM);
+    let told = Instant::now();
+    while service.readyz().await == Some(200) {
+        assert!(
+            told.elapsed() < Duration::from_millis(500),
+            "/readyz says 503 at once"
+        );
+    }
+    assert_eq!(service.readyz().await, Some(503));
+    let before = load.answered();
+    until("answers during the drain delay", || {
+        load.answered() > before + 100
+    })
+    .await;
+    let public = service.address;
+    while TcpStream::connect(public).await.is_ok() {
+        assert!(told.elapsed() < PATIENCE, "accepting stops");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(
+        told.elapsed() >= Duration::from_millis(900),
+        "not before the drain delay: {:?}",
+        told.elapsed()
+    );
+
+    let output = service.output().await;
+    let failed = load.finish().await;
+    assert!(
+        failed.is_empty(),
+        "{} requests were lost: {failed:?}",
+        failed.len()
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+}
+
+#[tokio::test]
+async fn sigint_ends_it_as_well() {
+    let service = Service::start(APP_A, &[("DRAIN_DELAY", "0s")]).ready().await;
+    service.signal(Signal::INT);
+    assert_eq!(service.output().await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_health_check_asks_readyz() {
+    let service = Service::start(APP_A, &[("DRAIN_DELAY", "30s")]).ready().await;
+    let check = async || {
+        let mut command = Command::new(APP_A);
+        command
+            .env_clear()
+            .env("ADMIN_LISTEN", service.admin.to_string())
+            .arg("healthcheck");
+        command.output().await.unwrap()
+    };
+    assert_eq!(check().await.status.code(), Some(0));
+    service.signal(Signal::TERM);
+    let deadline = Instant::now() + PATIENCE;
+    while check().await.status.success() {
+        assert!(Instant::now() < deadline, "not ready any more");
+    }
+    let refused = check().await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(printed(&refused).contains("503"), "{}", printed(&refused));
+}
+
+#[tokio::test]
+async fn no_free_file_descriptor_neither_ends_it_nor_makes_it_spin() {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n 40 && exec {APP_A}")]);
+    let service = Service::start_with(command, &[("HEADER_READ_TIMEOUT", "1s")])
+        .ready()
+        .await;
+    let mut hoard = Vec::new();
+    for _ in 0..60 {
+        hoard.push(TcpStream::connect(service.address).await.unwrap());
+    }
+    let before = cpu_ticks(&service);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let used = cpu_ticks(&service) - before;
+    assert!(
+        used <= 20,
+        "used {used} of about 50 ticks while it could not accept"
+    );
+    drop(hoard);
+    let answer = tokio::time::timeout(PATIENCE, reqwest::get(service.url("/hello")))
+        .await
+        .expect("an answer");
+    assert_eq!(answer.unwrap().status(), 200, "as soon as descriptors are free");
+}
+
+/// User and system time of the process, in ticks of usually 10 ms (fields 14 and 15 of `proc_pid_stat(5)`).
+fn cpu_ticks(service: &Service) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.id())).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[tokio::test]
+async fn idle_means_idle_under_probes_and_scrapes() {
+    let service = Service::start(APP_A, &[]).ready().await;
+    for _ in 0..30 {
+        assert_eq!(service.readyz().await, Some(200));
+        service.metrics().await;
+    }
+    let text = service.metrics().await;
+    let requests: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("http_requests_total"))
+        .collect();
+    assert!(
+        !requests.is_empty() && requests.iter().all(|line| line.ends_with(" 0")),
+        "{requests:?}"
+    );
+}
+
+#[tokio::test]
+async fn no_token_is_logged_at_any_level() {
+    let app_b = format!("http://{}", start_app_b(&[]).await);
+    let variables = [
+        ("LOG_FILTER", "trace"),
+        ("APP_B_URL", &app_b),
+        ("DRAIN_DELAY", "0s"),
+    ];
+    let service = Service::start(APP_A, &variables).ready().await;
+    for token in ["mytoken", "Bearer an-unknown-secret"] {
+        let request = reqwest::Client::new()
+            .put(service.url("/jobs"))
+            .header("authorization", token);
+        request.header("x-request-id", "find-me").send().await.unwrap();
+    }
+    service.signal(Signal::TERM);
+    let printed = printed(&service.output().await);
+    assert!(
+        printed.contains("find-me"),
+        "the access log is there at this level: {printed}"
+    );
+    for secret in ["mytoken", "an-unknown-secret"] {
+        let line = printed.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_logged_once_with_its_cause_and_the_request_id() {
+    let variables = [("APP_B_URL", "http://127.0.0.1:1"), ("DRAIN_DELAY", "0s")];
+    let service = Service::start(APP_A, &variables).ready().await;
+    let request = reqwest::Client::new()
+        .put(service.url("/jobs"))
+        .header("authorization", "mytoken");
+    request.header("x-request-id", "find-me").send().await.unwrap();
+    service.signal(Signal::TERM);
+    let printed = printed(&service.output().await);
+    let lines: Vec<serde_json::Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect();
+    let failures: Vec<_> = lines
+        .iter()
+        .filter(|line| line["request.id"] == "find-me")
+        .collect();
+    assert_eq!(failures.len(), 1, "{printed}");
+    assert_eq!(failures[0]["level"], "WARN");
+    assert_eq!(failures[0]["http.status"], 502);
+    assert!(
+        failures[0]["error"].as_str().unwrap().contains("refused"),
+        "{printed}"
+    );
+}

@@ -1,0 +1,195 @@
+//! The wire contract of `app_a`, every row over a real socket: as text and as JSON, with today's statuses and with
+//! the original's, against an `app_b` of either kind.
+
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
+
+use super::support::{AppA, start_app_a, start_app_b};
+
+const JOBS: &str = "Jobs:\nTitle: Devops\nDescription: Awesome\n";
+const TEXT: &str = "text/html; charset=utf-8";
+
+struct Row {
+    method: &'static str,
+    path: &'static str,
+    authorization: Option<&'static str>,
+    status: u16,
+    /// The status with `--legacy-status`.
+    legacy: u16,
+    text: &'static str,
+    json: Value,
+}
+
+fn row(
+    request: &'static str,
+    authorization: Option<&'static str>,
+    status: (u16, u16),
+    text: &'static str,
+) -> Row {
+    let (method, path) = request.split_once(' ').unwrap();
+    let json = match text {
+        "Hello there" => json!({ "message": "Hello there" }),
+        JOBS => json!({ "jobs": [{ "title": "Devops", "description": "Awesome" }] }),
+        error => json!({ "error": error }),
+    };
+    Row {
+        method,
+        path,
+        authorization,
+        status: status.0,
+        legacy: status.1,
+        text,
+        json,
+    }
+}
+
+fn contract() -> Vec<Row> {
+    let mut rows = vec![
+        row("GET /hello", None, (200, 200), "Hello there"),
+        row("HEAD /hello", None, (200, 200), "Hello there"),
+        row("POST /hello", None, (405, 405), "method not allowed"),
+        row("PUT /hello", None, (405, 405), "method not allowed"),
+        row("DELETE /hello", None, (405, 405), "method not allowed"),
+        row("GET /", None, (404, 404), "not found"),
+        row("GET /hello/", None, (404, 404), "not found"),
+        row("POST /auth", None, (404, 404), "not found"),
+        row("GET /metrics", None, (404, 404), "not found"),
+    ];
+    for method in ["GET /jobs", "HEAD /jobs", "DELETE /jobs", "OPTIONS /jobs"] {
+        rows.push(row(method, Some("mytoken"), (405, 405), "method not allowed"));
+    }
+    for method in ["POST /jobs", "PUT /jobs"] {
+        for good in ["mytoken", "Bearer mytoken", "bearer mytoken", "BEARER   mytoken"] {
+            rows.push(row(method, Some(good), (200, 200), JOBS));
+        }
+        for bad in [
+            "wrong",
+            "Bearer wrong",
+            "MYTOKEN",
+            "mytoken2",
+            "Basic mytoken",
+            "Bearer",
+            "",
+            "fail",
+            "a&token=mytoken",
+        ] {
+            rows.push(row(method, Some(bad), (401, 200), "fail"));
+        }
+        rows.push(row(method, None, (401, 200), "fail"));
+    }
+    rows
+}
+
+async fn send(app_a: &AppA, row: &Row, accept: Option<&str>) -> Response {
+    let method: Method = row.method.parse().unwrap();
+    let mut request = Client::new().request(method, app_a.url(row.path));
+    request = row
+        .authorization
+        .into_iter()
+        .fold(request, |request, value| request.header("authorization", value));
+    request = accept
+        .into_iter()
+        .fold(request, |request, value| request.header("accept", value));
+    request.send().await.unwrap()
+}
+
+async fn check(app_a: &AppA, legacy: bool) {
+    for row in contract() {
+        let name = format!(
+            "{} {} {:?}, legacy {legacy}",
+            row.method, row.path, row.authorization
+        );
+        let status = if legacy { row.legacy } else { row.status };
+        let is_head = row.method == "HEAD";
+
+        let text = send(app_a, &row, None).await;
+        assert_eq!(text.status(), status, "{name}");
+        assert_headers(text.headers(), status, TEXT, &name);
+        assert_eq!(
+            text.headers()["content-length"],
+            row.text.len().to_string(),
+            "{name}"
+        );
+        assert_eq!(
+            text.text().await.unwrap(),
+            if is_head { "" } else { row.text },
+            "{name}"
+        );
+
+        let json = send(app_a, &row, Some("application/json")).await;
+        assert_eq!(json.status(), status, "{name} as JSON");
+        assert_headers(json.headers(), status, "application/json", &name);
+        if !is_head {
+            assert_eq!(json.json::<Value>().await.unwrap(), row.json, "{name} as JSON");
+        }
+    }
+}
+
+fn assert_headers(headers: &HeaderMap, status: u16, content_type: &str, name: &str) {
+    assert_eq!(headers["content-type"], content_type, "{name}");
+    assert_eq!(headers["vary"], "accept", "{name}");
+    assert_eq!(headers["x-served-by"], "pod-7", "{name}");
+    assert!(headers.contains_key("x-request-id"), "{name}");
+    assert_eq!(headers.contains_key("www-authenticate"), status == 401, "{name}");
+    if status == 401 {
+        assert_eq!(headers["www-authenticate"], "Bearer", "{name}");
+    }
+    assert_eq!(headers.contains_key("allow"), status == 405, "{name}");
+}
+
+#[tokio::test]
+async fn every_row() {
+    let app_a = start_app_a(start_app_b(&[]).await, &[]).await;
+    check(&app_a, false).await;
+}
+
+#[tokio::test]
+async fn every_row_with_an_app_b_of_legacy_status() {
+    let app_a = start_app_a(start_app_b(&["--legacy-status"]).await, &[]).await;
+    check(&app_a, false).await;
+}
+
+#[tokio::test]
+async fn every_row_with_legacy_status() {
+    let app_a = start_app_a(start_app_b(&[]).await, &["--legacy-status"]).await;
+    check(&app_a, true).await;
+}
+
+#[tokio::test]
+async fn every_row_with_legacy_status_on_both() {
+    let app_a = start_app_a(start_app_b(&["--legacy-status"]).await, &["--legacy-status"]).await;
+    check(&app_a, true).await;
+}
+
+#[tokio::test]
+async fn allow_names_the_methods() {
+    let app_a = start_app_a(start_app_b(&[]).await, &[]).await;
+    for (path, method, expected) in [
+        ("/jobs", Method::GET, ["POST", "PUT"]),
+        ("/hello", Method::POST, ["GET", "HEAD"]),
+    ] {
+        let answer = Client::new()
+            .request(method, app_a.url(path))
+            .send()
+            .await
+            .unwrap();
+        let allow = answer.headers()["allow"].to_str().unwrap();
+        let mut methods: Vec<_> = allow.split(',').map(str::trim).collect();
+        methods.sort_unstable();
+        assert_eq!(methods, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_given_twice_is_none() {
+    let app_a = start_app_a(start_app_b(&[]).await, &[]).await;
+    let request = Client::new().put(app_a.url("/jobs"));
+    let answer = request
+        .header("authorization", "mytoken")
+        .header("authorization", "mytoken")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 401);
+}

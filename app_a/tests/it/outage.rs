@@ -1,0 +1,226 @@
+//! `app_b` down, slow, broken, overloaded, and back again.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::support::proxy::{Mode, Proxy};
+use super::support::{AppA, start_app_a, start_app_b, until};
+
+async fn pair(flags: &[&str]) -> (AppA, Proxy) {
+    let proxy = Proxy::start(start_app_b(&[]).await).await;
+    (start_app_a(proxy.address, flags).await, proxy)
+}
+
+async fn assert_answer(answer: Response, status: u16, body: &str) {
+    assert_eq!(answer.status(), status);
+    assert_eq!(answer.headers()["x-served-by"], "pod-7");
+    assert_eq!(answer.text().await.unwrap(), body, "nothing of the cause");
+}
+
+#[tokio::test]
+async fn refused_is_502_and_it_recovers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let app_a = start_app_a(address, &[]).await;
+    let started = Instant::now();
+    assert_answer(app_a.jobs().await, 502, "bad gateway").await;
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "at once: {:?}",
+        started.elapsed()
+    );
+    assert_eq!(app_a.calls("unreachable"), 1);
+
+    let listener = TcpListener::bind(address).await.expect("the port is still free");
+    let _proxy = Proxy::on(listener, start_app_b(&[]).await);
+    assert_eq!(
+        app_a.jobs().await.status(),
+        200,
+        "the first request after the outage"
+    );
+}
+
+#[tokio::test]
+async fn a_stalled_answer_is_504_and_it_recovers() {
+    let (app_a, proxy) = pair(&["--app-b-timeout=300ms", "--app-b-connect-timeout=200ms"]).await;
+    assert_eq!(app_a.jobs().await.status(), 200);
+    proxy.set(Mode::Stall);
+    let started = Instant::now();
+    assert_answer(app_a.jobs().await, 504, "gateway timeout").await;
+    let waited = started.elapsed();
+    assert!(
+        (Duration::from_millis(250)..Duration::from_secs(3)).contains(&waited),
+        "{waited:?}"
+    );
+    assert!(app_a.calls("deadline") > 0);
+    proxy.set(Mode::Forward);
+    assert_eq!(
+        app_a.jobs().await.status(),
+        200,
+        "the first request after the outage"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_504() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app_a = start_app_a(
+        address,
+        &["--app-b-timeout=300ms", "--app-b-connect-timeout=200ms"],
+    )
+    .await;
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        let part = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 7\r\n\r\nden";
+        stream.write_all(part).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(app_a.jobs().await.status(), 504);
+}
+
+#[tokio::test]
+async fn every_kind_of_garbage_is_502() {
+    let (app_a, proxy) = pair(&[]).await;
+    let answers = [
+        "SSH-2.0-OpenSSH_9.2\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\ndensity",
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 15\r\n\r\n<h1>proxy</h1>\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 9999\r\n\r\ndensity",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/html\r\ncontent-length: 4\r\n\r\nfail",
+        "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
+    ];
+    for answer in answers {
+        proxy.set(Mode::Say(answer));
+        assert_eq!(app_a.jobs().await.status(), 502, "{answer:?}");
+    }
+    proxy.set(Mode::Forward);
+    assert_eq!(app_a.jobs().await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_overloaded_app_b_is_503_with_retry_after() {
+    let (app_a, proxy) = pair(&[]).await;
+    proxy.set(Mode::Say(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+    ));
+    let answer = app_a.jobs().await;
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_answer(answer, 503, "overloaded, try again").await;
+    assert!(app_a.calls("shed") > 0);
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_died_costs_one_retry_and_no_request() {
+    let (app_a, proxy) = pair(&[]).await;
+    assert_eq!(app_a.jobs().await.status(), 200);
+    // The peer takes the request on the pooled connection and closes, then is well.
+    proxy.set(Mode::Hang);
+    let request = app_a.jobs();
+    let healed = async {
+        until("a first try that failed", || app_a.retries() > 0).await;
+        proxy.set(Mode::Forward);
+    };
+    let (answer, ()) = tokio::join!(request, healed);
+    // The second try came before or after the proxy was well again: at most one of them is made.
+    assert!([200, 502].contains(&answer.status().as_u16()), "{answer:?}");
+    assert_eq!(app_a.retries(), 1);
+    assert_eq!(app_a.jobs().await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_peer_that_always_hangs_up_gets_two_tries_and_no_more() {
+    let (app_a, proxy) = pair(&[]).await;
+    proxy.set(Mode::Hang);
+    assert_answer(app_a.jobs().await, 502, "bad gateway").await;
+    assert_eq!(app_a.retries(), 1);
+    assert_eq!(app_a.calls("unreachable"), 1, "one call, whatever it took");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_while_app_b_closes_old_connections() {
+    let app_b = start_app_b(&["--max-connection-age=20ms"]).await;
+    let app_a = start_app_a(app_b, &[]).await;
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let mut calls = 0;
+    while Instant::now() < deadline {
+        assert_eq!(app_a.jobs().await.status(), 200);
+        calls += 1;
+    }
+    assert!(calls > 50, "{calls}");
+    assert_eq!(
+        app_a.retries(),
+        0,
+        "they close gracefully, so nothing is tried twice"
+    );
+}
+
+#[tokio::test]
+async fn hello_and_readiness_do_not_depend_on_app_b() {
+    let (app_a, proxy) = pair(&[]).await;
+    proxy.set(Mode::Stall);
+    for url in [app_a.url("/hello"), format!("http://{}/readyz", app_a.admin)] {
+        assert_eq!(reqwest::get(url).await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_is_counted_and_its_call_is_dropped() {
+    let (app_a, proxy) = pair(&[]).await;
+    proxy.set(Mode::Stall);
+    let client = Client::builder()
+        .timeout(Duration::from_millis(100))
+        .build()
+        .unwrap();
+    let request = client.put(app_a.url("/jobs")).header("authorization", "mytoken");
+    assert!(request.send().await.unwrap_err().is_timeout());
+    let cancelled = r#"http_requests_total{method="PUT",route="/jobs",status="499"}"#;
+    until("the cancelled request counted", || app_a.metric(cancelled) > 0).await;
+    assert_eq!(app_a.metrics.http.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn the_request_id_and_the_token_travel_to_app_b_as_a_form() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app_a = start_app_a(listener.local_addr().unwrap(), &[]).await;
+    let received = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut received = Vec::new();
+        while !received.ends_with(b"token=a+b%26c") {
+            received.push(stream.read_u8().await.unwrap());
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 4\r\n\r\nfail")
+            .await
+            .unwrap();
+        String::from_utf8(received).unwrap().to_lowercase()
+    });
+    let request = Client::new()
+        .put(app_a.url("/jobs"))
+        .header("authorization", "Bearer a b&c");
+    let answer = request.header("x-request-id", "trace-me").send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+    let received = tokio::time::timeout(super::support::PATIENCE, received)
+        .await
+        .expect("a call to app_b")
+        .unwrap();
+    assert!(received.starts_with("post /auth http/1.1\r\n"), "{received}");
+    assert!(received.contains("x-request-id: trace-me\r\n"), "{received}");
+    assert!(
+        received.contains("content-type: application/x-www-form-urlencoded\r\n"),
+        "{received}"
+    );
+    assert!(!received.contains("authorization"), "{received}");
+}

@@ -1,0 +1,129 @@
+//! The pair in this process, with a proxy between its halves that can be broken.
+
+pub(crate) mod proxy;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app_b::store::{Lookup, TokenHash, User, UserStore};
+use clap::Parser;
+use service::server::Server;
+use tokio::time::Instant;
+
+/// Longest that a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+const ON_FREE_PORTS: [&str; 4] = [
+    "test",
+    "--listen=127.0.0.1:0",
+    "--admin-listen=127.0.0.1:0",
+    "--pod-name=pod-7",
+];
+
+/// Starts `app_a` against an `app_b` at this address.
+pub(crate) async fn start_app_a(app_b: SocketAddr, flags: &[&str]) -> AppA {
+    let url = format!("--app-b-url=http://{app_b}");
+    let arguments = ON_FREE_PORTS.iter().chain(flags).copied().chain([url.as_str()]);
+    let config = app_a::Config::parse_from(arguments);
+    let metrics = app_a::metrics::Metrics::new();
+    let server = Server::bind(&config.service, metrics.registry.clone())
+        .await
+        .unwrap();
+    let (address, admin) = (server.address().unwrap(), server.admin_address());
+    let app = app_a::App::new(&config, metrics.clone()).unwrap();
+    tokio::spawn(server.run(app_a::router(app, &config), std::future::pending()));
+    AppA {
+        address,
+        admin,
+        metrics,
+    }
+}
+
+/// A running `app_a`.
+pub(crate) struct AppA {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) metrics: app_a::metrics::Metrics,
+}
+
+impl AppA {
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The value of a counter as the text format writes it; 0 if it does not exist.
+    pub(crate) fn metric(&self, series: &str) -> u64 {
+        let text = service::metrics::text(&self.metrics.registry);
+        text.lines()
+            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+            .unwrap_or_default()
+    }
+
+    /// Calls to `app_b` that ended so.
+    pub(crate) fn calls(&self, outcome: &str) -> u64 {
+        self.metric(&format!(
+            r#"http_client_requests_total{{outcome="{outcome}",peer="app_b"}}"#
+        ))
+    }
+
+    /// Calls to `app_b` that were tried twice.
+    pub(crate) fn retries(&self) -> u64 {
+        self.metric(r#"http_client_retries_total{peer="app_b"}"#)
+    }
+
+    /// `PUT /jobs` with a good token.
+    pub(crate) async fn jobs(&self) -> reqwest::Response {
+        let client = reqwest::Client::new();
+        client
+            .put(self.url("/jobs"))
+            .header("authorization", "mytoken")
+            .send()
+            .await
+            .unwrap()
+    }
+}
+
+/// Starts the real `app_b` on users that are not in a database.
+pub(crate) async fn start_app_b(flags: &[&str]) -> SocketAddr {
+    let config = app_b::Config::parse_from(ON_FREE_PORTS.iter().chain(flags));
+    let metrics = app_b::metrics::Metrics::new();
+    let server = Server::bind(&config.service, metrics.registry.clone())
+        .await
+        .unwrap();
+    let address = server.address().unwrap();
+    let app = app_b::App {
+        users: Arc::new(OneUser),
+        metrics,
+        legacy_status: config.service.legacy_status,
+    };
+    tokio::spawn(server.run(app_b::router(app, &config), std::future::pending()));
+    address
+}
+
+/// Knows `density` by `mytoken`.
+#[derive(Debug)]
+struct OneUser;
+
+impl UserStore for OneUser {
+    fn user_by_token(&self, token: TokenHash) -> Lookup<'_> {
+        let is_known = token == TokenHash::of(b"mytoken");
+        Box::pin(async move {
+            Ok(is_known.then(|| User {
+                name: "density".to_owned(),
+            }))
+        })
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "still missing after {PATIENCE:?}: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a request was not served, and what the client learns of it.
+
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use service::reply::{Cause, Message};
+
+use crate::store;
+
+/// Everything that a handler can fail with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// What the client sent is not a known token; the variants say why.
+    #[error("refused: {reason:?}")]
+    Refused {
+        /// Why.
+        reason: Refusal,
+        /// Answer 200, as the original does.
+        legacy_status: bool,
+    },
+    /// The body exceeds the limit.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The users cannot be looked up.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Why a token was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The body is not a form.
+    NotAForm,
+    /// The form has no token.
+    NoToken,
+    /// The token belongs to nobody.
+    UnknownToken,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        match &self {
+            Self::Refused {
+                legacy_status: true, ..
+            } => Message("fail").into_response(),
+            Self::Refused { reason, .. } => reason.into_response(),
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            Self::Store(error @ store::Error::Busy(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Cause::new(error), ()).into_response()
+            }
+            Self::Store(error) => (StatusCode::INTERNAL_SERVER_ERROR, Cause::new(error), ()).into_response(),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let fail = Message("fail");
+        match self {
+            Self::NotAForm => (StatusCode::UNSUPPORTED_MEDIA_TYPE, fail, ()).into_response(),
+            Self::NoToken => (StatusCode::BAD_REQUEST, fail, ()).into_response(),
+            Self::UnknownToken => {
+                let challenge = [(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
+                (StatusCode::UNAUTHORIZED, challenge, fail, ()).into_response()
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The internal service that knows the users. `--help` lists every setting.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service::runtime::run(app_b::run)
+}

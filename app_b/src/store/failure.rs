@@ -1,0 +1,99 @@
+//! Why the database could not be opened: the path, the reason, and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the service has no database and therefore does not start (exit code 1).
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory of the file is not there and cannot be made.
+    #[error("the directory of the database {} cannot be made: {source}; {WRITABLE}", path.display())]
+    Directory {
+        /// The database.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file cannot be opened or written.
+    #[error("the database {} cannot be {step}: {source}; {advice}", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// What was tried.
+        step: &'static str,
+        /// The reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do.
+        advice: &'static str,
+    },
+}
+
+const WRITABLE: &str = "give this process a directory it can write to (in a container, a volume at /data), or set \
+                        DATABASE_URL to a file in one";
+const FULL: &str = "free some space on that disk, or set DATABASE_URL to a file on another one";
+const DAMAGED: &str = "move the file away, and the next start makes a new one with the seeded users";
+const BUSY: &str = "end the other process that uses it, or set DATABASE_URL to another file";
+const NEWER: &str = "it was written by another version of app_b: start that one, or move the file away";
+const UNKNOWN: &str = "look at the disk, or set DATABASE_URL to another file";
+
+impl OpenError {
+    pub(super) fn directory(path: &Path, source: io::Error) -> Self {
+        Self::Directory {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(super) fn database(path: &Path, step: &'static str, source: sqlx::Error) -> Self {
+        let advice = match code(&source) {
+            // The primary result codes of https://sqlite.org/rescode.html
+            Some(3 | 8 | 14 | 23) => WRITABLE,
+            // Input and output errors are what a quota and a limit on the size of files give.
+            Some(10 | 13) => FULL,
+            Some(11 | 26) => DAMAGED,
+            Some(5 | 6) => BUSY,
+            _ => UNKNOWN,
+        };
+        Self::Database {
+            path: path.to_owned(),
+            step,
+            source: source.into(),
+            advice,
+        }
+    }
+
+    pub(super) fn damaged(path: &Path, report: String) -> Self {
+        Self::Database {
+            path: path.to_owned(),
+            step: "used",
+            source: report.into(),
+            advice: DAMAGED,
+        }
+    }
+
+    pub(super) fn migration(path: &Path, source: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration, VersionMismatch, VersionMissing};
+        let step = "migrated";
+        match source {
+            Execute(source) | ExecuteMigration(source, _) => Self::database(path, step, source),
+            VersionMissing(_) | VersionMismatch(_) => Self::Database {
+                path: path.to_owned(),
+                step,
+                source: source.into(),
+                advice: NEWER,
+            },
+            other => Self::Database {
+                path: path.to_owned(),
+                step,
+                source: other.into(),
+                advice: UNKNOWN,
+            },
+        }
+    }
+}
+
+/// The primary result code of SQLite.
+pub(super) fn code(error: &sqlx::Error) -> Option<u32> {
+    let extended: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}

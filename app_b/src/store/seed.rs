@@ -1,0 +1,135 @@
+//! The users that a new database starts with. They are for demonstrations: their tokens are public, here.
+
+use argon2::password_hash::generate_salt;
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use sqlx::SqlitePool;
+
+use super::TokenHash;
+
+const NAME: &str = "demonstration users";
+
+struct Seed {
+    username: &'static str,
+    password: &'static str,
+    token: &'static str,
+}
+
+const USERS: [Seed; 5] = [
+    Seed {
+        username: "density",
+        password: "devops",
+        token: "mytoken",
+    },
+    Seed {
+        username: "ada",
+        password: "analytical engine",
+        token: "adas-token",
+    },
+    Seed {
+        username: "edsger",
+        password: "structured programs",
+        token: "edsgers-token",
+    },
+    Seed {
+        username: "grace",
+        password: "nanosecond of wire",
+        token: "graces-token",
+    },
+    Seed {
+        username: "margaret",
+        password: "priority displays",
+        token: "margarets-token",
+    },
+];
+
+/// Puts the users in, all or none, once in the life of a database. Gives the number of users put in.
+pub(super) async fn run(pool: &SqlitePool) -> Result<usize, sqlx::Error> {
+    if is_done(pool).await? {
+        return Ok(0);
+    }
+    // Before the transaction, which would otherwise hold the database for as long as that takes.
+    let hashes = tokio::task::spawn_blocking(|| hashes(USERS.map(|user| user.password)))
+        .await
+        .map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let claimed = sqlx::query("INSERT INTO seeds (name) VALUES (?) ON CONFLICT DO NOTHING")
+        .bind(NAME)
+        .execute(&mut *transaction)
+        .await?;
+    if claimed.rows_affected() == 0 {
+        // Another process was faster.
+        return Ok(0);
+    }
+    for (user, password_hash) in USERS.iter().zip(hashes) {
+        sqlx::query("INSERT INTO users (username, password_hash, token_hash) VALUES (?, ?, ?)")
+            .bind(user.username)
+            .bind(password_hash)
+            .bind(TokenHash::of(user.token.as_bytes()).as_bytes())
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(USERS.len())
+}
+
+async fn is_done(pool: &SqlitePool) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM seeds WHERE name = ?)")
+        .bind(NAME)
+        .fetch_one(pool)
+        .await
+}
+
+/// Argon2id with 7 MiB, 5 passes and 1 lane: of the settings that OWASP's Password Storage Cheat Sheet calls
+/// equivalent, the one that needs the least memory, since the pod's limit is small.
+///
+/// All are hashed in the same memory, which goes back to the system at the end: an allocation for each would stay
+/// with the allocator, and with the process for the rest of its life.
+fn hashes<const N: usize>(passwords: [&str; N]) -> [String; N] {
+    let parameters = Params::new(7 * 1024, 5, 1, None).expect("the parameters are within Argon2's bounds");
+    let mut memory = vec![Block::default(); parameters.block_count()];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
+    passwords.map(|password| hash(&argon2, &mut memory, password))
+}
+
+/// In the PHC string format.
+fn hash(argon2: &Argon2, memory: &mut [Block], password: &str) -> String {
+    const FITS: &str = "salt, output and parameters are of Argon2's own lengths";
+    let salt = generate_salt();
+    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+    argon2
+        .hash_password_into_with_memory(password.as_bytes(), &salt, &mut output, memory)
+        .expect(FITS);
+    PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params()).expect(FITS),
+        salt: Some(Salt::new(&salt).expect(FITS)),
+        hash: Some(Output::new(&output).expect(FITS)),
+    }
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::password_hash::PasswordVerifier;
+
+    use super::*;
+
+    #[test]
+    fn a_hash_verifies_and_is_salted() {
+        let [first, second] = hashes(["devops", "devops"]);
+        assert!(first.starts_with("$argon2id$v=19$m=7168,t=5,p=1$"), "{first}");
+        assert_ne!(first, second);
+        assert!(
+            Argon2::default()
+                .verify_password(b"devops", first.as_str())
+                .is_ok()
+        );
+        assert!(
+            Argon2::default()
+                .verify_password(b"other", first.as_str())
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! `DATABASE_URL`: which database, and where.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+const SCHEME: &str = "sqlite://";
+
+/// The URL of the database, which today is always the path of a SQLite file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(PathBuf);
+
+impl DatabaseUrl {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Default for DatabaseUrl {
+    /// A file in a directory of this user's own below the system's temporary directory.
+    fn default() -> Self {
+        let user = rustix::process::getuid().as_raw();
+        Self(
+            std::env::temp_dir()
+                .join(format!("app_b-{user}"))
+                .join("app_b.db"),
+        )
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{SCHEME}{}", self.0.display())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// Reads a URL.
+///
+/// # Errors
+/// Says what is accepted.
+pub fn database_url(text: &str) -> Result<DatabaseUrl, String> {
+    let path = text
+        .strip_prefix(SCHEME)
+        .filter(|path| !path.is_empty() && !path.ends_with('/'));
+    match path {
+        Some(path) if !path.contains(['?', '#', '\0']) => Ok(DatabaseUrl(path.into())),
+        _ => Err("sqlite:// and the path of a file, such as sqlite:///data/app_b.db".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_after_the_scheme() {
+        assert_eq!(
+            database_url("sqlite:///data/app_b.db").unwrap().path(),
+            Path::new("/data/app_b.db")
+        );
+        assert_eq!(
+            database_url("sqlite://app_b.db").unwrap().path(),
+            Path::new("app_b.db")
+        );
+        for text in [
+            "",
+            "sqlite:",
+            "sqlite://",
+            "sqlite:///data/",
+            "postgres://u:p@db/users",
+            "sqlite://x?mode=ro",
+        ] {
+            let accepted = database_url(text).unwrap_err();
+            assert!(accepted.contains("sqlite:///data/app_b.db"), "{text}: {accepted}");
+        }
+    }
+}

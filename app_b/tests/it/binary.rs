@@ -1,0 +1,161 @@
+//! The binary as users run it: its configuration, its start, its end, what it never logs.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::process::Command;
+use tokio::time::{Instant, timeout};
+
+use super::process::{Service, printed};
+use super::support::{assert_full_seed, auth, seeded, url};
+
+const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
+
+#[tokio::test]
+async fn a_bad_value_exits_64_and_names_the_variable_and_what_it_accepts() {
+    let cases = [
+        (
+            "DATABASE_URL",
+            "postgres://user:secret@db/users",
+            "sqlite:// and the path of a file",
+        ),
+        ("DATABASE_URL", "sqlite://", "sqlite:// and the path of a file"),
+        (
+            "DATABASE_URL",
+            "/data/app_b.db",
+            "sqlite:// and the path of a file",
+        ),
+        ("LISTEN", "nonsense", "127.0.0.1:5000"),
+        ("MAX_BODY_BYTES", "64KiB", "a whole number"),
+        ("LEGACY_STATUS", "1", "true or false"),
+    ];
+    for (variable, value, accepted) in cases {
+        let mut command = Command::new(APP_B);
+        command.env_clear().env(variable, value).kill_on_drop(true);
+        let output = timeout(Duration::from_secs(20), command.output())
+            .await
+            .expect("it ends by itself")
+            .unwrap();
+        let printed = printed(&output);
+        assert_eq!(output.status.code(), Some(64), "{variable}={value:?}: {printed}");
+        assert!(
+            printed.contains(variable) && printed.contains(accepted),
+            "{variable}={value:?}: {printed}"
+        );
+        assert!(!printed.contains("secret"), "{printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_start_finds_the_seed_and_is_quick() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("app_b.db");
+    seeded(&database).await;
+    let database = url(&database);
+    let variables = [("DATABASE_URL", database.as_str()), ("DRAIN_DELAY", "0s")];
+    for _ in 0..2 {
+        let service = Service::start(APP_B, &variables).ready().await;
+        assert_full_seed(&service.url("")).await;
+        service.signal(Signal::TERM);
+        let output = service.output().await;
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+        let seeded = printed(&output)
+            .lines()
+            .any(|line| line.contains(r#""database.users_seeded":0"#));
+        assert!(seeded, "no password is hashed again: {}", printed(&output));
+    }
+}
+
+#[tokio::test]
+async fn livez_answers_while_readyz_waits_for_the_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = url(&directory.path().join("app_b.db"));
+    // Seeding takes long enough to be seen.
+    let service = Service::start(APP_B, &[("DATABASE_URL", &database)]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let first = loop {
+        if let Some(status) = service.readyz().await {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "the admin listener answers");
+    };
+    assert_eq!(first, 503);
+    assert_eq!(
+        reqwest::get(service.admin_url("/livez")).await.unwrap().status(),
+        200
+    );
+    let service = service.ready().await;
+    assert_full_seed(&service.url("")).await;
+}
+
+#[tokio::test]
+async fn no_secret_is_logged_at_any_level() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = url(&directory.path().join("app_b.db"));
+    let variables = [
+        ("LOG_FILTER", "trace"),
+        ("DATABASE_URL", database.as_str()),
+        ("DRAIN_DELAY", "0s"),
+    ];
+    let service = Service::start(APP_B, &variables).ready().await;
+    assert_full_seed(&service.url("")).await;
+    auth(&service.url(""), "an-unknown-secret").await;
+    service.signal(Signal::TERM);
+    let printed = printed(&service.output().await);
+    assert!(
+        printed.contains("answered"),
+        "the access log is there at this level"
+    );
+    for secret in ["mytoken", "an-unknown-secret", "adas-token", "devops", "argon2id"] {
+        assert_eq!(printed.lines().find(|line| line.contains(secret)), None);
+    }
+}
+
+#[tokio::test]
+async fn probes_and_scrapes_are_no_requests() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("app_b.db");
+    seeded(&database).await;
+    let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))])
+        .ready()
+        .await;
+    for _ in 0..30 {
+        service.readyz().await;
+    }
+    let text = service.metrics().await;
+    let requests: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("http_requests_total"))
+        .collect();
+    assert_eq!(
+        requests,
+        [r#"http_requests_total{method="POST",route="/auth",status="200"} 0"#]
+    );
+}
+
+#[test]
+fn every_variable_is_documented_with_its_default() {
+    use clap::CommandFactory;
+    let documentation = include_str!("../../../docs/configuration.md");
+    for argument in app_b::Config::command().get_arguments() {
+        let Some(variable) = argument.get_env() else {
+            continue;
+        };
+        let row = format!("| `{}` |", variable.to_str().unwrap());
+        let row = documentation
+            .lines()
+            .find(|line| line.starts_with(&row))
+            .expect(&row);
+        // The database's default depends on the machine.
+        for default in argument
+            .get_default_values()
+            .iter()
+            .filter(|_| variable != "DATABASE_URL")
+        {
+            assert!(
+                row.contains(&format!("`{}`", default.to_str().unwrap())),
+                "the default in: {row}"
+            );
+        }
+    }
+}

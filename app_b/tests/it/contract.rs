@@ -1,0 +1,202 @@
+//! The wire contract of `app_b`, every row over a real socket: as text and as JSON, with today's statuses and with
+//! the original's.
+
+use std::net::SocketAddr;
+
+use app_b::{App, Config};
+use clap::Parser;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use service::server::Server;
+
+use super::support::{seeded, url};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+async fn start(flags: &[&str]) -> (SocketAddr, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app_b.db");
+    seeded(&path).await;
+    let database = format!("--database-url={}", url(&path));
+    let common = [
+        "test",
+        "--listen=127.0.0.1:0",
+        "--admin-listen=127.0.0.1:0",
+        "--pod-name=pod-7",
+        &database,
+    ];
+    let config = Config::parse_from(common.iter().chain(flags));
+    let metrics = app_b::metrics::Metrics::new();
+    let server = Server::bind(&config.service, metrics.registry.clone())
+        .await
+        .unwrap();
+    let address = server.address().unwrap();
+    let app = App::new(&config, metrics).await.unwrap();
+    tokio::spawn(server.run(app_b::router(app, &config), std::future::pending()));
+    (address, directory)
+}
+
+struct Row {
+    method: Method,
+    path: &'static str,
+    content_type: Option<&'static str>,
+    body: String,
+    status: u16,
+    /// The status with `--legacy-status`.
+    legacy: u16,
+    text: &'static str,
+    json: Value,
+}
+
+fn post(content_type: Option<&'static str>, body: &str, status: (u16, u16), text: &'static str) -> Row {
+    let json = if status.0 == 200 {
+        json!({ "user": text })
+    } else {
+        json!({ "error": text })
+    };
+    let (status, legacy) = status;
+    Row {
+        method: Method::POST,
+        path: "/auth",
+        content_type,
+        body: body.to_owned(),
+        status,
+        legacy,
+        text,
+        json,
+    }
+}
+
+fn other(method: Method, path: &'static str, status: u16, text: &'static str) -> Row {
+    Row {
+        method,
+        path,
+        ..post(None, "", (status, status), text)
+    }
+}
+
+fn contract() -> Vec<Row> {
+    let mut rows = vec![
+        post(Some(FORM), "token=mytoken", (200, 200), "density"),
+        post(
+            Some("application/x-www-form-urlencoded; charset=utf-8"),
+            "token=mytoken",
+            (200, 200),
+            "density",
+        ),
+        post(Some(FORM), "x=y&token=%6dytoken", (200, 200), "density"),
+        post(Some(FORM), "token=graces-token", (200, 200), "grace"),
+        post(Some(FORM), "", (400, 200), "fail"),
+        post(Some(FORM), "token=", (400, 200), "fail"),
+        post(Some(FORM), "Token=mytoken", (400, 200), "fail"),
+        post(Some(FORM), "user=density", (400, 200), "fail"),
+        post(
+            Some("application/json"),
+            r#"{"token":"mytoken"}"#,
+            (415, 200),
+            "fail",
+        ),
+        post(Some("text/plain"), "token=mytoken", (415, 200), "fail"),
+        post(
+            Some("multipart/form-data; boundary=x"),
+            "token=mytoken",
+            (415, 200),
+            "fail",
+        ),
+        post(None, "token=mytoken", (415, 200), "fail"),
+        post(
+            Some(FORM),
+            &format!("token={}", "x".repeat(70_000)),
+            (413, 413),
+            "the request's body is too large",
+        ),
+        other(Method::GET, "/auth", 405, "method not allowed"),
+        other(Method::PUT, "/auth", 405, "method not allowed"),
+        other(Method::GET, "/", 404, "not found"),
+        other(Method::GET, "/hello", 404, "not found"),
+        other(Method::POST, "/auth/", 404, "not found"),
+        other(Method::GET, "/metrics", 404, "not found"),
+    ];
+    let wrong = [
+        "wrong",
+        "MYTOKEN",
+        "mytoken ",
+        "mytoken%00",
+        "%FF",
+        "fail",
+        "density",
+        "' OR 1=1 --",
+    ];
+    rows.extend(wrong.map(|token| post(Some(FORM), &format!("token={token}"), (401, 200), "fail")));
+    rows
+}
+
+async fn check(flags: &[&str], legacy: bool) {
+    let (address, _directory) = start(flags).await;
+    for row in contract() {
+        let status = if legacy { row.legacy } else { row.status };
+        for accept in ["*/*", "application/json"] {
+            let body = &row.body[..row.body.len().min(40)];
+            let name = format!(
+                "{} {} {:?} {body} as {accept}",
+                row.method, row.path, row.content_type
+            );
+            let mut request =
+                Client::new().request(row.method.clone(), format!("http://{address}{}", row.path));
+            request = row
+                .content_type
+                .into_iter()
+                .fold(request, |request, kind| request.header("content-type", kind));
+            let answer = request
+                .header("accept", accept)
+                .body(row.body.clone())
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), status, "{name}");
+            let headers = answer.headers().clone();
+            assert_eq!(headers["x-served-by"], "pod-7", "{name}");
+            assert_eq!(headers["vary"], "accept", "{name}");
+            assert_eq!(headers.contains_key("allow"), status == 405, "{name}");
+            assert_eq!(headers.contains_key("www-authenticate"), status == 401, "{name}");
+            if accept == "*/*" {
+                assert_eq!(headers["content-type"], "text/html; charset=utf-8", "{name}");
+                assert_eq!(answer.text().await.unwrap(), row.text, "{name}");
+            } else {
+                assert_eq!(headers["content-type"], "application/json", "{name}");
+                assert_eq!(answer.json::<Value>().await.unwrap(), row.json, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_row() {
+    check(&[], false).await;
+}
+
+#[tokio::test]
+async fn every_row_with_legacy_status() {
+    check(&["--legacy-status"], true).await;
+}
+
+#[tokio::test]
+async fn many_at_once_are_all_answered() {
+    let (address, _directory) = start(&[]).await;
+    let service = format!("http://{address}");
+    let requests = (0..200).map(|number| {
+        let service = service.clone();
+        tokio::spawn(async move {
+            let (token, expected) = if number % 2 == 0 {
+                ("mytoken", (200, "density"))
+            } else {
+                ("wrong", (401, "fail"))
+            };
+            let (status, body) = super::support::auth(&service, token).await;
+            assert_eq!((status, body.as_str()), expected);
+        })
+    });
+    for request in requests.collect::<Vec<_>>() {
+        request.await.unwrap();
+    }
+}
