@@ -1,0 +1,165 @@
+//! What becomes of a `caBundle`, whatever it held before and whoever else writes it.
+
+use crate::support::{ApiServer, NAME, SERVER_NAME, VALIDITY, identity, start, verify};
+use serving_cert::{
+    bundle::{self, MOST_OF_OURS},
+    certificate::ServingCertificate,
+    publish::{Outcome, Publisher},
+};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+fn issue(pod: &str, now: OffsetDateTime) -> ServingCertificate {
+    ServingCertificate::issue(&identity(pod), VALIDITY, now).expect("issued")
+}
+
+fn pem(certificate: &ServingCertificate) -> String {
+    bundle::encode(std::slice::from_ref(&certificate.authority))
+}
+
+async fn publish(
+    server: &ApiServer,
+    pod: &str,
+    certificate: &ServingCertificate,
+) -> Result<Outcome, kube::Error> {
+    let authorities = [certificate.authority.clone()];
+    Publisher::new(server.client(), NAME, pod)
+        .ensure(&authorities, start())
+        .await
+}
+
+fn trusts(server: &ApiServer, certificate: &ServingCertificate) -> bool {
+    verify(&server.bundle(), certificate, SERVER_NAME, start()).is_ok()
+}
+
+#[tokio::test]
+async fn an_empty_bundle_gets_the_authority_and_is_then_left_alone() {
+    let (server, ours) = (ApiServer::with_bundle(""), issue("adapter-0", start()));
+    assert_eq!(
+        publish(&server, "adapter-0", &ours).await.expect("published"),
+        Outcome::Published
+    );
+    assert!(trusts(&server, &ours));
+    assert_eq!(
+        publish(&server, "adapter-0", &ours).await.expect("looked"),
+        Outcome::Unchanged
+    );
+    assert_eq!(server.0.lock().expect("lock").writes, 1);
+}
+
+#[tokio::test]
+async fn what_other_pods_and_other_people_have_put_there_stays() {
+    let (other_pod, ours) = (issue("adapter-1", start()), issue("adapter-0", start()));
+    let foreign = rcgen::generate_simple_self_signed(["somebody.else".to_owned()]).expect("issued");
+    let server = ApiServer::with_bundle(&(foreign.cert.pem() + &pem(&other_pod)));
+    publish(&server, "adapter-0", &ours).await.expect("published");
+    assert!(trusts(&server, &other_pod) && trusts(&server, &ours));
+    assert!(
+        server
+            .bundle()
+            .replace("\r\n", "\n")
+            .contains(&foreign.cert.pem().replace("\r\n", "\n"))
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_bundle_is_put_right() {
+    let (wrong, ours) = (issue("adapter-9", start()), issue("adapter-0", start()));
+    for bundle in [
+        pem(&wrong).as_str(),
+        "no certificate at all",
+        "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
+    ] {
+        let server = ApiServer::with_bundle(bundle);
+        publish(&server, "adapter-0", &ours).await.expect("published");
+        assert!(trusts(&server, &ours), "{bundle}");
+        assert!(!server.bundle().contains('!'));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_certificate_goes_even_when_ours_is_there() {
+    let ours = issue("adapter-0", start());
+    let garbage = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
+    let server = ApiServer::with_bundle(&(garbage.to_owned() + &pem(&ours)));
+    publish(&server, "adapter-0", &ours).await.expect("published");
+    assert_eq!(server.bundle(), pem(&ours));
+}
+
+#[tokio::test]
+async fn expired_authorities_go() {
+    let (expired, ours) = (
+        issue("adapter-1", start() - 2 * VALIDITY),
+        issue("adapter-0", start()),
+    );
+    let server = ApiServer::with_bundle(&(pem(&expired) + &pem(&ours)));
+    assert_eq!(
+        publish(&server, "adapter-0", &ours).await.expect("published"),
+        Outcome::Published
+    );
+    assert_eq!(server.bundle(), pem(&ours));
+}
+
+#[tokio::test]
+async fn a_pod_keeps_two_of_its_own_and_the_one_in_use_is_among_them() {
+    let server = ApiServer::with_bundle("");
+    let generations: Vec<_> = (0..4).map(|_| issue("adapter-0", start())).collect();
+    for generation in &generations {
+        publish(&server, "adapter-0", generation)
+            .await
+            .expect("published");
+        assert!(trusts(&server, generation));
+    }
+    let trusted = generations
+        .iter()
+        .map(|generation| trusts(&server, generation))
+        .collect::<Vec<_>>();
+    assert_eq!(trusted, [false, false, true, true]);
+}
+
+#[tokio::test]
+async fn the_bundle_does_not_grow_without_end() {
+    let server = ApiServer::with_bundle("");
+    let pods: Vec<_> = (0..MOST_OF_OURS + 3)
+        .map(|pod| format!("adapter-{pod}"))
+        .collect();
+    let mut issued = Vec::new();
+    for pod in &pods {
+        issued.push(issue(pod, start()));
+        publish(&server, pod, &issued[issued.len() - 1])
+            .await
+            .expect("published");
+    }
+    assert_eq!(server.bundle().matches("BEGIN CERTIFICATE").count(), MOST_OF_OURS);
+    assert!(!trusts(&server, &issued[0]), "the oldest is still there");
+    assert!(trusts(&server, &issued[issued.len() - 1]));
+}
+
+#[tokio::test]
+async fn a_write_that_came_too_late_is_tried_again_on_what_is_there_now() {
+    let (server, ours) = (ApiServer::with_bundle(""), issue("adapter-0", start()));
+    server.0.lock().expect("lock").interfering_writes = 3;
+    assert_eq!(
+        publish(&server, "adapter-0", &ours).await.expect("published"),
+        Outcome::Published
+    );
+    assert_eq!(server.0.lock().expect("lock").conflicts, 3);
+    assert!(trusts(&server, &ours));
+}
+
+#[tokio::test]
+async fn endless_conflicts_are_an_error_and_not_an_endless_loop() {
+    let (server, ours) = (ApiServer::with_bundle(""), issue("adapter-0", start()));
+    server.0.lock().expect("lock").interfering_writes = usize::MAX;
+    let published = tokio::time::timeout(Duration::from_secs(5), publish(&server, "adapter-0", &ours)).await;
+    assert!(published.expect("it gives up").is_err());
+}
+
+#[tokio::test]
+async fn a_missing_api_service_is_no_error() {
+    let (server, ours) = (ApiServer::default(), issue("adapter-0", start()));
+    assert_eq!(
+        publish(&server, "adapter-0", &ours).await.expect("looked"),
+        Outcome::Missing
+    );
+}
