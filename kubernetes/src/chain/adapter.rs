@@ -1,0 +1,354 @@
+//! The adapter's side: which metrics its rules yield, from which series, by which queries.
+//!
+//! As pkg/naming of prometheus-adapter v0.12.0 does it.
+
+use super::{BrokenLink, Link, exposition::Exposition, scrape::Prometheus};
+use crate::{
+    objects::{self, containers, flag, labels, list, mounted_file, namespace, text, title, workloads},
+    permissions::Account,
+    render,
+};
+use regex::Regex;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+    time::Duration,
+};
+
+/// A series selector: the name, and what is asked of labels.
+static SELECTOR: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^\s*([a-zA-Z_:][\w:]*)?\s*(?:\{(.*)\})?\s*$").expect("a valid pattern"));
+static MATCHER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"(\w+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)""#).expect("a valid pattern"));
+/// A range selector in a query.
+static RANGE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"([a-zA-Z_:][\w:]*)\{[^}]*\}\[(\w+)\]").expect("a valid pattern"));
+
+/// The prometheus-adapter of the rendered objects, and its rules.
+pub struct Adapter<'objects> {
+    workload: &'objects Value,
+    template: &'objects Value,
+    container: &'objects Value,
+    rules: Vec<Value>,
+}
+
+impl<'objects> Adapter<'objects> {
+    /// Finds the container that is told where Prometheus is, and reads its rules from its ConfigMap.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn find(objects: &'objects [Value]) -> Result<Self, String> {
+        for (workload, template) in workloads(objects) {
+            for container in containers(template) {
+                if flag(container, "--prometheus-url").is_none() {
+                    continue;
+                }
+                let path = flag(container, "--config").ok_or("the adapter has no --config")?;
+                let file = mounted_file(objects, namespace(workload), template, container, path)
+                    .ok_or_else(|| format!("{} has no file {path}", title(workload)))?;
+                let mut documents = render::parse(file).map_err(|error| format!("{path}: {error}"))?;
+                let rules = documents
+                    .pop()
+                    .map(|config| list(&config, "/rules").to_vec())
+                    .unwrap_or_default();
+                if rules.is_empty() {
+                    return Err(format!(
+                        "{path} has no rules; the adapter would serve no API at all"
+                    ));
+                }
+                return Ok(Self {
+                    workload,
+                    template,
+                    container,
+                    rules,
+                });
+            }
+        }
+        Err("there is no container with --prometheus-url, so no adapter".to_owned())
+    }
+
+    /// The account that it lists pods with.
+    #[must_use]
+    pub fn account(&self) -> Account<'objects> {
+        super::account(self.workload, self.template)
+    }
+
+    /// The object that makes its pods, with their template.
+    #[must_use]
+    pub fn pods(&self) -> (&'objects Value, &'objects Value) {
+        (self.workload, self.template)
+    }
+
+    /// A flag of the adapter.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<&'objects str> {
+        flag(self.container, name)
+    }
+
+    /// The names of the metrics that the rules yield. A rule whose series is not exported counts with the name that it would
+    /// yield: what is broken then is another link.
+    #[must_use]
+    pub fn metric_names(&self, exposition: &Exposition) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for rule in &self.rules {
+            let declared = selector(rule).and_then(|(name, _)| name);
+            let matching = matching(rule, exposition);
+            let series = if matching.is_empty() {
+                declared.into_iter().collect()
+            } else {
+                matching
+            };
+            names.extend(series.iter().filter_map(|series| metric_name(rule, series)));
+        }
+        names
+    }
+
+    /// Holds every rule against what the binary exports, the labels that relabelling adds (where they are known), and the
+    /// scrape interval.
+    pub(super) fn check_rules(
+        &self,
+        exposition: &Exposition,
+        target_labels: Option<&BTreeSet<String>>,
+        scrape_interval: Duration,
+    ) -> Vec<BrokenLink> {
+        let mut broken = Vec::new();
+        for rule in &self.rules {
+            let query = text(rule, "/seriesQuery");
+            let matching = matching(rule, exposition);
+            if matching.is_empty() {
+                let exported = exposition.names().collect::<Vec<_>>().join(", ");
+                let reason = format!("the rule for {query} finds nothing; the binary exports {exported}");
+                broken.push(BrokenLink::new(Link::Exported, reason));
+            }
+            for series in &matching {
+                if metric_name(rule, series).is_none() {
+                    let reason =
+                        format!("the rule for {query} has a name pattern that {series} does not match");
+                    broken.push(BrokenLink::new(Link::Named, reason));
+                }
+                broken.extend(check_query(rule, series, exposition, scrape_interval));
+            }
+            if let Some(labels) = target_labels {
+                broken.extend(check_labels(
+                    rule,
+                    matching.first().map(String::as_str),
+                    exposition,
+                    labels,
+                ));
+            }
+        }
+        broken
+    }
+
+    /// Whether the adapter's flags lead it to Prometheus, and are such that it starts.
+    pub(super) fn check_connection(&self, objects: &[Value], prometheus: &Prometheus<'_>) -> Vec<BrokenLink> {
+        let mut broken = Vec::new();
+        let url = self.flag("--prometheus-url").unwrap_or_default();
+        if let Err(reason) = leads_to(objects, url, prometheus, namespace(self.workload)) {
+            broken.push(BrokenLink::new(
+                Link::Queried,
+                format!("--prometheus-url={url}: {reason}"),
+            ));
+        }
+        // The adapter's defaults: ten minutes, and the relist interval.
+        let duration = |flag| {
+            self.flag(flag)
+                .and_then(|value| humantime::parse_duration(value).ok())
+        };
+        let relist = duration("--metrics-relist-interval").unwrap_or(Duration::from_mins(10));
+        if duration("--metrics-max-age").unwrap_or(relist) < relist {
+            let reason =
+                "--metrics-max-age is below --metrics-relist-interval, which ends the adapter at once";
+            broken.push(BrokenLink::new(Link::Queried, reason));
+        }
+        broken
+    }
+}
+
+/// Whether a URL names a Service of these pods of Prometheus and a port that it has.
+fn leads_to(
+    objects: &[Value],
+    url: &str,
+    prometheus: &Prometheus<'_>,
+    own_namespace: &str,
+) -> Result<(), String> {
+    let address = url.strip_prefix("http://").ok_or("expected http://")?;
+    let (host, port) = address
+        .trim_end_matches('/')
+        .split_once(':')
+        .unwrap_or((address, "80"));
+    let port: u64 = port.parse().map_err(|_| format!("{port} is not a port"))?;
+    let mut labels_of_host = host.split('.');
+    let service = labels_of_host.next().unwrap_or_default();
+    let in_namespace = labels_of_host.next().unwrap_or(own_namespace);
+    let service = objects::find(objects, "Service", in_namespace, service)
+        .ok_or_else(|| format!("there is no Service {in_namespace}/{service}"))?;
+    let (workload, template) = prometheus.pods();
+    if namespace(workload) != in_namespace || !objects::carries(template, &labels(service, "/spec/selector"))
+    {
+        return Err(format!(
+            "{} does not select the pods of {}",
+            title(service),
+            title(workload)
+        ));
+    }
+    let entry = list(service, "/spec/ports")
+        .iter()
+        .find(|entry| entry["port"].as_u64() == Some(port));
+    match entry.map(|entry| objects::resolve_port(template, &entry["targetPort"])) {
+        Some(Some(_)) => Ok(()),
+        Some(None) => Err(format!(
+            "{} leads to a port that no container has",
+            title(service)
+        )),
+        None => Err(format!("{} has no port {port}", title(service))),
+    }
+}
+
+/// The name and the matchers of a rule's `seriesQuery`.
+fn selector(rule: &Value) -> Option<(Option<String>, Vec<[String; 3]>)> {
+    let parsed = SELECTOR.captures(text(rule, "/seriesQuery"))?;
+    let matchers = parsed.get(2).map_or("", |matchers| matchers.as_str());
+    let matchers = MATCHER
+        .captures_iter(matchers)
+        .map(|found| [1, 2, 3].map(|part| found[part].to_owned()))
+        .collect();
+    Some((parsed.get(1).map(|name| name.as_str().to_owned()), matchers))
+}
+
+/// The exported series that a rule is about.
+fn matching(rule: &Value, exposition: &Exposition) -> Vec<String> {
+    let Some((wanted, matchers)) = selector(rule) else {
+        return Vec::new();
+    };
+    let filters = list(rule, "/seriesFilters");
+    exposition
+        .names()
+        .filter(|name| wanted.as_ref().is_none_or(|wanted| wanted == name))
+        .filter(|name| {
+            matchers
+                .iter()
+                .filter(|[label, ..]| label == "__name__")
+                .all(|[_, operator, value]| match operator.as_str() {
+                    "=" => value == name,
+                    "!=" => value != name,
+                    "=~" => matches(&format!("^(?:{value})$"), name),
+                    _ => !matches(&format!("^(?:{value})$"), name),
+                })
+        })
+        .filter(|name| {
+            filters
+                .iter()
+                .all(|filter| match (text(filter, "/is"), text(filter, "/isNot")) {
+                    ("", pattern) => !matches(pattern, name),
+                    (pattern, _) => matches(pattern, name),
+                })
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
+}
+
+/// The metric that a rule makes of a series: `name.matches` and `name.as`, with the defaults of `NamersFromConfig`.
+fn metric_name(rule: &Value, series: &str) -> Option<String> {
+    let pattern = match text(rule, "/name/matches") {
+        "" => ".*",
+        pattern => pattern,
+    };
+    let pattern = Regex::new(pattern).ok()?;
+    let template = match (text(rule, "/name/as"), pattern.captures_len()) {
+        ("", 1) => "$0",
+        ("", 2) => "$1",
+        ("", _) => return None,
+        (template, _) => template,
+    };
+    let mut name = String::new();
+    pattern.captures(series)?.expand(template, &mut name);
+    Some(name)
+}
+
+/// Whether the labels that a rule works with are on the series: from relabelling, or from the binary itself.
+fn check_labels(
+    rule: &Value,
+    series: Option<&str>,
+    exposition: &Exposition,
+    target_labels: &BTreeSet<String>,
+) -> Vec<BrokenLink> {
+    let query = text(rule, "/seriesQuery");
+    let has = |label: &str| {
+        target_labels.contains(label) || series.is_some_and(|series| exposition.has_label(series, label))
+    };
+    let mut broken = Vec::new();
+    let overrides = rule
+        .pointer("/resources/overrides")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
+    let resources: BTreeMap<&str, &str> = overrides
+        .map(|(label, resource)| (text(resource, "/resource"), label.as_str()))
+        .collect();
+    for resource in ["namespace", "pod"] {
+        match resources.get(resource) {
+            Some(label) if has(label) => {}
+            Some(label) => {
+                let reason = format!(
+                    "the rule for {query} takes the {resource} from the label {label}, which nobody adds"
+                );
+                broken.push(BrokenLink::new(Link::Labelled, reason));
+            }
+            None => {
+                let reason = format!("the rule for {query} does not say which label is the {resource}");
+                broken.push(BrokenLink::new(Link::Labelled, reason));
+            }
+        }
+    }
+    for [label, operator, value] in selector(rule).map(|(_, matchers)| matchers).unwrap_or_default() {
+        let must_be_there = (operator == "!=" && value.is_empty()) || (operator == "=" && !value.is_empty());
+        if must_be_there && label != "__name__" && !has(&label) {
+            let reason = format!("{query} asks for the label {label}, which nobody adds");
+            broken.push(BrokenLink::new(Link::Labelled, reason));
+        }
+    }
+    broken
+}
+
+/// Whether a rule's query selects the pods that are asked for, from series that exist, over windows that hold two samples
+/// even when one scrape fails.
+fn check_query(
+    rule: &Value,
+    series: &str,
+    exposition: &Exposition,
+    scrape_interval: Duration,
+) -> Vec<BrokenLink> {
+    let query = text(rule, "/metricsQuery").replace("<<.Series>>", series);
+    let mut broken = Vec::new();
+    for part in ["<<.LabelMatchers>>", "<<.GroupBy>>"] {
+        if !query.contains(part) {
+            broken.push(BrokenLink::new(
+                Link::Queried,
+                format!("the query for {series} is without {part}"),
+            ));
+        }
+    }
+    for range in RANGE.captures_iter(&query) {
+        let (name, window) = (&range[1], &range[2]);
+        if !exposition.has(name) {
+            broken.push(BrokenLink::new(
+                Link::Exported,
+                format!("a query needs {name}, which the binary does not export"),
+            ));
+        }
+        let least = 3 * scrape_interval;
+        if humantime::parse_duration(window).is_ok_and(|window| window < least) {
+            let reason = format!(
+                "the window {window} over {name} holds fewer than three scrapes of {scrape_interval:?}"
+            );
+            broken.push(BrokenLink::new(Link::Queried, reason));
+        }
+    }
+    broken
+}

@@ -1,0 +1,192 @@
+//! How objects refer to each other: selectors, ports, owners of the replica count.
+
+use crate::{
+    findings::Finding,
+    objects::{self, labels, list, name, namespace, of_kind, resolve_port, selected, text, workloads},
+};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// No two objects are the same, and every namespace in use is there.
+#[must_use]
+pub fn identities(objects: &[Value]) -> Vec<Finding> {
+    /// Namespaces that every cluster has.
+    const OF_KUBERNETES: [&str; 2] = ["default", "kube-system"];
+    let mut findings = Vec::new();
+    let mut seen = BTreeSet::new();
+    for object in objects {
+        if !seen.insert(objects::title(object)) {
+            findings.push(Finding::new(object, "is there twice"));
+        }
+        let namespace = namespace(object);
+        let exists = namespace.is_empty()
+            || OF_KUBERNETES.contains(&namespace)
+            || objects::find(objects, "Namespace", "", namespace).is_some();
+        if !exists {
+            findings.push(Finding::new(
+                object,
+                format!("nobody creates the namespace {namespace}"),
+            ));
+        }
+    }
+    findings
+}
+
+/// HPAs own the replica counts of their targets: each has one, nobody else sets the count, and its bounds leave room.
+#[must_use]
+pub fn scaling(objects: &[Value]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut targets = BTreeMap::new();
+    for hpa in of_kind(objects, "HorizontalPodAutoscaler") {
+        let (kind, target) = (
+            text(hpa, "/spec/scaleTargetRef/kind"),
+            text(hpa, "/spec/scaleTargetRef/name"),
+        );
+        if let Some(other) = targets.insert((namespace(hpa), kind, target), name(hpa)) {
+            findings.push(Finding::new(
+                hpa,
+                format!("{kind} {target} is scaled by {other} already"),
+            ));
+        }
+        match objects::find(objects, kind, namespace(hpa), target) {
+            None => findings.push(Finding::new(hpa, format!("there is no {kind} {target} to scale"))),
+            Some(target) if target.pointer("/spec/replicas").is_some() => {
+                findings.push(Finding::new(
+                    target,
+                    format!("sets replicas, which {} owns", objects::title(hpa)),
+                ));
+            }
+            Some(_) => {}
+        }
+        let bound = |field| hpa.pointer(field).and_then(Value::as_u64).unwrap_or_default();
+        let (least, most) = (bound("/spec/minReplicas"), bound("/spec/maxReplicas"));
+        if least == 0 || least >= most {
+            findings.push(Finding::new(
+                hpa,
+                format!("minReplicas {least} and maxReplicas {most} leave no room"),
+            ));
+        }
+        for direction in ["scaleUp", "scaleDown"] {
+            let behaviour = format!("/spec/behavior/{direction}");
+            let window = hpa.pointer(&format!("{behaviour}/stabilizationWindowSeconds"));
+            if window.is_none() || list(hpa, &format!("{behaviour}/policies")).is_empty() {
+                findings.push(Finding::new(hpa, format!("{direction} is left to the defaults")));
+            }
+        }
+    }
+    findings
+}
+
+/// Selectors select: a Deployment its own pods and nobody else's, a Service and a disruption budget pods of one workload.
+#[must_use]
+pub fn selectors(objects: &[Value]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (object, pointer) in objects
+        .iter()
+        .filter_map(|object| Some((object, selector_pointer(object)?)))
+    {
+        let selector = labels(object, pointer);
+        let matches: Vec<_> = selected(objects, namespace(object), &selector)
+            .map(|(owner, _)| owner)
+            .collect();
+        match matches.as_slice() {
+            [] => findings.push(Finding::new(object, "selects no pods")),
+            [one] => {
+                if objects::pod_template(object).is_some() && *one != object {
+                    findings.push(Finding::new(
+                        object,
+                        format!("selects the pods of {}", objects::title(one)),
+                    ));
+                }
+            }
+            many => findings.push(Finding::new(
+                object,
+                format!("selects the pods of {} workloads", many.len()),
+            )),
+        }
+    }
+    for (object, template) in workloads(objects) {
+        for constraint in list(template, "/spec/topologySpreadConstraints") {
+            if !objects::carries(template, &labels(constraint, "/labelSelector/matchLabels")) {
+                findings.push(Finding::new(
+                    object,
+                    "spreads by labels that its own pods do not carry",
+                ));
+            }
+        }
+    }
+    findings
+}
+
+fn selector_pointer(object: &Value) -> Option<&'static str> {
+    match objects::kind(object) {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "PodDisruptionBudget" => {
+            Some("/spec/selector/matchLabels")
+        }
+        "Service" if object.pointer("/spec/selector").is_some() => Some("/spec/selector"),
+        _ => None,
+    }
+}
+
+/// Ports lead somewhere: a Service's to a container's, a probe's to one of its own container's.
+#[must_use]
+pub fn ports(objects: &[Value]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for service in of_kind(objects, "Service") {
+        let selector = labels(service, "/spec/selector");
+        for (workload, template) in selected(objects, namespace(service), &selector) {
+            for port in list(service, "/spec/ports") {
+                let target = port
+                    .get("targetPort")
+                    .or_else(|| port.get("port"))
+                    .unwrap_or(&Value::Null);
+                if resolve_port(template, target).is_none() {
+                    let workload = objects::title(workload);
+                    findings.push(Finding::new(
+                        service,
+                        format!("no container of {workload} has the port {target}"),
+                    ));
+                }
+            }
+        }
+    }
+    for (object, template) in workloads(objects) {
+        for container in objects::containers(template) {
+            for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+                let Some(port) = container.pointer(&format!("/{probe}/httpGet/port")) else {
+                    continue;
+                };
+                let found = objects::named_ports(container).any(|(name, _)| Some(name) == port.as_str());
+                if !found {
+                    findings.push(Finding::new(
+                        object,
+                        format!("{probe} asks the port {port}, which has no such name"),
+                    ));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// Only these Services are reachable from outside the cluster, by any means.
+#[must_use]
+pub fn exposure(objects: &[Value], public: &[&str]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for service in of_kind(objects, "Service") {
+        let kind = text(service, "/spec/type");
+        let is_internal = matches!(kind, "" | "ClusterIP") && service.pointer("/spec/externalIPs").is_none();
+        if !is_internal && !public.contains(&name(service)) {
+            findings.push(Finding::new(
+                service,
+                format!("is reachable from outside ({kind})"),
+            ));
+        }
+    }
+    for kind in ["Ingress", "HTTPRoute", "Gateway"] {
+        findings.extend(
+            of_kind(objects, kind).map(|object| Finding::new(object, "is a way in that nobody declared")),
+        );
+    }
+    findings
+}

@@ -1,0 +1,105 @@
+//! Validates objects against the `OpenAPI` document of the pinned Kubernetes, as strictly as
+//! `kubectl apply --validate=strict` does, without a cluster.
+
+use crate::{findings::Finding, objects};
+use anyhow::{Context, Result};
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// Quantities, as `resource.Quantity` reads them.
+const QUANTITY: &str = r"^[+-]?(\d+(\.\d*)?|\.\d+)(n|u|m|k|[MGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$";
+
+/// A validator for every kind.
+pub struct Schema {
+    definitions: Value,
+    /// From apiVersion and kind to the name of the definition.
+    kinds: BTreeMap<(String, String), String>,
+}
+
+impl Schema {
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// When it cannot be read or has no definitions.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut document: Value = serde_json::from_str(&text)?;
+        let definitions = document.get_mut("definitions").context("no definitions")?.take();
+        Self::from_definitions(definitions).context("the definitions are not a mapping")
+    }
+
+    fn from_definitions(mut definitions: Value) -> Option<Self> {
+        let mut kinds = BTreeMap::new();
+        for (name, definition) in definitions.as_object_mut()? {
+            for kind in objects::list(definition, "/x-kubernetes-group-version-kind") {
+                let (group, version) = (objects::text(kind, "/group"), objects::text(kind, "/version"));
+                let api_version = if group.is_empty() {
+                    version.to_owned()
+                } else {
+                    format!("{group}/{version}")
+                };
+                kinds.insert(
+                    (api_version, objects::text(kind, "/kind").to_owned()),
+                    name.clone(),
+                );
+            }
+            match name.as_str() {
+                "io.k8s.apimachinery.pkg.util.intstr.IntOrString" => {
+                    *definition = json!({ "type": ["integer", "string"] });
+                }
+                "io.k8s.apimachinery.pkg.api.resource.Quantity" => {
+                    *definition = json!({
+                        "oneOf": [{ "type": "number" }, { "type": "string", "pattern": QUANTITY }]
+                    });
+                }
+                _ => refuse_unknown_fields(definition),
+            }
+        }
+        Some(Self { definitions, kinds })
+    }
+
+    /// What the API server would refuse or warn about.
+    ///
+    /// # Errors
+    /// When the document itself cannot be used.
+    pub fn check(&self, objects: &[Value]) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        let mut validators: BTreeMap<&str, Validator> = BTreeMap::new();
+        for object in objects {
+            let kind = (
+                objects::text(object, "/apiVersion").to_owned(),
+                objects::kind(object).to_owned(),
+            );
+            let Some(name) = self.kinds.get(&kind) else {
+                findings.push(Finding::new(
+                    object,
+                    format!("this Kubernetes does not have {} {}", kind.0, kind.1),
+                ));
+                continue;
+            };
+            if !validators.contains_key(name.as_str()) {
+                validators.insert(name, self.validator(name)?);
+            }
+            let errors = validators[name.as_str()].iter_errors(object);
+            findings.extend(
+                errors.map(|error| Finding::new(object, format!("at {}: {error}", error.instance_path()))),
+            );
+        }
+        Ok(findings)
+    }
+
+    fn validator(&self, name: &str) -> Result<Validator> {
+        let schema = json!({ "$ref": format!("#/definitions/{name}"), "definitions": self.definitions });
+        Ok(jsonschema::draft4::new(&schema)?)
+    }
+}
+
+/// The document lists the fields and leaves others open; the API server's strict validation does not.
+fn refuse_unknown_fields(definition: &mut Value) {
+    if let Some(definition) = definition.as_object_mut()
+        && definition.contains_key("properties")
+    {
+        definition.insert("additionalProperties".to_owned(), Value::Bool(false));
+    }
+}

@@ -1,0 +1,225 @@
+//! What the manifests set, read by the very code that will read it.
+
+use crate::rendered::{OVERLAYS, Overlay};
+use clap::{Command, CommandFactory, Parser};
+use manifests::{
+    chain::scrape::Prometheus,
+    objects::{self, containers, list, text},
+};
+use serde_json::Value;
+use service::config::Configuration;
+use serving_cert::config::{Cli, Command as ServingCert};
+use std::time::Duration;
+
+/// The container that runs one of our images, with the pod it is in.
+fn container<'overlay>(overlay: &'overlay Overlay, image: &str) -> (&'overlay Value, &'overlay Value) {
+    let mut found = objects::workloads(&overlay.objects).flat_map(|(_, template)| {
+        let is_meant = move |container: &&Value| text(container, "/image").split(':').next() == Some(image);
+        containers(template)
+            .filter(is_meant)
+            .map(move |container| (template, container))
+    });
+    let one = found
+        .next()
+        .unwrap_or_else(|| panic!("overlay {}: nobody runs {image}", overlay.name));
+    assert!(
+        found.next().is_none(),
+        "overlay {}: several run {image}",
+        overlay.name
+    );
+    one
+}
+
+/// The configuration of a service as it has it in the cluster.
+fn service<'overlay, C: Configuration>(
+    overlay: &'overlay Overlay,
+    image: &str,
+) -> (C, &'overlay Value, &'overlay Value) {
+    let (template, container) = container(overlay, image);
+    let command = <C as CommandFactory>::command();
+    let words = [command.get_name().to_owned()]
+        .into_iter()
+        .chain(flags(&command, container));
+    let config = C::try_parse_from(words).unwrap_or_else(|error| panic!("overlay {}: {error}", overlay.name));
+    assert_eq!(config.check(), Ok(()), "overlay {}: {image}", overlay.name);
+    (config, template, container)
+}
+
+fn expect_time_to_drain<C: Configuration>(image: &str) {
+    for overlay in OVERLAYS.iter() {
+        let (config, template, _) = service::<C>(overlay, image);
+        let drain = config.service().drain_delay + config.service().drain_deadline;
+        let grace = template
+            .pointer("/spec/terminationGracePeriodSeconds")
+            .and_then(Value::as_u64);
+        let grace = Duration::from_secs(grace.expect("a stated grace period"));
+        assert!(
+            grace > drain,
+            "overlay {}: {image} is killed after {grace:?}, drains for {drain:?}",
+            overlay.name
+        );
+    }
+}
+
+#[test]
+fn services_have_the_time_to_drain() {
+    expect_time_to_drain::<app_a::Config>("app-a");
+    expect_time_to_drain::<app_b::Config>("app-b");
+}
+
+fn expect_open_ports<C: Configuration>(image: &str) {
+    for overlay in OVERLAYS.iter() {
+        let (config, template, container) = service::<C>(overlay, image);
+        let (listen, admin) = (config.service().listen, config.service().admin_listen);
+        for (name, address) in [("http", listen), ("admin", admin)] {
+            let port = objects::resolve_port(template, &Value::from(name));
+            let what = format!(
+                "overlay {}: {image} listens on {address}, {name} is {port:?}",
+                overlay.name
+            );
+            assert_eq!(port, Some(u64::from(address.port())), "{what}");
+            assert!(!address.ip().is_loopback(), "{what}");
+        }
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+            assert_eq!(
+                text(container, &format!("/{probe}/httpGet/port")),
+                "admin",
+                "{image}: {probe}"
+            );
+        }
+        let prometheus = Prometheus::find(&overlay.objects).expect("a Prometheus");
+        let workload =
+            objects::find(&overlay.objects, "Deployment", "sample-app", image).expect("a Deployment");
+        let targets = prometheus.targets(workload).expect("a target");
+        let scraped: Vec<_> = targets
+            .iter()
+            .map(|target| (target.port, target.path.as_str()))
+            .collect();
+        assert_eq!(
+            scraped,
+            [(u64::from(admin.port()), "/metrics")],
+            "overlay {}: {image}",
+            overlay.name
+        );
+    }
+}
+
+#[test]
+fn services_listen_where_their_ports_say() {
+    expect_open_ports::<app_a::Config>("app-a");
+    expect_open_ports::<app_b::Config>("app-b");
+}
+
+#[test]
+fn services_say_which_pod_answered() {
+    for overlay in OVERLAYS.iter() {
+        for image in ["app-a", "app-b"] {
+            let (_, container) = container(overlay, image);
+            let named = list(container, "/env").iter().any(|variable| {
+                text(variable, "/name") == "POD_NAME"
+                    && text(variable, "/valueFrom/fieldRef/fieldPath") == "metadata.name"
+            });
+            assert!(
+                named,
+                "overlay {}: {image} does not know its pod's name",
+                overlay.name
+            );
+        }
+    }
+}
+
+#[test]
+fn app_a_reaches_app_b_through_a_service_that_exists() {
+    for overlay in OVERLAYS.iter() {
+        let (config, ..) = service::<app_a::Config>(overlay, "app-a");
+        let url = config.app_b.url;
+        let host = url.host_str().expect("a host");
+        let found = objects::find(&overlay.objects, "Service", "sample-app", host)
+            .unwrap_or_else(|| panic!("overlay {}: no Service for {url}", overlay.name));
+        let ports = list(found, "/spec/ports")
+            .iter()
+            .filter_map(|port| port["port"].as_u64());
+        let ports: Vec<_> = ports.collect();
+        let wanted = url.port_or_known_default().map(u64::from).expect("a port");
+        assert!(
+            ports.contains(&wanted),
+            "overlay {}: {url}, but the Service has {ports:?}",
+            overlay.name
+        );
+    }
+}
+
+#[test]
+fn app_b_stores_its_users_on_a_volume() {
+    for overlay in OVERLAYS.iter() {
+        let (_, _, container) = service::<app_b::Config>(overlay, "app-b");
+        let url = objects::environment(container)["DATABASE_URL"];
+        let file = url.strip_prefix("sqlite://").expect("SQLite");
+        let mounts = list(container, "/volumeMounts").iter();
+        let mounted = mounts
+            .filter(|mount| mount.get("readOnly") != Some(&Value::Bool(true)))
+            .any(|mount| file.starts_with(&format!("{}/", text(mount, "/mountPath"))));
+        assert!(
+            mounted,
+            "overlay {}: {url} is on the read-only root file system",
+            overlay.name
+        );
+    }
+}
+
+/// A container's environment as the flags of the same settings, so that no test has to change its own environment.
+/// Panics on a variable that the binary does not read.
+fn flags(command: &Command, container: &Value) -> Vec<String> {
+    let arguments: Vec<_> = command.get_arguments().collect();
+    list(container, "/env")
+        .iter()
+        .map(|variable| {
+            let name = text(variable, "/name");
+            let argument = arguments
+                .iter()
+                .find(|argument| argument.get_env().is_some_and(|env| env == name));
+            let long = argument.and_then(|argument| argument.get_long());
+            let long = long.unwrap_or_else(|| panic!("{} does not read {name}", command.get_name()));
+            // What the downward API fills in, here by something that stands for it.
+            let value = if variable.get("valueFrom").is_some() {
+                "filled-in"
+            } else {
+                text(variable, "/value")
+            };
+            format!("--{long}={value}")
+        })
+        .collect()
+}
+
+#[test]
+fn the_sidecar_understands_its_settings_and_renews_long_before_the_end() {
+    for overlay in OVERLAYS.iter() {
+        let (_, container) = container(overlay, "serving-cert");
+        let command = Cli::command();
+        let arguments = list(container, "/args")
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned);
+        let [subcommand] = arguments.collect::<Vec<_>>().try_into().expect("one argument");
+        let subcommand_flags = flags(
+            command.find_subcommand(&subcommand).expect("a subcommand"),
+            container,
+        );
+        let words = ["serving-cert".to_owned(), subcommand]
+            .into_iter()
+            .chain(subcommand_flags);
+        let cli =
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("overlay {}: {error}", overlay.name));
+        let ServingCert::Run(run) = cli.command else {
+            panic!("overlay {}: not `run`", overlay.name)
+        };
+        assert!(
+            run.validity / 3 > Duration::from_hours(24),
+            "a day is left to notice that renewal fails"
+        );
+        assert!(
+            run.reconcile_interval <= Duration::from_mins(1),
+            "a wrong caBundle stays for too long"
+        );
+    }
+}
