@@ -1,0 +1,25 @@
+// The process that holds a pod's namespaces: it sleeps until SIGTERM or SIGINT,
+// and reaps what is handed to it where it is process 1 of a shared namespace.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD)
+	for received := range signals {
+		if received != syscall.SIGCHLD {
+			os.Exit(0)
+		}
+		for {
+			reaped, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+			if err != nil || reaped <= 0 {
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,66 @@
+//! Where everything of the testbed lies: below `target/testbed`, and nowhere else.
+
+use std::path::PathBuf;
+
+/// The root of the workspace.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    let crate_directory = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    crate_directory
+        .parent()
+        .map_or_else(|| crate_directory.clone(), PathBuf::from)
+}
+
+/// Cargo's target directory, which `CARGO_TARGET_DIR` moves.
+#[must_use]
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// What outlives a cluster: the built components and their images.
+#[must_use]
+pub fn cache() -> PathBuf {
+    target().join("testbed")
+}
+
+/// The components, one file each.
+#[must_use]
+pub fn binaries() -> PathBuf {
+    cache().join("bin")
+}
+
+/// The archives of the stand-ins for upstream's images.
+#[must_use]
+pub fn upstream_images() -> PathBuf {
+    cache().join("images")
+}
+
+/// The archives of this project's own images.
+#[must_use]
+pub fn own_images() -> PathBuf {
+    target().join("images")
+}
+
+/// The state of the running cluster, removed by `down`.
+#[must_use]
+pub fn state() -> PathBuf {
+    cache().join("cluster")
+}
+
+/// Logs of the cluster's processes; a new `up` begins them anew, `down` keeps them for a look afterwards.
+#[must_use]
+pub fn logs() -> PathBuf {
+    cache().join("logs")
+}
+
+/// The administrator's kubeconfig, which works from outside the cluster's namespaces.
+#[must_use]
+pub fn kubeconfig() -> PathBuf {
+    state().join("kubeconfig")
+}
+
+/// Held, and filled with the identity of the first process, for as long as the cluster lives.
+#[must_use]
+pub fn lock() -> PathBuf {
+    cache().join("cluster.lock")
+}

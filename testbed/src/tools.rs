@@ -1,0 +1,204 @@
+//! The components, built from pinned Go modules, each once for as long as its module and flags stay the same.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use crate::{paths, progress, versions};
+
+/// A program that the cluster is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// The file's name.
+    pub name: &'static str,
+    /// The folder below `testbed/go` whose `go.mod` pins it.
+    module: &'static str,
+    /// The Go package of its main function.
+    package: &'static str,
+}
+
+macro_rules! components {
+    ($($constant:ident = $name:literal in $module:literal from $package:literal;)*) => {
+        $(#[doc = concat!("`", $name, "`, from ", $package, ".")]
+        pub const $constant: Component = Component { name: $name, module: $module, package: $package };)*
+        /// Every component.
+        pub const ALL: &[Component] = &[$($constant),*];
+    };
+}
+
+components! {
+    KUBE_APISERVER = "kube-apiserver" in "kubernetes" from "k8s.io/kubernetes/cmd/kube-apiserver";
+    KUBE_CONTROLLER_MANAGER = "kube-controller-manager" in "kubernetes" from "k8s.io/kubernetes/cmd/kube-controller-manager";
+    KUBE_SCHEDULER = "kube-scheduler" in "kubernetes" from "k8s.io/kubernetes/cmd/kube-scheduler";
+    KUBE_PROXY = "kube-proxy" in "kubernetes" from "k8s.io/kubernetes/cmd/kube-proxy";
+    KUBEADM = "kubeadm" in "kubernetes" from "k8s.io/kubernetes/cmd/kubeadm";
+    KUBELET = "kubelet" in "kubernetes" from "k8s.io/kubernetes/cmd/kubelet";
+    KUBECTL = "kubectl" in "kubernetes" from "k8s.io/kubernetes/cmd/kubectl";
+    ETCD = "etcd" in "etcd" from "go.etcd.io/etcd/server/v3";
+    COREDNS = "coredns" in "coredns" from ".";
+    PAUSE = "pause" in "pause" from ".";
+    PROMETHEUS = "prometheus" in "prometheus" from "github.com/prometheus/prometheus/cmd/prometheus";
+    PROMETHEUS_ADAPTER = "adapter" in "prometheus-adapter" from "sigs.k8s.io/prometheus-adapter/cmd/adapter";
+}
+
+impl Component {
+    /// Where the built program lies.
+    #[must_use]
+    pub fn path(self) -> PathBuf {
+        paths::binaries().join(self.name)
+    }
+
+    fn stamp_path(self) -> PathBuf {
+        paths::binaries().join(format!("{}.stamp", self.name))
+    }
+
+    /// What the program was made of: a change of it makes the program stale.
+    fn fingerprint(self) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(format!("{self:?} {:?}", build_arguments(self.module)));
+        for file in ["go.mod", "go.sum", "main.go"] {
+            if let Ok(content) = fs::read(module_directory(self.module).join(file)) {
+                hash.update(content);
+            } else if file == "go.mod" {
+                bail!("testbed/go/{}/go.mod is missing", self.module);
+            }
+        }
+        Ok(hex(&hash.finalize()))
+    }
+
+    fn is_current(self) -> Result<bool> {
+        let stamp = fs::read_to_string(self.stamp_path()).unwrap_or_default();
+        Ok(self.path().exists() && stamp == self.fingerprint()?)
+    }
+}
+
+fn module_directory(module: &str) -> PathBuf {
+    paths::workspace().join("testbed/go").join(module)
+}
+
+/// Flags of `go build` that a module wants: kubeadm, for one, takes an unset version for v0.0.0.
+fn build_arguments(module: &str) -> Vec<String> {
+    let mut linker = "-s -w".to_owned();
+    let mut arguments = vec!["-trimpath".to_owned()];
+    match module {
+        "kubernetes" => {
+            let version = versions::kubernetes();
+            let mut parts = version.trim_start_matches('v').split('.');
+            let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            for (name, value) in [
+                ("gitVersion", version),
+                ("gitMajor", major),
+                ("gitMinor", minor),
+                ("gitTreeState", "archive"),
+            ] {
+                linker = format!("{linker} -X k8s.io/component-base/version.{name}={value}");
+            }
+        }
+        "prometheus" => {
+            // Only the discovery that the manifests use; the others bring in every cloud's client.
+            arguments.push("-tags=remove_all_sd,enable_kubernetes_sd".to_owned());
+            let version = versions::prometheus();
+            let version = version.trim_start_matches('v');
+            linker = format!("{linker} -X github.com/prometheus/common/version.Version={version}");
+        }
+        _ => {}
+    }
+    arguments.push(format!("-ldflags={linker}"));
+    arguments
+}
+
+/// Builds what is missing or stale of `wanted`, module by module, each a step with its time.
+///
+/// # Errors
+/// When Go is missing, or a build fails: then with the end of what it printed.
+pub fn build(wanted: &[Component]) -> Result<()> {
+    fs::create_dir_all(paths::binaries()).context("cannot create target/testbed/bin")?;
+    // Tests of several processes may want the same component at once.
+    let lock = File::create(paths::binaries().join("build.lock"))?;
+    lock.lock().context("cannot lock target/testbed/bin")?;
+    let mut stale = Vec::new();
+    for component in wanted {
+        if !component.is_current()? {
+            stale.push(*component);
+        }
+    }
+    while let Some(module) = stale.first().map(|component| component.module) {
+        let (now, later): (Vec<_>, Vec<_>) = stale
+            .into_iter()
+            .partition(|component| component.module == module);
+        let names: Vec<_> = now.iter().map(|component| component.name).collect();
+        progress::step(&format!("build {}", names.join(", ")), || {
+            build_module(module, &now)
+        })?;
+        stale = later;
+    }
+    Ok(())
+}
+
+fn build_module(module: &str, components: &[Component]) -> Result<()> {
+    for component in components {
+        let _ = fs::remove_file(component.stamp_path());
+    }
+    let output = tempfile::tempdir_in(paths::binaries())?;
+    let mut command = progress::bound_to_this_process("go");
+    command
+        .current_dir(module_directory(module))
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-buildvcs=false -mod=readonly")
+        .arg("build")
+        .args(build_arguments(module))
+        .arg("-o");
+    // A folder as output names each program after its package; one program can be named as we like.
+    match components {
+        [one] => command.arg(output.path().join(one.name)),
+        _ => command.arg(format!("{}/", output.path().display())),
+    };
+    command.args(components.iter().map(|component| component.package));
+    progress::run(&mut command)?;
+    for component in components {
+        fs::rename(output.path().join(component.name), component.path())?;
+        fs::write(component.stamp_path(), component.fingerprint()?)?;
+    }
+    Ok(())
+}
+
+/// The pinned kubectl, built if it is missing.
+///
+/// # Errors
+/// Those of [`build`].
+pub fn kubectl() -> Result<PathBuf> {
+    build(&[KUBECTL])?;
+    Ok(KUBECTL.path())
+}
+
+/// The `OpenAPI` (v2) document of the pinned Kubernetes, from its module: schemas for rendered manifests, offline.
+///
+/// # Errors
+/// When the module cannot be found or downloaded.
+pub fn openapi_schema() -> Result<PathBuf> {
+    let mut command = Command::new("go");
+    command.current_dir(module_directory("kubernetes")).args([
+        "mod",
+        "download",
+        "-json",
+        "k8s.io/kubernetes",
+    ]);
+    let answer: serde_json::Value = serde_json::from_str(&progress::run(&mut command)?)?;
+    let directory = answer["Dir"]
+        .as_str()
+        .context("go mod download named no folder")?;
+    Ok(Path::new(directory).join("api/openapi-spec/swagger.json"))
+}
+
+/// Bytes as lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

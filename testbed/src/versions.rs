@@ -1,0 +1,83 @@
+//! The one place where versions are pinned is the `go.mod` of each component; this reads them from there.
+
+/// The Go modules of the components, each with a `go.mod` below `testbed/go`.
+const GO_MODS: [&str; 5] = [
+    include_str!("../go/kubernetes/go.mod"),
+    include_str!("../go/etcd/go.mod"),
+    include_str!("../go/coredns/go.mod"),
+    include_str!("../go/prometheus/go.mod"),
+    include_str!("../go/prometheus-adapter/go.mod"),
+];
+
+/// The registry's tag of the pause image whose interface our stand-in has (kubeadm 1.35's default).
+pub const PAUSE: &str = "3.10.1";
+
+fn pinned(module: &str) -> &'static str {
+    GO_MODS
+        .iter()
+        .flat_map(|go_mod| go_mod.lines())
+        .map(|line| line.trim().trim_start_matches("require "))
+        .find_map(|line| line.strip_prefix(module)?.strip_prefix(' '))
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap_or_else(|| panic!("no go.mod below testbed/go requires {module}"))
+}
+
+/// Kubernetes, as its tags are written: `v1.35.4`.
+#[must_use]
+pub fn kubernetes() -> &'static str {
+    pinned("k8s.io/kubernetes")
+}
+
+/// etcd's image tag: its module's version without the `v`, and the revision of the image, `3.6.16-0`.
+#[must_use]
+pub fn etcd() -> String {
+    format!(
+        "{}-0",
+        pinned("go.etcd.io/etcd/server/v3").trim_start_matches('v')
+    )
+}
+
+/// `CoreDNS`, as its tags are written: `v1.14.3`.
+#[must_use]
+pub fn coredns() -> &'static str {
+    pinned("github.com/coredns/coredns")
+}
+
+/// prometheus-adapter, as its tags are written: `v0.12.0`.
+#[must_use]
+pub fn prometheus_adapter() -> &'static str {
+    pinned("sigs.k8s.io/prometheus-adapter")
+}
+
+/// Prometheus, as its tags are written: release 3.16.0 is Go module version v0.316.0.
+#[must_use]
+pub fn prometheus() -> String {
+    let module = pinned("github.com/prometheus/prometheus");
+    let mut parts = module.trim_start_matches("v0.").split('.');
+    let combined: u32 = parts
+        .next()
+        .and_then(|part| part.parse().ok())
+        .unwrap_or_default();
+    format!(
+        "v{}.{}.{}",
+        combined / 100,
+        combined % 100,
+        parts.next().unwrap_or("0")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_module_version_becomes_the_tag_that_the_registry_has() {
+        assert!(
+            super::kubernetes().starts_with("v1.35."),
+            "{}",
+            super::kubernetes()
+        );
+        assert!(super::prometheus().starts_with("v3."), "{}", super::prometheus());
+        assert!(super::etcd().starts_with("3.6."), "{}", super::etcd());
+        assert_eq!(super::prometheus_adapter(), "v0.12.0");
+        assert!(super::coredns().starts_with("v1."), "{}", super::coredns());
+    }
+}
