@@ -1,0 +1,177 @@
+//! The flags of a load, and how they become a plan.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::{
+    exit::BadConfiguration,
+    load::{Bounds, Expectations, Mix, Plan, Schedule, Target, parse_header, parse_method},
+    units::{Limit, MaxFailed, Rate, parse_duration, parse_limit},
+};
+
+/// Flags of `loadtest run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Where requests go, as in `http://127.0.0.1:5000/hello`
+    #[arg(
+        value_name = "URL",
+        required_unless_present = "target",
+        conflicts_with = "target"
+    )]
+    pub url: Option<String>,
+
+    /// Requests in each period: 500, 500/1s, 30/1m
+    #[arg(short = 'q', long, value_name = "RATE")]
+    pub rate: Rate,
+
+    /// For how long requests are sent: 30s, 5m
+    #[arg(short = 'z', long, value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Duration,
+
+    /// How many requests may fail before the run does: a number, or a share as in 0.1%
+    #[arg(long, value_name = "NUMBER", default_value = "0")]
+    pub max_failed: MaxFailed,
+
+    /// Write the report to this file, as JSON
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Print the report as JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    pub load: LoadArguments,
+}
+
+/// Flags of everything that sends load.
+#[derive(Debug, Args)]
+pub struct LoadArguments {
+    /// One of several targets with its share of the requests: `3 GET http://host/hello` (repeat for each)
+    #[arg(long, value_name = "WEIGHT METHOD URL", help_heading = "Requests")]
+    pub target: Vec<Target>,
+
+    /// Request method of the URL
+    #[arg(short, long, default_value = "GET", value_parser = parse_method, conflicts_with = "target", help_heading = "Requests")]
+    pub method: Method,
+
+    /// A header of every request: 'Authorization: mytoken' (repeat for each)
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header, help_heading = "Requests")]
+    pub header: Vec<(HeaderName, HeaderValue)>,
+
+    /// The body of every request
+    #[arg(short = 'd', long, value_name = "TEXT", help_heading = "Requests")]
+    pub body: Option<String>,
+
+    /// A status that counts as a success (repeat for more; default: any 2xx; redirects are not followed)
+    #[arg(long, value_name = "STATUS", value_parser = parse_status, help_heading = "Requests")]
+    pub expect_status: Vec<StatusCode>,
+
+    /// A text that the body must contain (repeat for more, of which one must be there)
+    #[arg(long, value_name = "TEXT", help_heading = "Requests")]
+    pub expect_body: Vec<String>,
+
+    /// From the moment a request is due until its answer is whole; what takes longer fails
+    #[arg(short, long, default_value = "10s", value_parser = parse_duration, help_heading = "Generator")]
+    pub timeout: Duration,
+
+    /// The most connections to each host; used in turn
+    #[arg(short, long, default_value_t = 100, value_parser = parse_bound, help_heading = "Generator")]
+    pub connections: usize,
+
+    /// The most requests begun and not ended; arrivals beyond it are dropped, and count as failed
+    #[arg(long, default_value_t = 10_000, value_parser = parse_bound, help_heading = "Generator")]
+    pub max_in_flight: usize,
+
+    /// Replace connections of about this age, so that new pods get their share; keep it below the server's own
+    /// limit; 0 keeps them for good
+    #[arg(long, default_value = "3s", value_name = "DURATION", value_parser = parse_limit, help_heading = "Generator")]
+    pub max_connection_age: Limit,
+
+    /// Close connections that were idle for this long; keep it below the server's own limit
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
+    pub max_idle: Duration,
+
+    /// The most that the generator's own lag may be at the 99th percentile, or the run is invalid (default: 20ms for
+    /// `run`, where latency is the result; 250ms for `scale`, where it is the rate)
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
+    pub max_lag: Option<Duration>,
+
+    /// Generator threads (default: one for each 10,000 requests/s, up to the number of cores)
+    #[arg(long, value_parser = parse_bound, help_heading = "Generator")]
+    pub threads: Option<usize>,
+}
+
+fn parse_status(text: &str) -> Result<StatusCode, String> {
+    text.parse()
+        .map_err(|_| "a status is a number from 100 to 999".to_owned())
+}
+
+fn parse_bound(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bound) if (1..=1_000_000).contains(&bound) => Ok(bound),
+        _ => Err("write a whole number from 1 to 1000000".to_owned()),
+    }
+}
+
+impl LoadArguments {
+    /// The targets given, or `url` alone.
+    ///
+    /// # Errors
+    /// [`BadConfiguration`] without a usable target.
+    pub fn mix(&self, url: Option<&str>) -> anyhow::Result<Mix> {
+        let targets = match url {
+            Some(url) => vec![Target::new(self.method.clone(), url).map_err(BadConfiguration::new)?],
+            None => self.target.clone(),
+        };
+        Mix::new(targets, &self.header, self.body.as_deref())
+            .map_err(|error| BadConfiguration::new(error).into())
+    }
+
+    /// A plan to send `mix` by `schedule`.
+    #[must_use]
+    pub fn plan(&self, mix: Mix, schedule: Schedule) -> Plan {
+        Plan {
+            schedule,
+            mix,
+            expectations: Expectations {
+                statuses: self.expect_status.clone(),
+                bodies: self.expect_body.clone(),
+            },
+            timeout: self.timeout,
+            connections: self.connections,
+            max_in_flight: self.max_in_flight,
+            max_connection_age: self.max_connection_age.0,
+            max_idle: self.max_idle,
+            threads: self.threads,
+        }
+    }
+
+    /// The bounds that a load of these flags must keep. The bound of the lag is the user's, or else the command's.
+    #[must_use]
+    pub fn bounds(&self, max_failed: MaxFailed, usual_max_lag: Duration) -> Bounds {
+        Bounds {
+            max_lag: self.max_lag.unwrap_or(usual_max_lag),
+            max_failed,
+        }
+    }
+}
+
+impl RunArguments {
+    /// What to send.
+    ///
+    /// # Errors
+    /// [`BadConfiguration`] without a usable target, or with a load too long to be kept second by second.
+    pub fn plan(&self) -> anyhow::Result<Plan> {
+        const LONGEST: Duration = Duration::from_hours(7 * 24);
+        if self.duration > LONGEST {
+            return Err(BadConfiguration::new("a run lasts at most 7 days")).context("--duration");
+        }
+        let mix = self.load.mix(self.url.as_deref())?;
+        Ok(self.load.plan(mix, Schedule::new(self.rate, self.duration)))
+    }
+}

@@ -1,0 +1,36 @@
+//! The command line. What the commands share lives here, in the terms of oha and hey where those have one.
+
+mod cluster_arguments;
+mod load_arguments;
+mod scale_arguments;
+
+use clap::{Parser, Subcommand};
+
+pub use self::{
+    cluster_arguments::{ChainArguments, ClusterArguments},
+    load_arguments::{LoadArguments, RunArguments},
+    scale_arguments::{HpaRate, ScaleArguments, TailRate},
+};
+
+/// Drives requests open loop, watches the cluster scale, writes the report.
+#[derive(Debug, Parser)]
+#[command(name = "loadtest", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Send requests at a constant rate, and measure from the moment each was due
+    Run(RunArguments),
+    /// Follow the metrics from the pods to the HPA, and name the first link that does not hold
+    Chain(ChainArguments),
+    /// Send a step of load that needs N replicas, and prove that the cluster scales to them and back
+    Scale(Box<ScaleArguments>),
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed; \
+104 wrong command or configuration; 105 interrupted; 106 invalid: this machine could not hold the rate";

@@ -1,0 +1,157 @@
+//! The two places that hold measurements: the custom metrics API, and Prometheus behind it.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::{Deserialize, Serialize};
+
+use super::quantity;
+
+/// The group and version in which the adapter serves the pods' metrics.
+pub const CUSTOM_METRICS: &str = "custom.metrics.k8s.io/v1beta1";
+
+/// The value of a metric for one pod.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PodSample {
+    /// The pod.
+    pub pod: String,
+    /// The value.
+    pub value: f64,
+    /// When it was taken.
+    pub at: Option<Timestamp>,
+}
+
+/// `MetricValueList` of `custom.metrics.k8s.io/v1beta1`, as far as it is used here.
+#[derive(Debug, Deserialize)]
+pub(crate) struct MetricValueList {
+    items: Vec<MetricValue>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetricValue {
+    described_object: DescribedObject,
+    timestamp: Option<Timestamp>,
+    value: Quantity,
+}
+
+#[derive(Debug, Deserialize)]
+struct DescribedObject {
+    name: String,
+}
+
+impl MetricValueList {
+    pub(crate) fn samples(self) -> Vec<PodSample> {
+        let value = |item: MetricValue| {
+            Some(PodSample {
+                value: quantity::number(&item.value)?,
+                pod: item.described_object.name,
+                at: item.timestamp,
+            })
+        };
+        self.items.into_iter().filter_map(value).collect()
+    }
+}
+
+/// Where Prometheus is, for the API server's proxy to Services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrometheusService {
+    /// Its namespace.
+    pub namespace: String,
+    /// The name of its Service.
+    pub name: String,
+    /// Port number or name.
+    pub port: String,
+}
+
+impl PrometheusService {
+    /// The path of an instant query through the proxy.
+    pub(crate) fn query_path(&self, query: &str) -> String {
+        let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        let Self {
+            namespace,
+            name,
+            port,
+        } = self;
+        format!("/api/v1/namespaces/{namespace}/services/{name}:{port}/proxy/api/v1/query?query={query}")
+    }
+}
+
+impl FromStr for PrometheusService {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text
+            .split_once('/')
+            .and_then(|(namespace, rest)| Some((namespace, rest.split_once(':')?)));
+        match parts {
+            Some((namespace, (name, port))) if ![namespace, name, port].contains(&"") => Ok(Self {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                port: port.to_owned(),
+            }),
+            _ => Err(format!(
+                "`{text}` is no Service; write NAMESPACE/NAME:PORT, as in monitoring/prometheus:9090"
+            )),
+        }
+    }
+}
+
+/// The answer of Prometheus to an instant query. <https://prometheus.io/docs/prometheus/latest/querying/api/>
+#[derive(Debug, Deserialize)]
+pub(crate) struct QueryAnswer {
+    data: Option<QueryData>,
+    error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct QueryData {
+    result: Vec<Series>,
+}
+
+/// One series of an instant vector.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Series {
+    metric: BTreeMap<String, String>,
+    value: (f64, String),
+}
+
+impl QueryAnswer {
+    pub(crate) fn series(self) -> Result<Vec<Series>, String> {
+        match (self.data, self.error) {
+            (Some(data), None) => Ok(data.result),
+            (_, error) => Err(format!(
+                "Prometheus refuses the query: {}",
+                error.unwrap_or_default()
+            )),
+        }
+    }
+}
+
+impl Series {
+    pub(crate) fn label(&self, name: &str) -> String {
+        self.metric.get(name).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn number(&self) -> f64 {
+        self.value.1.parse().unwrap_or(f64::NAN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_written_as_namespace_name_and_port() {
+        let service: PrometheusService = "monitoring/prometheus:9090".parse().unwrap();
+        assert_eq!(
+            service.query_path("up{namespace=\"a b\"}"),
+            "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query?query=up%7Bnamespace%3D%22a+b%22%7D"
+        );
+        for text in ["prometheus", "monitoring/prometheus", "/p:1", "m/:1", "m/p:"] {
+            assert!(text.parse::<PrometheusService>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The open-loop load generator: requests are sent when they are due, however the server fares, and every latency
+//! counts from that intended start.
+
+pub(crate) mod exchange;
+mod failure;
+mod pacer;
+mod pool;
+mod probe;
+pub(crate) mod record;
+mod report;
+mod schedule;
+mod stripe;
+mod target;
+mod verdict;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, anyhow};
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use self::record::Recorder;
+pub(crate) use self::target::{parse_header, parse_method};
+pub use self::{
+    failure::FailureKind,
+    probe::{Addresses, probe},
+    record::Counts,
+    report::{Connections, IntervalReport, LoadReport, PlanReport, Rates, Summary, TargetReport},
+    schedule::{Schedule, Stripe},
+    target::{BadTarget, Expectations, Mix, Target},
+    verdict::{Bounds, Outcome, Verdict},
+};
+
+/// What one core of this generator holds with room to spare; above it, another thread is worth its wake-ups.
+const RATE_PER_THREAD: f64 = 10_000.0;
+
+/// Time for all threads to come up before the first arrival is due.
+const LEAD: Duration = Duration::from_millis(20);
+
+/// Everything that a load needs to know.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// When requests are due.
+    pub schedule: Schedule,
+    /// What they ask for.
+    pub mix: Mix,
+    /// What counts as a right answer.
+    pub expectations: Expectations,
+    /// From the intended start to the end of the answer.
+    pub timeout: Duration,
+    /// The most connections to each host at a time.
+    pub connections: usize,
+    /// The most requests begun and not ended; an arrival beyond it is dropped, and counts as failed.
+    pub max_in_flight: usize,
+    /// Connections older than about this are replaced; `None` keeps them.
+    pub max_connection_age: Option<Duration>,
+    /// Connections idle for this long are closed.
+    pub max_idle: Duration,
+    /// Generator threads; `None` chooses by the rate.
+    pub threads: Option<usize>,
+}
+
+impl Plan {
+    fn thread_count(&self) -> usize {
+        let most = self.max_in_flight.min(self.connections).max(1);
+        let wanted = self.threads.unwrap_or_else(|| {
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            let rate = self.schedule.rate().as_per_second();
+            (1..cores)
+                .find(|threads| {
+                    rate <= RATE_PER_THREAD * f64::from(u32::try_from(*threads).unwrap_or(u32::MAX))
+                })
+                .unwrap_or(cores)
+        });
+        wanted.clamp(1, most)
+    }
+}
+
+/// Tells running stripes to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub(crate) stopped: AtomicBool,
+}
+
+/// The state of a load at one moment, for a live display.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshot {
+    /// Time since the first arrival was due.
+    pub elapsed: Duration,
+    /// Totals so far.
+    pub counts: Counts,
+    /// Latencies of what ended since the last snapshot.
+    pub latency: Summary,
+}
+
+/// A load that is under way.
+#[derive(Debug)]
+pub struct Load {
+    plan: Arc<Plan>,
+    start: Instant,
+    started_at: Timestamp,
+    threads: usize,
+    control: Arc<Control>,
+    recorders: Vec<Arc<Mutex<Recorder>>>,
+    ended: Vec<oneshot::Receiver<std::io::Result<()>>>,
+    stopped_after: Option<Duration>,
+}
+
+impl Load {
+    /// Starts the load on threads of its own.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(plan: Plan, addresses: &Addresses) -> anyhow::Result<Self> {
+        let threads = plan.thread_count();
+        let plan = Arc::new(plan);
+        let control = Arc::new(Control::default());
+        let start = Instant::now() + LEAD;
+        let mut load = Self {
+            start,
+            started_at: Timestamp::now() + LEAD,
+            threads,
+            control,
+            recorders: Vec::new(),
+            ended: Vec::new(),
+            stopped_after: None,
+            plan,
+        };
+        for first in 0..threads {
+            let recorder = Arc::new(Mutex::new(Recorder::new(
+                load.plan.mix.targets().len(),
+                load.plan.timeout,
+            )));
+            let work = stripe::Work {
+                start,
+                plan: Arc::clone(&load.plan),
+                addresses: addresses.0.clone(),
+                stripe: Stripe {
+                    first: first as u64,
+                    of: threads as u64,
+                },
+                control: Arc::clone(&load.control),
+                recorder: Arc::clone(&recorder),
+            };
+            let (sender, receiver) = oneshot::channel();
+            thread::Builder::new()
+                .name(format!("loadtest-{first}"))
+                .spawn(move || drop(sender.send(stripe::run(work))))
+                .context("starting a generator thread")?;
+            load.recorders.push(recorder);
+            load.ended.push(receiver);
+        }
+        Ok(load)
+    }
+
+    /// The state right now. Latencies are those of what ended since the last call.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut counts = Counts::default();
+        let mut latency = record::histogram();
+        for recorder in &self.recorders {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.merge(&recorder.counts);
+            record::merge(&mut latency, &recorder.take_live());
+        }
+        Snapshot {
+            elapsed: self.elapsed(),
+            counts,
+            latency: Summary::of(&latency),
+        }
+    }
+
+    /// Requests a second asked for.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.plan.schedule.rate().as_per_second()
+    }
+
+    /// Time since the first arrival was due.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.start)
+    }
+
+    /// Ends the arrivals now; what is in flight still ends by itself. For a load whose length is not known beforehand,
+    /// and for one that is interrupted.
+    pub fn stop(&mut self) {
+        if !self.control.stopped.swap(true, Ordering::Relaxed) {
+            self.stopped_after = Some(self.elapsed());
+        }
+    }
+
+    /// Resolves once every request has ended; at the latest one timeout after the last arrival. Can be polled again
+    /// after it was dropped.
+    ///
+    /// # Errors
+    /// When a generator thread failed.
+    pub async fn drained(&mut self) -> anyhow::Result<()> {
+        while let Some(ended) = self.ended.last_mut() {
+            let result = ended
+                .await
+                .map_err(|_| anyhow!("a generator thread ended in a panic"))?;
+            self.ended.pop();
+            result.context("a generator thread")?;
+        }
+        Ok(())
+    }
+
+    /// The report, once [`Load::drained`].
+    #[must_use]
+    pub fn report(self) -> LoadReport {
+        let length = self.stopped_after.map_or(self.plan.schedule.duration(), |after| {
+            after.min(self.plan.schedule.duration())
+        });
+        let recorders: Vec<_> = self
+            .recorders
+            .iter()
+            .map(|recorder| recorder.lock().unwrap_or_else(PoisonError::into_inner))
+            .collect();
+        report::build(&self.plan, self.started_at, length, self.threads, &recorders)
+    }
+}

@@ -1,0 +1,299 @@
+//! The result of a load: numbers, and a verdict on whether they can be trusted and whether they are good.
+
+use std::{collections::BTreeMap, ops::Deref, time::Duration};
+
+use hdrhistogram::Histogram;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    Plan,
+    failure::FailureKind,
+    record::{self, Counts, Interval, Recorder},
+    target::{Expectations, Target},
+};
+
+/// The version of [`LoadReport`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
+pub(crate) const SCHEMA: &str = "loadtest.run/v1";
+
+/// Percentiles of durations, in milliseconds. All are `None` where nothing was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// How many values.
+    pub count: u64,
+    /// Arithmetic mean.
+    pub mean: Option<f64>,
+    /// Median.
+    pub p50: Option<f64>,
+    /// 90th percentile.
+    pub p90: Option<f64>,
+    /// 95th percentile.
+    pub p95: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+    /// 99.9th percentile.
+    #[serde(rename = "p99.9")]
+    pub p999: Option<f64>,
+    /// Largest value.
+    pub max: Option<f64>,
+}
+
+impl Summary {
+    /// Of a histogram of microseconds.
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        let most = histogram.max();
+        let at = |quantile: f64| Some(milliseconds(histogram.value_at_quantile(quantile).min(most)));
+        Self {
+            count: histogram.len(),
+            mean: Some(histogram.mean() / 1000.0),
+            p50: at(0.5),
+            p90: at(0.9),
+            p95: at(0.95),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: Some(milliseconds(most)),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds of latencies stay far below 2^52"
+)]
+fn milliseconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1000.0
+}
+
+/// One target's share of the results.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetReport {
+    /// What was asked for.
+    #[serde(flatten)]
+    pub target: Target,
+    /// What became of it.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// From the intended start.
+    pub latency_ms: Summary,
+}
+
+/// One second of the run, by intended start.
+#[derive(Clone, Debug, Serialize)]
+pub struct IntervalReport {
+    /// The second, counted from the start.
+    pub second: u64,
+    /// What was sent in it and what became of that.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Of the requests whose intended start lies in this second, whenever they ended.
+    pub latency_ms: Summary,
+}
+
+/// What was asked of the generator.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanReport {
+    /// Requests a second.
+    pub rate: f64,
+    /// How long the schedule was.
+    pub duration_seconds: f64,
+    /// From the intended start to the end of an answer.
+    pub timeout_seconds: f64,
+    /// The most connections to each host.
+    pub connections: usize,
+    /// The most requests in flight.
+    pub max_in_flight: usize,
+    /// The age after which connections were replaced.
+    pub max_connection_age_seconds: Option<f64>,
+    /// Generator threads.
+    pub threads: usize,
+    /// What counted as a right answer.
+    pub expectations: Expectations,
+}
+
+/// Rates, in requests a second.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Rates {
+    /// Asked for.
+    pub requested: f64,
+    /// Sent, over the time from the start until the last one was sent.
+    pub achieved: f64,
+    /// Answered as expected, over the same time.
+    pub succeeded: f64,
+    /// The share of the schedule that the generator took up in time, whether sent or dropped.
+    pub schedule_held: f64,
+}
+
+/// The client's connections.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Connections {
+    /// How many were opened over the run.
+    pub opened: u64,
+    /// What opening one took. Part of the latency of the request that needed it.
+    pub connect_ms: Summary,
+    /// From taking a request up to having a connection for it. Part of the latency.
+    pub wait_ms: Summary,
+}
+
+/// Everything measured in one load.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadReport {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The version of this program.
+    pub version: &'static str,
+    /// When the first request was due.
+    pub started_at: Timestamp,
+    /// How long requests were sent; shorter than planned where the load was stopped.
+    pub duration_seconds: f64,
+    /// What was asked for.
+    pub plan: PlanReport,
+    /// What became of the requests.
+    pub requests: Counts,
+    /// Failures by kind; every kind is there, most are 0.
+    pub failures: BTreeMap<FailureKind, u64>,
+    /// The first failure of each kind, in words.
+    pub failure_examples: BTreeMap<FailureKind, String>,
+    /// Requests a second.
+    pub rates: Rates,
+    /// From the intended start to the end, of every request sent: failed ones too, at the time they failed at.
+    pub latency_ms: Summary,
+    /// The same, of the requests that succeeded.
+    pub latency_succeeded_ms: Summary,
+    /// The generator's own delay: from the intended start until the request was taken up.
+    pub lag_ms: Summary,
+    /// The client's connections.
+    pub connections: Connections,
+    /// Answers by status.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Answers by what the server calls itself in `x-served-by`.
+    pub served_by: BTreeMap<String, u64>,
+    /// Bytes of answers' bodies.
+    pub body_bytes: u64,
+    /// Each target's share.
+    pub targets: Vec<TargetReport>,
+    /// The run second by second.
+    pub intervals: Vec<IntervalReport>,
+}
+
+/// Puts the stripes' measurements together. `length` is how long arrivals went on.
+pub(crate) fn build<R: Deref<Target = Recorder>>(
+    plan: &Plan,
+    started_at: Timestamp,
+    length: Duration,
+    threads: usize,
+    recorders: &[R],
+) -> LoadReport {
+    let mut all = Recorder::new(plan.mix.targets().len(), plan.timeout);
+    for recorder in recorders {
+        all.merge(recorder);
+    }
+    let mut latency_ms = Summary::of(&all.latency);
+    if latency_ms.count > 0 {
+        latency_ms.mean = Some(all.latency_sum.as_secs_f64() * 1000.0 / as_number(latency_ms.count));
+    }
+    let seconds = length.max(all.last_taken_up).as_secs_f64();
+    let expected = if length.is_zero() {
+        0
+    } else {
+        plan.schedule.due(length.saturating_sub(Duration::from_nanos(1)))
+    };
+    let taken_up = if expected == 0 {
+        1.0
+    } else {
+        (as_number(all.counts.scheduled) / as_number(expected)).min(1.0)
+    };
+    let per_second = |count: u64| {
+        if seconds > 0.0 {
+            as_number(count) / seconds
+        } else {
+            0.0
+        }
+    };
+    let failures = FailureKind::ALL
+        .map(|kind| (kind, all.failures.get(&kind).copied().unwrap_or(0)))
+        .into();
+    let targets = plan.mix.targets().iter().zip(&all.targets);
+    LoadReport {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        started_at,
+        duration_seconds: length.as_secs_f64(),
+        plan: PlanReport {
+            rate: plan.schedule.rate().as_per_second(),
+            duration_seconds: plan.schedule.duration().as_secs_f64(),
+            timeout_seconds: plan.timeout.as_secs_f64(),
+            connections: plan.connections,
+            max_in_flight: plan.max_in_flight,
+            max_connection_age_seconds: plan.max_connection_age.map(|age| age.as_secs_f64()),
+            threads,
+            expectations: plan.expectations.clone(),
+        },
+        requests: all.counts,
+        failures,
+        rates: Rates {
+            requested: plan.schedule.rate().as_per_second(),
+            achieved: per_second(all.counts.sent),
+            succeeded: per_second(all.counts.succeeded),
+            schedule_held: if seconds > 0.0 {
+                taken_up * length.as_secs_f64() / seconds
+            } else {
+                0.0
+            },
+        },
+        latency_ms,
+        latency_succeeded_ms: Summary::of(&all.latency_succeeded),
+        lag_ms: Summary::of(&all.lag),
+        connections: Connections {
+            opened: all.opened,
+            connect_ms: Summary::of(&all.connect),
+            wait_ms: Summary::of(&all.connection_wait),
+        },
+        targets: targets
+            .map(|(target, record)| TargetReport {
+                target: target.clone(),
+                counts: record.counts,
+                latency_ms: Summary::of(&record.latency),
+            })
+            .collect(),
+        intervals: intervals(recorders),
+        failure_examples: all.examples,
+        statuses: all.statuses,
+        served_by: all.served_by,
+        body_bytes: all.body_bytes,
+    }
+}
+
+/// The stripes' intervals, merged a second at a time so that only one histogram of each is in memory.
+fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport> {
+    let mut stripes: Vec<_> = recorders.iter().map(|recorder| recorder.intervals()).collect();
+    let mut merged = Vec::new();
+    for second in 0.. {
+        let parts: Vec<Interval> = stripes.iter_mut().filter_map(Iterator::next).collect();
+        if parts.is_empty() {
+            break;
+        }
+        let mut counts = Counts::default();
+        let mut latency = record::histogram();
+        for part in &parts {
+            counts.merge(&part.counts);
+            record::merge(&mut latency, &part.latency);
+        }
+        merged.push(IntervalReport {
+            second,
+            counts,
+            latency_ms: Summary::of(&latency),
+        });
+    }
+    merged
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of requests stay far below 2^52"
+)]
+fn as_number(count: u64) -> f64 {
+    count as f64
+}

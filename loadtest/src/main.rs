@@ -1,0 +1,51 @@
+//! The command line program: parses, runs, and ends with an exit code that says why.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use loadtest::{
+    chain,
+    cli::{Cli, Command},
+    exit::{BadConfiguration, Exit},
+    run, scale,
+    signals::Interrupt,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() {
+                Exit::BadConfiguration
+            } else {
+                Exit::Ok
+            };
+            drop(error.print());
+            return exit.into();
+        }
+    };
+    match start(&cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("loadtest: {error:#}");
+            let expected = error.is::<BadConfiguration>();
+            (if expected {
+                Exit::BadConfiguration
+            } else {
+                Exit::AssertionFailed
+            })
+            .into()
+        }
+    }
+}
+
+/// The load has threads of its own; one more is enough for the display and the cluster.
+#[tokio::main(flavor = "current_thread")]
+async fn start(cli: &Cli) -> anyhow::Result<Exit> {
+    let interrupt = Interrupt::listen()?;
+    match &cli.command {
+        Command::Run(arguments) => run::run(arguments, interrupt).await,
+        Command::Chain(arguments) => chain::run(arguments, interrupt).await,
+        Command::Scale(arguments) => scale::run(arguments, interrupt).await,
+    }
+}

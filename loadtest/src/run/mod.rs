@@ -1,0 +1,84 @@
+//! `loadtest run`: a constant rate for a while, live progress, a report.
+
+mod progress;
+mod text;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::{
+    cli::RunArguments,
+    exit::{BadConfiguration, Exit},
+    load::{Load, LoadReport, Outcome, Verdict, probe},
+    output::{self, OutputFile},
+    signals::Interrupt,
+};
+
+pub use self::text::render as render_text;
+
+/// How long the probe before a load waits for a connection.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The most lag of the generator, where the user sets no bound: latencies are the result.
+const MAX_LAG: Duration = Duration::from_millis(20);
+
+/// The JSON of a run: the report and the verdict on it.
+#[derive(Debug, Serialize)]
+pub struct RunReport<'report> {
+    /// What was measured.
+    #[serde(flatten)]
+    pub report: &'report LoadReport,
+    /// Whether it can be trusted, and whether it is good.
+    pub verdict: &'report Verdict,
+}
+
+/// Carries out the command. Progress goes to standard error, the report to standard output.
+///
+/// # Errors
+/// [`BadConfiguration`] before any load; anything else is a fault of this program or machine.
+pub async fn run(arguments: &RunArguments, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
+    let plan = arguments.plan()?;
+    let output = arguments.output.as_deref().map(OutputFile::open).transpose()?;
+    let addresses = tokio::select! {
+        probed = probe(&plan.mix, PROBE_PATIENCE) => probed.map_err(BadConfiguration::new)?,
+        () = interrupt.requested() => return Ok(Exit::Interrupted),
+    };
+    let mut load = Load::start(plan, &addresses)?;
+    let interrupted = progress::until_drained(&mut load, arguments.duration, &mut interrupt).await?;
+    let report = load.report();
+    let verdict = report.judge(&arguments.load.bounds(arguments.max_failed, MAX_LAG), interrupted);
+    publish(&report, &verdict, arguments.json, output)?;
+    Ok(exit(verdict.outcome))
+}
+
+fn publish(
+    report: &LoadReport,
+    verdict: &Verdict,
+    json: bool,
+    file: Option<OutputFile>,
+) -> anyhow::Result<()> {
+    let mut encoded =
+        serde_json::to_string_pretty(&RunReport { report, verdict }).context("encoding the report")?;
+    encoded.push('\n');
+    if let Some(file) = file {
+        file.write(encoded.as_bytes())?;
+    }
+    output::print(&if json {
+        encoded
+    } else {
+        text::render(report, verdict)
+    })
+}
+
+/// The exit code of an outcome.
+#[must_use]
+pub fn exit(outcome: Outcome) -> Exit {
+    match outcome {
+        Outcome::Passed => Exit::Ok,
+        Outcome::Failed => Exit::ThresholdBroken,
+        Outcome::Invalid => Exit::Invalid,
+        Outcome::Interrupted => Exit::Interrupted,
+    }
+}

@@ -1,0 +1,150 @@
+//! The report as text: the verdict first, then the numbers behind it.
+
+use std::fmt::Write as _;
+
+use crate::{
+    load::{LoadReport, Outcome, Summary, Verdict},
+    units::short,
+};
+
+/// Pods that are listed by name; a mix over more is summed up.
+const SERVERS_LISTED: usize = 20;
+
+/// The whole report.
+#[must_use]
+pub fn render(report: &LoadReport, verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: &str| {
+        writeln!(text, "  {label:<12} {value}").expect("writing to a String does not fail");
+    };
+    if let [one] = &report.targets[..] {
+        line("target", &format!("{} {}", one.target.method, one.target.url));
+    }
+    let requests = &report.requests;
+    line(
+        "requests",
+        &format!(
+            "{} due, {} sent, {} succeeded, {} failed (of them {} dropped), {} retried",
+            requests.scheduled,
+            requests.sent,
+            requests.succeeded,
+            requests.failed,
+            requests.dropped,
+            requests.retries
+        ),
+    );
+    let rates = &report.rates;
+    line(
+        "rate",
+        &format!(
+            "{} requested, {} sent, {} succeeded (requests/s over {} s)",
+            short(rates.requested),
+            short(rates.achieved),
+            short(rates.succeeded),
+            short(report.duration_seconds)
+        ),
+    );
+    line("latency", &summary(&report.latency_ms));
+    if requests.failed > 0 {
+        line("  succeeded", &summary(&report.latency_succeeded_ms));
+    }
+    line("lag", &summary(&report.lag_ms));
+    let connections = &report.connections;
+    line(
+        "connections",
+        &format!(
+            "{} opened, to connect: {}",
+            connections.opened,
+            summary(&connections.connect_ms)
+        ),
+    );
+    if connections.wait_ms.p99 > connections.connect_ms.p99 {
+        line(
+            "",
+            &format!(
+                "requests waited for one: {} (see --connections)",
+                summary(&connections.wait_ms)
+            ),
+        );
+    }
+    for (kind, count) in report.failures.iter().filter(|(_, count)| **count > 0) {
+        let example = report.failure_examples.get(kind).map_or("", String::as_str);
+        line("failures", &format!("{count} {}: {example}", kind.name()));
+    }
+    line("status", &counts(report.statuses.iter()));
+    if report.targets.len() > 1 {
+        for target in &report.targets {
+            let latency = &target.latency_ms;
+            line(
+                "target",
+                &format!(
+                    "{} {}: {} sent, {} failed, p50 {}, p99 {} ms",
+                    target.target.method,
+                    target.target.url,
+                    target.counts.sent,
+                    target.counts.failed,
+                    number(latency.p50),
+                    number(latency.p99)
+                ),
+            );
+        }
+    }
+    if !report.served_by.is_empty() {
+        let listed = report.served_by.iter().take(SERVERS_LISTED);
+        let more = report.served_by.len().saturating_sub(SERVERS_LISTED);
+        let rest = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        line("served by", &format!("{}{rest}", counts(listed)));
+    }
+    format!("{}{text}", headline(verdict))
+}
+
+/// The verdict, loud where it has to be.
+#[must_use]
+fn headline(verdict: &Verdict) -> String {
+    let word = match verdict.outcome {
+        Outcome::Passed => "PASSED",
+        Outcome::Failed => "FAILED",
+        Outcome::Invalid => "INVALID: do not use these numbers",
+        Outcome::Interrupted => "INTERRUPTED",
+    };
+    let mut text = format!("{word}\n");
+    for reason in &verdict.reasons {
+        writeln!(text, "  - {reason}").expect("writing to a String does not fail");
+    }
+    text
+}
+
+fn summary(summary: &Summary) -> String {
+    if summary.count == 0 {
+        return "nothing measured".to_owned();
+    }
+    format!(
+        "mean {}  p50 {}  p90 {}  p95 {}  p99 {}  p99.9 {}  max {} ms",
+        number(summary.mean),
+        number(summary.p50),
+        number(summary.p90),
+        number(summary.p95),
+        number(summary.p99),
+        number(summary.p999),
+        number(summary.max)
+    )
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), short)
+}
+
+fn counts<'a, K: ToString + 'a>(counts: impl Iterator<Item = (&'a K, &'a u64)>) -> String {
+    let listed: Vec<String> = counts
+        .map(|(name, count)| format!("{} x {count}", name.to_string()))
+        .collect();
+    if listed.is_empty() {
+        "no answer".to_owned()
+    } else {
+        listed.join(", ")
+    }
+}

@@ -1,0 +1,273 @@
+//! A small line plot as SVG: lines over time, steps, gaps where nothing was measured, marks for events.
+//! Colours come from the page's style sheet, so that they follow its light and dark mode.
+
+use std::fmt::Write as _;
+
+/// The size in its own units; the page scales it.
+const WIDTH: f64 = 760.0;
+const HEIGHT: f64 = 230.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 10.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 24.0;
+
+/// One line.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// Its name in the legend.
+    pub(super) name: String,
+    /// Its class in the style sheet, `c0` to `c5`.
+    pub(super) class: &'static str,
+    /// Whether the value holds until the next one, as a number of replicas does.
+    pub(super) steps: bool,
+    /// Time and value; `None` is a gap.
+    pub(super) points: Vec<(f64, Option<f64>)>,
+}
+
+/// A moment that is marked.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    pub(super) at: f64,
+    /// Shown when pointed at.
+    pub(super) title: String,
+    pub(super) warning: bool,
+}
+
+/// One plot.
+#[derive(Clone, Debug)]
+pub(super) struct Chart {
+    pub(super) title: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) lines: Vec<Line>,
+    pub(super) marks: Vec<Mark>,
+    /// The part of time that is shaded.
+    pub(super) shaded: Option<(f64, f64)>,
+}
+
+impl Chart {
+    /// The picture. Everything in it that comes from elsewhere is escaped.
+    pub(super) fn svg(&self) -> String {
+        let times = self
+            .lines
+            .iter()
+            .flat_map(|line| line.points.iter().map(|(at, _)| *at));
+        let (first, last) = times.fold((0.0_f64, 1.0_f64), |(first, last), at| {
+            (first.min(at), last.max(at))
+        });
+        let values = self
+            .lines
+            .iter()
+            .flat_map(|line| line.points.iter().filter_map(|(_, value)| *value));
+        let scale = Scale {
+            first,
+            last,
+            ticks: ticks(values.fold(0.0, f64::max)),
+        };
+        let mut svg = format!(
+            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            escape(&format!("{} over time", self.title))
+        );
+        self.frame(&scale, &mut svg);
+        for line in &self.lines {
+            add(
+                &mut svg,
+                format_args!(
+                    "<path class=\"line {}\" d=\"{}\"/>",
+                    line.class,
+                    path(line, &scale)
+                ),
+            );
+        }
+        svg + "</svg>"
+    }
+
+    fn frame(&self, scale: &Scale, svg: &mut String) {
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        if let Some((from, to)) = self.shaded {
+            let (x, width) = (scale.x(from), scale.x(to) - scale.x(from));
+            let height = bottom - TOP;
+            add(
+                svg,
+                format_args!(
+                    "<rect class=\"shade\" x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
+                ),
+            );
+        }
+        for tick in &scale.ticks {
+            let y = scale.y(*tick);
+            add(
+                svg,
+                format_args!(
+                    "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>"
+                ),
+            );
+            let text = crate::units::short(*tick);
+            add(
+                svg,
+                format_args!(
+                    "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
+                    LEFT - 6.0,
+                    y + 4.0
+                ),
+            );
+        }
+        for tick in ticks(scale.last).iter().filter(|tick| **tick <= scale.last) {
+            let (x, y) = (scale.x(*tick), bottom + 16.0);
+            let text = crate::units::short(*tick);
+            add(
+                svg,
+                format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{text} s</text>"),
+            );
+        }
+        for mark in self.marks.iter().filter(|mark| mark.at <= scale.last) {
+            let (x, class) = (
+                scale.x(mark.at),
+                if mark.warning { "mark warning" } else { "mark" },
+            );
+            let title = escape(&mark.title);
+            add(
+                svg,
+                format_args!(
+                    "<g class=\"{class}\"><title>{title}</title><line x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{bottom}\"/>\
+                     <circle cx=\"{x:.1}\" cy=\"{TOP}\" r=\"4\"/></g>"
+                ),
+            );
+        }
+    }
+}
+
+fn add(svg: &mut String, part: std::fmt::Arguments<'_>) {
+    svg.write_fmt(part).expect("writing to a String does not fail");
+}
+
+struct Scale {
+    first: f64,
+    last: f64,
+    ticks: Vec<f64>,
+}
+
+impl Scale {
+    fn x(&self, at: f64) -> f64 {
+        LEFT + (at - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let top = self.ticks.last().copied().unwrap_or(1.0);
+        HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM)
+    }
+}
+
+/// Four to eight round numbers from 0 to `most` or just above.
+fn ticks(most: f64) -> Vec<f64> {
+    let most = if most > 0.0 { most } else { 1.0 };
+    let magnitude = 10_f64.powf((most / 5.0).log10().floor());
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .map(|factor| factor * magnitude)
+        .into_iter()
+        .find(|step| most / step <= 6.0);
+    let step = step.unwrap_or(10.0 * magnitude);
+    let mut ticks = vec![0.0];
+    while ticks.last().is_some_and(|last| *last < most) {
+        ticks.push(f64::from(u32::try_from(ticks.len()).unwrap_or(u32::MAX)) * step);
+    }
+    ticks
+}
+
+fn path(line: &Line, scale: &Scale) -> String {
+    let mut path = String::new();
+    let mut previous: Option<f64> = None;
+    for (at, value) in &line.points {
+        let Some(value) = value else {
+            previous = None;
+            continue;
+        };
+        let (x, y) = (scale.x(*at), scale.y(*value));
+        match previous {
+            None => add(&mut path, format_args!("M{x:.1} {y:.1}")),
+            Some(before) if line.steps => add(&mut path, format_args!("L{x:.1} {before:.1}L{x:.1} {y:.1}")),
+            Some(_) => add(&mut path, format_args!("L{x:.1} {y:.1}")),
+        }
+        previous = Some(y);
+    }
+    path
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(points: Vec<(f64, Option<f64>)>) -> Chart {
+        let line = Line {
+            name: "ready".to_owned(),
+            class: "c0",
+            steps: true,
+            points,
+        };
+        let mark = Mark {
+            at: 5.0,
+            title: "<script>alert(\"x\")</script>".to_owned(),
+            warning: false,
+        };
+        Chart {
+            title: "Replicas",
+            unit: "",
+            lines: vec![line],
+            marks: vec![mark],
+            shaded: Some((2.0, 8.0)),
+        }
+    }
+
+    #[test]
+    fn a_gap_breaks_the_line_and_a_step_goes_across_first() {
+        let svg = chart(vec![
+            (0.0, Some(2.0)),
+            (1.0, Some(8.0)),
+            (2.0, None),
+            (10.0, Some(8.0)),
+        ])
+        .svg();
+        let path = svg
+            .split("d=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned();
+        assert_eq!(path.matches('M').count(), 2, "{path}");
+        assert_eq!(path.matches('L').count(), 2, "{path}");
+    }
+
+    #[test]
+    fn a_plot_of_nothing_is_still_a_picture() {
+        let svg = chart(Vec::new()).svg();
+        assert!(
+            svg.starts_with("<svg") && svg.ends_with("</svg>") && !svg.contains("NaN"),
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn texts_from_the_cluster_cannot_become_markup() {
+        assert!(!chart(Vec::new()).svg().contains("<script"));
+    }
+
+    #[test]
+    fn ticks_are_few_and_round_and_reach_the_top() {
+        for most in [0.0, 0.4, 1.0, 8.0, 12.0, 99.0, 392.0, 1e6] {
+            let ticks = ticks(most);
+            assert!(
+                (2..=8).contains(&ticks.len()) && *ticks.last().unwrap() >= most,
+                "{most}: {ticks:?}"
+            );
+        }
+        assert_eq!(ticks(12.0), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+    }
+}

@@ -1,0 +1,80 @@
+//! The page and the JSON of a run.
+
+use std::path::Path;
+
+use loadtest::scale::render_html;
+
+use crate::recording::{at, judge, recording};
+
+#[test]
+fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network() {
+    let report = judge(recording());
+    let page = render_html(&report).unwrap();
+    // For a person to look at.
+    std::fs::write(
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("scale-report.html"),
+        &page,
+    )
+    .unwrap();
+    assert!(
+        page.contains("<h1 class=\"good\">PASSED</h1>") && page.contains("app-a 2 → 8 → 2"),
+        "no verdict"
+    );
+    for assertion in &report.assertions {
+        assert!(
+            page.contains(&format!("<code>{}</code>", assertion.name)),
+            "{} is missing",
+            assertion.name
+        );
+    }
+    assert_eq!(page.matches("<svg ").count(), 3);
+    for line in [
+        "app-a: wanted",
+        "app-a: ready",
+        "app-a: metric",
+        "asked for",
+        "sent",
+        "p50",
+        "p99",
+    ] {
+        assert!(page.contains(&format!("</i>{line}</span>")), "no line {line:?}");
+    }
+    for fetched in ["<script", "<link", "src=", "url(", "@import", "https://"] {
+        assert!(!page.contains(fetched), "the page has {fetched}");
+    }
+    assert!(page.contains("width=device-width") && page.contains("prefers-color-scheme: dark"));
+    assert!(page.contains("SuccessfulRescale"));
+    assert!(
+        !page.contains("<connection refused>"),
+        "text from the cluster is markup"
+    );
+    assert!(!page.contains("NaN"));
+}
+
+#[test]
+fn a_failed_run_says_so_at_the_top() {
+    let mut run = recording();
+    at(&mut run, 30).desired = 9;
+    let page = render_html(&judge(run)).unwrap();
+    let (top, _) = page.split_once("Over time").unwrap();
+    assert!(
+        top.contains("<h1 class=\"bad\">FAILED</h1>") && top.contains("9 after 30 s"),
+        "{top}"
+    );
+}
+
+#[test]
+fn the_json_has_a_version_and_everything_of_the_run() {
+    let report = serde_json::to_value(judge(recording())).unwrap();
+    assert_eq!(
+        (&report["schema"], &report["verdict"]),
+        (&"loadtest.scale/v1".into(), &"passed".into())
+    );
+    assert_eq!(report["assertions"][1]["name"], "scaled-up");
+    assert_eq!(report["assertions"][1]["standing"], "passed");
+    assert_eq!(report["expected"][0]["replicas"], 8);
+    assert_eq!(report["samples"][50]["hpas"]["app-a"]["ready"], 8);
+    assert_eq!(report["events"][0]["reason"], "SuccessfulRescale");
+    assert_eq!(report["step"]["schema"], "loadtest.run/v1");
+    assert!(report["step"]["latency_ms"]["p99.9"].is_number());
+}

@@ -1,0 +1,329 @@
+//! A whole run against a made-up cluster that scales on the requests that a real server counts.
+
+use std::{
+    process::Output,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use loadtest::{
+    load::{Addresses, Bounds, Expectations, Mix, Plan, Schedule, Target, probe},
+    scale::{Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleVerdict, Setup, drive},
+    signals::Interrupt,
+    units::{MaxFailed, Rate},
+};
+use tokio::{
+    process::Command,
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    fixtures::{Scenario, State},
+    recording,
+};
+
+/// An HPA without delays: every 300 ms it counts, and has as many pods as that needs.
+struct World {
+    scenario: Scenario,
+    mix: Mix,
+    addresses: Addresses,
+    url: String,
+}
+
+impl World {
+    async fn start(react: impl Fn(&mut State, f64) + Send + 'static) -> Self {
+        let counter = Arc::new(AtomicU64::new(0));
+        let of_server = Arc::clone(&counter);
+        let handler = move || async move {
+            of_server.fetch_add(1, Ordering::SeqCst);
+            "Hello there"
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hello", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/hello", get(handler))).await });
+        let scenario = Scenario::with(|_| {});
+        let world = scenario.clone();
+        tokio::spawn(async move {
+            let (mut before, mut since) = (0, Instant::now());
+            loop {
+                sleep(Duration::from_millis(300)).await;
+                let (now, seconds) = (counter.load(Ordering::SeqCst), since.elapsed().as_secs_f64());
+                #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+                let rate = (now - before) as f64 / seconds;
+                (before, since) = (now, Instant::now());
+                world.change(|state| react(state, rate));
+            }
+        });
+        let mix = Mix::new(vec![Target::new(http::Method::GET, &url).unwrap()], &[], None).unwrap();
+        let addresses = probe(&mix, Duration::from_secs(5)).await.unwrap();
+        Self {
+            scenario,
+            mix,
+            addresses,
+            url,
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        let plan = |rate| Plan {
+            schedule: Schedule::new(Rate::per_second(rate), Duration::from_mins(1)),
+            mix: self.mix.clone(),
+            expectations: Expectations::default(),
+            timeout: Duration::from_secs(5),
+            connections: 20,
+            max_in_flight: 1000,
+            max_connection_age: Some(Duration::from_secs(3)),
+            max_idle: Duration::from_secs(2),
+            threads: None,
+        };
+        Setup {
+            namespace: "sample-app".to_owned(),
+            expected: vec![Expected {
+                rate: 280.0,
+                replicas: 6,
+                ..recording::expected()
+            }],
+            step: plan(280),
+            tail: Some(plan(20)),
+            addresses: self.addresses.clone(),
+            deadlines: Deadlines {
+                settle: 10.0,
+                scale_up: 10.0,
+                plateau: 5.0,
+                scale_down: 15.0,
+            },
+        }
+    }
+
+    /// As a user would call it, with phases short enough for a test.
+    async fn command(&self, arguments: &[&str]) -> Output {
+        let kubeconfig = self.scenario.serve().await;
+        Command::new(env!("CARGO_BIN_EXE_loadtest"))
+            .args([
+                "scale",
+                "--plateau",
+                "5s",
+                "--scale-up-deadline",
+                "15s",
+                "--scale-down-deadline",
+                "15s",
+            ])
+            .args(["--max-lag", "250ms", "--chain-wait", "0s", "--connections", "20"])
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig.path())
+            .output()
+            .await
+            .unwrap()
+    }
+
+    async fn run(&self, interrupt: &mut Interrupt) -> ScaleReport {
+        let recording = drive(&self.scenario.cluster, &self.setup(), interrupt)
+            .await
+            .unwrap();
+        judge(recording)
+    }
+}
+
+fn judge(recording: Recording) -> ScaleReport {
+    let config = ScaleConfig {
+        namespace: "sample-app".to_owned(),
+        context: None,
+        targets: Vec::new(),
+        rate: 280.0,
+        tail_rate: 20.0,
+    };
+    let bounds = Bounds {
+        max_lag: Duration::from_millis(250),
+        max_failed: MaxFailed::Count(0),
+    };
+    ScaleReport::of(config, Vec::new(), recording, bounds)
+}
+
+/// The rate as pods would report it: what is closer to the nominal one than the jitter of 300 ms is that one.
+fn follow(state: &mut State, rate: f64) {
+    let nominal = [0.0, 20.0, 280.0]
+        .into_iter()
+        .min_by(|one, other| (rate - one).abs().total_cmp(&(rate - other).abs()));
+    state.metric_sum = nominal.unwrap();
+    let pods = match state.metric_sum {
+        ..=100.0 => 2,
+        _ => 6,
+    };
+    (state.desired, state.pods) = (pods, pods);
+}
+
+#[tokio::test]
+async fn a_cluster_that_follows_the_load_passes() {
+    let world = World::start(follow).await;
+    let report = world.run(&mut Interrupt::never()).await;
+    assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", report.summary());
+    let (step, tail) = (report.step.unwrap(), report.tail.unwrap());
+    assert!(
+        step.requests.sent > 280 * 5 && tail.requests.sent >= 20,
+        "{:?} {:?}",
+        step.requests,
+        tail.requests
+    );
+    let about: Vec<_> = report
+        .timeline
+        .events
+        .iter()
+        .map(|event| event.regarding.as_str())
+        .collect();
+    assert!(
+        about.contains(&"HorizontalPodAutoscaler/app-a")
+            && !about.iter().any(|name| name.contains("somebody-else")),
+        "{about:?}"
+    );
+    let notes: Vec<_> = report.timeline.events.iter().map(|event| &event.note).collect();
+    assert_eq!(
+        notes.len(),
+        notes.iter().collect::<std::collections::BTreeSet<_>>().len(),
+        "an event came twice: {notes:?}"
+    );
+}
+
+#[tokio::test]
+async fn one_pod_too_many_fails() {
+    let world = World::start(|state, rate| {
+        follow(state, rate);
+        if state.pods == 6 {
+            state.desired = 7;
+        }
+    })
+    .await;
+    let report = world.run(&mut Interrupt::never()).await;
+    assert_eq!(report.verdict, ScaleVerdict::Failed);
+    let text = report.summary();
+    assert!(
+        text.contains("FAILED never-more app-a") && text.contains("7 after"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_that_goes_away_is_reported_and_the_load_stays_valid() {
+    let world = World::start(|state, rate| {
+        follow(state, rate);
+        state.away = state.pods == 6;
+    })
+    .await;
+    let report = world.run(&mut Interrupt::never()).await;
+    assert_eq!(report.verdict, ScaleVerdict::Failed);
+    let text = report.summary();
+    assert!(text.contains("etcdserver: request timed out"), "{text}");
+    assert!(
+        text.contains("ok     step-requests") && text.contains("ok     step-valid"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_keeps_what_it_has() {
+    let world = World::start(follow).await;
+    let stop = watch::Sender::new(false);
+    let mut interrupt = Interrupt::by(&stop);
+    let plateau = async {
+        world.scenario.wait_until(|state| state.pods == 6).await;
+        stop.send_replace(true);
+    };
+    let (report, ()) = tokio::join!(world.run(&mut interrupt), plateau);
+    assert_eq!(report.verdict, ScaleVerdict::Interrupted, "{}", report.summary());
+    assert!(
+        report
+            .step
+            .is_some_and(|step| step.requests.sent > 0 && step.requests.in_flight() == 0)
+    );
+}
+
+#[tokio::test]
+async fn the_command_proves_the_scaling_and_writes_its_reports() {
+    let world = World::start(follow).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, html) = (file("report.json"), file("report.html"));
+    let output = world
+        .command(&[
+            "--url", &world.url, "--rate", "280", "--json", &json, "--html", &html,
+        ])
+        .await;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for expected in [
+        "app-a: 2 -> 6 -> 2 replicas",
+        "plateau",
+        "SuccessfulRescale",
+        "PASSED",
+        "ok     chain app-a",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in {text}");
+    }
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(report["verdict"], "passed");
+    assert!(std::fs::read_to_string(&html).unwrap().contains("PASSED"));
+}
+
+#[tokio::test]
+async fn a_broken_chain_ends_the_command_before_any_load() {
+    let world = World::start(|_, rate| assert!(rate < 1.0, "load was sent")).await;
+    world
+        .scenario
+        .change(|state| state.exported = "http_server_requests_total");
+    let output = world.command(&["--url", &world.url, "--rate", "280"]).await;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        text.contains("FAILED chain app-a") && text.contains("service-metric is broken"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn what_could_prove_nothing_is_refused() {
+    let world = World::start(|_, _| ()).await;
+    let url = world.url.as_str();
+    for (arguments, says) in [
+        (vec!["--url", url, "--rate", "380"], "392 would do"),
+        (vec!["--url", url, "--rate", "90"], "at its minimum"),
+        (vec!["--url", url, "--replicas", "11"], "no rate needs exactly 11"),
+        (
+            vec!["--url", url, "--rate", "392", "--hpa", "app-z"],
+            "no HPA app-z",
+        ),
+        (
+            vec!["--url", url, "--rate", "392", "--context", "other"],
+            "context other",
+        ),
+        (
+            vec!["--url", url, "--rate", "392", "--tail-rate", "120"],
+            "--tail-rate",
+        ),
+        (
+            vec!["--url", "http://127.0.0.1:9/", "--rate", "392"],
+            "cannot be reached",
+        ),
+        (
+            vec!["--url", url, "--rate", "392", "--expect", "app-a"],
+            "app-b=196",
+        ),
+        (vec!["--rate", "392"], "--url"),
+        (vec!["--url", url], "--rate"),
+    ] {
+        let output = world.command(&arguments).await;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(104), "{arguments:?}: {text}");
+        assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
+    }
+    world.scenario.change(|state| state.max = 9);
+    let output = world.command(&["--url", url, "--rate", "392"]).await;
+    assert_eq!(output.status.code(), Some(104));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("must allow 10"),
+        "{output:?}"
+    );
+}
