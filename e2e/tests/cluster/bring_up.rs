@@ -1,0 +1,263 @@
+//! The testbed: up from nothing, up again after anything, and nothing left behind.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use e2e::{eventually, on_failure_look_around, output, printed, succeed, xtask};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testbed::paths;
+
+/// What of the machine a cluster could change, and must not.
+fn machine() -> Result<String> {
+    let mut seen = String::new();
+    for file in [
+        "/proc/self/mountinfo",
+        "/proc/sys/vm/overcommit_memory",
+        "/proc/sys/vm/panic_on_oom",
+        "/proc/sys/kernel/panic",
+        "/proc/sys/kernel/panic_on_oops",
+        "/proc/sys/kernel/hostname",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/etc/hosts",
+        "/etc/resolv.conf",
+    ] {
+        seen.extend([file, ":\n", &fs::read_to_string(file).unwrap_or_default(), "\n"]);
+    }
+    for folder in [
+        "/etc",
+        "/etc/cni",
+        "/var/lib",
+        "/var/log",
+        "/run",
+        "/run/netns",
+        "/usr/lib",
+        "/sys/class/net",
+        "/sys/fs/cgroup",
+    ] {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        seen.extend([folder, ": ", &names.join(" "), "\n"]);
+    }
+    let ours = processes(|_| true)?;
+    Ok(format!("{seen}processes: {ours:?}\n"))
+}
+
+/// Numbers and names of the cluster's processes, as the machine sees them.
+fn processes(wanted: impl Fn(&str) -> bool) -> Result<Vec<(i32, String)>> {
+    const OURS: [&str; 9] = [
+        "containerd",
+        "containerd-shim",
+        "kubelet",
+        "kubeadm",
+        "etcd",
+        "kube-apiserver",
+        "kube-controller",
+        "kube-scheduler",
+        "unshare",
+    ];
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let name = name.trim();
+        // What has ended and is not reaped (by a machine's first process that reaps nobody) runs no more.
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        if stat.contains(") Z ") {
+            continue;
+        }
+        if OURS.iter().any(|ours| name.starts_with(ours)) && wanted(name) {
+            found.push((number, name.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+fn kill_all(name: &str) -> Result<()> {
+    let victims = processes(|found| found == name)?;
+    ensure!(!victims.is_empty(), "no {name} runs");
+    for (number, _) in victims {
+        kill(Pid::from_raw(number), Signal::SIGKILL)?;
+    }
+    Ok(())
+}
+
+fn up() -> Result<()> {
+    succeed(&mut xtask(&["cluster", "up"])).map(drop)
+}
+
+fn down() -> Result<()> {
+    succeed(&mut xtask(&["cluster", "down"])).map(drop)
+}
+
+fn node_is_ready() -> Result<()> {
+    let nodes = e2e::kubectl(&["get", "nodes", "--no-headers", "--request-timeout=5s"])?;
+    ensure!(nodes.contains(" Ready "), "{nodes}");
+    Ok(())
+}
+
+#[test]
+fn a_cluster_comes_up_once_and_goes_without_a_trace() {
+    on_failure_look_around(|| {
+        down()?;
+        let before = machine()?;
+        up()?;
+        node_is_ready()?;
+        let first = e2e::kubectl(&[
+            "get",
+            "namespace",
+            "kube-system",
+            "-o",
+            "jsonpath={.metadata.uid}",
+        ])?;
+        up()?;
+        let second = e2e::kubectl(&[
+            "get",
+            "namespace",
+            "kube-system",
+            "-o",
+            "jsonpath={.metadata.uid}",
+        ])?;
+        ensure!(first == second, "the second `up` made another cluster");
+        let inside = succeed(&mut xtask(&["cluster", "exec", "--", "ip", "route"]))?;
+        ensure!(
+            inside.contains("default dev node0"),
+            "the cluster's network has a way out: {inside}"
+        );
+        down()?;
+        let after = machine()?;
+        ensure!(
+            before == after,
+            "the machine changed.\nbefore:\n{before}\nafter:\n{after}"
+        );
+        ensure!(
+            !paths::state().exists(),
+            "{} is still there",
+            paths::state().display()
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_killed_part_is_no_reason_for_help_by_hand() {
+    on_failure_look_around(|| {
+        up()?;
+        for part in ["containerd", "kubelet"] {
+            kill_all(part)?;
+            up()?;
+            eventually(&format!("the node, after kill -9 of {part}"), node_is_ready)?;
+        }
+        // The first process takes everything with it.
+        kill_all("unshare")?;
+        eventually("the end of everything after kill -9", || {
+            let left = processes(|_| true)?;
+            ensure!(left.is_empty(), "still there: {left:?}");
+            Ok(())
+        })?;
+        up()?;
+        node_is_ready()
+    });
+}
+
+#[test]
+fn a_command_that_is_killed_halfway_leaves_nothing_running() {
+    on_failure_look_around(|| {
+        down()?;
+        let mut command = xtask(&["cluster", "up"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        eventually("kubeadm at work", || {
+            ensure!(!processes(|name| name == "kubeadm")?.is_empty(), "no kubeadm yet");
+            Ok(())
+        })?;
+        child.kill()?;
+        child.wait()?;
+        eventually("the end of everything after kill -9 of `cluster up`", || {
+            let left = processes(|_| true)?;
+            ensure!(left.is_empty(), "still there: {left:?}");
+            Ok(())
+        })?;
+        up()?;
+        node_is_ready()
+    });
+}
+
+/// What `cluster up` says, and its exit code, when the machine lacks something.
+fn refusal(prepare: impl FnOnce(&mut std::process::Command)) -> Result<String> {
+    let mut command = xtask(&["cluster", "up"]);
+    prepare(&mut command);
+    let output = output(&mut command)?;
+    if output.status.success() {
+        bail!("`cluster up` went on: {}", printed(&output));
+    }
+    Ok(printed(&output))
+}
+
+#[test]
+fn what_the_machine_lacks_is_said_with_what_to_do_instead() {
+    on_failure_look_around(|| {
+        down()?;
+        let taken = std::net::TcpListener::bind("127.0.0.1:30080").context("port 30080")?;
+        let said = refusal(|_| ())?;
+        ensure!(said.contains("30080") && said.contains("--context"), "{said}");
+        drop(taken);
+
+        // A copy that anybody may run: folders above the original may be closed to others.
+        let folder = tempfile_for_everyone()?;
+        let program = folder.join("xtask");
+        fs::copy(xtask(&[]).get_program(), &program)?;
+        let mut unprivileged = std::process::Command::new(&program);
+        unprivileged
+            .args(["cluster", "up"])
+            .uid(65_534)
+            .gid(65_534)
+            .current_dir("/");
+        let said = printed(&output(&mut unprivileged)?);
+        fs::remove_dir_all(&folder)?;
+        ensure!(said.contains("root") && said.contains("cargo xtask up"), "{said}");
+
+        let said = refusal(|command| {
+            command.env("PATH", "/usr/sbin:/sbin");
+        })?;
+        ensure!(said.contains("Go") && said.contains("--context"), "{said}");
+        Ok(())
+    });
+}
+
+fn tempfile_for_everyone() -> Result<std::path::PathBuf> {
+    let folder = std::env::temp_dir().join(format!("testbed-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(folder)
+}
+
+#[test]
+fn a_warm_start_is_reported_with_its_time() {
+    on_failure_look_around(|| {
+        down()?;
+        let output = output(&mut xtask(&["cluster", "up"]))?;
+        let said = printed(&output);
+        ensure!(output.status.success(), "{said}");
+        let seconds: f64 = said
+            .split_once("up after ")
+            .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok())
+            .context("no time in what it printed")?;
+        println!("warm start: {seconds} s");
+        // 30 s is the aim on an idle machine (16 to 18 s measured); this is for one that is anything but.
+        ensure!(
+            seconds < Duration::from_mins(3).as_secs_f64(),
+            "a warm start took {seconds} s"
+        );
+        Ok(())
+    });
+}

@@ -1,0 +1,245 @@
+//! What the project is for: the pair, applied as users apply it, scales out and in and loses no request.
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{
+    chain_is_whole, deployed, eventually, kubectl, loadtest, on_failure_look_around, output, printed,
+    rolled_out, succeed,
+};
+use testbed::paths;
+
+const URL: &str = "http://127.0.0.1:30080";
+
+/// Prometheus' answer to an instant query: the value of its only sample.
+fn prometheus(query: &str) -> Result<f64> {
+    // The characters that these queries have and a URL may not.
+    let encoded = [
+        ('%', "%25"),
+        (' ', "%20"),
+        ('"', "%22"),
+        ('{', "%7B"),
+        ('}', "%7D"),
+        ('=', "%3D"),
+    ]
+    .iter()
+    .fold(query.to_owned(), |text, (plain, encoded)| {
+        text.replace(*plain, encoded)
+    });
+    let path =
+        format!("/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query?query={encoded}");
+    let answer: serde_json::Value = serde_json::from_str(&kubectl(&["get", "--raw", &path])?)?;
+    let value = answer["data"]["result"][0]["value"][1]
+        .as_str()
+        .context("no sample")?;
+    Ok(value.parse()?)
+}
+
+/// Runs the load tool's proof, keeps its report, and holds the replicas that it proved against `expected`, by HPA.
+fn scale(name: &str, expected: &[(&str, u64)], arguments: &[&str]) -> Result<()> {
+    let folder = paths::target().join("report");
+    std::fs::create_dir_all(&folder)?;
+    let file = |extension: &str| folder.join(format!("{name}.{extension}"));
+    let mut command = loadtest(&["scale"]);
+    command
+        .arg("--html")
+        .arg(file("html"))
+        .arg("--json")
+        .arg(file("json"));
+    let output = output(command.args(arguments))?;
+    println!("{}", printed(&output));
+    ensure!(
+        output.status.success(),
+        "loadtest scale ended with {}: {}",
+        output.status,
+        printed(&output)
+    );
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(file("json"))?)?;
+    let proved: Vec<_> = report["expected"]
+        .as_array()
+        .context("the report names no HPA")?
+        .iter()
+        .map(|hpa| {
+            (
+                hpa["hpa"].as_str().unwrap_or_default(),
+                hpa["replicas"].as_u64().unwrap_or_default(),
+            )
+        })
+        .collect();
+    ensure!(proved == expected, "the report proves {proved:?}");
+    ensure!(
+        report["verdict"] == "passed" && report["step"]["requests"]["failed"] == 0,
+        "{}",
+        report["verdict"]
+    );
+    Ok(())
+}
+
+/// Both services at their minimum, as an earlier test's load may not have left them.
+fn at_rest() -> Result<()> {
+    eventually("both Deployments at two replicas", || {
+        for name in ["app-a", "app-b"] {
+            let replicas = kubectl(&[
+                "-n",
+                "sample-app",
+                "get",
+                "deployment",
+                name,
+                "-o",
+                "jsonpath={.status.replicas}/{.status.readyReplicas}",
+            ])?;
+            ensure!(replicas == "2/2", "{name} has {replicas}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_an_idle_pair_counts_no_request_although_it_is_probed_and_scraped() {
+    on_failure_look_around(|| {
+        deployed()?;
+        // Counters begin with their process: new pods have served nothing yet.
+        for name in ["deployment/app-a", "deployment/app-b"] {
+            kubectl(&["-n", "sample-app", "rollout", "restart", name])?;
+        }
+        rolled_out()?;
+        at_rest()?;
+        chain_is_whole()?;
+        eventually("ten scrapes of each of the four pods", || {
+            let scrapes = prometheus(r#"min(count_over_time(up{namespace="sample-app"}[2m]))"#)?;
+            ensure!(scrapes >= 10.0, "the youngest pod has {scrapes}");
+            let pods = prometheus(r#"count(up{namespace="sample-app"} == 1)"#)?;
+            ensure!(pods >= 4.0, "{pods} pods are scraped");
+            Ok(())
+        })?;
+        let requests = prometheus(r#"sum(http_requests_total{namespace="sample-app"})"#)?;
+        ensure!(
+            requests == 0.0,
+            "{requests} requests were counted on pods that nobody asked anything"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn b_the_pair_answers_on_the_local_network() {
+    on_failure_look_around(|| {
+        deployed()?;
+        let ask = |arguments: &[&str]| {
+            succeed(
+                std::process::Command::new("curl")
+                    .args(["-sS", "-i"])
+                    .args(arguments),
+            )
+        };
+        let hello = ask(&[&format!("{URL}/hello")])?;
+        ensure!(
+            hello.starts_with("HTTP/1.1 200") && hello.ends_with("Hello there"),
+            "{hello}"
+        );
+        ensure!(hello.to_lowercase().contains("x-served-by: app-a-"), "{hello}");
+        let jobs = ask(&[
+            "-X",
+            "PUT",
+            "-H",
+            "Authorization: mytoken",
+            &format!("{URL}/jobs"),
+        ])?;
+        ensure!(
+            jobs.ends_with("Jobs:\nTitle: Devops\nDescription: Awesome\n"),
+            "{jobs}"
+        );
+        let refused = ask(&["-X", "PUT", "-H", "Authorization: wrong", &format!("{URL}/jobs")])?;
+        ensure!(
+            refused.starts_with("HTTP/1.1 401") && refused.ends_with("fail"),
+            "{refused}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn c_a_step_of_load_takes_app_a_from_two_pods_to_eight_and_back_three_times() {
+    on_failure_look_around(|| {
+        deployed()?;
+        at_rest()?;
+        let url = format!("{URL}/hello");
+        for round in 1..=3 {
+            scale(
+                &format!("scale-{round}"),
+                &[("app-a", 8)],
+                &["--url", &url, "--rate", "392"],
+            )?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn d_a_mix_with_jobs_scales_both_services() {
+    on_failure_look_around(|| {
+        deployed()?;
+        at_rest()?;
+        let (hello, jobs) = (format!("1 GET {URL}/hello"), format!("1 PUT {URL}/jobs"));
+        // Every second request asks app_b as well: 196 a second are 4 pods at 50 (more than 165, which 3 would do).
+        let load = [
+            "--target",
+            &hello,
+            "--target",
+            &jobs,
+            "--header",
+            "Authorization: mytoken",
+            "--rate",
+            "392",
+        ];
+        let expected = ["--expect", "app-a=392", "--expect", "app-b=196"];
+        scale(
+            "scale-mix",
+            &[("app-a", 8), ("app-b", 4)],
+            &[load.as_slice(), &expected].concat(),
+        )
+    });
+}
+
+#[test]
+fn e_an_apply_over_a_running_pair_changes_nothing() {
+    on_failure_look_around(|| {
+        deployed()?;
+        // Not what kubectl prints: it calls every PodDisruptionBudget "configured", whose spec it always replaces whole.
+        let state = || {
+            let kinds = "deployments,replicasets,services,configmaps,serviceaccounts,hpa,pdb,roles,rolebindings,apiservices";
+            let columns = "custom-columns=:.kind,:.metadata.namespace,:.metadata.name,:.metadata.uid,:.metadata.generation";
+            kubectl(&["get", kinds, "-A", "-o", columns])
+        };
+        let before = state()?;
+        kubectl(&["apply", "-k", "kubernetes/overlays/local"])?;
+        let after = state()?;
+        ensure!(before == after, "before:\n{before}\nafter:\n{after}");
+        Ok(())
+    });
+}
+
+#[test]
+fn f_a_delete_leaves_nothing_and_an_apply_works_again() {
+    on_failure_look_around(|| {
+        deployed()?;
+        kubectl(&["delete", "-k", "kubernetes/overlays/local", "--timeout=180s"])?;
+        eventually("an empty cluster", || {
+            let kinds = "namespaces,clusterroles,clusterrolebindings,apiservices";
+            let all = kubectl(&["get", kinds, "-o", "name"])?
+                + &kubectl(&["-n", "kube-system", "get", "rolebindings", "-o", "name"])?;
+            let left: Vec<_> = all
+                .lines()
+                // Kubernetes has a role of that name itself.
+                .filter(|name| !name.contains("/system:"))
+                .filter(|name| {
+                    ["sample-app", "monitoring", "custom", "prometheus", "serving-cert"]
+                        .iter()
+                        .any(|ours| name.contains(ours))
+                })
+                .collect();
+            ensure!(left.is_empty(), "still there: {left:?}");
+            Ok(())
+        })?;
+        deployed()?;
+        chain_is_whole()
+    });
+}

@@ -1,0 +1,243 @@
+//! `cargo xtask images`: this project's images, from its own source, without Docker. `docker build` of the Dockerfile
+//! gives the same programs, paths and users.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+use testbed::archive::{self, Config, Entry};
+use testbed::{paths, progress};
+
+/// The user that every image runs as: "nonroot", as distroless images number it.
+const USER: u64 = 65_532;
+
+/// One of our images.
+struct Image {
+    /// Its name, and the archive's.
+    name: &'static str,
+    /// The program, `/PROGRAM` in the image.
+    program: &'static str,
+    /// The folders whose source goes into it.
+    crates: &'static [&'static str],
+    /// What the address variables are in a container: reachable from outside of it.
+    environment: &'static [&'static str],
+    /// A folder that the program writes to, where a volume is mounted.
+    data: Option<&'static str>,
+}
+
+const IMAGES: [Image; 3] = [
+    Image {
+        name: "app-a",
+        program: "app_a",
+        crates: &["service", "app_a"],
+        environment: &["LISTEN=0.0.0.0:5000", "ADMIN_LISTEN=0.0.0.0:9000"],
+        data: None,
+    },
+    Image {
+        name: "app-b",
+        program: "app_b",
+        crates: &["service", "app_b"],
+        environment: &[
+            "LISTEN=0.0.0.0:5001",
+            "ADMIN_LISTEN=0.0.0.0:9000",
+            "DATABASE_URL=sqlite:///data/app_b.db",
+        ],
+        data: Some("/data"),
+    },
+    Image {
+        name: "serving-cert",
+        program: "serving-cert",
+        crates: &["serving_cert"],
+        environment: &[],
+        data: None,
+    },
+];
+
+impl Image {
+    fn archive(&self) -> PathBuf {
+        paths::own_images().join(format!("{}.tar", self.name))
+    }
+
+    /// A hash of what the image is made of, so that changed code rolls out, and unchanged code does not.
+    fn tag(&self) -> Result<String> {
+        let root = paths::workspace();
+        // The last is this file, which says how the process starts.
+        let mut files: Vec<_> = [
+            "Cargo.toml",
+            "Cargo.lock",
+            ".cargo/config.toml",
+            "xtask/src/images.rs",
+        ]
+        .iter()
+        .map(|file| root.join(file))
+        .collect();
+        for name in self.crates {
+            files.push(root.join(name).join("Cargo.toml"));
+            for folder in ["src", "migrations"] {
+                collect(&root.join(name).join(folder), &mut files)?;
+            }
+        }
+        files.sort();
+        let mut hash = Sha256::new();
+        for file in files {
+            hash.update(file.strip_prefix(&root)?.to_string_lossy().as_bytes());
+            hash.update([0]);
+            hash.update(fs::read(&file).with_context(|| file.display().to_string())?);
+            hash.update([0]);
+        }
+        Ok(testbed::tools::hex(&hash.finalize())[..12].to_owned())
+    }
+
+    fn write(&self, programs: &Path) -> Result<()> {
+        let config = Config {
+            entrypoint: vec![format!("/{}", self.program)],
+            user: format!("{USER}:{USER}"),
+            working_directory: "/".to_owned(),
+            environment: self
+                .environment
+                .iter()
+                .map(|variable| (*variable).to_owned())
+                .collect(),
+            ..Config::default()
+        };
+        let mut entries = vec![Entry::program(
+            format!("/{}", self.program),
+            programs.join(self.program),
+        )];
+        entries.extend(self.data.map(|folder| Entry::directory(folder, 0o750, USER)));
+        archive::write(
+            &self.archive(),
+            &format!("{}:{}", self.name, self.tag()?),
+            &config,
+            &entries,
+        )
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), files)?;
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Builds the programs, static, writes the archives, and puts the tags into the manifests.
+///
+/// # Errors
+/// When a build fails, or a file cannot be written.
+pub(crate) fn run() -> Result<()> {
+    build()?;
+    write_tags()?;
+    for archive in archives() {
+        println!("{}  {:.1} MB", archive.display(), megabytes(&archive)?);
+    }
+    Ok(())
+}
+
+/// Builds the programs and writes the archives, for tags that the manifests name already.
+///
+/// # Errors
+/// As [`run`]; and when the manifests name other tags than the source gives.
+pub(crate) fn build_as_committed() -> Result<()> {
+    check_tags()?;
+    build()
+}
+
+fn build() -> Result<()> {
+    let target = host()?;
+    progress::step("build app_a, app_b, serving-cert", || {
+        let mut command = progress::bound_to_this_process("cargo");
+        command
+            .current_dir(paths::workspace())
+            .args(["build", "--release", "--locked", "--target", &target])
+            .args([
+                "--package",
+                "app_a",
+                "--package",
+                "app_b",
+                "--package",
+                "serving_cert",
+                "--bins",
+            ])
+            // With --target, these flags are for the programs alone, not for what runs during the build.
+            .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        progress::run(&mut command).map(drop)
+    })?;
+    let programs = paths::target().join(&target).join("release");
+    progress::step("write their images", || {
+        IMAGES.iter().try_for_each(|image| image.write(&programs))
+    })
+}
+
+fn host() -> Result<String> {
+    let version = progress::run(Command::new("rustc").arg("-vV"))?;
+    let line = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.context("rustc names no host")?.to_owned())
+}
+
+/// Where the archives lie.
+pub(crate) fn archives() -> Vec<PathBuf> {
+    IMAGES.iter().map(Image::archive).collect()
+}
+
+/// The size of a file, in units of 10^6 bytes.
+fn megabytes(path: &Path) -> Result<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+    let bytes = fs::metadata(path)?.len() as f64;
+    Ok(bytes / 1e6)
+}
+
+fn tags_file() -> PathBuf {
+    paths::workspace().join("kubernetes/components/images/kustomization.yaml")
+}
+
+/// The tags file as the source wants it.
+fn with_current_tags(text: &str) -> Result<String> {
+    let mut name = None;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if let Some(found) = line.trim_start().strip_prefix("- name: ") {
+            name = IMAGES.iter().find(|image| image.name == found.trim());
+        }
+        match (line.split_once("newTag:"), name) {
+            (Some((indent, _)), Some(image)) => lines.push(format!("{indent}newTag: \"{}\"", image.tag()?)),
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+fn write_tags() -> Result<()> {
+    let text = fs::read_to_string(tags_file())?;
+    let current = with_current_tags(&text)?;
+    if text != current {
+        fs::write(tags_file(), current)?;
+        println!("{} names the new tags", tags_file().display());
+    }
+    Ok(())
+}
+
+/// Holds the tags in the manifests against the source.
+///
+/// # Errors
+/// When they differ.
+pub(crate) fn check_tags() -> Result<()> {
+    let text = fs::read_to_string(tags_file())?;
+    if text != with_current_tags(&text)? {
+        bail!(
+            "the source has changed since {} was written: run `cargo xtask images` and commit it",
+            tags_file().display()
+        );
+    }
+    Ok(())
+}

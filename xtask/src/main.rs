@@ -1,0 +1,59 @@
+//! The commands that people and CI run: `cargo xtask --help`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod cluster;
+mod demo;
+mod images;
+mod test;
+mod up;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// A cluster on this machine, the pair on it, load: pods seen going from 2 to 8 and back, with a report
+    Demo(demo::Options),
+    /// Everything that CI checks
+    Test(test::Options),
+    /// The testbed: a real Kubernetes on this machine
+    #[command(subcommand)]
+    Cluster(cluster::Action),
+    /// The pair alone on 127.0.0.1:5000 and :5001, without a cluster, until Ctrl-C
+    Up,
+    /// /hello against a bare axum in the same run, the images' sizes, memory at rest
+    Bench,
+    /// Write the images of both services to target/images, and their tags into the manifests
+    Images,
+    /// kubectl on the testbed: `cargo xtask k get pods -A`
+    #[command(disable_help_flag = true)]
+    K {
+        /// kubectl's arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Cluster(action) => cluster::run(action),
+        Task::Up => up::run(),
+        Task::Bench => bench::run(),
+        Task::Images => images::run().map(|()| ExitCode::SUCCESS),
+        Task::K { arguments } => cluster::kubectl(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,128 @@
+//! `cargo xtask test`: everything that CI checks, in the order in which a failure is cheapest to learn of.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use testbed::{cluster, paths, progress, tools};
+
+use crate::{demo, images};
+
+/// Checks licences, duplicates and sources of dependencies. Advisories need a database that is fetched from outside,
+/// so they are checked where there is a network: `cargo deny check advisories`.
+const CARGO_DENY: &str = "0.20.2";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Leave out what needs a cluster (root, Go, and some 20 minutes)
+    #[arg(long)]
+    no_cluster: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    cargo("format", &["fmt", "--all", "--check"])?;
+    images::check_tags()?;
+    cargo(
+        "lints",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
+    licences()?;
+    progress::step("kubectl, for rendering the manifests", || {
+        tools::build(&[tools::KUBECTL])
+    })?;
+    cargo(
+        "unit and integration tests, manifests",
+        &["test", "--workspace", "--locked"],
+    )?;
+    if options.no_cluster {
+        println!("all but the cluster's tests passed");
+        return Ok(ExitCode::SUCCESS);
+    }
+    images::build_as_committed()?;
+    let loadtest = demo::build_loadtest()?;
+    let mut command = progress::bound_to_this_process("cargo");
+    command
+        .current_dir(paths::workspace())
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "e2e",
+            "--features",
+            "cluster",
+            "--",
+            "--test-threads=1",
+            "--nocapture",
+        ])
+        .env("XTASK", std::env::current_exe()?)
+        .env("LOADTEST", loadtest);
+    let status = command.status().context("cannot run cargo test")?;
+    // The cluster is the tests'; nothing of it outlives them, whatever they found.
+    cluster::down()?;
+    if !status.success() {
+        bail!(
+            "the tests on the cluster failed; logs of its last processes: {}",
+            paths::logs().display()
+        );
+    }
+    println!(
+        "everything passed; the scaling, drawn: {}",
+        paths::target().join("report").display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs cargo with its output shown.
+fn cargo(name: &str, arguments: &[&str]) -> Result<()> {
+    println!("== {name}: cargo {}", arguments.join(" "));
+    let status = progress::bound_to_this_process("cargo")
+        .current_dir(paths::workspace())
+        .args(arguments)
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("{name}: cargo {} ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn licences() -> Result<()> {
+    let folder = paths::target().join("tools");
+    let deny = folder.join("bin/cargo-deny");
+    let present = Command::new(&deny).arg("--version").output();
+    if !present.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(CARGO_DENY)) {
+        progress::step("install cargo-deny (once)", || {
+            let mut command = progress::bound_to_this_process("cargo");
+            command
+                .args([
+                    "install",
+                    "--quiet",
+                    "--locked",
+                    "--no-default-features",
+                    "cargo-deny",
+                ])
+                .args(["--version", CARGO_DENY])
+                .arg("--root")
+                .arg(&folder)
+                .arg("--target-dir")
+                .arg(folder.join("build"));
+            progress::run(&mut command)
+        })?;
+    }
+    progress::step("licences and sources of dependencies", || {
+        let mut command = Command::new(&deny);
+        command
+            .current_dir(paths::workspace())
+            .args(["check", "licenses", "bans", "sources"]);
+        progress::run(&mut command).map(drop)
+    })
+}
