@@ -69,15 +69,20 @@ async fn handle(mut stream: TcpStream, target: SocketAddr, mode: Mode) -> io::Re
             while stream.read(&mut ignored).await? > 0 {}
         }
         Mode::Hang => {
-            stream.read(&mut [0; 4096]).await?;
+            take(&mut stream).await?;
         }
         Mode::Say(answer) => {
-            stream.read(&mut [0; 4096]).await?;
+            take(&mut stream).await?;
             stream.write_all(answer.as_bytes()).await?;
             stream.shutdown().await?;
             // Until the client has read it: closing earlier could reset the connection.
-            stream.read(&mut [0; 1]).await?;
+            take(&mut stream).await?;
         }
     }
     Ok(())
+}
+
+/// Takes what comes next, or notices the end.
+async fn take(stream: &mut TcpStream) -> io::Result<()> {
+    stream.read(&mut [0; 4096]).await.map(drop)
 }
