@@ -1,11 +1,12 @@
 //! What the tests on a cluster share: its commands, and a look at everything when one of them fails.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use testbed::{cluster, paths, wait};
 
 /// A deadline for what takes seconds on an idle machine, and more on a busy one.
@@ -124,6 +125,29 @@ pub fn deployed() -> Result<()> {
     rolled_out()
 }
 
+/// One HTTP/1.1 exchange on a connection of its own: status line, headers and body of the answer, as they come.
+///
+/// # Errors
+/// When the server cannot be reached, does not answer in time, or closes the connection without an answer.
+pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<String> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    let exchange = || -> Result<String> {
+        let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_write_timeout(Some(PATIENCE))?;
+        connection.write_all(format!("{request}\r\n").as_bytes())?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        ensure!(!answer.is_empty(), "closed without an answer");
+        Ok(answer)
+    };
+    exchange().with_context(|| format!("{method} http://{address}{path}"))
+}
+
 /// Waits for every Deployment.
 ///
 /// # Errors
@@ -156,11 +180,11 @@ pub fn chain_is_whole() -> Result<()> {
     succeed(&mut loadtest(&["chain", "--wait", "180s"])).map(drop)
 }
 
-/// Looks at a condition until it holds.
+/// Looks at a condition until it holds, and gives what it found.
 ///
 /// # Errors
 /// When the deadline passes first.
-pub fn eventually(what: &str, condition: impl FnMut() -> Result<()>) -> Result<()> {
+pub fn eventually<T>(what: &str, condition: impl FnMut() -> Result<T>) -> Result<T> {
     wait::until(what, GENEROUS, condition)
 }
 

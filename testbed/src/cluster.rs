@@ -1,6 +1,8 @@
 //! The testbed's commands: up, down, exec, status, logs.
 
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -23,9 +25,16 @@ pub fn up() -> Result<()> {
     preflight::machine_can()?;
     fs::create_dir_all(paths::cache()).context("cannot create target/testbed")?;
     let only_one = File::create(paths::cache().with_extension("up.lock"))?;
-    only_one.lock().context("another `cluster up` is at work")?;
+    match only_one.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            eprintln!("another `cluster up` is at work, waiting for its end");
+            only_one.lock().context("cannot wait for another `cluster up`")?;
+        }
+        Err(fs::TryLockError::Error(error)) => return Err(error).context("cannot lock `cluster up`"),
+    }
     let start = Instant::now();
-    if let Some(sandbox) = Sandbox::find()? {
+    if Sandbox::find()?.is_some() {
         match wait::until("the running cluster", RECOVERY, node_is_ready) {
             Ok(()) => {
                 eprintln!("the cluster is up already");
@@ -33,12 +42,17 @@ pub fn up() -> Result<()> {
             }
             Err(error) => {
                 eprintln!("the running cluster is not well, making it anew ({error:#})");
-                sandbox.end()?;
+                // It may have ended while it was waited for.
+                if let Some(sandbox) = Sandbox::find()? {
+                    sandbox.end()?;
+                }
+                // Its ports become free a moment after its lock; who else may have them is said below.
+                let _ = wait::until("the ports", Duration::from_secs(5), preflight::machine_is_free);
             }
         }
     }
-    clean()?;
     preflight::machine_is_free()?;
+    clean()?;
     eprintln!(
         "Kubernetes {} on this machine, in namespaces of its own:",
         versions::kubernetes()
@@ -47,6 +61,11 @@ pub fn up() -> Result<()> {
     tools::build(tools::ALL)?;
     progress::step("write the components' images", images::write_upstream)?;
 
+    if !Path::new(preflight::BRIDGE_SETTINGS).exists() {
+        eprintln!(
+            "  note    the kernel module br_netfilter is not loaded: it will be (modprobe), and stays loaded"
+        );
+    }
     let since_warm = Instant::now();
     let attached = progress::step("namespaces, network, containerd", Sandbox::start)?;
     let sandbox = attached.sandbox;
@@ -92,11 +111,13 @@ fn write_kubeconfig(sandbox: Sandbox) -> Result<()> {
         &format!("https://{}:6443", kubeadm::NODE_ADDRESS),
         "https://127.0.0.1:6443",
     );
-    fs::write(paths::kubeconfig(), outside)?;
-    fs::set_permissions(
-        paths::kubeconfig(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o600),
-    )?;
+    // It holds the administrator's key: closed to others from its first moment.
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(paths::kubeconfig())?
+        .write_all(outside.as_bytes())?;
     Ok(())
 }
 
@@ -154,7 +175,7 @@ pub fn down() -> Result<()> {
     clean()
 }
 
-/// Removes what a cluster that was ended, by whatever, left behind.
+/// Removes what a cluster that was ended, by whatever, left behind. To be called when nothing holds the cluster's lock.
 fn clean() -> Result<()> {
     let state = paths::state();
     let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -166,6 +187,7 @@ fn clean() -> Result<()> {
         "removing the cluster's cgroups and files",
         Duration::from_secs(30),
         || {
+            forget_the_first_process()?;
             cgroup::remove().context("cgroup")?;
             match fs::remove_dir_all(&state) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -175,6 +197,19 @@ fn clean() -> Result<()> {
             }
         },
     )
+}
+
+/// Empties the lock file: the machine may give the number in it to somebody else's process, which would be taken for
+/// ours between the moment when the next cluster holds the lock and the one when it has written its own number.
+fn forget_the_first_process() -> Result<()> {
+    match File::options().write(true).open(paths::lock()) {
+        Ok(lock) => {
+            lock.try_lock().context("a cluster is alive")?;
+            Ok(lock.set_len(0)?)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| paths::lock().display().to_string()),
+    }
 }
 
 /// Runs a command inside of the cluster's namespaces, with this terminal.

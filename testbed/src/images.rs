@@ -4,10 +4,12 @@
 //! working directory and paths. [`upstream`] is that table; each row names where upstream defines it.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
 
 use crate::archive::{self, Config, Content, Entry};
 use crate::tools::{self, Component};
@@ -24,8 +26,8 @@ pub struct UpstreamImage {
     pub component: Component,
     /// See [`UpstreamImage::component`].
     pub path: &'static str,
-    /// Folders that upstream's image brings: path and owner.
-    pub directories: &'static [(&'static str, u64)],
+    /// Folders that upstream's image brings: path, owner, permission bits.
+    pub directories: &'static [(&'static str, u64, u32)],
     /// Where upstream defines this: a file of the named repository.
     pub source: &'static str,
 }
@@ -64,7 +66,7 @@ pub fn upstream() -> Vec<UpstreamImage> {
             ),
             component: tools::PROMETHEUS,
             path: "/bin/prometheus",
-            directories: &[("/prometheus", 65_534), ("/etc/prometheus", 65_534)],
+            directories: &[("/prometheus", 65_534, 0o775), ("/etc/prometheus", 65_534, 0o755)],
             source: "prometheus/prometheus Dockerfile",
         },
         UpstreamImage {
@@ -161,7 +163,7 @@ impl UpstreamImage {
         entries.extend(
             self.directories
                 .iter()
-                .map(|(path, user)| Entry::directory(*path, 0o755, *user)),
+                .map(|(path, user, mode)| Entry::directory(*path, *mode, *user)),
         );
         if self.component == tools::KUBE_PROXY {
             entries.extend(packet_filter()?);
@@ -169,18 +171,32 @@ impl UpstreamImage {
         Ok(entries)
     }
 
-    /// Writes the archive if it is older than its program.
-    fn write(&self) -> Result<()> {
-        let archive = self.archive();
-        let modified = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
-        if modified(&archive) < modified(&self.component.path()) || modified(&archive).is_none() {
-            archive::write(
-                &archive,
-                &self.reference,
-                &self.config,
-                &self.entries(&self.component.path())?,
-            )?;
+    /// What the archive is made of: a change of it makes the archive stale. A file counts by its size and age, because
+    /// reading the programs at each start would take longer than what it saves.
+    fn fingerprint(&self, entries: &[Entry]) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?} {:?}", self.reference, self.config));
+        for entry in entries {
+            hash.update(format!("{entry:?}"));
+            if let Content::File(file) = &entry.content {
+                let seen = file.metadata().with_context(|| file.display().to_string())?;
+                hash.update(format!("{} {:?}", seen.len(), seen.modified()?));
+            }
         }
+        Ok(tools::hex(&hash.finalize()))
+    }
+
+    /// Writes `archive`, with the program at `program` in it, unless it is there and made of the same.
+    fn write(&self, archive: &Path, program: &Path) -> Result<()> {
+        let entries = self.entries(program)?;
+        let fingerprint = self.fingerprint(&entries)?;
+        let stamp = archive.with_extension("stamp");
+        if archive.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == fingerprint) {
+            return Ok(());
+        }
+        let _ = fs::remove_file(&stamp);
+        archive::write(archive, &self.reference, &self.config, &entries)?;
+        fs::write(stamp, fingerprint)?;
         Ok(())
     }
 }
@@ -192,7 +208,7 @@ impl UpstreamImage {
 pub fn write_upstream() -> Result<()> {
     for image in upstream() {
         image
-            .write()
+            .write(&image.archive(), &image.component.path())
             .with_context(|| format!("image {}", image.reference))?;
     }
     Ok(())
@@ -202,29 +218,27 @@ pub fn write_upstream() -> Result<()> {
 fn packet_filter() -> Result<Vec<Entry>> {
     let multi = ["xtables-nft-multi", "xtables-legacy-multi", "conntrack"];
     let mut files: BTreeSet<PathBuf> = BTreeSet::new();
-    for name in multi {
-        let path = Path::new("/usr/sbin").join(name);
-        files.extend(libraries(&path)?);
-        files.insert(path);
-    }
+    files.extend(multi.map(|name| Path::new("/usr/sbin").join(name)));
     let mut extensions = None;
-    for folder in std::fs::read_dir("/usr/lib")?.flatten() {
+    for folder in fs::read_dir("/usr/lib")?.flatten() {
         let candidate = folder.path().join("xtables");
         if candidate.is_dir() {
             extensions = Some(candidate);
         }
     }
     let extensions = extensions.context("iptables' extensions are not below /usr/lib")?;
-    for extension in std::fs::read_dir(extensions)?.flatten() {
-        files.extend(libraries(&extension.path())?);
-        files.insert(extension.path());
-    }
+    files.extend(
+        fs::read_dir(extensions)?
+            .flatten()
+            .map(|extension| extension.path()),
+    );
+    files.extend(libraries(&files)?);
     let mut entries: Vec<_> = files
         .iter()
         .map(|file| Entry::program(file.display().to_string(), file))
         .collect();
     // The variant of iptables that this machine uses, so that both see the same tables.
-    let chosen = std::fs::canonicalize("/usr/sbin/iptables").context("iptables is not installed")?;
+    let chosen = fs::canonicalize("/usr/sbin/iptables").context("iptables is not installed")?;
     let chosen = chosen.display().to_string();
     for family in ["iptables", "ip6tables"] {
         for suffix in ["", "-save", "-restore"] {
@@ -240,150 +254,19 @@ fn packet_filter() -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// The shared libraries of a program, its loader among them.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let listing = progress::run(Command::new("ldd").arg(program))?;
+/// The shared libraries of programs, their loader among them.
+fn libraries(programs: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
+    let listing = progress::run(Command::new("ldd").args(programs))?;
     Ok(listing
         .lines()
+        // Each program's own name, above its libraries.
+        .filter(|line| !line.ends_with(':'))
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
         .map(PathBuf::from)
         .collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::fs::File;
-    use std::io::Read as _;
-
-    use super::*;
-
-    /// Image, entrypoint, command, user, working directory.
-    type Row = (
-        &'static str,
-        &'static [&'static str],
-        &'static [&'static str],
-        &'static str,
-        &'static str,
-    );
-
-    /// What upstream's Dockerfiles say.
-    const UPSTREAM: [Row; 4] = [
-        (
-            "quay.io/prometheus/prometheus",
-            &["/bin/prometheus"],
-            &[
-                "--config.file=/etc/prometheus/prometheus.yml",
-                "--storage.tsdb.path=/prometheus",
-            ],
-            "nobody",
-            "/prometheus",
-        ),
-        (
-            "registry.k8s.io/prometheus-adapter/prometheus-adapter",
-            &["/adapter"],
-            &[],
-            "65534",
-            "/",
-        ),
-        (
-            "registry.k8s.io/coredns/coredns",
-            &["/coredns"],
-            &[],
-            "nonroot:nonroot",
-            "/",
-        ),
-        ("registry.k8s.io/pause", &["/pause"], &[], "65535:65535", "/"),
-    ];
-
-    /// A layer's entries by path: mode, owner, content.
-    type Layer = BTreeMap<String, (u32, u64, Vec<u8>)>;
-
-    /// What a written archive holds: the process's configuration, and its layer.
-    fn unpack(archive: &Path) -> (serde_json::Value, Layer) {
-        let mut files = BTreeMap::new();
-        for entry in tar::Archive::new(File::open(archive).unwrap()).entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).unwrap();
-            files.insert(entry.path().unwrap().display().to_string(), content);
-        }
-        let manifest: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
-        let file = |name: &serde_json::Value| &files[name.as_str().unwrap()];
-        let image: serde_json::Value = serde_json::from_slice(file(&manifest[0]["Config"])).unwrap();
-        let mut layer = BTreeMap::new();
-        for entry in tar::Archive::new(file(&manifest[0]["Layers"][0]).as_slice())
-            .entries()
-            .unwrap()
-        {
-            let mut entry = entry.unwrap();
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).unwrap();
-            let path = format!(
-                "/{}",
-                entry.path().unwrap().display().to_string().trim_end_matches('/')
-            );
-            let header = entry.header();
-            layer.insert(path, (header.mode().unwrap(), header.uid().unwrap(), content));
-        }
-        (image["config"].clone(), layer)
-    }
-
-    #[test]
-    fn what_a_manifest_can_rely_on_is_as_upstream_has_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("program");
-        std::fs::write(&program, "a program").unwrap();
-        for (name, entrypoint, command, user, working_directory) in UPSTREAM {
-            let image = upstream()
-                .into_iter()
-                .find(|image| {
-                    image
-                        .reference
-                        .rsplit_once(':')
-                        .is_some_and(|(found, _)| found == name)
-                })
-                .unwrap_or_else(|| panic!("no stand-in for {name}"));
-            let archive = folder.path().join("image.tar");
-            let entries = image.entries(&program).unwrap();
-            archive::write(&archive, &image.reference, &image.config, &entries).unwrap();
-            let (config, layer) = unpack(&archive);
-            assert_eq!(config["Entrypoint"], serde_json::json!(entrypoint), "{name}");
-            assert_eq!(config["Cmd"], serde_json::json!(command), "{name}");
-            assert_eq!(config["User"], user, "{name}");
-            assert_eq!(config["WorkingDir"], working_directory, "{name}");
-            let (mode, _, content) = &layer[entrypoint[0]];
-            assert_eq!(
-                (mode & 0o111, content.as_slice()),
-                (0o111, b"a program".as_slice()),
-                "{name}"
-            );
-            // A name is looked up in the image; a folder that its process writes to has to be its own.
-            let user_name = user.split(':').next().unwrap();
-            if user_name.parse::<u64>().is_err() {
-                let users = String::from_utf8(layer["/etc/passwd"].2.clone()).unwrap();
-                assert!(
-                    users
-                        .lines()
-                        .any(|line| line.starts_with(&format!("{user_name}:"))),
-                    "{name}"
-                );
-            }
-            if working_directory != "/" {
-                assert_eq!(layer[working_directory].1, 65_534, "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_stand_in_carries_the_tag_that_is_pinned() {
-        for image in upstream() {
-            let (name, tag) = image.reference.rsplit_once(':').unwrap();
-            assert!(
-                name.contains('/') && !tag.is_empty() && tag != "latest",
-                "{}",
-                image.reference
-            );
-        }
-    }
-}
+mod dockerfile;
+#[cfg(test)]
+mod tests;

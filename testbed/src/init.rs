@@ -17,10 +17,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 
+use crate::sandbox::DETACH;
 use crate::{cgroup, kubeadm, paths, preflight, progress, wait};
-
-/// What `up` writes to our standard input when the cluster may outlive it. Until then, its end is ours.
-pub const DETACH: &[u8] = b"detach";
 
 /// Folders that the cluster's processes write to, each a folder of our state instead of the machine's.
 const OWN_FOLDERS: [&str; 8] = [
@@ -62,6 +60,13 @@ pub fn run() -> Result<()> {
     write!(lock, "{}", own_number.display())?;
     lock.flush()?;
 
+    // Opened before the mounts, which may come to lie over the path to it.
+    if let Some(owner) = std::env::var_os(paths::OWNER).filter(|path| !path.is_empty()) {
+        let owner = PathBuf::from(owner);
+        let lock = File::open(&owner).with_context(|| format!("{}: {}", paths::OWNER, owner.display()))?;
+        std::thread::spawn(move || end_with_the_owner(&lock));
+    }
+
     // These sockets stay in the machine's network; every later one is of the cluster's.
     let listeners = listen()?;
     unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
@@ -100,6 +105,20 @@ fn end_with_the_command() {
         eprintln!("the command that started the cluster ended before it was whole");
         std::process::exit(1);
     }
+}
+
+/// Ends this process, and so the cluster, when whoever holds this lock ends: the kernel then frees it.
+fn end_with_the_owner(lock: &File) {
+    let reason = loop {
+        match lock.lock_shared() {
+            Ok(()) => break "the owner of the cluster has ended".to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            // A cluster whose owner cannot be watched might stay for good.
+            Err(error) => break format!("the owner of the cluster cannot be watched: {error}"),
+        }
+    };
+    eprintln!("{reason}");
+    std::process::exit(1);
 }
 
 fn listen() -> Result<Vec<(std::net::TcpListener, u16)>> {
@@ -224,7 +243,9 @@ fn network() -> Result<()> {
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
     // Answers between pods of this bridge pass through the tables that undo a Service's address. Where the module is
     // built in or loaded, the setting is there; where it is not, the node cannot be used.
-    if !Path::new("/proc/sys/net/bridge").exists() {
+    if !Path::new(preflight::BRIDGE_SETTINGS).exists() {
+        // The machine's, not ours alone, and not undone: it cannot be told who else has come to use it.
+        eprintln!("modprobe br_netfilter: the machine keeps this module loaded");
         let _ = Command::new("modprobe").arg("br_netfilter").status();
     }
     fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")
@@ -331,6 +352,7 @@ impl Services {
 fn forward(listeners: Vec<(std::net::TcpListener, u16)>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
+        .enable_time()
         .build()?;
     runtime.block_on(async {
         let mut accepting = Vec::new();
@@ -348,7 +370,8 @@ fn forward(listeners: Vec<(std::net::TcpListener, u16)>) -> Result<()> {
 async fn accept(listener: tokio::net::TcpListener, port: u16) {
     loop {
         let Ok((mut outside, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
+            // Out of descriptors, most likely, until a connection ends.
+            tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         tokio::spawn(async move {

@@ -66,7 +66,7 @@ conntrack: {{maxPerCore: 0}}
         kubernetes = versions::kubernetes(),
         etcd = versions::etcd(),
         coredns = versions::coredns(),
-        cgroup = cgroup::NAME,
+        cgroup = cgroup::name(),
     )
 }
 

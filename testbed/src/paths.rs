@@ -11,10 +11,13 @@ pub fn workspace() -> PathBuf {
         .map_or_else(|| crate_directory.clone(), PathBuf::from)
 }
 
-/// Cargo's target directory, which `CARGO_TARGET_DIR` moves.
+/// Cargo's target directory, which `CARGO_TARGET_DIR` moves; absolute, because it is handed to programs that run in
+/// other folders.
 #[must_use]
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    std::path::absolute(&target).unwrap_or(target)
 }
 
 /// What outlives a cluster: the built components and their images.
@@ -63,4 +66,15 @@ pub fn kubeconfig() -> PathBuf {
 #[must_use]
 pub fn lock() -> PathBuf {
     cache().join("cluster.lock")
+}
+
+/// The environment variable that names a lock file whose holder owns the cluster: where it is set (and not empty) when
+/// the cluster is made, the cluster ends as soon as nobody holds that file's exclusive lock any more, whatever ended
+/// the holder.
+pub const OWNER: &str = "TESTBED_OWNER";
+
+/// The lock file that `cargo xtask test` holds, and names in [`OWNER`], for as long as it runs.
+#[must_use]
+pub fn owner() -> PathBuf {
+    cache().join("owner.lock")
 }

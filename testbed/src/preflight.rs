@@ -6,10 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{paths, progress};
+use crate::{paths, progress, versions};
 
 /// What to do on a machine that cannot hold the testbed.
-const INSTEAD: &str = "instead: `cargo xtask demo --context NAME` uses a cluster that you have, \
+pub(crate) const INSTEAD: &str = "instead: `cargo xtask demo --context NAME` uses a cluster that you have, \
                        `cargo xtask up` runs the pair without one";
 
 /// Debian's packages, and a program of each that shows that it is there.
@@ -39,6 +39,9 @@ pub const FORWARDS: [(u16, u16); 3] = [
     (9090, 30_090),
 ];
 
+/// There when the kernel module `br_netfilter` is built in or loaded.
+pub(crate) const BRIDGE_SETTINGS: &str = "/proc/sys/net/bridge";
+
 /// Looks at what no command can bring: Linux, root, Go.
 ///
 /// # Errors
@@ -53,17 +56,52 @@ pub fn machine_can() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the testbed makes namespaces and mounts, which needs root: run it with sudo; {INSTEAD}");
     }
-    if Command::new("go").arg("version").output().is_err() {
-        bail!(
-            "the testbed builds Kubernetes with Go, and there is no `go` in PATH: install Go 1.26; {INSTEAD}"
-        );
-    }
+    go_is_recent()?;
     for program in ["unshare", "nsenter", "setpriv"] {
         if !is_present(program) {
             bail!("`{program}` is missing: install util-linux; {INSTEAD}");
         }
     }
     Ok(())
+}
+
+/// Looks for a Go that can build every component. One that is too old might fetch a newer one by itself
+/// (`GOTOOLCHAIN=auto`, since Go 1.21), which needs a network and is not relied upon.
+///
+/// # Errors
+/// When there is none, or it is too old: which is there, which is needed, and what to do about it.
+pub fn go_is_recent() -> Result<()> {
+    let needed = versions::go();
+    // In a folder of a module, `go version` may be that of a toolchain which this module asks for.
+    let Ok(output) = Command::new("go").arg("version").current_dir("/").output() else {
+        bail!(
+            "the testbed builds Kubernetes with Go, and there is no `go` in PATH: install Go {needed} or later \
+             (https://go.dev/dl/); {INSTEAD}"
+        );
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let said = said.trim();
+    let Some(found) = installed_go(said) else {
+        bail!(
+            "`go version` says {said:?} ({}), which names no version: install Go {needed} or later \
+             (https://go.dev/dl/); {INSTEAD}",
+            output.status
+        );
+    };
+    if found < needed {
+        bail!(
+            "the testbed builds Kubernetes with Go {needed} or later, and the `go` in PATH is {found}: install a newer \
+             one (https://go.dev/dl/) and put its bin folder first in PATH; {INSTEAD}"
+        );
+    }
+    Ok(())
+}
+
+/// The version in what `go version` prints: `go version go1.26.8 linux/amd64`, `go version devel go1.27-3f1a2b …`.
+fn installed_go(said: &str) -> Option<versions::Go> {
+    said.split_whitespace()
+        .filter_map(|word| word.strip_prefix("go"))
+        .find_map(versions::Go::parse)
 }
 
 /// Looks at what somebody else may be using: ports, the disk.
@@ -149,4 +187,36 @@ pub fn install_packages() -> Result<()> {
         apt(&install)?;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_installed_go_is_read_from_what_it_prints() {
+        let version = |said| installed_go(said).map(|found| found.to_string());
+        for (said, found) in [
+            ("go version go1.26.8 linux/amd64", Some("1.26.8")),
+            ("go version go1.19.8 linux/amd64", Some("1.19.8")),
+            ("go version go1.27 linux/arm64", Some("1.27.0")),
+            ("go version go1.27rc1 linux/amd64", Some("1.27.0")),
+            (
+                "go version devel go1.27-3f1a2b4c5d Mon Jan 5 10:00:00 2026 +0000 linux/amd64",
+                Some("1.27.0"),
+            ),
+            ("go: cannot find GOROOT directory", None),
+            ("", None),
+        ] {
+            assert_eq!(version(said).as_deref(), found, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_distribution_s_old_go_is_refused_and_the_needed_one_is_not() {
+        let needed = versions::go();
+        assert!(installed_go("go version go1.19.8 linux/amd64").unwrap() < needed);
+        assert!(installed_go(&format!("go version go{needed} linux/amd64")).unwrap() >= needed);
+        assert!(installed_go("go version go1.100.0 linux/amd64").unwrap() > needed);
+    }
 }

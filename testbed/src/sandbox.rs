@@ -7,13 +7,18 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{init, paths, progress, wait};
+use crate::{paths, progress, wait};
 
-/// Arguments with which this program, called anew, becomes [`init::run`].
+/// Arguments with which this program, called anew, becomes the cluster's first process, `init::run`.
 pub(crate) const INIT_ARGUMENTS: [&str; 2] = ["cluster", "init"];
+
+/// What `up` writes to the first process's standard input when the cluster may outlive it. Until then, its end is the
+/// cluster's.
+pub(crate) const DETACH: &[u8] = b"detach";
 
 /// A living sandbox, by its first process.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +122,11 @@ impl Sandbox {
 
     /// Ends the first process, and with it every other, and waits until they are gone.
     pub(crate) fn end(self) -> Result<()> {
-        kill(self.init, Signal::SIGKILL).context("cannot end the cluster")?;
+        match kill(self.init, Signal::SIGKILL) {
+            // It has ended by itself since it was found.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(error).context("cannot end the cluster"),
+        }
         wait::until(
             "the end of the cluster's processes",
             Duration::from_mins(1),
@@ -132,9 +141,7 @@ impl Sandbox {
 impl Attached {
     /// Lets the sandbox outlive this process.
     pub(crate) fn detach(mut self) -> Result<()> {
-        self.input
-            .write_all(init::DETACH)
-            .context("the cluster has ended")?;
+        self.input.write_all(DETACH).context("the cluster has ended")?;
         drop(self.input);
         if let Some(status) = self.unshare.try_wait()? {
             bail!("the cluster ended with {status}");

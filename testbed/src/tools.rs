@@ -1,13 +1,13 @@
 //! The components, built from pinned Go modules, each once for as long as its module and flags stay the same.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::{paths, progress, versions};
+use crate::{paths, preflight, progress, versions};
 
 /// A program that the cluster is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ fn build_arguments(module: &str) -> Vec<String> {
 /// Builds what is missing or stale of `wanted`, module by module, each a step with its time.
 ///
 /// # Errors
-/// When Go is missing, or a build fails: then with the end of what it printed.
+/// When something is to be built and Go is missing or too old, or when a build fails: then with the end of what it printed.
 pub fn build(wanted: &[Component]) -> Result<()> {
     fs::create_dir_all(paths::binaries()).context("cannot create target/testbed/bin")?;
     // Tests of several processes may want the same component at once.
@@ -124,6 +124,9 @@ pub fn build(wanted: &[Component]) -> Result<()> {
         if !component.is_current()? {
             stale.push(*component);
         }
+    }
+    if !stale.is_empty() {
+        preflight::go_is_recent()?;
     }
     while let Some(module) = stale.first().map(|component| component.module) {
         let (now, later): (Vec<_>, Vec<_>) = stale
@@ -179,18 +182,20 @@ pub fn kubectl() -> Result<PathBuf> {
 /// # Errors
 /// When the module cannot be found or downloaded.
 pub fn openapi_schema() -> Result<PathBuf> {
+    Ok(upstream_source("kubernetes", "k8s.io/kubernetes")?.join("api/openapi-spec/swagger.json"))
+}
+
+/// The folder of an upstream module's source, in the version that `testbed/go/<module>` pins.
+pub(crate) fn upstream_source(module: &str, upstream: &str) -> Result<PathBuf> {
     let mut command = Command::new("go");
-    command.current_dir(module_directory("kubernetes")).args([
-        "mod",
-        "download",
-        "-json",
-        "k8s.io/kubernetes",
-    ]);
+    command
+        .current_dir(module_directory(module))
+        .args(["mod", "download", "-json", upstream]);
     let answer: serde_json::Value = serde_json::from_str(&progress::run(&mut command)?)?;
     let directory = answer["Dir"]
         .as_str()
         .context("go mod download named no folder")?;
-    Ok(Path::new(directory).join("api/openapi-spec/swagger.json"))
+    Ok(PathBuf::from(directory))
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -1,10 +1,13 @@
 //! The one place where versions are pinned is the `go.mod` of each component; this reads them from there.
 
+use std::fmt;
+
 /// The Go modules of the components, each with a `go.mod` below `testbed/go`.
-const GO_MODS: [&str; 5] = [
+const GO_MODS: [&str; 6] = [
     include_str!("../go/kubernetes/go.mod"),
     include_str!("../go/etcd/go.mod"),
     include_str!("../go/coredns/go.mod"),
+    include_str!("../go/pause/go.mod"),
     include_str!("../go/prometheus/go.mod"),
     include_str!("../go/prometheus-adapter/go.mod"),
 ];
@@ -20,6 +23,45 @@ fn pinned(module: &str) -> &'static str {
         .find_map(|line| line.strip_prefix(module)?.strip_prefix(' '))
         .and_then(|rest| rest.split_whitespace().next())
         .unwrap_or_else(|| panic!("no go.mod below testbed/go requires {module}"))
+}
+
+/// A version of Go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Go([u32; 3]);
+
+impl Go {
+    /// From `1.26.8`, `1.26`, or a preview of either (`1.27rc1`, `1.27-3f1a2b`), which counts as what it previews.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let end = text
+            .find(|character: char| !character.is_ascii_digit() && character != '.')
+            .unwrap_or(text.len());
+        let mut parts = text[..end].split('.');
+        let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let patch = parts.next().map_or(Ok(0), str::parse).ok()?;
+        Some(Self([major, minor, patch]))
+    }
+}
+
+impl fmt::Display for Go {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self([major, minor, patch]) = self;
+        write!(formatter, "{major}.{minor}.{patch}")
+    }
+}
+
+/// The oldest Go that builds every component: the highest that a `go.mod` asks for.
+///
+/// # Panics
+/// When no `go.mod` has a `go` directive.
+#[must_use]
+pub fn go() -> Go {
+    GO_MODS
+        .iter()
+        .flat_map(|go_mod| go_mod.lines())
+        .filter_map(|line| Go::parse(line.strip_prefix("go ")?.trim()))
+        .max()
+        .expect("every go.mod below testbed/go has a go directive")
 }
 
 /// Kubernetes, as its tags are written: `v1.35.4`.
@@ -68,6 +110,14 @@ pub fn prometheus() -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_highest_go_of_all_modules_is_needed() {
+        for go_mod in super::GO_MODS {
+            let line = go_mod.lines().find_map(|line| line.strip_prefix("go ")).unwrap();
+            assert!(super::Go::parse(line).unwrap() <= super::go(), "{line}");
+        }
+    }
+
     #[test]
     fn a_module_version_becomes_the_tag_that_the_registry_has() {
         assert!(

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::{eventually, on_failure_look_around, output, printed, succeed, xtask};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use testbed::paths;
+
+use crate::processes::{Namespace, Process};
 
 /// What of the machine a cluster could change, and must not.
 fn machine() -> Result<String> {
@@ -47,13 +47,12 @@ fn machine() -> Result<String> {
         names.sort();
         seen.extend([folder, ": ", &names.join(" "), "\n"]);
     }
-    let ours = processes(|_| true)?;
-    Ok(format!("{seen}processes: {ours:?}\n"))
+    Ok(format!("{seen}processes: {:?}\n", like_a_clusters()?))
 }
 
-/// Numbers and names of the cluster's processes, as the machine sees them.
-fn processes(wanted: impl Fn(&str) -> bool) -> Result<Vec<(i32, String)>> {
-    const OURS: [&str; 9] = [
+/// Numbers and names of processes such as a cluster has, whosever they are: for comparison only.
+fn like_a_clusters() -> Result<Vec<(i32, String)>> {
+    const NAMES: [&str; 9] = [
         "containerd",
         "containerd-shim",
         "kubelet",
@@ -64,32 +63,11 @@ fn processes(wanted: impl Fn(&str) -> bool) -> Result<Vec<(i32, String)>> {
         "kube-scheduler",
         "unshare",
     ];
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        let name = name.trim();
-        // What has ended and is not reaped (by a machine's first process that reaps nobody) runs no more.
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        if stat.contains(") Z ") {
-            continue;
-        }
-        if OURS.iter().any(|ours| name.starts_with(ours)) && wanted(name) {
-            found.push((number, name.to_owned()));
-        }
-    }
-    Ok(found)
-}
-
-fn kill_all(name: &str) -> Result<()> {
-    let victims = processes(|found| found == name)?;
-    ensure!(!victims.is_empty(), "no {name} runs");
-    for (number, _) in victims {
-        kill(Pid::from_raw(number), Signal::SIGKILL)?;
-    }
-    Ok(())
+    Ok(Process::all()?
+        .into_iter()
+        .filter(|process| NAMES.iter().any(|name| process.name.starts_with(name)))
+        .map(|process| (process.number, process.name))
+        .collect())
 }
 
 fn up() -> Result<()> {
@@ -154,17 +132,14 @@ fn a_killed_part_is_no_reason_for_help_by_hand() {
     on_failure_look_around(|| {
         up()?;
         for part in ["containerd", "kubelet"] {
-            kill_all(part)?;
+            Namespace::of_the_cluster()?.kill_all(part)?;
             up()?;
             eventually(&format!("the node, after kill -9 of {part}"), node_is_ready)?;
         }
         // The first process takes everything with it.
-        kill_all("unshare")?;
-        eventually("the end of everything after kill -9", || {
-            let left = processes(|_| true)?;
-            ensure!(left.is_empty(), "still there: {left:?}");
-            Ok(())
-        })?;
+        let namespace = Namespace::of_the_cluster()?;
+        namespace.kill_the_maker()?;
+        eventually("the end of everything after kill -9", || namespace.is_empty())?;
         up()?;
         node_is_ready()
     });
@@ -176,17 +151,39 @@ fn a_command_that_is_killed_halfway_leaves_nothing_running() {
         down()?;
         let mut command = xtask(&["cluster", "up"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        eventually("kubeadm at work", || {
-            ensure!(!processes(|name| name == "kubeadm")?.is_empty(), "no kubeadm yet");
-            Ok(())
+        let namespace = eventually("kubeadm at work", || {
+            let namespace = Namespace::of_the_cluster()?;
+            let processes = namespace.processes()?;
+            ensure!(
+                processes.iter().any(|process| process.name == "kubeadm"),
+                "no kubeadm yet"
+            );
+            Ok(namespace)
         })?;
         child.kill()?;
         child.wait()?;
         eventually("the end of everything after kill -9 of `cluster up`", || {
-            let left = processes(|_| true)?;
-            ensure!(left.is_empty(), "still there: {left:?}");
-            Ok(())
+            namespace.is_empty()
         })?;
+        up()?;
+        node_is_ready()
+    });
+}
+
+#[test]
+fn an_owned_cluster_ends_with_its_owner() {
+    on_failure_look_around(|| {
+        down()?;
+        // In place of the one that `cargo xtask test` holds and has named in our environment.
+        let owner = tempfile::NamedTempFile::new()?;
+        owner.as_file().lock()?;
+        succeed(xtask(&["cluster", "up"]).env(paths::OWNER, owner.path()))?;
+        node_is_ready()?;
+        let namespace = Namespace::of_the_cluster()?;
+        ensure!(!namespace.processes()?.is_empty(), "the cluster has no processes");
+        // As the kernel does when an owner ends.
+        owner.as_file().unlock()?;
+        eventually("the end of everything after the owner's", || namespace.is_empty())?;
         up()?;
         node_is_ready()
     });

@@ -2,4 +2,5 @@
 
 mod bring_up;
 mod chain;
+mod processes;
 mod scaling;

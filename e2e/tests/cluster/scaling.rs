@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    chain_is_whole, deployed, eventually, kubectl, loadtest, on_failure_look_around, output, printed,
-    rolled_out, succeed,
+    ask, chain_is_whole, deployed, eventually, kubectl, loadtest, on_failure_look_around, output, printed,
+    rolled_out,
 };
 use testbed::paths;
 
@@ -123,31 +123,19 @@ fn a_an_idle_pair_counts_no_request_although_it_is_probed_and_scraped() {
 fn b_the_pair_answers_on_the_local_network() {
     on_failure_look_around(|| {
         deployed()?;
-        let ask = |arguments: &[&str]| {
-            succeed(
-                std::process::Command::new("curl")
-                    .args(["-sS", "-i"])
-                    .args(arguments),
-            )
-        };
-        let hello = ask(&[&format!("{URL}/hello")])?;
+        let address = URL.trim_start_matches("http://").parse()?;
+        let hello = ask(address, "GET", "/hello", &[])?;
         ensure!(
             hello.starts_with("HTTP/1.1 200") && hello.ends_with("Hello there"),
             "{hello}"
         );
         ensure!(hello.to_lowercase().contains("x-served-by: app-a-"), "{hello}");
-        let jobs = ask(&[
-            "-X",
-            "PUT",
-            "-H",
-            "Authorization: mytoken",
-            &format!("{URL}/jobs"),
-        ])?;
+        let jobs = ask(address, "PUT", "/jobs", &[("Authorization", "mytoken")])?;
         ensure!(
             jobs.ends_with("Jobs:\nTitle: Devops\nDescription: Awesome\n"),
             "{jobs}"
         );
-        let refused = ask(&["-X", "PUT", "-H", "Authorization: wrong", &format!("{URL}/jobs")])?;
+        let refused = ask(address, "PUT", "/jobs", &[("Authorization", "wrong")])?;
         ensure!(
             refused.starts_with("HTTP/1.1 401") && refused.ends_with("fail"),
             "{refused}"

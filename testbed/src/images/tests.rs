@@ -1,0 +1,267 @@
+//! The stand-ins beside upstream's own Dockerfiles, which are in the pinned Go modules.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+
+use super::dockerfile::Dockerfile;
+use super::*;
+
+/// Image, the folder below `testbed/go` that pins its Go module, that module, the Dockerfile in it. etcd's image is
+/// Kubernetes' own.
+const DOCKERFILES: [(&str, &str, &str, &str); 9] = [
+    (
+        "quay.io/prometheus/prometheus",
+        "prometheus",
+        "github.com/prometheus/prometheus",
+        "Dockerfile",
+    ),
+    (
+        "registry.k8s.io/prometheus-adapter/prometheus-adapter",
+        "prometheus-adapter",
+        "sigs.k8s.io/prometheus-adapter",
+        "Dockerfile",
+    ),
+    (
+        "registry.k8s.io/coredns/coredns",
+        "coredns",
+        "github.com/coredns/coredns",
+        "Dockerfile",
+    ),
+    (
+        "registry.k8s.io/pause",
+        "kubernetes",
+        "k8s.io/kubernetes",
+        "build/pause/Dockerfile",
+    ),
+    (
+        "registry.k8s.io/kube-apiserver",
+        "kubernetes",
+        "k8s.io/kubernetes",
+        "build/server-image/kube-apiserver/Dockerfile",
+    ),
+    (
+        "registry.k8s.io/kube-controller-manager",
+        "kubernetes",
+        "k8s.io/kubernetes",
+        "build/server-image/Dockerfile",
+    ),
+    (
+        "registry.k8s.io/kube-scheduler",
+        "kubernetes",
+        "k8s.io/kubernetes",
+        "build/server-image/Dockerfile",
+    ),
+    (
+        "registry.k8s.io/kube-proxy",
+        "kubernetes",
+        "k8s.io/kubernetes",
+        "build/server-image/Dockerfile",
+    ),
+    (
+        "registry.k8s.io/etcd",
+        "kubernetes",
+        "k8s.io/kubernetes",
+        "cluster/images/etcd/Dockerfile",
+    ),
+];
+
+/// Upstream's Dockerfile of a stand-in.
+fn dockerfile(image: &UpstreamImage) -> Dockerfile {
+    let (name, _) = image.reference.rsplit_once(':').unwrap();
+    let (_, module, upstream, path) = DOCKERFILES
+        .into_iter()
+        .find(|(found, ..)| *found == name)
+        .unwrap_or_else(|| panic!("no Dockerfile is named for {name}"));
+    let path = tools::upstream_source(module, upstream).unwrap().join(path);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Dockerfile::parse(&text, &[("BINARY", image.component.name)])
+}
+
+/// A layer's entries by path: mode, owner, content.
+type Layer = BTreeMap<String, (u32, u64, Vec<u8>)>;
+
+/// What a written archive holds: the process's configuration, and its layer.
+fn unpack(archive: &Path) -> (serde_json::Value, Layer) {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(File::open(archive).unwrap()).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        files.insert(entry.path().unwrap().display().to_string(), content);
+    }
+    let manifest: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    let file = |name: &serde_json::Value| &files[name.as_str().unwrap()];
+    let image: serde_json::Value = serde_json::from_slice(file(&manifest[0]["Config"])).unwrap();
+    let mut layer = BTreeMap::new();
+    for entry in tar::Archive::new(file(&manifest[0]["Layers"][0]).as_slice())
+        .entries()
+        .unwrap()
+    {
+        let mut entry = entry.unwrap();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        let path = format!(
+            "/{}",
+            entry.path().unwrap().display().to_string().trim_end_matches('/')
+        );
+        let header = entry.header();
+        layer.insert(path, (header.mode().unwrap(), header.uid().unwrap(), content));
+    }
+    (image["config"].clone(), layer)
+}
+
+/// The number of a user that `USER` or `chown` names, looked up in the image as the container's runtime does.
+fn user_number(layer: &Layer, user: &str) -> Option<u64> {
+    let name = user.split(':').next()?;
+    let users = String::from_utf8(layer["/etc/passwd"].2.clone()).ok()?;
+    name.parse().ok().or_else(|| {
+        users
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields[0] == name)?[2]
+            .parse()
+            .ok()
+    })
+}
+
+#[test]
+fn what_a_manifest_can_rely_on_is_as_upstream_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    fs::write(&program, "a program").unwrap();
+    for image in upstream() {
+        let name = &image.reference;
+        let upstream = dockerfile(&image);
+        assert!(
+            upstream
+                .brought
+                .iter()
+                .any(|path| path.trim_end_matches('*') == image.path),
+            "{name}: {:?}",
+            upstream.brought
+        );
+        // Its whole layer needs iptables on this machine, which only the cluster installs.
+        let entries = if image.component == tools::KUBE_PROXY {
+            vec![Entry::program(image.path, &program)]
+        } else {
+            image.entries(&program).unwrap()
+        };
+        let archive = folder.path().join("image.tar");
+        archive::write(&archive, &image.reference, &image.config, &entries).unwrap();
+        let (config, layer) = unpack(&archive);
+
+        assert_eq!(
+            config["Entrypoint"],
+            serde_json::json!(upstream.entrypoint),
+            "{name}"
+        );
+        assert_eq!(config["Cmd"], serde_json::json!(upstream.command), "{name}");
+        assert_eq!(config["User"], upstream.user, "{name}");
+        // The bases are scratch and distroless ones, whose folder is the root.
+        let working_directory = upstream.working_directory.as_deref().unwrap_or("/");
+        assert_eq!(config["WorkingDir"], working_directory, "{name}");
+        let (mode, _, content) = &layer[image.path];
+        assert_eq!(
+            (mode & 0o111, content.as_slice()),
+            (0o111, b"a program".as_slice()),
+            "{name}"
+        );
+        if upstream.user.is_empty() {
+            continue;
+        }
+
+        assert!(user_number(&layer, &upstream.user).is_some(), "{name}");
+        // Root may listen on any port, so it is of no interest above.
+        let binds_low_ports = upstream.all_commands.iter().any(|command| {
+            command[0] == "setcap" && command[1] == "cap_net_bind_service=+ep" && command[2] == image.path
+        });
+        let program_entry = entries.iter().find(|entry| entry.path == image.path).unwrap();
+        assert_eq!(program_entry.binds_low_ports, binds_low_ports, "{name}");
+        for command in &upstream.commands {
+            let folders = command.iter().filter(|word| word.starts_with('/'));
+            for folder in folders {
+                let (mode, owner, _) = layer
+                    .get(folder)
+                    .unwrap_or_else(|| panic!("{name} has no {folder}"));
+                match command[0].as_str() {
+                    "chown" => {
+                        let user = command.iter().find(|word| word.contains(':')).unwrap();
+                        assert_eq!(Some(*owner), user_number(&layer, user), "{name}: {folder}");
+                    }
+                    "chmod" if command[1] == "g+w" => {
+                        assert_eq!(mode & 0o020, 0o020, "{name}: {folder}");
+                    }
+                    other => panic!("{name}: {other} is new in upstream's Dockerfile"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_folders_that_prometheus_writes_to_are_in_its_dockerfile() {
+    // So that the comparison above cannot pass by finding nothing to compare.
+    let prometheus = upstream()
+        .into_iter()
+        .find(|image| image.component == tools::PROMETHEUS)
+        .unwrap();
+    let chowned: BTreeSet<_> = dockerfile(&prometheus)
+        .commands
+        .into_iter()
+        .filter(|command| command[0] == "chown")
+        .flatten()
+        .filter(|word| word.starts_with('/'))
+        .collect();
+    let ours: BTreeSet<_> = prometheus
+        .directories
+        .iter()
+        .map(|(path, ..)| (*path).to_owned())
+        .collect();
+    assert_eq!(chowned, ours);
+}
+
+#[test]
+fn an_archive_is_written_again_when_and_only_when_what_it_is_made_of_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    let archive = folder.path().join("image.tar");
+    fs::write(&program, "a program").unwrap();
+    let mut image = upstream()
+        .into_iter()
+        .find(|image| image.component == tools::COREDNS)
+        .unwrap();
+    let is_rewritten = |image: &UpstreamImage| {
+        fs::write(&archive, "as it was").unwrap();
+        image.write(&archive, &program).unwrap();
+        fs::read(&archive).unwrap() != b"as it was"
+    };
+    assert!(is_rewritten(&image), "there was no stamp");
+    assert!(!is_rewritten(&image), "nothing has changed");
+    image.config.user = "root".to_owned();
+    assert!(is_rewritten(&image), "the user has changed");
+    image.directories = &[("/data", 1, 0o755)];
+    assert!(is_rewritten(&image), "a folder is new");
+    image.directories = &[("/data", 1, 0o700)];
+    assert!(is_rewritten(&image), "a folder's mode has changed");
+    fs::write(&program, "another program").unwrap();
+    assert!(is_rewritten(&image), "the program has changed");
+    image.reference.push_str("-2");
+    assert!(is_rewritten(&image), "the tag has changed");
+    assert!(!is_rewritten(&image), "nothing has changed");
+    fs::remove_file(&archive).unwrap();
+    image.write(&archive, &program).unwrap();
+    assert!(archive.exists(), "the archive was gone");
+}
+
+#[test]
+fn every_stand_in_carries_the_tag_that_is_pinned() {
+    for image in upstream() {
+        let (name, tag) = image.reference.rsplit_once(':').unwrap();
+        assert!(
+            name.contains('/') && !tag.is_empty() && tag != "latest",
+            "{}",
+            image.reference
+        );
+    }
+}
