@@ -62,17 +62,20 @@ pub enum Outcome {
     Shed,
     /// Not understood.
     BadAnswer,
+    /// Given up, because the client went away or the time for its whole request was over.
+    Cancelled,
 }
 
 impl Outcome {
     /// Every outcome there is.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Known,
         Self::Unknown,
         Self::Unreachable,
         Self::Deadline,
         Self::Shed,
         Self::BadAnswer,
+        Self::Cancelled,
     ];
 
     /// The label's value.
@@ -85,6 +88,7 @@ impl Outcome {
             Self::Deadline => "deadline",
             Self::Shed => "shed",
             Self::BadAnswer => "bad_answer",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -97,6 +101,40 @@ impl Outcome {
             Err(Error::Shed) => Self::Shed,
             Err(Error::BadAnswer(_)) => Self::BadAnswer,
         }
+    }
+}
+
+/// A call in flight: dropped before its outcome is known, it counts as cancelled.
+#[derive(Debug)]
+struct Call<'a> {
+    metrics: &'a Metrics,
+    started: Instant,
+    outcome: Outcome,
+}
+
+impl<'a> Call<'a> {
+    fn start(metrics: &'a Metrics) -> Self {
+        Self {
+            metrics,
+            started: Instant::now(),
+            outcome: Outcome::Cancelled,
+        }
+    }
+
+    fn finish(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.metrics
+            .http_client_request_duration_seconds
+            .observe(self.started.elapsed().as_secs_f64());
+        self.metrics
+            .http_client_requests_total
+            .with_label_values(&[self.outcome.label()])
+            .inc();
     }
 }
 
@@ -148,16 +186,10 @@ impl AppB {
         token: &str,
         request_id: Option<&HeaderValue>,
     ) -> Result<Verdict, Error> {
-        let started = Instant::now();
+        let call = Call::start(&self.metrics);
         let answer = tokio::time::timeout(self.timeout, self.ask(token, request_id)).await;
         let answer = answer.unwrap_or(Err(Error::Deadline));
-        self.metrics
-            .http_client_request_duration_seconds
-            .observe(started.elapsed().as_secs_f64());
-        self.metrics
-            .http_client_requests_total
-            .with_label_values(&[Outcome::of(&answer).label()])
-            .inc();
+        call.finish(Outcome::of(&answer));
         answer
     }
 

@@ -28,8 +28,9 @@ pub struct Config {
 #[derive(Debug, Clone, clap::Args)]
 pub struct AppBConfig {
     /// Where `app_b` is
-    #[arg(long = "app-b-url", env = "APP_B_URL", id = "app_b_url", value_name = "URL", value_parser = app_b_url,
-          default_value = "http://127.0.0.1:5001")]
+    // One with a password is refused, and what is refused is neither shown nor logged.
+    #[arg(long = "app-b-url", env = "APP_B_URL", id = "app_b_url", value_name = "URL", hide_env_values = true,
+          value_parser = app_b_url, default_value = "http://127.0.0.1:5001")]
     pub url: Url,
 
     /// Time to connect to `app_b`

@@ -12,6 +12,10 @@ use crate::client::Verdict;
 use crate::error::Error;
 use crate::state::App;
 
+/// Longest token that `app_b` is asked about, in bytes. The form of one stays well below the largest body that `app_b`
+/// takes, whatever has to be escaped in it: a token that cannot be known must not look like a fault of `app_b`.
+const LONGEST_TOKEN_BYTES: usize = 4096;
+
 #[derive(Serialize)]
 struct Greeting {
     message: &'static str,
@@ -61,7 +65,7 @@ pub(crate) async fn jobs(State(app): State<App>, headers: HeaderMap) -> Result<R
 }
 
 /// The token of the Authorization header, whose value is the token itself, or `Bearer` and the token (RFC 6750; the
-/// scheme in any case). Nothing where it is missing, empty, not text, or given twice.
+/// scheme in any case). Nothing where it is missing, empty, longer than any token, not text, or given twice.
 fn token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else {
@@ -72,7 +76,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim_start(),
         _ => value,
     };
-    (!token.is_empty()).then_some(token)
+    (1..=LONGEST_TOKEN_BYTES).contains(&token.len()).then_some(token)
 }
 
 #[cfg(test)]
@@ -98,6 +102,16 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
             assert_eq!(token(&headers), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_longer_than_any_is_none() {
+        for (bytes, is_token) in [(LONGEST_TOKEN_BYTES, true), (LONGEST_TOKEN_BYTES + 1, false)] {
+            let mut headers = HeaderMap::new();
+            let value = format!("Bearer {}", "x".repeat(bytes));
+            headers.insert(AUTHORIZATION, value.parse().unwrap());
+            assert_eq!(token(&headers).is_some(), is_token, "{bytes} bytes");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Why a request was not served, and what the client learns of it.
 
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use service::reply::{Cause, Message};
@@ -46,7 +46,8 @@ impl IntoResponse for Error {
             Self::Refused { reason, .. } => reason.into_response(),
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
             Self::Store(error @ store::Error::Busy(_)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, Cause::new(error), ()).into_response()
+                let later = [(RETRY_AFTER, HeaderValue::from_static("1"))];
+                (StatusCode::SERVICE_UNAVAILABLE, later, Cause::new(error), ()).into_response()
             }
             Self::Store(error) => (StatusCode::INTERNAL_SERVER_ERROR, Cause::new(error), ()).into_response(),
         }

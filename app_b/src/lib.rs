@@ -18,7 +18,8 @@ pub use router::router;
 pub use state::App;
 
 /// Serves until SIGTERM or SIGINT. The admin listener answers from the start; the service itself when the database is
-/// there, migrated and seeded.
+/// there, migrated and seeded. Told to end before that, it ends at once: nobody's request is in flight, and every step
+/// of the database's making is a transaction.
 ///
 /// # Errors
 /// When it cannot start, or requests were cut off at the drain deadline.
@@ -26,7 +27,13 @@ pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::install()?;
     let metrics = metrics::Metrics::new();
     let server = Server::bind(&config.service, metrics.registry.clone()).await?;
-    let app = App::new(&config, metrics).await?;
+    let app = tokio::select! {
+        app = App::new(&config, metrics) => app?,
+        () = signals.received() => {
+            tracing::info!("ended before the database was open");
+            return Ok(());
+        }
+    };
     let users = Arc::clone(&app.users);
     let outcome = server.run(router(app, &config), signals.received()).await;
     users.close().await;

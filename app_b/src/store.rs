@@ -1,6 +1,7 @@
 //! Where the users are, behind one small trait. SQLite is the embedded default; another database joins by
 //! implementing [`UserStore`] and by its URL's scheme in [`open`].
 
+mod directory;
 mod failure;
 mod seed;
 mod sqlite;
@@ -77,6 +78,10 @@ pub enum Error {
 /// # Errors
 /// Names the file, what went wrong, and what to do about it.
 pub async fn open(url: &DatabaseUrl) -> Result<Arc<dyn UserStore>, OpenError> {
+    directory::make(url.path())?;
+    if url.is_default() {
+        directory::check_private(url.path())?;
+    }
     let store = sqlite::SqliteStore::open(url.path()).await?;
     Ok(Arc::new(store))
 }

@@ -88,6 +88,25 @@ async fn a_bad_flag_is_reported_by_its_variable_too() {
 }
 
 #[tokio::test]
+async fn a_refused_url_is_not_repeated() {
+    for url in [
+        "http://u:secret@host",
+        "http://secret@host",
+        "http://host/?token=secret",
+    ] {
+        let flag = format!("--app-b-url={url}");
+        for output in [run(&[("APP_B_URL", url)], &[]).await, run(&[], &[&flag]).await] {
+            let printed = printed(&output);
+            assert_eq!(output.status.code(), Some(64), "{url}: {printed}");
+            assert!(printed.contains("APP_B_URL (or --app-b-url)"), "{url}: {printed}");
+            assert!(!printed.contains("secret"), "{url}: {printed}");
+        }
+    }
+    let help = run(&[("APP_B_URL", "http://u:secret@host")], &["--help"]).await;
+    assert!(!printed(&help).contains("secret"), "{}", printed(&help));
+}
+
+#[tokio::test]
 async fn help_and_version_are_no_errors() {
     let help = run(&[], &["--help"]).await;
     assert_eq!(help.status.code(), Some(0));

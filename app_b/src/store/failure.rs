@@ -14,6 +14,14 @@ pub enum OpenError {
         /// The reason.
         source: io::Error,
     },
+    /// Somebody else can change what is in the directory that is used where none is configured.
+    #[error("the directory of the database {} {reason}; {PRIVATE}", path.display())]
+    NotPrivate {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with its directory.
+        reason: &'static str,
+    },
     /// The file cannot be opened or written.
     #[error("the database {} cannot be {step}: {source}; {advice}", path.display())]
     Database {
@@ -30,6 +38,7 @@ pub enum OpenError {
 
 const WRITABLE: &str = "give this process a directory it can write to (in a container, a volume at /data), or set \
                         DATABASE_URL to a file in one";
+const PRIVATE: &str = "set DATABASE_URL to a file in a directory of your own";
 const FULL: &str = "free some space on that disk, or set DATABASE_URL to a file on another one";
 const DAMAGED: &str = "move the file away, and the next start makes a new one with the seeded users";
 const BUSY: &str = "end the other process that uses it, or set DATABASE_URL to another file";
@@ -41,6 +50,13 @@ impl OpenError {
         Self::Directory {
             path: path.to_owned(),
             source,
+        }
+    }
+
+    pub(super) fn not_private(path: &Path, reason: &'static str) -> Self {
+        Self::NotPrivate {
+            path: path.to_owned(),
+            reason,
         }
     }
 

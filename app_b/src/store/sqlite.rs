@@ -1,8 +1,6 @@
 //! The embedded database. Every step of its making is a transaction, so that a process killed at any point leaves a
 //! file from which the next start goes on.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -34,7 +32,6 @@ pub(super) struct SqliteStore {
 
 impl SqliteStore {
     pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
-        make_directory(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -86,18 +83,6 @@ impl UserStore for SqliteStore {
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.pool.close())
     }
-}
-
-fn make_directory(path: &Path) -> Result<(), OpenError> {
-    let Some(directory) = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-    else {
-        return Ok(());
-    };
-    // Only this user may look into a directory that holds hashes of secrets.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|error| OpenError::directory(path, error))
 }
 
 /// Finds damage now, and not with the first request that meets it.

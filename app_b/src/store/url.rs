@@ -15,6 +15,11 @@ impl DatabaseUrl {
     pub fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Whether it is the one that is used where none is given. Anyone can be the first to make its directory.
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for DatabaseUrl {

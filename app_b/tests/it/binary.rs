@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use reqwest::{Client, Version};
 use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
-use super::process::{Service, printed};
-use super::support::{assert_full_seed, auth, seeded, url};
+use super::process::{PATIENCE, Service, printed};
+use super::support::{SEED, assert_full_seed, endless, seeded, url};
 
 const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
 
@@ -69,23 +70,38 @@ async fn a_second_start_finds_the_seed_and_is_quick() {
 #[tokio::test]
 async fn livez_answers_while_readyz_waits_for_the_database() {
     let directory = tempfile::tempdir().unwrap();
-    let database = url(&directory.path().join("app_b.db"));
-    // Seeding takes long enough to be seen.
-    let service = Service::start(APP_B, &[("DATABASE_URL", &database)]);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let first = loop {
-        if let Some(status) = service.readyz().await {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "the admin listener answers");
-    };
-    assert_eq!(first, 503);
+    let database = directory.path().join("app_b.db");
+    endless(&database).await;
+    let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))]);
+    assert_eq!(first_readyz(&service).await, 503);
     assert_eq!(
         reqwest::get(service.admin_url("/livez")).await.unwrap().status(),
         200
     );
-    let service = service.ready().await;
-    assert_full_seed(&service.url("")).await;
+}
+
+#[tokio::test]
+async fn sigterm_while_the_database_is_being_opened_is_a_clean_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("app_b.db");
+    endless(&database).await;
+    let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))]);
+    assert_eq!(first_readyz(&service).await, 503);
+    service.signal(Signal::TERM);
+    let output = service.output().await;
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+}
+
+/// What `/readyz` says as soon as the admin listener answers.
+async fn first_readyz(service: &Service) -> u16 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = service.readyz().await {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "the admin listener answers");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -98,15 +114,28 @@ async fn no_secret_is_logged_at_any_level() {
         ("DRAIN_DELAY", "0s"),
     ];
     let service = Service::start(APP_B, &variables).ready().await;
-    assert_full_seed(&service.url("")).await;
-    auth(&service.url(""), "an-unknown-secret").await;
+    let http2 = Client::builder().http2_prior_knowledge().build().unwrap();
+    for (client, version) in [(Client::new(), Version::HTTP_11), (http2, Version::HTTP_2)] {
+        for token in SEED
+            .map(|(_, token)| token)
+            .into_iter()
+            .chain(["an-unknown-secret"])
+        {
+            let request = client.post(service.url("/auth")).form(&[("token", token)]);
+            assert_eq!(request.send().await.unwrap().version(), version);
+        }
+    }
     service.signal(Signal::TERM);
     let printed = printed(&service.output().await);
     assert!(
         printed.contains("answered"),
         "the access log is there at this level"
     );
-    for secret in ["mytoken", "an-unknown-secret", "adas-token", "devops", "argon2id"] {
+    let tokens = SEED.map(|(_, token)| token);
+    for secret in tokens
+        .into_iter()
+        .chain(["an-unknown-secret", "devops", "argon2id"])
+    {
         assert_eq!(printed.lines().find(|line| line.contains(secret)), None);
     }
 }

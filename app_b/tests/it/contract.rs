@@ -2,7 +2,9 @@
 //! the original's.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use app_b::store::{self, Lookup, TokenHash, UserStore};
 use app_b::{App, Config};
 use clap::Parser;
 use reqwest::{Client, Method};
@@ -27,13 +29,27 @@ async fn start(flags: &[&str]) -> (SocketAddr, tempfile::TempDir) {
     ];
     let config = Config::parse_from(common.iter().chain(flags));
     let metrics = app_b::metrics::Metrics::new();
-    let server = Server::bind(&config.service, metrics.registry.clone())
+    let app = App::new(&config, metrics).await.unwrap();
+    (serve(app, &config).await, directory)
+}
+
+async fn serve(app: App, config: &Config) -> SocketAddr {
+    let server = Server::bind(&config.service, app.metrics.registry.clone())
         .await
         .unwrap();
     let address = server.address().unwrap();
-    let app = App::new(&config, metrics).await.unwrap();
-    tokio::spawn(server.run(app_b::router(app, &config), std::future::pending()));
-    (address, directory)
+    tokio::spawn(server.run(app_b::router(app, config), std::future::pending()));
+    address
+}
+
+/// A database that is always busy.
+#[derive(Debug)]
+struct Busy;
+
+impl UserStore for Busy {
+    fn user_by_token(&self, _: TokenHash) -> Lookup<'_> {
+        Box::pin(async { Err(store::Error::Busy(sqlx::Error::PoolTimedOut)) })
+    }
 }
 
 struct Row {
@@ -178,6 +194,22 @@ async fn every_row() {
 #[tokio::test]
 async fn every_row_with_legacy_status() {
     check(&["--legacy-status"], true).await;
+}
+
+#[tokio::test]
+async fn a_busy_database_is_503_with_retry_after() {
+    let config = Config::parse_from(["test", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
+    let app = App {
+        users: Arc::new(Busy),
+        metrics: app_b::metrics::Metrics::new(),
+        legacy_status: false,
+    };
+    let address = serve(app, &config).await;
+    let request = Client::new().post(format!("http://{address}/auth"));
+    let answer = request.form(&[("token", "mytoken")]).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert_eq!(answer.text().await.unwrap(), "overloaded, try again");
 }
 
 #[tokio::test]

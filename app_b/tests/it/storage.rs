@@ -1,6 +1,8 @@
 //! What can befall the database: a kill at any point of its making, a place that cannot be written, a full disk, a
 //! damaged file, a newer version.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 use super::process::{PATIENCE, Service, free_address, printed};
-use super::support::{assert_full_seed, auth, seeded, url};
+use super::support::{assert_full_seed, auth, execute, seeded, url};
 
 const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
 
@@ -172,6 +174,37 @@ async fn a_place_that_cannot_be_written_is_a_clear_error() {
 }
 
 #[tokio::test]
+async fn a_default_directory_that_others_can_write_to_is_a_clear_error() {
+    let temporary = tempfile::tempdir().unwrap();
+    let user = rustix::process::getuid().as_raw();
+    let directory = temporary.path().join(format!("app_b-{user}"));
+    std::fs::create_dir(&directory).unwrap();
+    let may = |mode| std::fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+    let by_default = [("TMPDIR", temporary.path().to_str().unwrap())];
+
+    may(0o777);
+    let output = Service::start(APP_B, &by_default).output().await;
+    let printed = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    for part in [
+        directory.to_str().unwrap(),
+        "can be written by other users",
+        "set DATABASE_URL",
+    ] {
+        assert!(printed.contains(part), "{part:?} is missing: {printed}");
+    }
+    assert!(files(&directory).is_empty(), "nothing was written there");
+
+    // A directory that was chosen is nobody else's business.
+    let chosen = url(&directory.join("chosen.db"));
+    Service::start(APP_B, &[("DATABASE_URL", &chosen)]).ready().await;
+
+    may(0o700);
+    Service::start(APP_B, &by_default).ready().await;
+    assert!(directory.join("app_b.db").exists());
+}
+
+#[tokio::test]
 async fn a_file_in_place_of_the_directory_is_a_clear_error() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("data");
@@ -233,7 +266,7 @@ async fn a_database_of_a_newer_version_is_a_clear_error() {
     let database = directory.path().join("app_b.db");
     seeded(&database).await;
     let statement = "INSERT INTO _sqlx_migrations VALUES (99, 'later', CURRENT_TIMESTAMP, TRUE, x'00', 0)";
-    execute(&database, statement).await;
+    execute(&database, statement).await.unwrap();
     assert_refused(
         Command::new(APP_B),
         &database,
@@ -248,7 +281,9 @@ async fn a_user_who_was_removed_does_not_come_back() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
     seeded(&database).await;
-    execute(&database, "DELETE FROM users WHERE username = 'ada'").await;
+    execute(&database, "DELETE FROM users WHERE username = 'ada'")
+        .await
+        .unwrap();
     let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))])
         .ready()
         .await;
@@ -269,7 +304,7 @@ async fn nobody_can_be_called_fail() {
     seeded(&database).await;
     let statement =
         "INSERT INTO users (username, password_hash, token_hash) VALUES ('fail', 'x', randomblob(32))";
-    let error = try_execute(&database, statement).await.unwrap_err();
+    let error = execute(&database, statement).await.unwrap_err();
     assert!(error.to_string().contains("CHECK"), "{error}");
 }
 
@@ -288,15 +323,4 @@ async fn neither_token_nor_password_is_in_the_file() {
     for secret in ["mytoken", "adas-token", "devops", "analytical engine"] {
         assert!(!contains(secret), "{secret}");
     }
-}
-
-async fn execute(database: &Path, statement: &'static str) {
-    try_execute(database, statement).await.unwrap();
-}
-
-async fn try_execute(database: &Path, statement: &'static str) -> Result<(), sqlx::Error> {
-    use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
-    let mut connection = SqliteConnectOptions::new().filename(database).connect().await?;
-    sqlx::query(statement).execute(&mut connection).await?;
-    connection.close().await
 }

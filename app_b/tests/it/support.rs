@@ -4,6 +4,8 @@ use std::path::Path;
 
 use app_b::store::{self, database_url};
 use reqwest::Client;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 use tokio::sync::OnceCell;
 
 /// Every seeded user and its token.
@@ -32,6 +34,23 @@ pub(crate) async fn seeded(path: &Path) {
         })
         .await;
     std::fs::write(path, database).unwrap();
+}
+
+/// Puts a database at `path` whose opening never ends: it asks whether the seed is there, in a table that is here a
+/// view without an end.
+pub(crate) async fn endless(path: &Path) {
+    seeded(path).await;
+    execute(path, "DROP TABLE seeds").await.unwrap();
+    let view = "CREATE VIEW seeds AS WITH RECURSIVE endless (name) AS \
+                (SELECT 'x' UNION ALL SELECT name FROM endless) SELECT name FROM endless";
+    execute(path, view).await.unwrap();
+}
+
+/// Executes a statement in the database at `path`.
+pub(crate) async fn execute(path: &Path, statement: &'static str) -> Result<(), sqlx::Error> {
+    let mut connection = SqliteConnectOptions::new().filename(path).connect().await?;
+    sqlx::query(statement).execute(&mut connection).await?;
+    connection.close().await
 }
 
 /// The status and body of `POST /auth` for this token.

@@ -1,12 +1,15 @@
 //! A service as users run it: the real binary, in a process of its own. Included by the tests of both services.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 /// Longest that a test waits for a process to do anything.
@@ -25,6 +28,9 @@ pub(crate) fn free_address() -> SocketAddr {
 /// A running service, killed when it is dropped.
 pub(crate) struct Service {
     child: Child,
+    /// Both are read from the start: a process whose output nobody takes stops at a full pipe.
+    stdout: JoinHandle<io::Result<Vec<u8>>>,
+    stderr: JoinHandle<io::Result<Vec<u8>>>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -46,8 +52,11 @@ impl Service {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
         Self {
-            child: command.spawn().unwrap(),
+            stdout: tokio::spawn(read(child.stdout.take().unwrap())),
+            stderr: tokio::spawn(read(child.stderr.take().unwrap())),
+            child,
             address,
             admin,
         }
@@ -106,12 +115,22 @@ impl Service {
     }
 
     /// Waits for the end; the status and everything that was printed.
-    pub(crate) async fn output(self) -> Output {
-        timeout(PATIENCE, self.child.wait_with_output())
-            .await
-            .expect("the process ends")
-            .unwrap()
+    pub(crate) async fn output(mut self) -> Output {
+        let ended = async {
+            Output {
+                status: self.child.wait().await.unwrap(),
+                stdout: self.stdout.await.unwrap().unwrap(),
+                stderr: self.stderr.await.unwrap().unwrap(),
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("the process ends")
     }
+}
+
+async fn read(mut stream: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await?;
+    Ok(bytes)
 }
 
 /// What a process printed, both streams.
