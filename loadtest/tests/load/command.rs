@@ -7,6 +7,7 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, routing::get};
+use rustix::process::Signal;
 
 use crate::support;
 
@@ -82,23 +83,27 @@ fn too_many_failures_end_with_99() {
 }
 
 #[test]
-fn a_rate_beyond_this_machine_ends_with_106_and_says_so() {
+fn a_generator_that_was_stopped_itself_ends_with_106_and_says_so() {
     let url = hello();
-    let output = loadtest(&[
-        "run",
-        &url,
-        "-q",
-        "300000",
-        "-z",
-        "1s",
-        "-t",
-        "1s",
-        "--max-failed",
-        "100%",
-    ]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["run", &url, "-q", "200", "-z", "5s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut progress = support::Lines::of(child.stderr.take().unwrap());
+    progress.wait_for("in flight");
+    support::signal(&child, Signal::STOP);
+    support::stop(Duration::from_secs(2));
+    support::signal(&child, Signal::CONT);
+    let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(106), "{output:?}");
     assert!(text.starts_with("INVALID") && text.contains("lag"), "{text}");
+    assert!(
+        text.contains("1000 due, 1000 sent, 1000 succeeded"),
+        "late is not lost: {text}"
+    );
 }
 
 #[test]
@@ -149,7 +154,7 @@ fn a_first_signal_writes_the_report_and_a_second_stops_at_once() {
             .unwrap();
         let mut progress = support::Lines::of(child.stderr.take().unwrap());
         progress.wait_for("in flight");
-        support::signal(child.id(), "TERM");
+        support::signal(&child, Signal::TERM);
         progress.wait_for("stopping");
         (child, progress)
     };
@@ -167,7 +172,7 @@ fn a_first_signal_writes_the_report_and_a_second_stops_at_once() {
 
     let (child, _progress) = run("1h");
     let asked = Instant::now();
-    support::signal(child.id(), "INT");
+    support::signal(&child, Signal::INT);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(105), 0));
     assert!(

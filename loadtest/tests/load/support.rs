@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::Command,
+    process::Child,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +18,7 @@ use loadtest::{
     load::{Addresses, Expectations, Load, LoadReport, Mix, Plan, Schedule, Target, probe},
     units::Rate,
 };
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What a server thread blocks on while it stalls.
 #[derive(Clone, Debug, Default)]
@@ -183,12 +184,14 @@ pub(crate) fn nobody() -> SocketAddr {
 }
 
 /// Sends a signal to a process of this test.
-pub(crate) fn signal(process: u32, name: &str) {
-    let status = Command::new("kill")
-        .args(["-s", name, &process.to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success(), "kill -s {name} {process}: {status}");
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Lets time pass in which something is stopped.
+#[expect(clippy::disallowed_methods, reason = "the time of the stop is what is tested")]
+pub(crate) fn stop(length: Duration) {
+    thread::sleep(length);
 }
 
 /// What a child process says, line by line, to wait for with a deadline.
