@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::geteuid;
 use testbed::{paths, progress};
 
+use crate::images;
+
 /// `app_a` answers at least so much of what a bare axum answers in the same time.
 const LEAST_RATIO: f64 = 0.9;
 
@@ -30,9 +32,10 @@ const SECONDS_A_RUN: u32 = 4;
 pub(crate) fn run() -> Result<ExitCode> {
     ensure_wrk()?;
     build()?;
+    images::build()?;
     let mut broken = Vec::new();
     throughput(&mut broken)?;
-    images(&mut broken);
+    image_sizes(&mut broken)?;
     if broken.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -67,13 +70,24 @@ fn build() -> Result<()> {
     let mut build = progress::bound_to_this_process("cargo");
     build
         .current_dir(paths::workspace())
-        .args(["build", "--release", "--locked", "--package", "app_a"]);
-    build.args(["--package", "app_b", "--bins", "--example", "bare_hello"]);
-    progress::step("build for release", || progress::run(&mut build).map(drop))
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "app_a",
+            "--example",
+            "bare_hello",
+        ])
+        .args(["--target", &images::host()?])
+        // As the images' programs are built, which it is compared with.
+        .env("RUSTFLAGS", images::STATIC);
+    progress::step("build a bare axum", || progress::run(&mut build).map(drop))
 }
 
-fn release(program: &str) -> PathBuf {
-    paths::target().join("release").join(program)
+/// A program as the images have it.
+fn release(program: &str) -> Result<PathBuf> {
+    Ok(images::programs()?.join(program))
 }
 
 fn throughput(broken: &mut Vec<String>) -> Result<()> {
@@ -84,10 +98,10 @@ fn throughput(broken: &mut Vec<String>) -> Result<()> {
     for file in ["app_b.db", "app_b.db-shm", "app_b.db-wal"] {
         fs::remove_file(directory.join(file)).ok();
     }
-    let bare = Program::start(&release("examples/bare_hello"), true, &[])?;
-    let app_b = Program::start(&release("app_b"), false, &[("DATABASE_URL", &database)])?;
+    let bare = Program::start(&release("examples/bare_hello")?, true, &[])?;
+    let app_b = Program::start(&release("app_b")?, false, &[("DATABASE_URL", &database)])?;
     let app_a = Program::start(
-        &release("app_a"),
+        &release("app_a")?,
         false,
         &[("APP_B_URL", &format!("http://{}", app_b.address))],
     )?;
@@ -139,16 +153,10 @@ fn idle_memory(name: &str, program: &Program, broken: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-fn images(broken: &mut Vec<String>) {
+fn image_sizes(broken: &mut Vec<String>) -> Result<()> {
     println!("\nimages");
-    for archive in crate::images::archives() {
-        let Ok(metadata) = fs::metadata(&archive) else {
-            println!(
-                "  {} is not there: `cargo xtask images` writes it",
-                archive.display()
-            );
-            continue;
-        };
+    for archive in images::archives() {
+        let metadata = fs::metadata(&archive).with_context(|| archive.display().to_string())?;
         let megabytes = in_megabytes(metadata.len());
         println!(
             "  {:<30} {megabytes:>5.1} MB, at most {LARGEST_IMAGE_MEGABYTES}",
@@ -161,6 +169,7 @@ fn images(broken: &mut Vec<String>) {
             ));
         }
     }
+    Ok(())
 }
 
 /// A program under measurement, killed when it is dropped.

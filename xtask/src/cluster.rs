@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 use testbed::cluster;
 
@@ -58,6 +58,11 @@ pub(crate) fn run(action: Action) -> Result<ExitCode> {
 }
 
 pub(crate) fn kubectl(arguments: &[String]) -> Result<ExitCode> {
+    // Without it kubectl would look for some other cluster, and find none at localhost:8080.
+    ensure!(
+        testbed::paths::kubeconfig().exists(),
+        "the cluster is not up: `cargo xtask cluster up` makes it"
+    );
     let status = cluster::kubectl()
         .args(arguments)
         .status()

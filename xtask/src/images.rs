@@ -60,7 +60,8 @@ impl Image {
         paths::own_images().join(format!("{}.tar", self.name))
     }
 
-    /// A hash of what the image is made of, so that changed code rolls out, and unchanged code does not.
+    /// A hash of what the image is made of, so that changed code rolls out. All of Cargo.lock is in it: a tag may change
+    /// without need, and never stays without right.
     fn tag(&self) -> Result<String> {
         let root = paths::workspace();
         // The last is this file, which says how the process starts.
@@ -153,7 +154,19 @@ pub(crate) fn build_as_committed() -> Result<()> {
     build()
 }
 
-fn build() -> Result<()> {
+/// Builds the programs, static, and writes the archives.
+///
+/// # Errors
+/// When a build fails, or a file cannot be written.
+pub(crate) fn build() -> Result<()> {
+    if std::env::consts::OS != "linux" {
+        bail!(
+            "the images hold Linux programs, and this is {}: build them with the Dockerfile, \
+             `docker build --target app_a --tag app-a:TAG .` and so on, with the tags of {}",
+            std::env::consts::OS,
+            tags_file().display()
+        );
+    }
     let target = host()?;
     progress::step("build app_a, app_b, serving-cert", || {
         let mut command = progress::bound_to_this_process("cargo");
@@ -169,17 +182,26 @@ fn build() -> Result<()> {
                 "serving_cert",
                 "--bins",
             ])
-            // With --target, these flags are for the programs alone, not for what runs during the build.
-            .env("RUSTFLAGS", "-C target-feature=+crt-static");
+            .env("RUSTFLAGS", STATIC);
         progress::run(&mut command).map(drop)
     })?;
-    let programs = paths::target().join(&target).join("release");
+    let programs = programs()?;
     progress::step("write their images", || {
         IMAGES.iter().try_for_each(|image| image.write(&programs))
     })
 }
 
-fn host() -> Result<String> {
+/// Flags for programs that need no C library in their image. To be used with `--target`: they are then for the programs
+/// alone, not for what runs during the build.
+pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
+
+/// Where the images' programs are built.
+pub(crate) fn programs() -> Result<PathBuf> {
+    Ok(paths::target().join(host()?).join("release"))
+}
+
+/// The target triple of this machine.
+pub(crate) fn host() -> Result<String> {
     let version = progress::run(Command::new("rustc").arg("-vV"))?;
     let line = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(line.context("rustc names no host")?.to_owned())

@@ -1,10 +1,11 @@
 //! `cargo xtask test`: everything that CI checks, in the order in which a failure is cheapest to learn of.
 
+use std::fs::{self, File};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use testbed::{cluster, paths, progress, tools};
+use testbed::{cluster, paths, preflight, progress, tools};
 
 use crate::{demo, images};
 
@@ -14,7 +15,7 @@ const CARGO_DENY: &str = "0.20.2";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out what needs a cluster (root, Go, and some 20 minutes)
+    /// Leave out what needs a cluster: root, and some 40 minutes. Go stays: it builds kubectl, which renders the manifests
     #[arg(long)]
     no_cluster: bool,
 }
@@ -49,6 +50,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     images::build_as_committed()?;
     let loadtest = demo::build_loadtest()?;
+    // Before the tests, so that each step shows its progress, and so that none of them sees the machine change.
+    preflight::machine_can()?;
+    preflight::install_packages()?;
+    tools::build(tools::ALL)?;
+    // Held for as long as this process lives: every cluster of the tests ends with it, whatever ends it.
+    let owner = hold_ownership()?;
+    cluster::down()?;
     let mut command = progress::bound_to_this_process("cargo");
     command
         .current_dir(paths::workspace())
@@ -64,10 +72,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             "--nocapture",
         ])
         .env("XTASK", std::env::current_exe()?)
-        .env("LOADTEST", loadtest);
+        .env("LOADTEST", loadtest)
+        .env(paths::OWNER, paths::owner())
+        // Absolute: cargo runs tests in their package's folder.
+        .env("CARGO_TARGET_DIR", paths::target());
     let status = command.status().context("cannot run cargo test")?;
     // The cluster is the tests'; nothing of it outlives them, whatever they found.
     cluster::down()?;
+    drop(owner);
     if !status.success() {
         bail!(
             "the tests on the cluster failed; logs of its last processes: {}",
@@ -79,6 +91,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         paths::target().join("report").display()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn hold_ownership() -> Result<File> {
+    fs::create_dir_all(paths::cache()).context("cannot create target/testbed")?;
+    let owner = File::create(paths::owner())?;
+    if owner.try_lock().is_err() {
+        bail!("another `cargo xtask test` of this checkout is at work");
+    }
+    Ok(owner)
 }
 
 /// Runs cargo with its output shown.
