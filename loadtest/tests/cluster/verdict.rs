@@ -136,9 +136,9 @@ fn a_metric_that_is_off_fails_in_both_directions() {
     assert_eq!(judged(off(1.05)).verdict, ScaleVerdict::Passed);
     let without_value = |moments: std::ops::Range<i32>| {
         move |run: &mut Recording| {
-            moments
-                .clone()
-                .for_each(|moment| at(run, moment).metric_sum = None)
+            for moment in moments.clone() {
+                at(run, moment).metric_sum = None;
+            }
         }
     };
     assert_eq!(
