@@ -12,6 +12,12 @@ use crate::{
     units::{Limit, MaxFailed, Rate, parse_duration, parse_limit},
 };
 
+/// Connections, where the user says nothing and the command neither.
+const CONNECTIONS: usize = 100;
+
+/// Their age, likewise: well below the server's own limit of 10 s.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(3);
+
 /// Flags of `loadtest run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -79,18 +85,19 @@ pub struct LoadArguments {
     #[arg(short, long, default_value = "10s", value_parser = parse_duration, help_heading = "Generator")]
     pub timeout: Duration,
 
-    /// The most connections to each host; used in turn
-    #[arg(short, long, default_value_t = 100, value_parser = parse_bound, help_heading = "Generator")]
-    pub connections: usize,
+    /// The most connections to each host; used in turn (default: 100 for `run`, one for each request of a second for
+    /// `scale`, so that its load spreads over the pods as that of many users does)
+    #[arg(short, long, value_parser = parse_bound, help_heading = "Generator")]
+    pub connections: Option<usize>,
 
     /// The most requests begun and not ended; arrivals beyond it are dropped, and count as failed
     #[arg(long, default_value_t = 10_000, value_parser = parse_bound, help_heading = "Generator")]
     pub max_in_flight: usize,
 
     /// Replace connections of about this age, so that new pods get their share; keep it below the server's own
-    /// limit; 0 keeps them for good
-    #[arg(long, default_value = "3s", value_name = "DURATION", value_parser = parse_limit, help_heading = "Generator")]
-    pub max_connection_age: Limit,
+    /// limit; 0 keeps them for good (default: 3s for `run`, 1s for the step of `scale`)
+    #[arg(long, value_name = "DURATION", value_parser = parse_limit, help_heading = "Generator")]
+    pub max_connection_age: Option<Limit>,
 
     /// Close connections that were idle for this long; keep it below the server's own limit
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
@@ -143,9 +150,11 @@ impl LoadArguments {
                 bodies: self.expect_body.clone(),
             },
             timeout: self.timeout,
-            connections: self.connections,
+            connections: self.connections.unwrap_or(CONNECTIONS),
             max_in_flight: self.max_in_flight,
-            max_connection_age: self.max_connection_age.0,
+            max_connection_age: self
+                .max_connection_age
+                .map_or(Some(MAX_CONNECTION_AGE), |limit| limit.0),
             max_idle: self.max_idle,
             threads: self.threads,
         }
