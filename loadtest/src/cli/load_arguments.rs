@@ -95,7 +95,7 @@ pub struct LoadArguments {
     pub max_in_flight: usize,
 
     /// Replace connections of about this age, so that new pods get their share; keep it below the server's own
-    /// limit; 0 keeps them for good (default: 3s for `run`, 1s for the step of `scale`)
+    /// limit; 0 keeps them for good (default: 3s for `run`, 6s for the step of `scale`)
     #[arg(long, value_name = "DURATION", value_parser = parse_limit, help_heading = "Generator")]
     pub max_connection_age: Option<Limit>,
 

@@ -22,11 +22,13 @@ use crate::{
     units::{Rate, short},
 };
 
-/// The most connections that a step opens by itself. Each one closed keeps its port for a minute, and a host has 28,000.
+/// The most connections that a step has by itself. Each one closed keeps its port, and its place in the node's connection
+/// tracking, for a minute or two.
 const MOST_CONNECTIONS: usize = 400;
 
-/// How long the step keeps a connection.
-const STEP_CONNECTION_AGE: Duration = Duration::from_secs(1);
+/// How long the step keeps a connection: with its jitter of 20 %, still below the services' own limit of 10 s with theirs, so
+/// that it is this side that closes.
+const STEP_CONNECTION_AGE: Duration = Duration::from_secs(6);
 
 /// How long the probe before the load waits for a connection.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -167,10 +169,10 @@ async fn prepare(arguments: &ScaleArguments, mix: &Mix) -> anyhow::Result<Prepar
     })
 }
 
-/// The step, from as many connections as there are requests in a second, each replaced after a second: as many users, of
-/// whom each asks now and then. A Service picks a pod for each connection, not for each request. From few connections that
-/// stay, a pod's share comes in lumps, and since the pods are scraped at different times the lumps do not cancel out in
-/// the sum that the HPA sees: 100 connections of 3 s made 392 requests a second look like anything from 376 to 408.
+/// The step, from as many connections as there are requests in a second, each kept for some seconds: as many users, of
+/// whom each asks once a second. A Service picks a pod for each connection, not for each request, and the pods are scraped
+/// at different times: whatever moves a share of the load between pods meanwhile is noise in the sum that the HPA sees.
+/// Few connections move large shares, short-lived ones move them all the time.
 fn spread(step: Plan, rate: Rate, load: &LoadArguments) -> Plan {
     #[expect(
         clippy::cast_possible_truncation,
