@@ -111,14 +111,6 @@ pub fn prometheus() -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_highest_go_of_all_modules_is_needed() {
-        for go_mod in super::GO_MODS {
-            let line = go_mod.lines().find_map(|line| line.strip_prefix("go ")).unwrap();
-            assert!(super::Go::parse(line).unwrap() <= super::go(), "{line}");
-        }
-    }
-
-    #[test]
     fn a_module_version_becomes_the_tag_that_the_registry_has() {
         assert!(
             super::kubernetes().starts_with("v1.35."),

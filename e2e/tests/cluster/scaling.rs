@@ -166,8 +166,9 @@ fn d_a_mix_with_jobs_scales_both_services() {
     on_failure_look_around(|| {
         deployed()?;
         at_rest()?;
-        let (hello, jobs) = (format!("1 GET {URL}/hello"), format!("1 PUT {URL}/jobs"));
-        // Every second request asks app_b as well: 196 a second are 4 pods at 50 (more than 165, which 3 would do).
+        let (hello, jobs) = (format!("53 GET {URL}/hello"), format!("47 PUT {URL}/jobs"));
+        // 47 of 100 requests ask app_b as well: 184 a second are 4 pods at 50, in the middle between 165, up to which 3
+        // would do, and 200. app_a's few connections to app_b make what app_b's pods see noisy.
         let load = [
             "--target",
             &hello,
@@ -178,7 +179,7 @@ fn d_a_mix_with_jobs_scales_both_services() {
             "--rate",
             "392",
         ];
-        let expected = ["--expect", "app-a=392", "--expect", "app-b=196"];
+        let expected = ["--expect", "app-a=392", "--expect", "app-b=184.24"];
         scale(
             "scale-mix",
             &[("app-a", 8), ("app-b", 4)],

@@ -15,9 +15,6 @@ use crate::{
 /// Connections, where the user says nothing and the command neither.
 const CONNECTIONS: usize = 100;
 
-/// Their age, likewise: well below the server's own limit of 10 s.
-const MAX_CONNECTION_AGE: Duration = Duration::from_secs(3);
-
 /// Flags of `loadtest run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -85,7 +82,7 @@ pub struct LoadArguments {
     #[arg(short, long, default_value = "10s", value_parser = parse_duration, help_heading = "Generator")]
     pub timeout: Duration,
 
-    /// The most connections to each host; used in turn (default: 100 for `run`, one for each request of a second for
+    /// The most connections to each host; used in turn (default: 100 for `run`, two for each request of a second for
     /// `scale`, so that its load spreads over the pods as that of many users does)
     #[arg(short, long, value_parser = parse_bound, help_heading = "Generator")]
     pub connections: Option<usize>,
@@ -95,12 +92,12 @@ pub struct LoadArguments {
     pub max_in_flight: usize,
 
     /// Replace connections of about this age, so that new pods get their share; keep it below the server's own
-    /// limit; 0 keeps them for good (default: 3s for `run`, 6s for the step of `scale`)
-    #[arg(long, value_name = "DURATION", value_parser = parse_limit, help_heading = "Generator")]
-    pub max_connection_age: Option<Limit>,
+    /// limit; 0 keeps them for good
+    #[arg(long, default_value = "6s", value_name = "DURATION", value_parser = parse_limit, help_heading = "Generator")]
+    pub max_connection_age: Limit,
 
     /// Close connections that were idle for this long; keep it below the server's own limit
-    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
+    #[arg(long, default_value = "4s", value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
     pub max_idle: Duration,
 
     /// The most that the generator's own lag may be at the 99th percentile, or the run is invalid (default: 20ms for
@@ -152,9 +149,7 @@ impl LoadArguments {
             timeout: self.timeout,
             connections: self.connections.unwrap_or(CONNECTIONS),
             max_in_flight: self.max_in_flight,
-            max_connection_age: self
-                .max_connection_age
-                .map_or(Some(MAX_CONNECTION_AGE), |limit| limit.0),
+            max_connection_age: self.max_connection_age.0,
             max_idle: self.max_idle,
             threads: self.threads,
         }

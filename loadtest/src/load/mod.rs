@@ -3,6 +3,8 @@
 
 pub(crate) mod exchange;
 mod failure;
+mod histogram;
+mod intervals;
 mod pacer;
 mod pool;
 mod probe;
@@ -164,11 +166,11 @@ impl Load {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut counts = Counts::default();
-        let mut latency = record::histogram();
+        let mut latency = histogram::new();
         for recorder in &self.recorders {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             counts.merge(&recorder.counts);
-            record::merge(&mut latency, &recorder.take_live());
+            histogram::merge(&mut latency, &recorder.take_live());
         }
         Snapshot {
             elapsed: self.elapsed(),

@@ -1,20 +1,16 @@
 //! What one stripe measures. HDR histograms throughout, so that memory depends on the length of a run in seconds and
 //! not on the number of requests.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use hdrhistogram::{
-    Histogram,
-    serialization::{Deserializer, Serializer, V2Serializer},
-};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::{
     exchange::Traits,
     failure::{Failure, FailureKind},
+    histogram,
+    intervals::Intervals,
 };
 
 /// Distinct values of `x-served-by` that are told apart; a server that invents a new one each time cannot fill memory.
@@ -22,18 +18,6 @@ const SERVED_BY_KEPT: usize = 1000;
 
 /// Where the rest is counted.
 const OTHERS: &str = "(others)";
-
-/// A histogram of microseconds with three significant digits, growing as far as the values do.
-pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are within the crate's bounds")
-}
-
-/// Adds one duration. (`saturating_record` would not grow the histogram, but cut the value.)
-pub(crate) fn add(histogram: &mut Histogram<u64>, duration: Duration) {
-    const LONGEST: Duration = Duration::from_hours(7 * 24);
-    let microseconds = u64::try_from(duration.min(LONGEST).as_micros()).expect("a week fits");
-    histogram.record(microseconds).expect("it grows as far as a week");
-}
 
 /// Counts of requests by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -67,29 +51,6 @@ impl Counts {
         self.dropped += other.dropped;
         self.retries += other.retries;
     }
-}
-
-/// One second of intended starts: what was sent in it, and what became of that, whenever it ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Interval {
-    pub(crate) counts: Counts,
-    pub(crate) latency: Histogram<u64>,
-}
-
-impl Interval {
-    fn new() -> Self {
-        Self {
-            counts: Counts::default(),
-            latency: histogram(),
-        }
-    }
-}
-
-/// An interval in which nothing can end any more, kept as the few hundred bytes of its encoded histogram.
-#[derive(Debug)]
-struct ClosedInterval {
-    counts: Counts,
-    encoded: Vec<u8>,
 }
 
 /// Per-target results of a mix.
@@ -136,21 +97,19 @@ pub(crate) struct Recorder {
     pub(crate) last_taken_up: Duration,
     /// Latencies of what ended since the last [`Recorder::take_live`].
     live: Histogram<u64>,
-    closed: Vec<ClosedInterval>,
-    open: VecDeque<Interval>,
-    timeout: Duration,
+    pub(crate) intervals: Intervals,
 }
 
 impl Recorder {
     pub(crate) fn new(targets: usize, timeout: Duration) -> Self {
         Self {
             counts: Counts::default(),
-            latency: histogram(),
-            latency_succeeded: histogram(),
+            latency: histogram::new(),
+            latency_succeeded: histogram::new(),
             latency_sum: Duration::ZERO,
-            lag: histogram(),
-            connection_wait: histogram(),
-            connect: histogram(),
+            lag: histogram::new(),
+            connection_wait: histogram::new(),
+            connect: histogram::new(),
             failures: BTreeMap::new(),
             examples: BTreeMap::new(),
             statuses: BTreeMap::new(),
@@ -158,23 +117,21 @@ impl Recorder {
             targets: vec![
                 TargetRecord {
                     counts: Counts::default(),
-                    latency: histogram()
+                    latency: histogram::new()
                 };
                 targets
             ],
             body_bytes: 0,
             opened: 0,
             last_taken_up: Duration::ZERO,
-            live: histogram(),
-            closed: Vec::new(),
-            open: VecDeque::new(),
-            timeout,
+            live: histogram::new(),
+            intervals: Intervals::new(timeout),
         }
     }
 
     /// An arrival was taken up, `lag` after its intended start.
     pub(crate) fn sent(&mut self, intended: Duration, target: usize, lag: Duration) {
-        add(&mut self.lag, lag);
+        histogram::add(&mut self.lag, lag);
         self.arrived(intended, target, lag, |counts| counts.sent += 1);
     }
 
@@ -213,23 +170,23 @@ impl Recorder {
             counts.failed += u64::from(failed);
             counts.retries += u64::from(traits.retried);
         });
-        add(&mut self.latency, latency);
-        add(&mut self.live, latency);
-        add(&mut self.targets[target].latency, latency);
-        add(&mut self.interval(intended).latency, latency);
+        histogram::add(&mut self.latency, latency);
+        histogram::add(&mut self.live, latency);
+        histogram::add(&mut self.targets[target].latency, latency);
+        histogram::add(&mut self.intervals.at(intended).latency, latency);
         self.latency_sum += latency;
         match result {
-            Ok(()) => add(&mut self.latency_succeeded, latency),
+            Ok(()) => histogram::add(&mut self.latency_succeeded, latency),
             Err(failure) => {
                 *self.failures.entry(failure.kind).or_default() += 1;
                 self.examples.entry(failure.kind).or_insert(failure.detail);
             }
         }
         if let Some(wait) = traits.connection_wait {
-            add(&mut self.connection_wait, wait);
+            histogram::add(&mut self.connection_wait, wait);
         }
         if let Some(time) = traits.connect_time {
-            add(&mut self.connect, time);
+            histogram::add(&mut self.connect, time);
         }
         if let Some(status) = traits.status {
             *self.statuses.entry(status).or_default() += 1;
@@ -247,40 +204,17 @@ impl Recorder {
     fn everywhere(&mut self, intended: Duration, target: usize, count: impl Fn(&mut Counts)) {
         count(&mut self.counts);
         count(&mut self.targets[target].counts);
-        count(&mut self.interval(intended).counts);
+        count(&mut self.intervals.at(intended).counts);
     }
 
-    fn interval(&mut self, intended: Duration) -> &mut Interval {
-        let second = usize::try_from(intended.as_secs()).expect("a run lasts less than 2^32 seconds");
-        let position = second.saturating_sub(self.closed.len());
-        while self.open.len() <= position {
-            self.open.push_back(Interval::new());
-        }
-        &mut self.open[position]
-    }
-
-    /// Encodes the intervals in which no request can end any more. Called now and then with the time since the start.
+    /// Called now and then with the time since the start.
     pub(crate) fn compact(&mut self, now: Duration) {
-        // A request ends at its timeout at the latest; a second for the generator's own delays.
-        let horizon = now.saturating_sub(self.timeout + Duration::from_secs(2));
-        while (self.closed.len() as u64) < horizon.as_secs() {
-            let Some(interval) = self.open.pop_front() else {
-                return;
-            };
-            let mut encoded = Vec::new();
-            V2Serializer::new()
-                .serialize(&interval.latency, &mut encoded)
-                .expect("writing to memory does not fail");
-            self.closed.push(ClosedInterval {
-                counts: interval.counts,
-                encoded,
-            });
-        }
+        self.intervals.compact(now);
     }
 
     /// What ended since the last call.
     pub(crate) fn take_live(&mut self) -> Histogram<u64> {
-        std::mem::replace(&mut self.live, histogram())
+        std::mem::replace(&mut self.live, histogram::new())
     }
 
     /// Adds another stripe's measurements to these.
@@ -293,7 +227,7 @@ impl Recorder {
             (&mut self.connection_wait, &other.connection_wait),
             (&mut self.connect, &other.connect),
         ] {
-            merge(mine, others);
+            histogram::merge(mine, others);
         }
         self.latency_sum += other.latency_sum;
         for (kind, count) in &other.failures {
@@ -310,28 +244,12 @@ impl Recorder {
         }
         for (mine, others) in self.targets.iter_mut().zip(&other.targets) {
             mine.counts.merge(&others.counts);
-            merge(&mut mine.latency, &others.latency);
+            histogram::merge(&mut mine.latency, &others.latency);
         }
         self.body_bytes += other.body_bytes;
         self.opened += other.opened;
         self.last_taken_up = self.last_taken_up.max(other.last_taken_up);
     }
-
-    /// The intervals from second 0 on.
-    pub(crate) fn intervals(&self) -> impl Iterator<Item = Interval> + '_ {
-        let mut decoder = Deserializer::new();
-        let closed = self.closed.iter().map(move |interval| Interval {
-            counts: interval.counts,
-            latency: decoder
-                .deserialize(&mut interval.encoded.as_slice())
-                .expect("what was encoded here decodes"),
-        });
-        closed.chain(self.open.iter().cloned())
-    }
-}
-
-pub(crate) fn merge(mine: &mut Histogram<u64>, others: &Histogram<u64>) {
-    mine.add(others).expect("both grow as needed");
 }
 
 #[cfg(test)]
@@ -346,46 +264,6 @@ mod tests {
             result: Ok(()),
             traits: Traits::default(),
         }
-    }
-
-    #[test]
-    fn a_closed_interval_keeps_its_histogram() {
-        let mut recorder = Recorder::new(1, Duration::from_secs(1));
-        for second in 0..10_u64 {
-            let intended = Duration::from_secs(second);
-            recorder.sent(intended, 0, Duration::ZERO);
-            recorder.ended(ended(intended, Duration::from_millis(second + 1)));
-            recorder.compact(intended);
-        }
-        assert!(
-            recorder.closed.len() >= 6,
-            "only {} intervals closed",
-            recorder.closed.len()
-        );
-        let seen: Vec<(u64, u64)> = recorder
-            .intervals()
-            .map(|interval| (interval.counts.succeeded, interval.latency.max() / 1000))
-            .collect();
-        assert_eq!(
-            seen,
-            (1..=10).map(|milliseconds| (1, milliseconds)).collect::<Vec<_>>()
-        );
-    }
-
-    #[test]
-    fn memory_does_not_grow_with_requests() {
-        let mut recorder = Recorder::new(1, Duration::from_secs(1));
-        for request in 0..200_000_u64 {
-            let intended = Duration::from_micros(request * 50);
-            recorder.ended(ended(intended, Duration::from_micros(500 + request % 300)));
-            recorder.compact(intended);
-        }
-        let encoded: usize = recorder
-            .closed
-            .iter()
-            .map(|interval| interval.encoded.len())
-            .sum();
-        assert!(encoded < 10 * 2048, "{encoded} bytes for ten seconds");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use serde::Serialize;
 use super::{
     Plan,
     failure::FailureKind,
-    record::{self, Counts, Interval, Recorder},
+    histogram,
+    intervals::Interval,
+    record::{Counts, Recorder},
     target::{Expectations, Target},
 };
 
@@ -268,7 +270,10 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
 
 /// The stripes' intervals, merged a second at a time so that only one histogram of each is in memory.
 fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport> {
-    let mut stripes: Vec<_> = recorders.iter().map(|recorder| recorder.intervals()).collect();
+    let mut stripes: Vec<_> = recorders
+        .iter()
+        .map(|recorder| recorder.intervals.iter())
+        .collect();
     let mut merged = Vec::new();
     for second in 0.. {
         let parts: Vec<Interval> = stripes.iter_mut().filter_map(Iterator::next).collect();
@@ -276,10 +281,10 @@ fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport
             break;
         }
         let mut counts = Counts::default();
-        let mut latency = record::histogram();
+        let mut latency = histogram::new();
         for part in &parts {
             counts.merge(&part.counts);
-            record::merge(&mut latency, &part.latency);
+            histogram::merge(&mut latency, &part.latency);
         }
         merged.push(IntervalReport {
             second,

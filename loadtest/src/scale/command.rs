@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     chain::{self, Diagnosis},
-    cli::{LoadArguments, ScaleArguments},
+    cli::ScaleArguments,
     cluster::{Cluster, Hpa},
     exit::{BadConfiguration, Exit},
     load::{Mix, Plan, Schedule, probe},
@@ -22,13 +22,13 @@ use crate::{
     units::{Rate, short},
 };
 
-/// The most connections that a step has by itself. Each one closed keeps its port, and its place in the node's connection
-/// tracking, for a minute or two.
-const MOST_CONNECTIONS: usize = 400;
+/// Connections of the step for each request of a second, where the user does not say. A Service picks a pod for each
+/// connection, so that few of them load the pods unevenly; the pods are scraped at different times, so that every move of
+/// a connection is noise in the sum that the HPA sees: docs/scaling.md has it in numbers.
+const CONNECTIONS_PER_RATE: f64 = 2.0;
 
-/// How long the step keeps a connection: with its jitter of 20 %, still below the services' own limit of 10 s with theirs, so
-/// that it is this side that closes.
-const STEP_CONNECTION_AGE: Duration = Duration::from_secs(6);
+/// As many as a step opens by itself: the services' pods share the ports of one client.
+const MOST_CONNECTIONS: usize = 1000;
 
 /// How long the probe before the load waits for a connection.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -133,11 +133,13 @@ async fn prepare(arguments: &ScaleArguments, mix: &Mix) -> anyhow::Result<Prepar
     };
     let setup = Setup {
         namespace: arguments.cluster.namespace.clone(),
-        step: spread(
-            plan(rate, arguments.scale_up_deadline + arguments.plateau),
-            rate,
-            &arguments.load,
-        ),
+        step: Plan {
+            connections: arguments
+                .load
+                .connections
+                .unwrap_or_else(|| step_connections(rate)),
+            ..plan(rate, arguments.scale_up_deadline + arguments.plateau)
+        },
         tail: tail.map(|tail| Plan {
             connections: tail_connections(tail),
             ..plan(tail, scale_down)
@@ -169,35 +171,23 @@ async fn prepare(arguments: &ScaleArguments, mix: &Mix) -> anyhow::Result<Prepar
     })
 }
 
-/// The step, from as many connections as there are requests in a second, each kept for some seconds: as many users, of
-/// whom each asks once a second. A Service picks a pod for each connection, not for each request, and the pods are scraped
-/// at different times: whatever moves a share of the load between pods meanwhile is noise in the sum that the HPA sees.
-/// Few connections move large shares, short-lived ones move them all the time.
-fn spread(step: Plan, rate: Rate, load: &LoadArguments) -> Plan {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "above 0, and bounded right after"
-    )]
-    let users = rate.as_per_second().ceil() as usize;
-    Plan {
-        connections: load.connections.unwrap_or(users.clamp(1, MOST_CONNECTIONS)),
-        max_connection_age: load
-            .max_connection_age
-            .map_or(Some(STEP_CONNECTION_AGE), |limit| limit.0),
-        ..step
-    }
+fn step_connections(rate: Rate) -> usize {
+    connections(rate.as_per_second() * CONNECTIONS_PER_RATE, MOST_CONNECTIONS)
 }
 
 /// So few that each is used twice a second: it is on connections in use that a pod which goes can lose a request.
 fn tail_connections(tail: Rate) -> usize {
+    connections(tail.as_per_second() / 2.0, 100)
+}
+
+fn connections(wanted: f64, most: usize) -> usize {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "above 0, and bounded right after"
     )]
-    let half = (tail.as_per_second() / 2.0).ceil() as usize;
-    half.clamp(1, 100)
+    let wanted = wanted.ceil() as usize;
+    wanted.clamp(1, most)
 }
 
 /// The rate of the step, and what each HPA has to do at its part of it.

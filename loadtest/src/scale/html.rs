@@ -4,10 +4,10 @@ use anyhow::Context;
 use askama::Template;
 
 use super::{
+    assertion::{Assertion, Standing},
     chart::{Chart, Line, Mark},
     report::{ScaleReport, ScaleVerdict},
     timeline::{EventMark, HpaSample, LoadSample},
-    verdict::{Assertion, Standing},
 };
 use crate::{
     load::{LoadReport, Summary},

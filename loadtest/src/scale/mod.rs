@@ -1,5 +1,6 @@
 //! `loadtest scale`: a step of load that needs N replicas, and the proof that the cluster does what it should.
 
+mod assertion;
 mod chart;
 mod command;
 mod drive;
@@ -12,11 +13,12 @@ mod timeline;
 mod verdict;
 
 pub use self::{
+    assertion::{Assertion, Standing},
     command::run,
     drive::{Recording, Setup, drive},
     html::render as render_html,
     plan::{Expected, check_tail, expect, safe_rate},
     report::{ScaleConfig, ScaleReport, ScaleVerdict},
     timeline::{Deadlines, EventMark, HpaSample, LoadSample, Marks, Phase, Sample, Timeline},
-    verdict::{Assertion, Measured, Standing, assess},
+    verdict::{Measured, assess},
 };

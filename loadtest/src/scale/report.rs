@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
+    assertion::{Assertion, Standing},
     drive::Recording,
     timeline::Timeline,
-    verdict::{Assertion, Measured, Standing, assess},
+    verdict::{Measured, assess},
 };
 use crate::{
     chain::Diagnosis,

@@ -1,8 +1,7 @@
 //! From the record to what it proves. Pure: the same record always gives the same verdict.
 
-use serde::Serialize;
-
 use super::{
+    assertion::{Assertion, Pending},
     plan::Expected,
     timeline::{HpaSample, Phase, Sample, Timeline},
 };
@@ -24,69 +23,6 @@ const MISSING_ALLOWED: usize = 10;
 
 /// The longest stretch without a look at the cluster, in seconds.
 const LONGEST_GAP: f64 = 10.0;
-
-/// What became of an assertion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// It holds.
-    Passed,
-    /// It does not.
-    Failed,
-    /// The run did not get there.
-    NotReached,
-}
-
-/// One thing that must hold, and what was seen of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Assertion {
-    /// A stable name.
-    pub name: &'static str,
-    /// The HPA that it is about, where it is about one.
-    pub hpa: Option<String>,
-    /// Whether it holds.
-    pub standing: Standing,
-    /// What must be.
-    pub expected: String,
-    /// What was.
-    pub observed: String,
-}
-
-/// An assertion that waits for what was observed.
-struct Pending {
-    name: &'static str,
-    hpa: Option<String>,
-    expected: String,
-}
-
-impl Pending {
-    fn new(name: &'static str, hpa: Option<&Expected>, expected: impl Into<String>) -> Self {
-        Self {
-            name,
-            hpa: hpa.map(|hpa| hpa.hpa.clone()),
-            expected: expected.into(),
-        }
-    }
-
-    fn stands(self, standing: Standing, observed: impl Into<String>) -> Assertion {
-        let Self { name, hpa, expected } = self;
-        Assertion {
-            name,
-            hpa,
-            standing,
-            expected,
-            observed: observed.into(),
-        }
-    }
-
-    fn holds_if(self, holds: bool, observed: impl Into<String>) -> Assertion {
-        self.stands(if holds { Standing::Passed } else { Standing::Failed }, observed)
-    }
-
-    fn not_reached(self) -> Assertion {
-        self.stands(Standing::NotReached, "the run did not get there")
-    }
-}
 
 /// What was measured beside the timeline.
 #[derive(Clone, Copy, Debug)]

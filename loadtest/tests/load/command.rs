@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,19 @@ fn loadtest(arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .unwrap()
+}
+
+/// The program under load, seen to be so, and the rest of what it says.
+fn under_way(arguments: &[&str]) -> (Child, support::Lines) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut progress = support::Lines::of(child.stderr.take().unwrap());
+    progress.wait_for("in flight");
+    (child, progress)
 }
 
 fn hello() -> String {
@@ -85,14 +98,7 @@ fn too_many_failures_end_with_99() {
 #[test]
 fn a_generator_that_was_stopped_itself_ends_with_106_and_says_so() {
     let url = hello();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
-        .args(["run", &url, "-q", "200", "-z", "5s"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut progress = support::Lines::of(child.stderr.take().unwrap());
-    progress.wait_for("in flight");
+    let (child, _progress) = under_way(&["run", &url, "-q", "200", "-z", "5s"]);
     support::signal(&child, Signal::STOP);
     support::stop(Duration::from_secs(2));
     support::signal(&child, Signal::CONT);
@@ -146,14 +152,8 @@ fn a_first_signal_writes_the_report_and_a_second_stops_at_once() {
     let address = support::serve(Router::new().route("/", get(std::future::pending::<()>)));
     let url = format!("http://{address}/");
     let run = |timeout: &str| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
-            .args(["run", &url, "-q", "20", "-z", "60s", "-t", timeout, "--json"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut progress = support::Lines::of(child.stderr.take().unwrap());
-        progress.wait_for("in flight");
+        let (child, mut progress) =
+            under_way(&["run", &url, "-q", "20", "-z", "60s", "-t", timeout, "--json"]);
         support::signal(&child, Signal::TERM);
         progress.wait_for("stopping");
         (child, progress)
