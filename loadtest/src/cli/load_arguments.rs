@@ -93,6 +93,7 @@ pub struct LoadArguments {
 
     /// Replace connections of about this age, so that new pods get their share; keep it below the server's own
     /// limit; 0 keeps them for good
+    // 6 s with this side's jitter of 20 % is less than the services' 10 s with theirs.
     #[arg(long, default_value = "6s", value_name = "DURATION", value_parser = parse_limit, help_heading = "Generator")]
     pub max_connection_age: Limit,
 

@@ -207,11 +207,6 @@ impl Recorder {
         count(&mut self.intervals.at(intended).counts);
     }
 
-    /// Called now and then with the time since the start.
-    pub(crate) fn compact(&mut self, now: Duration) {
-        self.intervals.compact(now);
-    }
-
     /// What ended since the last call.
     pub(crate) fn take_live(&mut self) -> Histogram<u64> {
         std::mem::replace(&mut self.live, histogram::new())
@@ -254,7 +249,7 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::intervals::Interval, *};
 
     fn ended(intended: Duration, latency: Duration) -> Ended {
         Ended {
@@ -264,6 +259,24 @@ mod tests {
             result: Ok(()),
             traits: Traits::default(),
         }
+    }
+
+    #[test]
+    fn a_request_counts_in_the_second_that_it_was_to_start_in() {
+        let mut recorder = Recorder::new(1, Duration::from_secs(1));
+        for second in 0..10_u64 {
+            let intended = Duration::from_secs(second);
+            recorder.sent(intended, 0, Duration::ZERO);
+            recorder.ended(ended(intended, Duration::from_millis(second + 1)));
+            recorder.intervals.compact(intended);
+        }
+        let seen: Vec<(u64, u64, u64)> = recorder
+            .intervals
+            .iter()
+            .map(|Interval { counts, latency }| (counts.sent, counts.succeeded, latency.max() / 1000))
+            .collect();
+        let meant: Vec<_> = (1..=10).map(|milliseconds| (1, 1, milliseconds)).collect();
+        assert_eq!(seen, meant);
     }
 
     #[test]

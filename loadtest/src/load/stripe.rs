@@ -201,7 +201,10 @@ async fn housekeeping(dispatcher: Rc<Dispatcher>) {
     loop {
         ticks.tick().await;
         dispatcher.pools.iter().for_each(|pool| pool.close_stale());
-        dispatcher.recorder().compact(dispatcher.work.start.elapsed());
+        dispatcher
+            .recorder()
+            .intervals
+            .compact(dispatcher.work.start.elapsed());
     }
 }
 

@@ -27,7 +27,8 @@ use crate::{
 /// a connection is noise in the sum that the HPA sees: docs/scaling.md has it in numbers.
 const CONNECTIONS_PER_RATE: f64 = 2.0;
 
-/// As many as a step opens by itself: the services' pods share the ports of one client.
+/// As many as a step opens by itself. Kept for 6 s, these are some 170 new ones a second; 300 a second stalled a node of two
+/// cores.
 const MOST_CONNECTIONS: usize = 1000;
 
 /// How long the probe before the load waits for a connection.
