@@ -1,5 +1,7 @@
 //! The handlers of `app_a`, one for each route.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -22,8 +24,8 @@ struct Greeting {
 }
 
 /// `GET /hello`
-pub(crate) async fn hello(headers: HeaderMap) -> Response {
-    Format::preferred(&headers).reply(
+pub(crate) async fn hello(format: Format) -> Response {
+    format.reply(
         "Hello there",
         &Greeting {
             message: "Hello there",
@@ -43,7 +45,7 @@ struct Job {
 }
 
 /// `POST /jobs` and `PUT /jobs`, for users whom `app_b` knows by their token.
-pub(crate) async fn jobs(State(app): State<App>, headers: HeaderMap) -> Result<Response, Error> {
+pub(crate) async fn jobs(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Error> {
     let unauthorized = Error::Unauthorized {
         legacy_status: app.legacy_status,
     };

@@ -1,10 +1,12 @@
 //! All routes of `app_a`.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use service::metrics::KnownRoute;
-use service::middleware::{self, Settings};
+use service::middleware::{self, HttpService, Settings};
 
 use crate::config::Config;
 use crate::handlers::{hello, jobs};
@@ -23,13 +25,14 @@ pub const ROUTES: [KnownRoute; 2] = [
 ];
 
 /// The routes with the middleware around them.
-pub fn router(app: App, config: &Config) -> Router {
-    let metrics = app.metrics.http.clone();
+pub fn router(app: App, config: &Config) -> impl HttpService + use<> {
+    let metrics = app.metrics.http;
     let routes = Router::new()
-        .route("/hello", get(hello))
         // The original takes POST only; the delivery stages ask for PUT.
         .route("/jobs", post(jobs).put(jobs))
-        .with_state(app);
+        .with_state(Arc::new(app))
+        // After the state, which it does not need and would take a share of for each request.
+        .route("/hello", get(hello));
     // A request here waits for app_b and for nothing else: its body is not read.
     middleware::apply(
         routes,

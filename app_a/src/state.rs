@@ -6,8 +6,8 @@ use crate::client::AppB;
 use crate::config::Config;
 use crate::metrics::Metrics;
 
-/// Cheap to clone: each field is a handle.
-#[derive(Debug, Clone)]
+/// What the handlers share.
+#[derive(Debug)]
 pub struct App {
     /// The client to `app_b`.
     pub app_b: AppB,

@@ -1,5 +1,7 @@
 //! The handlers of `app_b`, one for each route.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -20,7 +22,7 @@ struct User<'a> {
 
 /// `POST /auth` with the form `token=…`: the name of the user whose token it is.
 pub(crate) async fn auth(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Error> {

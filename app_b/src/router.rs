@@ -1,10 +1,12 @@
 //! All routes of `app_b`.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
 use service::metrics::KnownRoute;
-use service::middleware::{self, Settings};
+use service::middleware::{self, HttpService, Settings};
 
 use crate::config::Config;
 use crate::handlers::auth;
@@ -17,9 +19,9 @@ pub const ROUTES: [KnownRoute; 1] = [KnownRoute {
 }];
 
 /// The routes with the middleware around them.
-pub fn router(app: App, config: &Config) -> Router {
-    let metrics = app.metrics.http.clone();
-    let routes = Router::new().route("/auth", post(auth)).with_state(app);
+pub fn router(app: App, config: &Config) -> impl HttpService + use<> {
+    let metrics = app.metrics.http;
+    let routes = Router::new().route("/auth", post(auth)).with_state(Arc::new(app));
     // The store has its own deadline, below this one. What is left to wait for is the request's body.
     middleware::apply(
         routes,

@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::{self, UserStore};
 
-/// Cheap to clone: each field is a handle.
-#[derive(Debug, Clone)]
+/// What the handlers share.
+#[derive(Debug)]
 pub struct App {
     /// Where the users are.
     pub users: Arc<dyn UserStore>,

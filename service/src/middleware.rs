@@ -1,27 +1,28 @@
 //! The middleware of both services, as one stack.
 
 mod error_bodies;
-mod identity;
 mod load_shed;
 mod observe;
+mod timeout;
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tower::ServiceBuilder;
+use hyper::body::Incoming;
+use tower::{Service, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use crate::config::ServiceConfig;
 use crate::metrics::HttpMetrics;
 use error_bodies::ErrorBodiesLayer;
-use identity::IdentityLayer;
 use load_shed::LoadShedLayer;
 use observe::ObserveLayer;
+use timeout::TimeoutLayer;
 
 /// What the middleware needs to know.
 #[derive(Debug, Clone)]
@@ -53,25 +54,40 @@ impl Settings {
     }
 }
 
+/// What a server serves: the routes, with the middleware around them. It is always ready.
+pub trait HttpService:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> HttpService for S where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// Puts the whole stack around the routes, outermost first.
-pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> Router {
-    let stack = ServiceBuilder::new()
-        // Request id in and out, and x-served-by: on every answer, whoever gave it.
-        .layer(IdentityLayer::new(settings.instance_name.clone()))
-        // Trace and metrics: they see the final status, and a request that is dropped on its way.
-        .layer(ObserveLayer::new(metrics))
+pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl HttpService + use<> {
+    ServiceBuilder::new()
+        // Request id in and out and x-served-by, on every answer, whoever gave it. Trace and metrics: they see the
+        // final status, and a request that is dropped on its way.
+        .layer(ObserveLayer::new(metrics, &settings.instance_name))
         // Errors get their text or JSON here, also those of the layers below.
         .layer(ErrorBodiesLayer)
-        .layer(TimeoutLayer::with_status_code(
-            settings.timeout_status,
-            settings.request_timeout,
-        ))
-        .map_response(IntoResponse::into_response)
+        .layer(TimeoutLayer::new(timeout::Limit {
+            timeout: settings.request_timeout,
+            status: settings.timeout_status,
+        }))
         .layer(RequestBodyLimitLayer::new(settings.max_body_bytes))
-        .layer(LoadShedLayer::new(settings.max_in_flight))
+        .layer(LoadShedLayer::new(settings.max_in_flight, metrics))
         // Innermost: a panic in a handler is an answer to everything above.
-        .layer(CatchPanicLayer::custom(internal_error));
-    router.layer(stack)
+        .layer(CatchPanicLayer::custom(internal_error))
+        .service(router.with_state(()))
 }
 
 /// The panic itself was logged by the panic hook.

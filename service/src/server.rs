@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::Router;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::admin;
 use crate::config::ServiceConfig;
+use crate::middleware::HttpService;
 use crate::readiness::{Readiness, State};
 use accept::Acceptor;
 use connection::Limits;
@@ -128,9 +128,9 @@ impl Server {
     ///
     /// # Errors
     /// [`DeadlineMissed`] when requests were still in flight at the deadline.
-    pub async fn run(self, router: Router, shutdown: impl Future<Output = ()>) -> Result<()> {
+    pub async fn run(self, service: impl HttpService, shutdown: impl Future<Output = ()>) -> Result<()> {
         let (stage, watched) = watch::channel(Stage::Serving);
-        let acceptor = Acceptor::new(self.listener, router, self.limits, watched)?;
+        let acceptor = Acceptor::new(self.listener, service, self.limits, watched)?;
         let acceptor = tokio::spawn(acceptor.serve());
         self.readiness.advance(State::Ready);
         tracing::info!("ready");

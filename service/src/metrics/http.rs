@@ -1,6 +1,6 @@
 //! Metrics of answered requests. A request in flight is a value: dropped before its answer, it counts as cancelled.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
@@ -24,15 +24,16 @@ const METHODS: [&str; 10] = [
 /// A route that the service answers: its series exist at 0 before the first request, or that request's rate is lost.
 #[derive(Debug, Clone, Copy)]
 pub struct KnownRoute {
-    /// The path as the router knows it.
+    /// The path, which has no parameters: it is compared with that of each request.
     pub path: &'static str,
     /// The methods it answers with 200.
     pub methods: &'static [&'static str],
 }
 
-/// What both services measure of the requests they answer.
-#[derive(Debug, Clone)]
-pub struct HttpMetrics(Arc<Inner>);
+/// What both services measure of the requests they answer. They are kept for as long as the process lives: a count of
+/// their owners would be one more thing that all threads write to at each request.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpMetrics(&'static Inner);
 
 #[derive(Debug)]
 struct Inner {
@@ -62,6 +63,9 @@ struct Series {
 
 impl HttpMetrics {
     /// Registers the metrics with a series at 0 for the success of each known route.
+    ///
+    /// # Panics
+    /// When a path has parameters: a programming error that every start of the service would show.
     #[must_use]
     pub fn new(registry: &Registry, known: &[KnownRoute]) -> Self {
         let total = Opts::new(
@@ -91,26 +95,27 @@ impl HttpMetrics {
             routes: known.iter().chain([&unmatched]).map(Route::new).collect(),
         };
         for route in known {
+            assert!(!route.path.contains('{'), "{} has parameters", route.path);
             for method in route.methods {
-                let (route, method) = inner.indices(Some(route.path), method);
+                let (route, method) = inner.indices(route.path, method);
                 inner.series(route, method, true);
             }
         }
-        Self(Arc::new(inner))
+        Self(Box::leak(Box::new(inner)))
     }
 
     /// Requests that are being answered now.
     #[must_use]
-    pub fn in_flight(&self) -> i64 {
+    pub fn in_flight(self) -> i64 {
         self.0.http_requests_in_flight.get()
     }
 
-    /// Starts to measure a request; `route` is the matched path.
-    pub(crate) fn start(&self, method: &Method, route: Option<&str>) -> RequestTimer {
-        let (route, method) = self.0.indices(route, method.as_str());
+    /// Starts to measure a request for `path`.
+    pub(crate) fn start(self, method: &Method, path: &str) -> RequestTimer {
+        let (route, method) = self.0.indices(path, method.as_str());
         self.0.http_requests_in_flight.inc();
         RequestTimer {
-            metrics: Arc::clone(&self.0),
+            metrics: self.0,
             route,
             method,
             started: Instant::now(),
@@ -120,13 +125,9 @@ impl HttpMetrics {
 }
 
 impl Inner {
-    fn indices(&self, route: Option<&str>, method: &str) -> (usize, usize) {
+    fn indices(&self, path: &str, method: &str) -> (usize, usize) {
         let unmatched = self.routes.len() - 1;
-        let known = route.and_then(|path| self.routes.iter().position(|route| route.path == path));
-        debug_assert!(
-            route.is_none() || known.is_some(),
-            "{route:?} is a route, but not among the known ones"
-        );
+        let known = self.routes.iter().position(|route| route.path == path);
         let method = METHODS.iter().position(|known| *known == method);
         (known.unwrap_or(unmatched), method.unwrap_or(METHODS.len() - 1))
     }
@@ -169,7 +170,7 @@ impl Route {
 /// A request in flight.
 #[derive(Debug)]
 pub(crate) struct RequestTimer {
-    metrics: Arc<Inner>,
+    metrics: &'static Inner,
     route: usize,
     method: usize,
     started: Instant,
@@ -248,7 +249,7 @@ mod tests {
     fn an_unfinished_request_counts_as_499_and_leaves_the_gauge() {
         let registry = Registry::new();
         let metrics = HttpMetrics::new(&registry, &KNOWN);
-        let timer = metrics.start(&Method::GET, Some("/hello"));
+        let timer = metrics.start(&Method::GET, "/hello");
         assert_eq!(metrics.in_flight(), 1);
         drop(timer);
         assert_eq!(metrics.in_flight(), 0);
@@ -262,7 +263,7 @@ mod tests {
         let metrics = HttpMetrics::new(&registry, &KNOWN);
         for method in ["BREW", "PROPFIND"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            metrics.start(&method, None).finish(StatusCode::NOT_FOUND);
+            metrics.start(&method, "/nowhere").finish(StatusCode::NOT_FOUND);
         }
         let series = r#"http_requests_total{method="OTHER",route="unmatched",status="404"}"#;
         assert_eq!(line(&text(&registry), series), Some("2"));

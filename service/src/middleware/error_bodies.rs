@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use axum::extract::Request;
-use axum::response::Response;
+use axum::http::Request;
+use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -27,7 +27,7 @@ pub(super) struct ErrorBodies<S> {
     inner: S,
 }
 
-impl<S: Service<Request, Response = Response>> Service<Request> for ErrorBodies<S> {
+impl<S: Service<Request<Body>, Response: IntoResponse>, Body> Service<Request<Body>> for ErrorBodies<S> {
     type Response = Response;
     type Error = S::Error;
     type Future = ErrorBodiesFuture<S::Future>;
@@ -36,7 +36,7 @@ impl<S: Service<Request, Response = Response>> Service<Request> for ErrorBodies<
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let format = Format::preferred(request.headers());
         ErrorBodiesFuture {
             inner: self.inner.call(request),
@@ -53,12 +53,12 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Result<Response, E>>, E> Future for ErrorBodiesFuture<F> {
+impl<F: Future<Output = Result<R, E>>, R: IntoResponse, E> Future for ErrorBodiesFuture<F> {
     type Output = Result<Response, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(context))?;
+        let response = ready!(this.inner.poll(context))?.into_response();
         Poll::Ready(Ok(reply::explain(*this.format, response)))
     }
 }

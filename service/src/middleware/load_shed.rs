@@ -1,31 +1,31 @@
 //! Answers 503 with Retry-After at once when too many requests are in flight, rather than letting all of them wait.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use crate::metrics::HttpMetrics;
+
 /// Seconds after which a client may try again: new pods are ready well within a few.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// Adds [`LoadShed`]; all services made by one layer share the limit.
+/// Adds [`LoadShed`].
 #[derive(Debug, Clone)]
 pub(super) struct LoadShedLayer {
-    limit: Limit,
+    max_in_flight: usize,
+    metrics: HttpMetrics,
 }
 
 impl LoadShedLayer {
-    pub(super) fn new(max_in_flight: usize) -> Self {
+    /// The requests in flight are those that `metrics` counts, so these have to see a request before this layer does.
+    pub(super) fn new(max_in_flight: usize, metrics: HttpMetrics) -> Self {
         Self {
-            limit: Limit {
-                max_in_flight,
-                in_flight: Arc::default(),
-            },
+            max_in_flight,
+            metrics,
         }
     }
 }
@@ -36,39 +36,22 @@ impl<S> Layer<S> for LoadShedLayer {
     fn layer(&self, inner: S) -> LoadShed<S> {
         LoadShed {
             inner,
-            limit: self.limit.clone(),
+            limit: self.clone(),
         }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Limit {
-    max_in_flight: usize,
-    in_flight: Arc<AtomicUsize>,
-}
-
-impl Limit {
-    /// A place for one request, given back when it is dropped.
-    fn admit(&self) -> Option<Permit> {
-        let permit = Permit(Arc::clone(&self.in_flight));
-        // The permit of a refused request counts until it is dropped, here.
-        (self.in_flight.fetch_add(1, Ordering::Relaxed) < self.max_in_flight).then_some(permit)
-    }
-}
-
-#[derive(Debug)]
-struct Permit(Arc<AtomicUsize>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct LoadShed<S> {
     inner: S,
-    limit: Limit,
+    limit: LoadShedLayer,
+}
+
+impl LoadShedLayer {
+    /// Whether there is a place for a request that counts as one in flight already.
+    fn admits(&self) -> bool {
+        usize::try_from(self.metrics.in_flight()).is_ok_and(|in_flight| in_flight <= self.max_in_flight)
+    }
 }
 
 impl<S, Request, Body> Service<Request> for LoadShed<S>
@@ -85,12 +68,12 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match self.limit.admit() {
-            Some(permit) => LoadShedFuture::Admitted {
+        if self.limit.admits() {
+            LoadShedFuture::Admitted {
                 inner: self.inner.call(request),
-                permit,
-            },
-            None => LoadShedFuture::Shed,
+            }
+        } else {
+            LoadShedFuture::Shed
         }
     }
 }
@@ -101,7 +84,6 @@ pin_project! {
         Admitted {
             #[pin]
             inner: F,
-            permit: Permit,
         },
         Shed,
     }
@@ -112,7 +94,7 @@ impl<F: Future<Output = Result<Response<Body>, E>>, E, Body: Default> Future for
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            Projected::Admitted { inner, .. } => Poll::Ready(ready!(inner.poll(context))),
+            Projected::Admitted { inner } => inner.poll(context),
             Projected::Shed => {
                 let mut response = Response::new(Body::default());
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -120,22 +102,5 @@ impl<F: Future<Output = Result<Response<Body>, E>>, E, Body: Default> Future for
                 Poll::Ready(Ok(response))
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_bounded_and_come_back() {
-        let limit = LoadShedLayer::new(2).limit;
-        let first = limit.admit();
-        let second = limit.admit();
-        assert!(first.is_some() && second.is_some());
-        assert!(limit.admit().is_none());
-        assert!(limit.admit().is_none(), "a refused request takes no place");
-        drop(first);
-        assert!(limit.admit().is_some());
     }
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Stage;
 use super::connection::{self, Limits};
+use crate::middleware::HttpService;
 
 /// Pause after an error that the next accept would meet again, such as no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -27,12 +27,12 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How often an HTTP/2 connection is asked whether its peer is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Accepts on one listener and serves one router.
-pub(super) struct Acceptor {
+/// Accepts on one listener and serves one service.
+pub(super) struct Acceptor<S> {
     listener: TcpListener,
     /// The same socket, for the last look at its backlog.
     backlog: std::net::TcpListener,
-    router: Router,
+    service: S,
     limits: Limits,
     stage: watch::Receiver<Stage>,
     builder: Arc<auto::Builder<TokioExecutor>>,
@@ -43,10 +43,10 @@ pub(super) struct Acceptor {
 /// The connections that were open when accepting stopped.
 pub(super) struct Connections(JoinSet<()>);
 
-impl Acceptor {
+impl<S: HttpService> Acceptor<S> {
     pub(super) fn new(
         listener: TcpListener,
-        router: Router,
+        service: S,
         limits: Limits,
         stage: watch::Receiver<Stage>,
     ) -> io::Result<Self> {
@@ -69,7 +69,7 @@ impl Acceptor {
         Ok(Self {
             listener,
             backlog,
-            router,
+            service,
             limits,
             stage,
             builder,
@@ -118,9 +118,13 @@ impl Acceptor {
     fn spawn(&mut self, stream: TcpStream) {
         // Answers are small and whole: waiting for more to send would only delay them.
         stream.set_nodelay(true).ok();
-        let (builder, router, stage) = (Arc::clone(&self.builder), self.router.clone(), self.stage.clone());
+        let (builder, service, stage) = (
+            Arc::clone(&self.builder),
+            self.service.clone(),
+            self.stage.clone(),
+        );
         self.connections
-            .spawn(connection::drive(builder, stream, router, self.limits, stage));
+            .spawn(connection::drive(builder, stream, service, self.limits, stage));
     }
 
     /// A client that is gone before it was accepted is no reason to wait, anything else is: without a pause, the loop

@@ -4,6 +4,7 @@
 //! An HTTP/1.1 connection that is too old is not closed, since its client may be sending at that moment: its next
 //! answer carries `connection: close`, and then it ends. HTTP/2 has GOAWAY for the same purpose.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -12,11 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Response, Version};
-use axum::routing::future::RouteFuture;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
@@ -24,10 +23,10 @@ use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tower::Service as _;
 
 use super::Stage;
 use super::io::WatchedStream;
+use crate::middleware::HttpService;
 
 /// Time for a client to close its side after we closed ours.
 const LINGER: Duration = Duration::from_secs(2);
@@ -124,17 +123,17 @@ impl Limits {
 }
 
 /// Serves a connection until it ends, by either side or by its limits.
-pub(super) async fn drive(
+pub(super) async fn drive<S: HttpService>(
     builder: Arc<auto::Builder<TokioExecutor>>,
     stream: TcpStream,
-    router: Router,
+    service: S,
     limits: Limits,
     mut stage: watch::Receiver<Stage>,
 ) {
     let activity = Arc::new(Activity::default());
     let stream = WatchedStream::new(stream, Arc::clone(&activity));
     let service = ConnectionService {
-        router,
+        service: RefCell::new(service),
         activity: Arc::clone(&activity),
     };
     let mut connection = pin!(builder.serve_connection(stream, service));
@@ -304,24 +303,24 @@ impl Clock {
     }
 }
 
-/// The router as one connection sees it.
-#[derive(Debug, Clone)]
-struct ConnectionService {
-    router: Router,
+/// The service as one connection sees it.
+struct ConnectionService<S> {
+    /// One request after the other is given to it, by one task: hyper has no `&mut` for what tower wants one for.
+    service: RefCell<S>,
     activity: Arc<Activity>,
 }
 
-impl hyper::service::Service<Request<Incoming>> for ConnectionService {
+impl<S: HttpService> hyper::service::Service<Request<Incoming>> for ConnectionService<S> {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Answer<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let version = request.version();
         self.activity.request_began(version);
         let active = Active(Arc::clone(&self.activity));
         Answer {
-            inner: self.router.clone().call(request),
+            inner: self.service.borrow_mut().call(request),
             active,
             version,
         }
@@ -339,15 +338,15 @@ impl Drop for Active {
 }
 
 pin_project! {
-    struct Answer {
+    struct Answer<F> {
         #[pin]
-        inner: RouteFuture<Infallible>,
+        inner: F,
         active: Active,
         version: Version,
     }
 }
 
-impl Future for Answer {
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answer<F> {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

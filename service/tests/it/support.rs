@@ -64,7 +64,7 @@ impl TestServer {
         let gate = Arc::new(Semaphore::new(0));
 
         let settings = Settings::new(&config, StatusCode::GATEWAY_TIMEOUT);
-        let router = middleware::apply(routes(Arc::clone(&gate)), &settings, http.clone());
+        let router = middleware::apply(routes(Arc::clone(&gate)), &settings, http);
         let server = Server::bind(&config, registry.clone()).await.unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address());
         let (shutdown, told) = oneshot::channel();
