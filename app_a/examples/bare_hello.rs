@@ -1,4 +1,4 @@
-//! The least that axum can do: what `cargo xtask bench` holds `app_a`'s `/hello` against.
+//! The least that axum can do, with its default features: what `cargo xtask bench` holds `app_a`'s `/hello` against.
 
 use axum::Router;
 use axum::routing::get;

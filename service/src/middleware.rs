@@ -87,6 +87,7 @@ pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl 
         .layer(LoadShedLayer::new(settings.max_in_flight, metrics))
         // Innermost: a panic in a handler is an answer to everything above.
         .layer(CatchPanicLayer::custom(internal_error))
+        // Made into services now, not anew for each request.
         .service(router.with_state(()))
 }
 

@@ -21,9 +21,10 @@ const LARGEST_IMAGE_MEGABYTES: f64 = 15.0;
 /// Memory of a service that waits for requests.
 const LARGEST_IDLE_MEGABYTES: f64 = 12.0;
 
-/// Rounds, each of which measures both: the machine's mood changes more slowly than that.
-const ROUNDS: usize = 7;
-const SECONDS_A_RUN: u32 = 4;
+/// Rounds, each of which measures both. Many short ones: the machine's mood changes more slowly than a round, and the
+/// median of many pairs moves less than that of few long ones.
+const ROUNDS: usize = 31;
+const SECONDS_A_RUN: u32 = 1;
 
 /// Measures, prints, and fails where a bound is broken.
 ///

@@ -108,8 +108,20 @@ async fn check(app_a: &AppA, legacy: bool) {
         let status = if legacy { row.legacy } else { row.status };
         let is_head = row.method == "HEAD";
 
+        let route = if row.status == 404 { "unmatched" } else { row.path };
+        let counter = format!(
+            r#"http_requests_total{{method="{}",route="{route}",status="{status}"}}"#,
+            row.method
+        );
+        let counted = app_a.metric(&counter);
+
         let text = send(app_a, &row, None).await;
         assert_eq!(text.status(), status, "{name}");
+        assert_eq!(
+            app_a.metric(&counter),
+            counted + 1,
+            "{name} is counted as {counter}"
+        );
         assert_headers(text.headers(), status, TEXT, &name);
         assert_eq!(
             text.headers()["content-length"],

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use app_b::store::{self, Lookup, TokenHash, UserStore};
 use app_b::{App, Config};
 use clap::Parser;
+use prometheus::Registry;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use service::server::Server;
@@ -15,7 +16,7 @@ use super::support::{seeded, url};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-async fn start(flags: &[&str]) -> (SocketAddr, tempfile::TempDir) {
+async fn start(flags: &[&str]) -> (SocketAddr, Registry, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app_b.db");
     seeded(&path).await;
@@ -30,7 +31,8 @@ async fn start(flags: &[&str]) -> (SocketAddr, tempfile::TempDir) {
     let config = Config::parse_from(common.iter().chain(flags));
     let metrics = app_b::metrics::Metrics::new();
     let app = App::new(&config, metrics).await.unwrap();
-    (serve(app, &config).await, directory)
+    let registry = app.metrics.registry.clone();
+    (serve(app, &config).await, registry, directory)
 }
 
 async fn serve(app: App, config: &Config) -> SocketAddr {
@@ -148,9 +150,20 @@ fn contract() -> Vec<Row> {
 }
 
 async fn check(flags: &[&str], legacy: bool) {
-    let (address, _directory) = start(flags).await;
+    let (address, registry, _directory) = start(flags).await;
     for row in contract() {
         let status = if legacy { row.legacy } else { row.status };
+        let route = if row.status == 404 { "unmatched" } else { row.path };
+        let counter = format!(
+            r#"http_requests_total{{method="{}",route="{route}",status="{status}"}}"#,
+            row.method
+        );
+        let count = || -> u64 {
+            service::metrics::text(&registry)
+                .lines()
+                .find_map(|line| line.strip_prefix(&counter)?.trim().parse().ok())
+                .unwrap_or_default()
+        };
         for accept in ["*/*", "application/json"] {
             let body = &row.body[..row.body.len().min(40)];
             let name = format!(
@@ -163,6 +176,7 @@ async fn check(flags: &[&str], legacy: bool) {
                 .content_type
                 .into_iter()
                 .fold(request, |request, kind| request.header("content-type", kind));
+            let counted = count();
             let answer = request
                 .header("accept", accept)
                 .body(row.body.clone())
@@ -170,6 +184,7 @@ async fn check(flags: &[&str], legacy: bool) {
                 .await
                 .unwrap();
             assert_eq!(answer.status(), status, "{name}");
+            assert_eq!(count(), counted + 1, "{name} is counted as {counter}");
             let headers = answer.headers().clone();
             assert_eq!(headers["x-served-by"], "pod-7", "{name}");
             assert_eq!(headers["vary"], "accept", "{name}");
@@ -214,7 +229,7 @@ async fn a_busy_database_is_503_with_retry_after() {
 
 #[tokio::test]
 async fn many_at_once_are_all_answered() {
-    let (address, _directory) = start(&[]).await;
+    let (address, _registry, _directory) = start(&[]).await;
     let service = format!("http://{address}");
     let requests = (0..200).map(|number| {
         let service = service.clone();
