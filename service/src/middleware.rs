@@ -5,16 +5,17 @@ mod load_shed;
 mod observe;
 mod timeout;
 
-use std::any::Any;
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::routing::future::RouteFuture;
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use tower::{Service, ServiceBuilder};
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::config::ServiceConfig;
@@ -86,12 +87,15 @@ pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl 
         .layer(RequestBodyLimitLayer::new(settings.max_body_bytes))
         .layer(LoadShedLayer::new(settings.max_in_flight, metrics))
         // Innermost: a panic in a handler is an answer to everything above.
-        .layer(CatchPanicLayer::custom(internal_error))
+        .map_future(answer_panics)
         // Made into services now, not anew for each request.
         .service(router.with_state(()))
 }
 
-/// The panic itself was logged by the panic hook.
-fn internal_error(_panic: Box<dyn Any + Send>) -> Response {
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+/// A panic in a handler becomes an answer; the panic hook has logged it.
+fn answer_panics(answer: RouteFuture<Infallible>) -> impl Future<Output = Result<Response, Infallible>> {
+    let internal_error = |_panic| Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    AssertUnwindSafe(answer)
+        .catch_unwind()
+        .map(move |outcome| outcome.unwrap_or_else(internal_error))
 }

@@ -74,7 +74,9 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
         let request_id = request_id::ensure(request.headers_mut());
         // Only from debug on: a span costs more than the whole route to /hello.
         let span = tracing::debug_span!("request", request.id = text(&request_id));
-        let inner = span.in_scope(|| self.inner.call(request));
+        let entered = span.enter();
+        let inner = self.inner.call(request);
+        drop(entered);
         let instance_name = self.instance_name.clone();
         ObserveFuture {
             inner,
