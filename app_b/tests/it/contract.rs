@@ -176,7 +176,7 @@ async fn check(flags: &[&str], legacy: bool) {
                 .content_type
                 .into_iter()
                 .fold(request, |request, kind| request.header("content-type", kind));
-            let counted = count();
+            let before = count();
             let answer = request
                 .header("accept", accept)
                 .body(row.body.clone())
@@ -184,7 +184,7 @@ async fn check(flags: &[&str], legacy: bool) {
                 .await
                 .unwrap();
             assert_eq!(answer.status(), status, "{name}");
-            assert_eq!(count(), counted + 1, "{name} is counted as {counter}");
+            assert_eq!(count(), before + 1, "{name} is counted as {counter}");
             let headers = answer.headers().clone();
             assert_eq!(headers["x-served-by"], "pod-7", "{name}");
             assert_eq!(headers["vary"], "accept", "{name}");
