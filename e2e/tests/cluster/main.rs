@@ -1,6 +1,7 @@
-//! The tests on a cluster, in the order of their modules' names: first the testbed, then the chain, then the scaling.
+//! The tests on a cluster, in the order of their modules' names: first the testbed, then the chain, the disk, the scaling.
 
 mod bring_up;
 mod chain;
+mod disk;
 mod processes;
 mod scaling;

@@ -1,11 +1,14 @@
 //! What the project is for: the pair, applied as users apply it, scales out and in and loses no request.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     ask, chain_is_whole, deployed, eventually, kubectl, loadtest, on_failure_look_around, output, printed,
-    rolled_out,
+    rolled_out, succeed, xtask,
 };
-use testbed::paths;
+use testbed::{cluster, paths};
 
 const URL: &str = "http://127.0.0.1:30080";
 
@@ -33,7 +36,7 @@ fn prometheus(query: &str) -> Result<f64> {
     Ok(value.parse()?)
 }
 
-/// Runs the load tool's proof, keeps its report, and holds the replicas that it proved against `expected`, by HPA.
+/// Runs the load tool's proof, and keeps its report.
 fn scale(name: &str, expected: &[(&str, u64)], arguments: &[&str]) -> Result<()> {
     let folder = paths::target().join("report");
     std::fs::create_dir_all(&folder)?;
@@ -52,7 +55,12 @@ fn scale(name: &str, expected: &[(&str, u64)], arguments: &[&str]) -> Result<()>
         output.status,
         printed(&output)
     );
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(file("json"))?)?;
+    proved(&file("json"), expected)
+}
+
+/// Holds the replicas that a report proved against `expected`, by HPA.
+fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report)?)?;
     let proved: Vec<_> = report["expected"]
         .as_array()
         .context("the report names no HPA")?
@@ -231,4 +239,57 @@ fn f_a_delete_leaves_nothing_and_an_apply_works_again() {
         deployed()?;
         chain_is_whole()
     });
+}
+
+#[test]
+fn g_the_demo_runs_on_a_cluster_of_the_kubeconfig() {
+    on_failure_look_around(|| {
+        deployed()?;
+        at_rest()?;
+        let tools = tempfile::tempdir()?;
+        // The testbed under the name of a kind cluster, while another cluster is the current one: what goes astray fails.
+        let kubeconfig = tools.path().join("kubeconfig");
+        std::fs::copy(paths::kubeconfig(), &kubeconfig)?;
+        let config = |arguments: &[&str]| {
+            let mut command = cluster::kubectl();
+            succeed(
+                command
+                    .env("KUBECONFIG", &kubeconfig)
+                    .arg("config")
+                    .args(arguments),
+            )
+        };
+        let own = config(&["current-context"])?;
+        config(&["rename-context", own.trim(), "kind-own"])?;
+        config(&["set-cluster", "other", "--server", "https://127.0.0.1:1"])?;
+        config(&["set-context", "other", "--cluster", "other"])?;
+        config(&["use-context", "other"])?;
+
+        // kind itself needs a container engine. Its one command here brings an archive to the node, as it would.
+        let loaded = tools.path().join("loaded");
+        let kind = format!(
+            "#!/bin/sh -eu\n[ \"$1 $2 $3 $4\" = 'load image-archive --name own' ]\n\"$XTASK\" cluster load \"$5\"\nbasename \"$5\" >> {}\n",
+            loaded.display()
+        );
+        executable(&tools.path().join("kind"), &kind)?;
+        std::os::unix::fs::symlink(cluster::kubectl().get_program(), tools.path().join("kubectl"))?;
+        let path = std::env::var("PATH")?;
+        let mut demo = xtask(&["demo", "--context", "kind-own", "--url", URL, "--rate", "130"]);
+        demo.env("XTASK", xtask(&[]).get_program())
+            .env("KUBECONFIG", &kubeconfig)
+            .env("PATH", format!("{}:{path}", tools.path().display()));
+        // 130 a second are 3 pods at 50: 2 would do up to 110, and 4 are not asked for below 165.
+        let printed = succeed(&mut demo)?;
+        ensure!(
+            std::fs::read_to_string(loaded)? == "app-a.tar\napp-b.tar\nserving-cert.tar\n",
+            "{printed}"
+        );
+        proved(&paths::target().join("report/scale.json"), &[("app-a", 3)])
+    });
+}
+
+fn executable(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }

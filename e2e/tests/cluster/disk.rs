@@ -1,0 +1,86 @@
+//! `app_b` on volumes that it cannot use: its log says what is wrong and what to do.
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{apply, deployed, eventually, kubectl, on_failure_look_around};
+
+/// Runs `app_b` as the overlay does, but on this volume, until it ends; gives its exit code and its log.
+fn app_b_on(name: &str, mount: &str, volume: &str) -> Result<(String, String)> {
+    let image = "jsonpath={.spec.template.spec.containers[0].image}";
+    let image = kubectl(&["-n", "sample-app", "get", "deployment", "app-b", "-o", image])?;
+    apply(&format!(
+        r"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {name}
+  namespace: sample-app
+spec:
+  restartPolicy: Never
+  automountServiceAccountToken: false
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    fsGroup: 65532
+    seccompProfile:
+      type: RuntimeDefault
+  containers:
+    - name: app-b
+      image: {image}
+      imagePullPolicy: IfNotPresent
+      env:
+        - name: DATABASE_URL
+          value: sqlite:///data/app_b.db
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities:
+          drop: [ALL]
+      volumeMounts:
+        - name: data
+          mountPath: /data
+          {mount}
+  volumes:
+    - name: data
+      emptyDir: {volume}
+"
+    ))?;
+    let pod = ["-n", "sample-app", "get", "pod", name, "-o"];
+    let state = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
+    let code = eventually(&format!("{name} has ended"), || {
+        let code = kubectl(&[&pod[..], &[state]].concat())?;
+        ensure!(!code.is_empty(), "{}", kubectl(&[&pod[..], &["wide"]].concat())?);
+        Ok(code)
+    })?;
+    let log = kubectl(&["-n", "sample-app", "logs", name])?;
+    kubectl(&["-n", "sample-app", "delete", "pod", name, "--wait=false"])?;
+    Ok((code, log))
+}
+
+fn assert_refused((code, log): &(String, String), error: &str, advice: &str) -> Result<()> {
+    let last = log.lines().last().context("an empty log")?;
+    ensure!(
+        code == "1" && last.contains(error) && last.contains(advice),
+        "exit code {code}, log:\n{log}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_a_full_disk_is_named_in_the_log() {
+    on_failure_look_around(|| {
+        deployed()?;
+        // A tmpfs with room for the database's first pages and no more.
+        let ended = app_b_on("full-disk", "", "{medium: Memory, sizeLimit: 16Ki}")?;
+        assert_refused(&ended, "disk is full", "free some space")
+    });
+}
+
+#[test]
+fn b_a_read_only_disk_is_named_in_the_log() {
+    on_failure_look_around(|| {
+        deployed()?;
+        let ended = app_b_on("read-only-disk", "readOnly: true", "{}")?;
+        assert_refused(&ended, "app_b.db", "set DATABASE_URL")
+    });
+}
