@@ -113,7 +113,7 @@ async fn check(app_a: &AppA, legacy: bool) {
             r#"http_requests_total{{method="{}",route="{route}",status="{status}"}}"#,
             row.method
         );
-        let counted = app_a.metric(&counter);
+        let before = app_a.metric(&counter);
 
         let text = send(app_a, &row, None).await;
         assert_eq!(text.status(), status, "{name}");
