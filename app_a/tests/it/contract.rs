@@ -119,7 +119,7 @@ async fn check(app_a: &AppA, legacy: bool) {
         assert_eq!(text.status(), status, "{name}");
         assert_eq!(
             app_a.metric(&counter),
-            counted + 1,
+            before + 1,
             "{name} is counted as {counter}"
         );
         assert_headers(text.headers(), status, TEXT, &name);
