@@ -55,7 +55,8 @@ impl Settings {
     }
 }
 
-/// What a server serves: the routes, with the middleware around them. It is always ready.
+/// What a server serves: routes, with or without middleware around them. It is called without being asked whether it is
+/// ready, so it has to be, always.
 pub trait HttpService:
     Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
     + Clone
@@ -72,7 +73,8 @@ impl<S> HttpService for S where
 {
 }
 
-/// Puts the whole stack around the routes, outermost first.
+/// Puts the whole stack around the routes, outermost first; `metrics` knows each of them. Once for each server, because
+/// the name of the instance is then kept for as long as the process lives.
 pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl HttpService + use<> {
     ServiceBuilder::new()
         // Request id in and out and x-served-by, on every answer, whoever gave it. Trace and metrics: they see the

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::FromRequestParts;
 use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use axum::http::request::Parts;
@@ -181,8 +181,8 @@ struct ErrorBody {
     error: &'static str,
 }
 
-/// Gives `response` the body that its message calls for.
-pub(crate) fn explain(format: Format, response: Response) -> Response {
+/// Gives `response` the body that its message calls for; on HEAD the headers that go with that body.
+pub(crate) fn explain(response: Response, format: Format, is_head: bool) -> Response {
     let Some(message) = message(&response) else {
         return response;
     };
@@ -190,11 +190,15 @@ pub(crate) fn explain(format: Format, response: Response) -> Response {
     let (head, body) = format
         .render(message.into(), &ErrorBody { error: message })
         .into_parts();
-    parts.headers.remove(CONTENT_LENGTH);
+    // What the router does for its own answers.
+    let length = body.size_hint().exact();
+    parts
+        .headers
+        .extend(length.map(|length| (CONTENT_LENGTH, length.into())));
     for (name, value) in &head.headers {
         parts.headers.insert(name, value.clone());
     }
-    Response::from_parts(parts, body)
+    Response::from_parts(parts, if is_head { Body::empty() } else { body })
 }
 
 fn message(response: &Response) -> Option<&'static str> {

@@ -22,6 +22,7 @@ const METHODS: [&str; 10] = [
 ];
 
 /// A route that the service answers: its series exist at 0 before the first request, or that request's rate is lost.
+/// What is asked of a route that is not known counts as [`UNMATCHED`].
 #[derive(Debug, Clone, Copy)]
 pub struct KnownRoute {
     /// The path, which has no parameters: it is compared with that of each request.

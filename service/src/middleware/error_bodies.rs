@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use axum::http::Request;
+use axum::http::{Method, Request};
 use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -38,9 +38,11 @@ impl<S: Service<Request<Body>, Response: IntoResponse>, Body> Service<Request<Bo
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let format = Format::preferred(request.headers());
+        let is_head = request.method() == Method::HEAD;
         ErrorBodiesFuture {
             inner: self.inner.call(request),
             format,
+            is_head,
         }
     }
 }
@@ -50,6 +52,7 @@ pin_project! {
         #[pin]
         inner: F,
         format: Format,
+        is_head: bool,
     }
 }
 
@@ -59,6 +62,6 @@ impl<F: Future<Output = Result<R, E>>, R: IntoResponse, E> Future for ErrorBodie
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.inner.poll(context))?.into_response();
-        Poll::Ready(Ok(reply::explain(*this.format, response)))
+        Poll::Ready(Ok(reply::explain(response, *this.format, *this.is_head)))
     }
 }

@@ -14,7 +14,7 @@ use crate::metrics::HttpMetrics;
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Adds [`LoadShed`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct LoadShedLayer {
     max_in_flight: usize,
     metrics: HttpMetrics,
@@ -28,16 +28,19 @@ impl LoadShedLayer {
             metrics,
         }
     }
+
+    /// Whether there is a place for a request that counts as one in flight already. It never admits one too many; at
+    /// the limit it may refuse one too many, since those that are being refused count until they are.
+    fn admits(self) -> bool {
+        usize::try_from(self.metrics.in_flight()).is_ok_and(|in_flight| in_flight <= self.max_in_flight)
+    }
 }
 
 impl<S> Layer<S> for LoadShedLayer {
     type Service = LoadShed<S>;
 
     fn layer(&self, inner: S) -> LoadShed<S> {
-        LoadShed {
-            inner,
-            limit: self.clone(),
-        }
+        LoadShed { inner, limit: *self }
     }
 }
 
@@ -45,13 +48,6 @@ impl<S> Layer<S> for LoadShedLayer {
 pub(super) struct LoadShed<S> {
     inner: S,
     limit: LoadShedLayer,
-}
-
-impl LoadShedLayer {
-    /// Whether there is a place for a request that counts as one in flight already.
-    fn admits(&self) -> bool {
-        usize::try_from(self.metrics.in_flight()).is_ok_and(|in_flight| in_flight <= self.max_in_flight)
-    }
 }
 
 impl<S, Request, Body> Service<Request> for LoadShed<S>

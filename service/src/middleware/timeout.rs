@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::{Response, StatusCode};
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
 /// The time for a request, and the answer when it is over.
@@ -63,6 +63,7 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         TimeoutFuture {
+            started: Instant::now(),
             inner: self.inner.call(request),
             limit: self.limit,
             timer: None,
@@ -75,6 +76,7 @@ pin_project! {
         #[pin]
         inner: F,
         limit: Limit,
+        started: Instant,
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
@@ -88,7 +90,8 @@ impl<F: Future<Output = Result<Response<Body>, E>>, E, Body: Default> Future for
             return Poll::Ready(outcome);
         }
         let Limit { timeout, status } = *this.limit;
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        let deadline = *this.started + timeout;
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         timer.as_mut().poll(context).map(|()| {
             let mut response = Response::new(Body::default());
             *response.status_mut() = status;

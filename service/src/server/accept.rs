@@ -61,7 +61,8 @@ impl<S: HttpService> Acceptor<S> {
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
-            // Head and body are a few hundred bytes: copying them together costs less than having the kernel do it.
+            // Head and body are a few hundred bytes, but for a scrape: copying them together costs less than having the
+            // kernel do it.
             .writev(false);
         builder
             .http2()

@@ -152,6 +152,20 @@ async fn errors_are_text_or_json_by_accept() {
 }
 
 #[tokio::test]
+async fn an_error_on_head_has_its_length_and_no_body() {
+    let server = TestServer::start(&[]).await;
+    // HTTP/2 sends what it is given, and a client takes a body on HEAD for a broken stream.
+    let http2 = Client::builder().http2_prior_knowledge().build().unwrap();
+    for client in [Client::new(), http2] {
+        let answer = client.head(server.url("/nowhere")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert_eq!(answer.headers()["content-length"], "9", "{answer:?}");
+        assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+        assert_eq!(answer.text().await.unwrap(), "");
+    }
+}
+
+#[tokio::test]
 async fn what_matches_no_route_shares_one_series() {
     let server = TestServer::start(&[]).await;
     for path in ["/a", "/b", "/c/d?e=f"] {
