@@ -191,10 +191,9 @@ pub(crate) fn explain(response: Response, format: Format, is_head: bool) -> Resp
         .render(message.into(), &ErrorBody { error: message })
         .into_parts();
     // What the router does for its own answers.
-    let length = body.size_hint().exact();
-    parts
-        .headers
-        .extend(length.map(|length| (CONTENT_LENGTH, length.into())));
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, length.into());
+    }
     for (name, value) in &head.headers {
         parts.headers.insert(name, value.clone());
     }
