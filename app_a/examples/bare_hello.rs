@@ -1,4 +1,5 @@
-//! The least that axum can do, with its default features: what `cargo xtask bench` holds `app_a`'s `/hello` against.
+//! axum as a new project has it, with its default features and nothing else: what `cargo xtask bench` holds `app_a`'s
+//! `/hello` against.
 
 use axum::Router;
 use axum::routing::get;

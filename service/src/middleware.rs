@@ -20,6 +20,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::config::ServiceConfig;
 use crate::metrics::HttpMetrics;
+use crate::reply::Cause;
 use error_bodies::ErrorBodiesLayer;
 use load_shed::LoadShedLayer;
 use observe::ObserveLayer;
@@ -94,9 +95,12 @@ pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl 
         .service(router.with_state(()))
 }
 
-/// A panic in a handler becomes an answer; the panic hook has logged it.
+/// A panic in a handler becomes an answer, which is logged like any failure; where it was, the panic hook has logged.
 fn answer_panics(answer: RouteFuture<Infallible>) -> impl Future<Output = Result<Response, Infallible>> {
-    let internal_error = |_panic| Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    let internal_error = |_panic| {
+        let cause = Cause::from("a handler panicked");
+        Ok((StatusCode::INTERNAL_SERVER_ERROR, cause, ()).into_response())
+    };
     AssertUnwindSafe(answer)
         .catch_unwind()
         .map(move |outcome| outcome.unwrap_or_else(internal_error))

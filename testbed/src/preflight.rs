@@ -137,7 +137,7 @@ fn disk_has_room() -> Result<()> {
     let needed = if warm { FREE_BYTES_WARM } else { FREE_BYTES_COLD };
     if free < needed {
         bail!(
-            "{} has {} MiB free, the testbed needs {}: make room, or set CARGO_TARGET_DIR to a larger disk",
+            "{} has {} MiB free, the testbed needs {}: make room, or set CARGO_TARGET_DIR to a larger disk; {INSTEAD}",
             paths::cache().display(),
             free >> 20,
             needed >> 20

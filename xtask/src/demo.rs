@@ -175,14 +175,8 @@ impl Cluster {
             )
             .map(|text| text.split_whitespace().next().unwrap_or_default().to_owned())
         };
+        // The overlay that was just applied gives it a port on each node.
         let service = ["service", "app-a", "--namespace", "sample-app"];
-        let balancer = read(
-            &service,
-            "{.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}",
-        )?;
-        if !balancer.is_empty() {
-            return Ok(format!("http://{balancer}"));
-        }
         let node = read(
             &["nodes"],
             r#"{.items[*].status.addresses[?(@.type=="InternalIP")].address}"#,

@@ -9,13 +9,13 @@ use testbed::{cluster, paths, preflight, progress, tools};
 
 use crate::{demo, images};
 
-/// Checks licences, duplicates and sources of dependencies. Advisories need a database that is fetched from outside,
+/// Checks licences and sources of dependencies. Advisories need a database that is fetched from outside,
 /// so they are checked where there is a network: `cargo deny check advisories`.
 const CARGO_DENY: &str = "0.20.2";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out what needs a cluster: root, and some 40 minutes. Go stays: it builds kubectl, which renders the manifests
+    /// Leave out what needs a cluster: root, and some 30 minutes. Go stays: it builds kubectl, which renders the manifests
     #[arg(long)]
     no_cluster: bool,
 }

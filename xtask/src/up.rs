@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use testbed::{paths, progress};
 
-/// Longest start: hashing the seeded passwords takes seconds in a build for development.
+/// Longest start, on a busy machine: hashing the seeded passwords takes most of it.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// Time to answer what is in flight, then it is killed.

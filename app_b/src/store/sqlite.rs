@@ -21,7 +21,7 @@ const MAX_CONNECTIONS: u32 = 4;
 /// Time to wait for one of them: below what `app_a` waits for the whole answer.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time to wait for another process that writes.
+/// Time to wait for another process that writes, which only the start does: whoever reads waits for nobody (WAL).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A pool of connections to one file.
@@ -67,7 +67,8 @@ impl SqliteStore {
                 .fetch_optional(&self.pool)
                 .await
                 .map_err(classify)?;
-        // The index found it; that it is the one is decided in constant time.
+        // The index found it by its hash, and the time that takes says nothing of a token; the comparison in constant time
+        // is for a store whose lookup is not exact.
         Ok(row
             .filter(|(_, hash)| hash.ct_eq(token.as_bytes()).into())
             .map(|(name, _)| User { name }))

@@ -87,7 +87,7 @@ async fn killed_at_any_point_of_its_start_the_next_start_serves_the_full_seed() 
 }
 
 #[tokio::test]
-async fn killed_after_each_write_of_its_making_the_next_start_serves_the_full_seed() {
+async fn stopped_after_each_page_of_its_making_the_next_start_serves_the_full_seed() {
     // A limit on the size of files stops the making at a point that moves on by a page at a time, from before the
     // first page to after the last.
     let mut refused = 0;

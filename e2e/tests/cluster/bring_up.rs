@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -47,7 +48,28 @@ fn machine() -> Result<String> {
         names.sort();
         seen.extend([folder, ": ", &names.join(" "), "\n"]);
     }
-    Ok(format!("{seen}processes: {:?}\n", like_a_clusters()?))
+    // Version 1 has one tree for each controller, below which a cluster's are.
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect()
+    };
+    let mut cgroups: Vec<_> = below(Path::new("/sys/fs/cgroup"))
+        .iter()
+        .flat_map(|folder| below(folder))
+        .filter(|path| {
+            ["testbed", "kubepods", "kubelet"]
+                .iter()
+                .any(|name| path.to_string_lossy().contains(name))
+        })
+        .collect();
+    cgroups.sort();
+    Ok(format!(
+        "{seen}cgroups: {cgroups:?}\nprocesses: {:?}\n",
+        like_a_clusters()?
+    ))
 }
 
 /// Numbers and names of processes such as a cluster has, whosever they are: for comparison only.
@@ -231,7 +253,7 @@ fn what_the_machine_lacks_is_said_with_what_to_do_instead() {
     });
 }
 
-fn tempfile_for_everyone() -> Result<std::path::PathBuf> {
+fn tempfile_for_everyone() -> Result<PathBuf> {
     let folder = std::env::temp_dir().join(format!("testbed-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;

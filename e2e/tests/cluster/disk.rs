@@ -70,9 +70,12 @@ fn assert_refused((code, log): &(String, String), error: &str, advice: &str) -> 
 fn a_a_full_disk_is_named_in_the_log() {
     on_failure_look_around(|| {
         deployed()?;
-        // A tmpfs with room for the database's first pages and no more.
-        let ended = app_b_on("full-disk", "", "{medium: Memory, sizeLimit: 16Ki}")?;
-        assert_refused(&ended, "disk is full", "free some space")
+        // A tmpfs with no room for what its readers share, and one that is full in the midst of the database's making.
+        for (name, size) in [("full-at-once", "16Ki"), ("full-halfway", "48Ki")] {
+            let ended = app_b_on(name, "", &format!("{{medium: Memory, sizeLimit: {size}}}"))?;
+            assert_refused(&ended, "/data/app_b.db", "free some space on that disk")?;
+        }
+        Ok(())
     });
 }
 
@@ -81,6 +84,10 @@ fn b_a_read_only_disk_is_named_in_the_log() {
     on_failure_look_around(|| {
         deployed()?;
         let ended = app_b_on("read-only-disk", "readOnly: true", "{}")?;
-        assert_refused(&ended, "app_b.db", "set DATABASE_URL")
+        assert_refused(
+            &ended,
+            "/data/app_b.db",
+            "give this process a directory it can write to",
+        )
     });
 }

@@ -1,5 +1,7 @@
 //! What each layer of the stack does to an answer.
 
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
@@ -39,6 +41,15 @@ async fn what_exceeds_the_limit_in_flight_is_shed_at_once() {
 
 #[tokio::test]
 async fn a_panic_is_an_answer_and_the_connection_goes_on() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(move || writer.clone())
+        .finish();
+    // The server's tasks run on this test's thread.
+    let _guard = tracing::subscriber::set_default(subscriber);
     let server = TestServer::start(&[]).await;
     let mut client = RawClient::connect(server.address).await;
     let answer = client.get("/panic").await;
@@ -52,6 +63,41 @@ async fn a_panic_is_an_answer_and_the_connection_goes_on() {
         server.metric(r#"http_requests_total{method="GET",route="/panic",status="500"}"#),
         Some(1.0)
     );
+    let errors = log.events("ERROR");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0]["error"], "a handler panicked");
+    assert_eq!(errors[0]["http.route"], "/panic");
+    let id = errors[0]["request.id"].as_str().unwrap();
+    assert!(
+        answer.contains(&format!("x-request-id: {id}\r\n")),
+        "{id}: {answer}"
+    );
+}
+
+/// What was logged, one JSON object a line.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn events(&self, level: &str) -> Vec<Value> {
+        let bytes = self.0.lock().unwrap().clone();
+        let events = String::from_utf8(bytes).unwrap();
+        events
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|event| event["level"] == level)
+            .collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ pub(crate) enum Mode {
     Stall,
     /// Takes the request and closes.
     Hang,
+    /// Takes the next request and closes, and then passes everything on.
+    HangOnce,
     /// Answers with these bytes and closes.
     Say(&'static str),
 }
@@ -34,11 +36,12 @@ impl Proxy {
 
     pub(crate) fn on(listener: TcpListener, target: SocketAddr) -> Self {
         let address = listener.local_addr().unwrap();
-        let (mode, watched) = watch::channel(Mode::Forward);
+        let mode = watch::Sender::new(Mode::Forward);
+        let current = mode.clone();
         tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, target, watched.clone()));
+                connections.spawn(serve(stream, target, current.clone()));
             }
         });
         Self { address, mode }
@@ -50,16 +53,22 @@ impl Proxy {
     }
 }
 
-async fn serve(stream: TcpStream, target: SocketAddr, mut mode: watch::Receiver<Mode>) {
-    let now = mode.borrow_and_update().clone();
+async fn serve(stream: TcpStream, target: SocketAddr, mode: watch::Sender<Mode>) {
+    let mut watched = mode.subscribe();
+    let now = watched.borrow_and_update().clone();
     tokio::select! {
-        _ = handle(stream, target, now) => {}
-        _ = mode.changed() => {}
+        _ = handle(stream, target, now, &mode) => {}
+        _ = watched.changed() => {}
     }
 }
 
-async fn handle(mut stream: TcpStream, target: SocketAddr, mode: Mode) -> io::Result<()> {
-    match mode {
+async fn handle(
+    mut stream: TcpStream,
+    target: SocketAddr,
+    now: Mode,
+    mode: &watch::Sender<Mode>,
+) -> io::Result<()> {
+    match now {
         Mode::Forward => {
             let mut peer = TcpStream::connect(target).await?;
             copy_bidirectional(&mut stream, &mut peer).await?;
@@ -70,6 +79,10 @@ async fn handle(mut stream: TcpStream, target: SocketAddr, mode: Mode) -> io::Re
         }
         Mode::Hang => {
             take(&mut stream).await?;
+        }
+        Mode::HangOnce => {
+            take(&mut stream).await?;
+            mode.send_replace(Mode::Forward);
         }
         Mode::Say(answer) => {
             take(&mut stream).await?;
