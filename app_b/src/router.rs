@@ -6,7 +6,8 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
 use service::metrics::KnownRoute;
-use service::middleware::{self, HttpService, Settings};
+use service::middleware::{self, Settings};
+use service::server::HttpService;
 
 use crate::config::Config;
 use crate::handlers::auth;

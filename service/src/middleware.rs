@@ -10,21 +10,20 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, Request, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
 use futures_util::FutureExt as _;
-use hyper::body::Incoming;
-use tower::{Service, ServiceBuilder};
+use tower::ServiceBuilder;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::config::ServiceConfig;
 use crate::metrics::HttpMetrics;
 use crate::reply::Cause;
+use crate::server::HttpService;
 use error_bodies::ErrorBodiesLayer;
 use load_shed::LoadShedLayer;
 use observe::ObserveLayer;
-use timeout::TimeoutLayer;
 
 /// What the middleware needs to know.
 #[derive(Debug, Clone)]
@@ -56,37 +55,17 @@ impl Settings {
     }
 }
 
-/// What a server serves: routes, with or without middleware around them. It is called without being asked whether it is
-/// ready, so it has to be, always.
-pub trait HttpService:
-    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
-    + Clone
-    + Send
-    + 'static
-{
-}
-
-impl<S> HttpService for S where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
-        + Clone
-        + Send
-        + 'static
-{
-}
-
 /// Puts the whole stack around the routes, outermost first; `metrics` knows each of them. Once for each server, because
 /// the name of the instance is then kept for as long as the process lives.
 pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl HttpService + use<> {
+    let (request_timeout, timeout_status) = (settings.request_timeout, settings.timeout_status);
     ServiceBuilder::new()
         // Request id in and out and x-served-by, on every answer, whoever gave it. Trace and metrics: they see the
         // final status, and a request that is dropped on its way.
         .layer(ObserveLayer::new(metrics, &settings.instance_name))
         // Errors get their text or JSON here, also those of the layers below.
         .layer(ErrorBodiesLayer)
-        .layer(TimeoutLayer::new(timeout::Limit {
-            timeout: settings.request_timeout,
-            status: settings.timeout_status,
-        }))
+        .map_future(move |answer| timeout::within(answer, request_timeout, timeout_status))
         .layer(RequestBodyLimitLayer::new(settings.max_body_bytes))
         .layer(LoadShedLayer::new(settings.max_in_flight, metrics))
         // Innermost: a panic in a handler is an answer to everything above.

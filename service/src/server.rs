@@ -5,19 +5,23 @@ mod connection;
 mod io;
 mod signals;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tower::Service;
 
 use crate::admin;
 use crate::config::ServiceConfig;
-use crate::middleware::HttpService;
 use crate::readiness::{Readiness, State};
 use accept::Acceptor;
 use connection::Limits;
@@ -32,6 +36,24 @@ pub(crate) enum Stage {
     Leaving,
     /// No longer accepting; what is in flight is answered.
     Draining,
+}
+
+/// What a server serves: routes, with or without middleware around them. It is called without being asked whether it is
+/// ready, so it has to be, always.
+pub trait HttpService:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> HttpService for S where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static
+{
 }
 
 /// Both listeners bound, the admin one already answering.

@@ -14,4 +14,7 @@ mod outage;
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]
+#[path = "../../../service/tests/support/samples.rs"]
+mod samples;
+#[cfg(test)]
 mod support;

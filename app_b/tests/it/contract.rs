@@ -12,6 +12,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use service::server::Server;
 
+use super::samples::sample;
 use super::support::{seeded, url};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -158,12 +159,7 @@ async fn check(flags: &[&str], legacy: bool) {
             r#"http_requests_total{{method="{}",route="{route}",status="{status}"}}"#,
             row.method
         );
-        let count = || -> u64 {
-            service::metrics::text(&registry)
-                .lines()
-                .find_map(|line| line.strip_prefix(&counter)?.trim().parse().ok())
-                .unwrap_or_default()
-        };
+        let count = || sample(&registry, &counter).unwrap_or(0_u64);
         for accept in ["*/*", "application/json"] {
             let body = &row.body[..row.body.len().min(40)];
             let name = format!(

@@ -10,6 +10,9 @@ mod contract;
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]
+#[path = "../../../service/tests/support/samples.rs"]
+mod samples;
+#[cfg(test)]
 mod storage;
 #[cfg(test)]
 mod support;

@@ -10,91 +10,40 @@ use std::time::Duration;
 use axum::http::{Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tower::{Layer, Service};
 
-/// The time for a request, and the answer when it is over.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
-    pub(super) timeout: Duration,
-    pub(super) status: StatusCode,
-}
-
-/// Adds [`Timeout`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TimeoutLayer {
-    limit: Limit,
-}
-
-impl TimeoutLayer {
-    pub(super) fn new(limit: Limit) -> Self {
-        Self { limit }
-    }
-}
-
-impl<S> Layer<S> for TimeoutLayer {
-    type Service = Timeout<S>;
-
-    fn layer(&self, inner: S) -> Timeout<S> {
-        Timeout {
-            inner,
-            limit: self.limit,
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Timeout<S> {
-    inner: S,
-    limit: Limit,
-}
-
-impl<S, Request, Body> Service<Request> for Timeout<S>
-where
-    S: Service<Request, Response = Response<Body>>,
-    Body: Default,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = TimeoutFuture<S::Future>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        TimeoutFuture {
-            started: Instant::now(),
-            inner: self.inner.call(request),
-            limit: self.limit,
-            timer: None,
-        }
+/// Waits for `answer` until `timeout` from now has passed; then the answer is `status`, without a body.
+pub(super) fn within<F>(answer: F, timeout: Duration, status: StatusCode) -> Within<F> {
+    Within {
+        answer,
+        deadline: Instant::now() + timeout,
+        timer: None,
+        status,
     }
 }
 
 pin_project! {
-    pub(super) struct TimeoutFuture<F> {
+    pub(super) struct Within<F> {
         #[pin]
-        inner: F,
-        limit: Limit,
-        started: Instant,
+        answer: F,
+        deadline: Instant,
         timer: Option<Pin<Box<Sleep>>>,
+        status: StatusCode,
     }
 }
 
-impl<F: Future<Output = Result<Response<Body>, E>>, E, Body: Default> Future for TimeoutFuture<F> {
+impl<F: Future<Output = Result<Response<Body>, E>>, E, Body: Default> Future for Within<F> {
     type Output = Result<Response<Body>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(outcome) = this.inner.poll(context) {
-            return Poll::Ready(outcome);
+        if let Poll::Ready(answer) = this.answer.poll(context) {
+            return Poll::Ready(answer);
         }
-        let Limit { timeout, status } = *this.limit;
-        let deadline = *this.started + timeout;
+        let deadline = *this.deadline;
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         timer.as_mut().poll(context).map(|()| {
             let mut response = Response::new(Body::default());
-            *response.status_mut() = status;
+            *response.status_mut() = *this.status;
             Ok(response)
         })
     }

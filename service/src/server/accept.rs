@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::HttpService;
 use super::Stage;
 use super::connection::{self, Limits};
-use crate::middleware::HttpService;
 
 /// Pause after an error that the next accept would meet again, such as no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -24,9 +24,9 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::HttpService;
 use super::Stage;
 use super::io::WatchedStream;
-use crate::middleware::HttpService;
 
 /// Time for a client to close its side after we closed ours.
 const LINGER: Duration = Duration::from_secs(2);

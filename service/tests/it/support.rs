@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use clap::Parser;
 use prometheus::Registry;
 use service::config::ServiceConfig;
-use service::metrics::{self, HttpMetrics, KnownRoute};
+use service::metrics::{HttpMetrics, KnownRoute};
 use service::middleware::{self, Settings};
 use service::server::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+
+use crate::samples::sample;
 
 /// Longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -108,9 +110,7 @@ impl TestServer {
 
     /// The value of a series, `name{labels}` as it is written in the text format; nothing if it does not exist.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
-        let text = metrics::text(&self.registry);
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+        sample(&self.registry, series)
     }
 
     pub(crate) async fn until_in_flight(&self, requests: i64) {

@@ -11,6 +11,8 @@ use clap::Parser;
 use service::server::Server;
 use tokio::time::Instant;
 
+use crate::samples::sample;
+
 /// Longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,10 +56,7 @@ impl AppA {
 
     /// The value of a counter as the text format writes it; 0 if it does not exist.
     pub(crate) fn metric(&self, series: &str) -> u64 {
-        let text = service::metrics::text(&self.metrics.registry);
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or_default()
+        sample(&self.metrics.registry, series).unwrap_or_default()
     }
 
     /// Calls to `app_b` that ended so.
