@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
@@ -167,6 +168,33 @@ fn a_ca_bundle_that_somebody_overwrites_heals() {
             );
             Ok(())
         })?;
+        chain_is_whole()
+    });
+}
+
+#[test]
+fn a_certificate_is_renewed_before_it_ends() {
+    on_failure_look_around(|| {
+        deployed()?;
+        // The shortest that there is.
+        apply_changed((
+            "components/custom-metrics/adapter/deployment.yaml",
+            "value: 30days",
+            "value: 1m",
+        ))?;
+        chain_is_whole()?;
+        let (first, seen) = (bundle()?, Instant::now());
+        eventually("another authority, and the end of the first certificate", || {
+            ensure!(bundle()? != first, "the caBundle is still the first");
+            ensure!(
+                seen.elapsed() > Duration::from_secs(70),
+                "the first may still be valid"
+            );
+            Ok(())
+        })?;
+        // The API server connects anew when the caBundle changes, and refuses a certificate that has ended.
+        chain_is_whole()?;
+        deployed()?;
         chain_is_whole()
     });
 }

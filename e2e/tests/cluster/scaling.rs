@@ -153,6 +153,55 @@ fn b_the_pair_answers_on_the_local_network() {
 }
 
 #[test]
+fn b_the_latency_of_each_pod_is_served_and_goes_when_nobody_asks() {
+    on_failure_look_around(|| {
+        deployed()?;
+        at_rest()?;
+        let values = |metric: &str| -> Result<Vec<String>> {
+            let path = format!(
+                "/apis/custom.metrics.k8s.io/v1beta1/namespaces/sample-app/pods/*/{metric}?labelSelector=app.kubernetes.io/name%3Dapp-a"
+            );
+            let list: serde_json::Value = serde_json::from_str(&kubectl(&["get", "--raw", &path])?)?;
+            let items = list["items"].as_array().context("no list")?;
+            items
+                .iter()
+                .map(|item| Ok(item["value"].as_str().context("no value")?.to_owned()))
+                .collect()
+        };
+        let both = [
+            "http_request_duration_seconds_average",
+            "http_request_duration_seconds_p99",
+        ];
+        let url = format!("{URL}/hello");
+        // The rules' window is 30 s.
+        succeed(&mut loadtest(&["run", &url, "--rate", "20", "--duration", "30s"]))?;
+        for metric in both {
+            eventually(&format!("{metric} of both pods"), || {
+                let values = values(metric)?;
+                // The API counts in thousandths and cuts off: 4m are 4 ms, and 0 is less than one.
+                let is_time = |value: &String| {
+                    let thousandths = value.strip_suffix('m');
+                    value == "0" || thousandths.is_some_and(|it| it.parse::<u32>().is_ok())
+                };
+                ensure!(values.len() == 2 && values.iter().all(is_time), "{values:?}");
+                Ok(())
+            })?;
+        }
+        for metric in both {
+            // A 0 would say that it is fast.
+            eventually(&format!("no {metric} of pods without requests"), || {
+                match values(metric) {
+                    Ok(values) => ensure!(values.is_empty(), "{values:?}"),
+                    Err(error) => ensure!(error.to_string().contains("NotFound"), "{error:#}"),
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn c_a_step_of_load_takes_app_a_from_two_pods_to_eight_and_back_three_times() {
     on_failure_look_around(|| {
         deployed()?;
