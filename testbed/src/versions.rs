@@ -122,4 +122,36 @@ mod tests {
         assert_eq!(super::prometheus_adapter(), "v0.12.0");
         assert!(super::coredns().starts_with("v1."), "{}", super::coredns());
     }
+
+    #[test]
+    fn files_that_cannot_read_the_versions_from_here_repeat_them() {
+        let kubernetes = format!("--kubernetes-version={}\n", super::kubernetes());
+        let prometheus = format!("image: quay.io/prometheus/prometheus:{}\n", super::prometheus());
+        let rust = env!("CARGO_PKG_RUST_VERSION");
+        let go = super::go();
+        for (file, text, version) in [
+            (
+                "docker-compose.yml",
+                include_str!("../../docker-compose.yml"),
+                prometheus,
+            ),
+            (
+                "kubernetes/clusters/minikube/README.md",
+                include_str!("../../kubernetes/clusters/minikube/README.md"),
+                kubernetes,
+            ),
+            (
+                "Dockerfile",
+                include_str!("../../Dockerfile"),
+                format!("FROM rust:{rust}-bookworm AS build\n"),
+            ),
+            (
+                "README.md",
+                include_str!("../../README.md"),
+                format!("Rust {rust}, Go {go} or newer"),
+            ),
+        ] {
+            assert!(text.contains(&version), "{file} does not say {version:?}");
+        }
+    }
 }

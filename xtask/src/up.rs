@@ -11,8 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use testbed::{paths, progress};
 
 /// Longest start, on a busy machine: hashing the seeded passwords takes most of it.
@@ -118,15 +120,12 @@ Ctrl-C stops both.
     )
 }
 
-/// Turns the signals that end this process into events. They are blocked, here and in every thread made from now on,
-/// and taken one by one; a child starts with none blocked, the standard library sees to that.
+/// Turns the signals that end this process into events. They are caught and not blocked: a child would inherit the
+/// block, and never see the signal that is to end it.
 fn watch_signals(sender: Sender<Event>) -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block().context("blocking signals")?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("catching signals")?;
     thread::spawn(move || {
-        while let Ok(signal) = signals.wait() {
+        for signal in signals.forever().flat_map(Signal::try_from) {
             if sender.send(Event::Signal(signal)).is_err() {
                 return;
             }
@@ -248,14 +247,15 @@ fn stop(mut running: Vec<Running>, events: &Receiver<Event>) {
     while let Some(mut service) = running.pop() {
         service.tell_to_end();
         let deadline = Instant::now() + STOP_WITHIN;
-        let mut is_patient = true;
+        let (mut is_patient, mut is_killed) = (true, false);
         let status = loop {
             if let Some(status) = service.ended() {
                 break status;
             }
-            if !is_patient || Instant::now() > deadline {
+            if !is_killed && (!is_patient || Instant::now() > deadline) {
                 eprintln!("{} does not end: killed", service.name);
                 service.child.kill().ok();
+                is_killed = true;
             }
             match events.recv_timeout(Duration::from_millis(20)) {
                 Ok(Event::Signal(_)) => is_patient = false,

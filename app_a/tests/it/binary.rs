@@ -172,6 +172,9 @@ async fn idle_means_idle_under_probes_and_scrapes() {
         service.metrics().await;
     }
     let text = service.metrics().await;
+    let version = env!("CARGO_PKG_VERSION");
+    let build_info = format!(r#"build_info{{service="app_a",version="{version}"}} 1"#);
+    assert!(text.lines().any(|line| line == build_info), "{text}");
     let requests: Vec<_> = text
         .lines()
         .filter(|line| line.starts_with("http_requests_total"))

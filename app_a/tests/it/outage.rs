@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reqwest::{Client, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::time::Instant;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
 
 use super::process::free_address;
 use super::support::proxy::{Mode, Proxy};
@@ -49,6 +49,33 @@ async fn refused_is_502_and_it_recovers() {
         200,
         "the first request after the outage"
     );
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_no_connection_is_504_when_the_time_to_connect_is_over() {
+    // The kernel completes connections up to the backlog, which nobody takes, and leaves further ones waiting.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(free_address()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(connected) = timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
+        waiting.push(connected.unwrap());
+    }
+    let flags = [
+        "--app-b-connect-timeout=200ms",
+        "--app-b-timeout=30s",
+        "--request-timeout=40s",
+    ];
+    let app_a = start_app_a(address, &flags).await;
+    let started = Instant::now();
+    assert_answer(app_a.jobs().await, 504, "gateway timeout").await;
+    let waited = started.elapsed();
+    assert!(
+        (Duration::from_millis(200)..Duration::from_secs(15)).contains(&waited),
+        "{waited:?}"
+    );
+    assert_eq!(app_a.calls("deadline"), 1);
 }
 
 #[tokio::test]
@@ -236,7 +263,7 @@ async fn the_request_id_and_the_token_travel_to_app_b_as_a_form() {
         .header("authorization", "Bearer a b&c");
     let answer = request.header("x-request-id", "trace-me").send().await.unwrap();
     assert_eq!(answer.status(), 401);
-    let received = tokio::time::timeout(super::support::PATIENCE, received)
+    let received = timeout(super::support::PATIENCE, received)
         .await
         .expect("a call to app_b")
         .unwrap();

@@ -152,6 +152,9 @@ async fn probes_and_scrapes_are_no_requests() {
         service.readyz().await;
     }
     let text = service.metrics().await;
+    let version = env!("CARGO_PKG_VERSION");
+    let build_info = format!(r#"build_info{{service="app_b",version="{version}"}} 1"#);
+    assert!(text.lines().any(|line| line == build_info), "{text}");
     let requests: Vec<_> = text
         .lines()
         .filter(|line| line.starts_with("http_requests_total"))

@@ -196,6 +196,28 @@ async fn a_place_that_cannot_be_written_is_a_clear_error() {
 }
 
 #[tokio::test]
+async fn a_database_on_a_disk_that_became_read_only_is_a_clear_error_and_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("app_b.db");
+    seeded(&database).await;
+    let before = std::fs::read(&database).unwrap();
+    // A mount namespace of its own, as any user may have, in which that directory is read-only.
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c"]);
+    let remount = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$1""#;
+    command.args([remount, directory.path().to_str().unwrap(), APP_B]);
+    assert_refused(
+        command,
+        &database,
+        "cannot be opened",
+        "a directory it can write to",
+    )
+    .await;
+    assert_eq!(std::fs::read(&database).unwrap(), before);
+    assert_eq!(files(directory.path()), ["app_b.db"]);
+}
+
+#[tokio::test]
 async fn a_default_directory_that_others_can_write_to_is_a_clear_error() {
     let temporary = tempfile::tempdir().unwrap();
     let user = rustix::process::getuid().as_raw();

@@ -261,6 +261,48 @@ fn tempfile_for_everyone() -> Result<PathBuf> {
 }
 
 #[test]
+fn the_other_commands_say_where_everything_is() {
+    on_failure_look_around(|| {
+        down()?;
+        for (arguments, advice) in [
+            (vec!["cluster", "status"], "cargo xtask cluster up"),
+            (vec!["k", "get", "nodes"], "cargo xtask cluster up"),
+            (vec!["cluster", "exec", "--", "true"], "cargo xtask cluster up"),
+        ] {
+            let output = output(&mut xtask(&arguments))?;
+            let said = printed(&output);
+            ensure!(
+                !output.status.success() && said.contains(advice),
+                "{arguments:?} without a cluster: {}, {said}",
+                output.status
+            );
+        }
+        up()?;
+        let status = succeed(&mut xtask(&["cluster", "status"]))?;
+        for part in ["v1.35.", "kubeconfig", "127.0.0.1:30080 ->", "node/testbed"] {
+            ensure!(status.contains(part), "no {part}: {status}");
+        }
+        let kubeconfig = succeed(&mut xtask(&["cluster", "kubeconfig"]))?;
+        let kubeconfig = fs::read_to_string(kubeconfig.trim())?;
+        ensure!(kubeconfig.contains("https://127.0.0.1:6443"), "{kubeconfig}");
+        let nodes = succeed(&mut xtask(&["k", "get", "nodes", "-o", "name"]))?;
+        ensure!(nodes.trim() == "node/testbed", "{nodes}");
+        for (log, line) in [
+            ("kubelet", "kubelet"),
+            ("kubeadm", "Using Kubernetes version: v1.35."),
+        ] {
+            let log = succeed(&mut xtask(&["cluster", "logs", log]))?;
+            ensure!(log.contains(line), "no {line:?} in its log: {log}");
+        }
+        let said = printed(&output(&mut xtask(&["cluster", "logs", "nothing"]))?);
+        ensure!(said.contains("kubelet"), "the logs that there are: {said}");
+        let code = output(&mut xtask(&["cluster", "exec", "--", "sh", "-c", "exit 7"]))?.status;
+        ensure!(code.code() == Some(7), "exit 7 became {code}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_warm_start_is_reported_with_its_time() {
     on_failure_look_around(|| {
         down()?;

@@ -132,7 +132,8 @@ fn b_the_pair_answers_on_the_local_network() {
     on_failure_look_around(|| {
         deployed()?;
         let address = URL.trim_start_matches("http://").parse()?;
-        let hello = ask(address, "GET", "/hello", &[])?;
+        // A pod is ready some moments before the node's network leads to it.
+        let hello = eventually("an answer", || ask(address, "GET", "/hello", &[]))?;
         ensure!(
             hello.starts_with("HTTP/1.1 200") && hello.ends_with("Hello there"),
             "{hello}"
