@@ -142,12 +142,13 @@ impl ServingCertificate {
         })
     }
 
-    /// When to make the next one: after about two thirds of its life (60 to 70 %), at a moment that differs between
-    /// certificates, so that the pods of one Deployment do not all renew at once.
+    /// When to make the next one: after about two thirds of its life (60 to 70 % from when it was made), at a moment
+    /// that differs between certificates, so that the pods of one Deployment do not all renew at once.
     #[must_use]
     pub fn renewal_time(&self) -> OffsetDateTime {
-        let life = self.not_after - self.not_before;
-        self.not_before + life * 0.6 + life * (0.1 * f64::from(self.jitter) / 255.0)
+        let made = self.not_before + CLOCK_SKEW;
+        let life = self.not_after - made;
+        made + life * 0.6 + life * (0.1 * f64::from(self.jitter) / 255.0)
     }
 
     /// Whether it is still to be used at `now` for these names; otherwise a new one is due.

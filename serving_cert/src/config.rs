@@ -43,7 +43,8 @@ pub struct Run {
     /// Where the certificate is, or goes.
     #[command(flatten)]
     pub files: Check,
-    /// How long a certificate is valid; it is renewed after about two thirds of it. At least 1m.
+    /// How long a certificate is valid; the next is made after about two thirds of it, and in use two rounds later. At
+    /// least 1m.
     #[arg(long, env = "VALIDITY", default_value = "30days", value_parser = at_least_a_minute)]
     pub validity: Duration,
     /// How often the caBundle is looked at, and put right. At least 100ms.

@@ -10,7 +10,7 @@ use testbed::{cluster, paths, progress};
 use crate::images;
 
 /// 392 requests a second need 8 pods at 50 each, and only 8: with the HPA's tolerance of 10 %, 7 pods would do up to
-/// 385, and 9 are not asked for below 440.
+/// 385, and once 8 run, 9 are not asked for below 440.
 const RATE: &str = "392";
 
 #[derive(Args)]

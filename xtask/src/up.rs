@@ -20,8 +20,8 @@ use testbed::{paths, progress};
 /// Longest start, on a busy machine: hashing the seeded passwords takes most of it.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
-/// Time to answer what is in flight, then it is killed.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// More than the services' own `DRAIN_DEADLINE` (15 s) for what is in flight; then it is killed.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 struct Service {
     name: &'static str,

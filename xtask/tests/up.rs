@@ -2,10 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -19,14 +20,22 @@ fn ask(address: &str, request: &str) -> io::Result<String> {
     io::read_to_string(connection)
 }
 
+/// `xtask up`, ended with the test, whatever the test finds.
+struct Up(Child);
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 #[test]
 fn the_pair_answers_at_the_printed_urls_until_ctrl_c() {
-    let mut up = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .arg("up")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(up.stdout.take().unwrap())
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.arg("up").stdout(Stdio::piped()).process_group(0);
+    let mut up = Up(command.spawn().unwrap());
+    let mut lines = BufReader::new(up.0.stdout.take().unwrap())
         .lines()
         .map(Result::unwrap);
     let printed: Vec<_> = lines
@@ -49,9 +58,11 @@ fn the_pair_answers_at_the_printed_urls_until_ctrl_c() {
     let jobs = ask(&app_a, "PUT /jobs HTTP/1.1\r\nAuthorization: mytoken").unwrap();
     assert!(jobs.starts_with("HTTP/1.1 200 "), "{jobs}");
 
-    kill(Pid::from_raw(up.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    // As a terminal does: to all that it has started in the foreground.
+    let group = Pid::from_raw(up.0.id().try_into().unwrap());
+    killpg(group, Signal::SIGINT).unwrap();
     let rest: Vec<_> = lines.collect();
-    assert!(up.wait().unwrap().success(), "{rest:#?}");
+    assert!(up.0.wait().unwrap().success(), "{rest:#?}");
     for address in [app_a, app_b] {
         assert!(TcpStream::connect(&address).is_err(), "{address} is still served");
     }

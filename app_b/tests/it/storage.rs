@@ -201,7 +201,7 @@ async fn a_database_on_a_disk_that_became_read_only_is_a_clear_error_and_is_left
     let database = directory.path().join("app_b.db");
     seeded(&database).await;
     let before = std::fs::read(&database).unwrap();
-    // A mount namespace of its own, as any user may have, in which that directory is read-only.
+    // A mount namespace of its own, in which that directory is read-only. Most systems let any user have one.
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-c"]);
     let remount = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$1""#;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::{eventually, on_failure_look_around, output, printed, succeed, xtask};
-use testbed::paths;
+use testbed::{paths, versions};
 
 use crate::processes::{Namespace, Process};
 
@@ -279,7 +279,12 @@ fn the_other_commands_say_where_everything_is() {
         }
         up()?;
         let status = succeed(&mut xtask(&["cluster", "status"]))?;
-        for part in ["v1.35.", "kubeconfig", "127.0.0.1:30080 ->", "node/testbed"] {
+        for part in [
+            versions::kubernetes(),
+            "kubeconfig",
+            "127.0.0.1:30080 ->",
+            "node/testbed",
+        ] {
             ensure!(status.contains(part), "no {part}: {status}");
         }
         let kubeconfig = succeed(&mut xtask(&["cluster", "kubeconfig"]))?;
@@ -288,11 +293,14 @@ fn the_other_commands_say_where_everything_is() {
         let nodes = succeed(&mut xtask(&["k", "get", "nodes", "-o", "name"]))?;
         ensure!(nodes.trim() == "node/testbed", "{nodes}");
         for (log, line) in [
-            ("kubelet", "kubelet"),
-            ("kubeadm", "Using Kubernetes version: v1.35."),
+            ("kubelet", "Started kubelet".to_owned()),
+            (
+                "kubeadm",
+                format!("Using Kubernetes version: {}", versions::kubernetes()),
+            ),
         ] {
             let log = succeed(&mut xtask(&["cluster", "logs", log]))?;
-            ensure!(log.contains(line), "no {line:?} in its log: {log}");
+            ensure!(log.contains(&line), "no {line:?} in its log: {log}");
         }
         let said = printed(&output(&mut xtask(&["cluster", "logs", "nothing"]))?);
         ensure!(said.contains("kubelet"), "the logs that there are: {said}");

@@ -2,7 +2,7 @@
 
 use crate::{
     breaking::{broken, expect_each_is_noticed},
-    rendered::{CALLERS, PUBLIC, known_images, local},
+    rendered::{CALLERS, known_images, local, public},
 };
 use manifests::{permissions, pods, relations, schema::Schema};
 use serde_json::{Value, json};
@@ -160,14 +160,23 @@ fn selectors_and_ports_are_followed() {
         ],
     );
     expect_each_is_noticed(
-        |objects| relations::exposure(objects, &PUBLIC),
-        &[broken(
-            "Service",
-            "app-b",
-            "/spec/type",
-            json!("NodePort"),
-            "reachable from outside",
-        )],
+        |objects| relations::exposure(objects, public("production")),
+        &[
+            broken(
+                "Service",
+                "app-b",
+                "/spec/type",
+                json!("NodePort"),
+                "reachable from outside",
+            ),
+            broken(
+                "Service",
+                "prometheus",
+                "/spec/type",
+                json!("NodePort"),
+                "reachable from outside",
+            ),
+        ],
     );
     expect_each_is_noticed(
         relations::identities,

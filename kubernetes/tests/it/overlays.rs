@@ -1,6 +1,6 @@
 //! What holds for every overlay.
 
-use crate::rendered::{CALLERS, OVERLAYS, PUBLIC, known_images};
+use crate::rendered::{CALLERS, OVERLAYS, known_images, public};
 use manifests::{
     findings::{Finding, list},
     permissions, pods, relations,
@@ -49,8 +49,16 @@ fn ports_lead_somewhere() {
 }
 
 #[test]
-fn only_the_frontend_is_public() {
-    expect_none(|objects| relations::exposure(objects, &PUBLIC));
+fn only_the_frontend_is_public_and_locally_prometheus() {
+    for overlay in OVERLAYS.iter() {
+        let findings = relations::exposure(&overlay.objects, public(&overlay.name));
+        assert!(
+            findings.is_empty(),
+            "overlay {}:{}",
+            overlay.name,
+            list(&findings)
+        );
+    }
 }
 
 #[test]

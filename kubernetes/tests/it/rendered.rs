@@ -11,8 +11,14 @@ pub(crate) const CALLERS: [&str; 2] = ["prometheus", "prometheus-adapter"];
 /// The images that this project builds.
 pub(crate) const OURS: [&str; 3] = ["app-a", "app-b", "serving-cert"];
 
-/// Services that may be reached from outside the cluster: the frontend everywhere, Prometheus on a machine of one's own.
-pub(crate) const PUBLIC: [&str; 2] = ["app-a", "prometheus"];
+/// Services of an overlay that may be reached from outside the cluster: the frontend, and, on a machine of one's own,
+/// Prometheus, which asks nobody who they are.
+pub(crate) fn public(overlay: &str) -> &'static [&'static str] {
+    match overlay {
+        "local" => &["app-a", "prometheus"],
+        _ => &["app-a"],
+    }
+}
 
 /// One overlay.
 pub(crate) struct Overlay {

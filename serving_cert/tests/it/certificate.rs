@@ -69,6 +69,15 @@ fn renewal_is_due_after_about_two_thirds_and_not_for_all_at_the_same_moment() {
         assert!(*time > Duration::days(17) && *time < Duration::days(22), "{time}");
     }
     assert!(times.iter().any(|time| *time != times[0]), "all at {}", times[0]);
+
+    // The time that it is valid before it was made is no part of its life.
+    let minute = Duration::MINUTE.unsigned_abs();
+    let short = ServingCertificate::issue(&identity("adapter-0"), minute, start()).expect("issued");
+    let time = short.renewal_time() - start();
+    assert!(
+        time >= Duration::seconds(36) && time <= Duration::seconds(42),
+        "{time}"
+    );
 }
 
 #[test]
