@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-/// A number of requests for each period, kept as the ratio that was typed so that arrival times stay exact.
+/// A number of requests for each period, kept as it was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Thousandths of a request in each period: `0.5/1s` is 500.
@@ -28,17 +28,9 @@ impl Rate {
 
     /// Requests a second.
     #[must_use]
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "for display and comparison; arrival times use the exact ratio"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "below 2^52")]
     pub fn as_per_second(&self) -> f64 {
         self.thousandths as f64 / 1000.0 / self.period.as_secs_f64()
-    }
-
-    /// The ratio for arrival times: `index * numerator / denominator` nanoseconds.
-    pub(crate) fn nanoseconds_per_arrival(&self) -> (u128, u128) {
-        (self.period.as_nanos() * 1000, u128::from(self.thousandths))
     }
 }
 

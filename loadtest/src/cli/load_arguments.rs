@@ -2,14 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context;
 use clap::Args;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use super::ScheduleArguments;
 use crate::{
     exit::BadConfiguration,
-    load::{Bounds, Expectations, Mix, Plan, Schedule, Target, parse_header, parse_method},
-    units::{Limit, MaxFailed, Rate, parse_duration, parse_limit},
+    load::{Bounds, Expectations, Mix, Plan, Schedule, Target, Threshold, parse_header, parse_method},
+    units::{Limit, MaxFailed, parse_duration, parse_limit},
 };
 
 /// Connections, where the user says nothing and the command neither.
@@ -26,17 +26,15 @@ pub struct RunArguments {
     )]
     pub url: Option<String>,
 
-    /// Requests in each period: 500, 500/1s, 30/1m
-    #[arg(short = 'q', long, value_name = "RATE")]
-    pub rate: Rate,
+    /// How many requests may fail before the run does: a number, or a share as in 0.1% (default: 0, or what a threshold
+    /// on `failed` says)
+    #[arg(long, value_name = "NUMBER")]
+    pub max_failed: Option<MaxFailed>,
 
-    /// For how long requests are sent: 30s, 5m
-    #[arg(short = 'z', long, value_name = "DURATION", value_parser = parse_duration)]
-    pub duration: Duration,
-
-    /// How many requests may fail before the run does: a number, or a share as in 0.1%
-    #[arg(long, value_name = "NUMBER", default_value = "0")]
-    pub max_failed: MaxFailed,
+    /// What the run must reach: 'p(99)<500' 'mean<20ms' 'max<2s' 'rate>990' 'failed<0.1%' 'dropped<1' (more than one, or
+    /// repeat)
+    #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
+    pub threshold: Vec<Threshold>,
 
     /// Write the report to this file, as JSON
     #[arg(short, long, value_name = "FILE")]
@@ -45,6 +43,10 @@ pub struct RunArguments {
     /// Print the report as JSON instead of text
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    pub schedule: ScheduleArguments,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a text here would replace that of the command")]
@@ -167,16 +169,23 @@ impl LoadArguments {
 }
 
 impl RunArguments {
+    /// How many requests may fail.
+    #[must_use]
+    pub fn max_failed(&self) -> MaxFailed {
+        let usual = if self.threshold.iter().any(Threshold::is_about_failures) {
+            MaxFailed::Share(1.0)
+        } else {
+            MaxFailed::Count(0)
+        };
+        self.max_failed.unwrap_or(usual)
+    }
+
     /// What to send.
     ///
     /// # Errors
-    /// [`BadConfiguration`] without a usable target, or with a load too long to be kept second by second.
+    /// [`BadConfiguration`] without a usable target, or a schedule.
     pub fn plan(&self) -> anyhow::Result<Plan> {
-        const LONGEST: Duration = Duration::from_hours(7 * 24);
-        if self.duration > LONGEST {
-            return Err(BadConfiguration::new("a run lasts at most 7 days")).context("--duration");
-        }
         let mix = self.load.mix(self.url.as_deref())?;
-        Ok(self.load.plan(mix, Schedule::new(self.rate, self.duration)))
+        Ok(self.load.plan(mix, self.schedule.schedule()?))
     }
 }

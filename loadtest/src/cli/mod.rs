@@ -3,6 +3,7 @@
 mod cluster_arguments;
 mod load_arguments;
 mod scale_arguments;
+mod schedule_arguments;
 
 use clap::{Parser, Subcommand};
 
@@ -10,6 +11,7 @@ pub use self::{
     cluster_arguments::{ChainArguments, ClusterArguments},
     load_arguments::{LoadArguments, RunArguments},
     scale_arguments::{HpaRate, ScaleArguments, TailRate},
+    schedule_arguments::{ArrivalsArgument, ScheduleArguments, Spike, Stage},
 };
 
 /// Drives requests open loop, watches the cluster scale, writes the report.
@@ -24,13 +26,13 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Send requests at a constant rate, and measure from the moment each was due
-    Run(RunArguments),
+    /// Send requests by a schedule, and measure from the moment each was due
+    Run(Box<RunArguments>),
     /// Follow the metrics from the pods to the HPA, and name the first link that does not hold
     Chain(ChainArguments),
     /// Send a step of load that needs N replicas, and prove that the cluster scales to them and back
     Scale(Box<ScaleArguments>),
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed; \
+const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed, or a threshold broken; \
 104 wrong command or configuration; 105 interrupted; 106 invalid: this machine could not hold the rate";

@@ -13,6 +13,7 @@ mod report;
 mod schedule;
 mod stripe;
 mod target;
+mod threshold;
 mod verdict;
 
 use std::{
@@ -34,9 +35,13 @@ pub use self::{
     failure::FailureKind,
     probe::{Addresses, probe},
     record::Counts,
-    report::{Connections, IntervalReport, LoadReport, PlanReport, Rates, Summary, TargetReport},
-    schedule::{Schedule, Stripe},
+    report::{
+        Connections, IntervalReport, Latencies, LoadReport, PlanReport, Rates, StageReport, Summary,
+        TargetReport,
+    },
+    schedule::{Arrival, Arrivals, Schedule, Segment, Spacing, Stripe},
     target::{BadTarget, Expectations, Mix, Target},
+    threshold::{Threshold, ThresholdReport},
     verdict::{Bounds, Outcome, Verdict},
 };
 
@@ -74,7 +79,7 @@ impl Plan {
         let most = self.max_in_flight.min(self.connections).max(1);
         let wanted = self.threads.unwrap_or_else(|| {
             let cores = thread::available_parallelism().map_or(1, usize::from);
-            let rate = self.schedule.rate().as_per_second();
+            let rate = self.schedule.peak_rate();
             (1..cores)
                 .find(|threads| {
                     rate <= RATE_PER_THREAD * f64::from(u32::try_from(*threads).unwrap_or(u32::MAX))
@@ -179,10 +184,10 @@ impl Load {
         }
     }
 
-    /// Requests a second asked for.
+    /// Requests a second asked for at this moment.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.plan.schedule.rate().as_per_second()
+        self.plan.schedule.rate_at(self.elapsed())
     }
 
     /// Time since the first arrival was due.

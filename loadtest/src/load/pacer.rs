@@ -9,10 +9,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{
-    Control,
-    schedule::{Schedule, Stripe},
-};
+use super::{Control, schedule::Arrivals};
 
 /// Arrivals closer than this share an alarm, so that very high rates do not spend their core on waking up.
 const FINEST: Duration = Duration::from_micros(100);
@@ -20,20 +17,15 @@ const FINEST: Duration = Duration::from_micros(100);
 /// How soon a waiting pacer sees that the load was stopped.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
-/// Rings `alarm` at the intended start of each arrival of the stripe until the schedule ends or the load is stopped.
+/// Rings `alarm` at the intended start of each arrival until there are no more or the load is stopped.
 /// What is due by then is the listener's to work out from the clock: alarms that ring together merge into one.
-pub(crate) fn ring(
-    start: Instant,
-    schedule: Schedule,
-    stripe: Stripe,
-    control: &Control,
-    alarm: &Arc<Notify>,
-) {
-    let total = schedule.total();
-    let mut next = stripe.first;
+pub(crate) fn ring(start: Instant, mut arrivals: Arrivals, control: &Control, alarm: &Arc<Notify>) {
+    let mut next = arrivals.next();
     let mut earliest = start;
-    while next < total && !control.stopped.load(Ordering::Relaxed) {
-        let due = (start + schedule.arrival(next)).max(earliest);
+    while let Some(arrival) = next
+        && !control.stopped.load(Ordering::Relaxed)
+    {
+        let due = (start + arrival.at).max(earliest);
         let now = Instant::now();
         if due > now {
             thread::park_timeout((due - now).min(STOP_CHECK));
@@ -41,10 +33,7 @@ pub(crate) fn ring(
         }
         alarm.notify_one();
         earliest = now + FINEST;
-        let behind = schedule
-            .due(now.saturating_duration_since(start))
-            .saturating_sub(next);
-        next += behind.div_ceil(stripe.of) * stripe.of;
+        next = arrivals.find(|arrival| start + arrival.at > now);
     }
     alarm.notify_one();
 }

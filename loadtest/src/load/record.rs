@@ -95,6 +95,8 @@ pub(crate) struct Recorder {
     pub(crate) opened: u64,
     /// When the last arrival was sent or dropped, since the start.
     pub(crate) last_taken_up: Duration,
+    /// Arrivals that were due before the load was stopped, and not taken up by then.
+    pub(crate) missed: u64,
     /// Latencies of what ended since the last [`Recorder::take_live`].
     live: Histogram<u64>,
     pub(crate) intervals: Intervals,
@@ -124,6 +126,7 @@ impl Recorder {
             body_bytes: 0,
             opened: 0,
             last_taken_up: Duration::ZERO,
+            missed: 0,
             live: histogram::new(),
             intervals: Intervals::new(timeout),
         }
@@ -244,6 +247,7 @@ impl Recorder {
         self.body_bytes += other.body_bytes;
         self.opened += other.opened;
         self.last_taken_up = self.last_taken_up.max(other.last_taken_up);
+        self.missed += other.missed;
     }
 }
 

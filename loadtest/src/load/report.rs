@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, ops::Deref, time::Duration};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     Plan,
@@ -12,6 +13,7 @@ use super::{
     histogram,
     intervals::Interval,
     record::{Counts, Recorder},
+    schedule::{Segment, Spacing},
     target::{Expectations, Target},
 };
 
@@ -69,6 +71,33 @@ fn milliseconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1000.0
 }
 
+/// Every latency of a run, for percentiles that a [`Summary`] does not have, and to be merged with those of other runs.
+/// In JSON the HDR histogram of microseconds, V2 encoding, in base64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latencies(Histogram<u64>);
+
+impl Latencies {
+    /// The percentile, in milliseconds; `None` where nothing was measured.
+    #[must_use]
+    pub fn percentile_ms(&self, percentile: f64) -> Option<f64> {
+        let most = self.0.max();
+        let value = || milliseconds(self.0.value_at_percentile(percentile).min(most));
+        (!self.0.is_empty()).then(value)
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self(record::histogram())
+    }
+}
+
+impl Serialize for Latencies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(record::encode(&self.0)))
+    }
+}
+
 /// One target's share of the results.
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetReport {
@@ -94,11 +123,34 @@ pub struct IntervalReport {
     pub latency_ms: Summary,
 }
 
+/// A stretch of the schedule, over which the rate went in a straight line.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StageReport {
+    /// How long it was.
+    pub seconds: f64,
+    /// Requests a second at its start.
+    pub from: f64,
+    /// Requests a second at its end.
+    pub to: f64,
+}
+
+impl From<Segment> for StageReport {
+    fn from(segment: Segment) -> Self {
+        Self {
+            seconds: segment.length.as_secs_f64(),
+            from: segment.from,
+            to: segment.to,
+        }
+    }
+}
+
 /// What was asked of the generator.
 #[derive(Clone, Debug, Serialize)]
 pub struct PlanReport {
-    /// Requests a second.
-    pub rate: f64,
+    /// The rate over time.
+    pub stages: Vec<StageReport>,
+    /// How arrivals lay around it.
+    pub spacing: Spacing,
     /// How long the schedule was.
     pub duration_seconds: f64,
     /// From the intended start to the end of an answer.
@@ -118,7 +170,7 @@ pub struct PlanReport {
 /// Rates, in requests a second.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rates {
-    /// Asked for.
+    /// Asked for, on average.
     pub requested: f64,
     /// Sent, over the time from the start until the last one was sent.
     pub achieved: f64,
@@ -162,6 +214,9 @@ pub struct LoadReport {
     pub rates: Rates,
     /// From the intended start to the end, of every request sent: failed ones too, at the time they failed at.
     pub latency_ms: Summary,
+    /// All of them.
+    #[serde(rename = "latency_histogram")]
+    pub latencies: Latencies,
     /// The same, of the requests that succeeded.
     pub latency_succeeded_ms: Summary,
     /// The generator's own delay: from the intended start until the request was taken up.
@@ -197,23 +252,14 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
         latency_ms.mean = Some(all.latency_sum.as_secs_f64() * 1000.0 / as_number(latency_ms.count));
     }
     let seconds = length.max(all.last_taken_up).as_secs_f64();
-    let expected = if length.is_zero() {
-        0
-    } else {
-        plan.schedule.due(length.saturating_sub(Duration::from_nanos(1)))
-    };
-    let taken_up = if expected == 0 {
+    let due = all.counts.scheduled + all.missed;
+    let taken_up = if due == 0 {
         1.0
     } else {
-        (as_number(all.counts.scheduled) / as_number(expected)).min(1.0)
+        as_number(all.counts.scheduled) / as_number(due)
     };
-    let per_second = |count: u64| {
-        if seconds > 0.0 {
-            as_number(count) / seconds
-        } else {
-            0.0
-        }
-    };
+    let per_second = |count: f64, seconds: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
+    let asked = per_second(plan.schedule.expected(length), length.as_secs_f64());
     let failures = FailureKind::ALL
         .map(|kind| (kind, all.failures.get(&kind).copied().unwrap_or(0)))
         .into();
@@ -224,7 +270,8 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
         started_at,
         duration_seconds: length.as_secs_f64(),
         plan: PlanReport {
-            rate: plan.schedule.rate().as_per_second(),
+            stages: plan.schedule.segments().map(StageReport::from).collect(),
+            spacing: plan.schedule.spacing(),
             duration_seconds: plan.schedule.duration().as_secs_f64(),
             timeout_seconds: plan.timeout.as_secs_f64(),
             connections: plan.connections,
@@ -236,9 +283,9 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
         requests: all.counts,
         failures,
         rates: Rates {
-            requested: plan.schedule.rate().as_per_second(),
-            achieved: per_second(all.counts.sent),
-            succeeded: per_second(all.counts.succeeded),
+            requested: asked,
+            achieved: per_second(as_number(all.counts.sent), seconds),
+            succeeded: per_second(as_number(all.counts.succeeded), seconds),
             schedule_held: if seconds > 0.0 {
                 taken_up * length.as_secs_f64() / seconds
             } else {
@@ -246,6 +293,7 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
             },
         },
         latency_ms,
+        latencies: Latencies(all.latency),
         latency_succeeded_ms: Summary::of(&all.latency_succeeded),
         lag_ms: Summary::of(&all.lag),
         connections: Connections {

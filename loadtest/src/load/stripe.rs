@@ -19,7 +19,7 @@ use super::{
     pacer,
     pool::{Pool, PoolLimits},
     record::{Ended, Recorder},
-    schedule::{Schedule, Stripe},
+    schedule::{Arrival, Stripe},
 };
 
 /// Arrivals that are launched before the connections get their turn, when many are due at once.
@@ -46,10 +46,10 @@ pub(crate) fn run(work: Work) -> std::io::Result<()> {
     let alarm = Arc::new(Notify::new());
     let pacer = {
         let (alarm, control) = (Arc::clone(&alarm), Arc::clone(&work.control));
-        let (start, schedule, stripe) = (work.start, work.plan.schedule, work.stripe);
+        let (start, arrivals) = (work.start, work.plan.schedule.arrivals(work.stripe));
         thread::Builder::new()
             .name("loadtest-pacer".to_owned())
-            .spawn(move || pacer::ring(start, schedule, stripe, &control, &alarm))?
+            .spawn(move || pacer::ring(start, arrivals, &control, &alarm))?
     };
     let dispatcher = Rc::new(Dispatcher::new(work));
     runtime.block_on(async {
@@ -120,14 +120,14 @@ impl Dispatcher {
             ref control,
             ..
         } = self.work;
-        let mut next = stripe.first;
+        let mut arrivals = plan.schedule.arrivals(stripe).peekable();
         let mut burst = 0;
-        while next < plan.schedule.total() && !control.stopped.load(Ordering::Relaxed) {
-            if next < plan.schedule.due(Instant::now().saturating_duration_since(start))
-                && Instant::now() >= start
-            {
-                self.launch(next, plan.schedule);
-                next += stripe.of;
+        while let Some(next) = arrivals.peek()
+            && !control.stopped.load(Ordering::Relaxed)
+        {
+            if start + next.at <= Instant::now() {
+                self.launch(*next);
+                arrivals.next();
                 burst += 1;
                 if burst % BURST == 0 {
                     task::yield_now().await;
@@ -136,10 +136,13 @@ impl Dispatcher {
                 alarm.notified().await;
             }
         }
+        // Only a load that was stopped has any left: those that were due by then, and not taken up, were missed.
+        let now = Instant::now();
+        let missed = arrivals.take_while(|arrival| start + arrival.at <= now).count();
+        self.recorder().missed = missed as u64;
     }
 
-    fn launch(self: &Rc<Self>, index: u64, schedule: Schedule) {
-        let intended = schedule.arrival(index);
+    fn launch(self: &Rc<Self>, Arrival { index, at: intended }: Arrival) {
         let target = self.work.plan.mix.choose(index);
         if self.in_flight.get() >= self.most_in_flight {
             self.recorder()

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{failure::FailureKind, record::Counts, report::LoadReport};
+use super::{
+    failure::FailureKind,
+    record::Counts,
+    report::LoadReport,
+    threshold::{Threshold, ThresholdReport},
+};
 use crate::units::{MaxFailed, short};
 
 /// The share of the requested rate below which the generator did not hold it.
@@ -25,12 +30,14 @@ pub enum Outcome {
 }
 
 /// The outcome and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
     /// How the run ended.
     pub outcome: Outcome,
     /// What speaks against it, in words; empty for a passed run.
     pub reasons: Vec<String>,
+    /// The thresholds, in the order given.
+    pub thresholds: Vec<ThresholdReport>,
 }
 
 /// What a run must keep to.
@@ -43,11 +50,14 @@ pub struct Bounds {
 }
 
 impl LoadReport {
-    /// Whether the run is valid and within `bounds`. Pure: depends on the report alone.
+    /// Whether the run is valid, within `bounds`, and within every threshold. Pure: depends on the report alone.
     #[must_use]
-    pub fn judge(&self, bounds: &Bounds, interrupted: bool) -> Verdict {
+    pub fn judge(&self, bounds: &Bounds, thresholds: &[Threshold], interrupted: bool) -> Verdict {
         let invalid = self.invalidity(bounds);
-        let failed = self.failure(bounds);
+        let mut failed = self.failure(bounds);
+        let thresholds: Vec<_> = thresholds.iter().map(|threshold| threshold.check(self)).collect();
+        let broken = thresholds.iter().filter(|threshold| !threshold.holds);
+        failed.extend(broken.map(|threshold| format!("threshold {}", threshold.describe())));
         let outcome = if interrupted {
             Outcome::Interrupted
         } else if !invalid.is_empty() {
@@ -61,6 +71,7 @@ impl LoadReport {
         Verdict {
             outcome,
             reasons: interruption.into_iter().chain(invalid).chain(failed).collect(),
+            thresholds,
         }
     }
 

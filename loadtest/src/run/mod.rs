@@ -1,4 +1,4 @@
-//! `loadtest run`: a constant rate for a while, live progress, a report.
+//! `loadtest run`: load by a schedule, live progress, a report.
 
 mod progress;
 mod text;
@@ -40,15 +40,17 @@ pub struct RunReport<'report> {
 /// [`BadConfiguration`] before any load; anything else is a fault of this program or machine.
 pub async fn run(arguments: &RunArguments, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
     let plan = arguments.plan()?;
+    let planned = plan.schedule.duration();
     let output = arguments.output.as_deref().map(OutputFile::open).transpose()?;
     let addresses = tokio::select! {
         probed = probe(&plan.mix, PROBE_PATIENCE) => probed.map_err(BadConfiguration::new)?,
         () = interrupt.requested() => return Ok(Exit::Interrupted),
     };
     let mut load = Load::start(plan, &addresses)?;
-    let interrupted = progress::until_drained(&mut load, arguments.duration, &mut interrupt).await?;
+    let interrupted = progress::until_drained(&mut load, planned, &mut interrupt).await?;
     let report = load.report();
-    let verdict = report.judge(&arguments.load.bounds(arguments.max_failed, MAX_LAG), interrupted);
+    let bounds = arguments.load.bounds(arguments.max_failed(), MAX_LAG);
+    let verdict = report.judge(&bounds, &arguments.threshold, interrupted);
     publish(&report, &verdict, arguments.json, output)?;
     Ok(exit(verdict.outcome))
 }

@@ -45,6 +45,10 @@ pub fn render(report: &LoadReport, verdict: &Verdict) -> String {
         ),
     );
     line("latency", &summary(&report.latency_ms));
+    for threshold in &verdict.thresholds {
+        let word = if threshold.holds { "holds" } else { "BROKEN" };
+        line("threshold", &format!("{word}: {}", threshold.describe()));
+    }
     if requests.failed > 0 {
         line("  succeeded", &summary(&report.latency_succeeded_ms));
     }

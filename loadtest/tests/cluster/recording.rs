@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use loadtest::{
     cluster::PodsMetric,
-    load::{Bounds, Connections, Counts, Expectations, FailureKind, LoadReport, PlanReport, Rates, Summary},
+    load::{
+        Bounds, Connections, Counts, Expectations, FailureKind, Latencies, LoadReport, PlanReport, Rates,
+        Spacing, StageReport, Summary,
+    },
     scale::{
         Deadlines, EventMark, Expected, HpaSample, LoadSample, Marks, Phase, Recording, Sample, ScaleConfig,
         ScaleReport, Timeline,
@@ -198,7 +201,12 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
         started_at: Timestamp::from_second(1_750_000_000).unwrap(),
         duration_seconds: seconds,
         plan: PlanReport {
-            rate,
+            stages: vec![StageReport {
+                seconds,
+                from: rate,
+                to: rate,
+            }],
+            spacing: Spacing::Even,
             duration_seconds: seconds,
             timeout_seconds: 10.0,
             connections: 100,
@@ -222,6 +230,7 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
             schedule_held: 1.0,
         },
         latency_ms: summary(0.8),
+        latencies: Latencies::default(),
         latency_succeeded_ms: summary(0.8),
         lag_ms: summary(0.1),
         connections: Connections {

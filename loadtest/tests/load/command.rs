@@ -113,6 +113,93 @@ fn a_generator_that_was_stopped_itself_ends_with_106_and_says_so() {
 }
 
 #[test]
+fn thresholds_decide_between_0_and_99() {
+    let url = hello();
+    let run = |thresholds: &[&str]| {
+        let flags = ["run", &url, "-q", "100", "-z", "1s", "--json", "--threshold"];
+        loadtest(&[&flags, thresholds].concat())
+    };
+    let output = run(&["p(99)<5s", "mean<=5s", "rate>50", "failed<0.1%", "dropped<1"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = run(&["p(99)<5s", "rate>1000"]);
+    assert_eq!(output.status.code(), Some(99), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let thresholds = &report["verdict"]["thresholds"];
+    assert_eq!(
+        (&thresholds[0]["holds"], &thresholds[1]["holds"]),
+        (&true.into(), &false.into()),
+        "{thresholds}"
+    );
+    let observed = thresholds[1]["observed"].as_f64().unwrap();
+    assert!((95.0..=101.0).contains(&observed), "{observed} requests/s");
+    let reason = report["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("rate>1000"), "{reason}");
+}
+
+#[test]
+fn a_threshold_on_failures_takes_the_place_of_the_bound_of_none() {
+    let address =
+        support::serve(Router::new().route("/", get(|| async { StatusCode::INTERNAL_SERVER_ERROR })));
+    let url = format!("http://{address}/");
+    let code = |more: &[&str]| {
+        let flags = ["run", &url, "-q", "50", "-z", "500ms"];
+        loadtest(&[&flags, more].concat()).status.code()
+    };
+    assert_eq!(code(&["--threshold", "failed<=100%"]), Some(0));
+    assert_eq!(code(&["--threshold", "failed<50%"]), Some(99));
+    assert_eq!(
+        code(&["--threshold", "rate>=0"]),
+        Some(99),
+        "none may fail unless said"
+    );
+    let both = ["--threshold", "failed<=100%", "--max-failed", "3"];
+    assert_eq!(code(&both), Some(99), "a bound that is given counts");
+}
+
+/// The seconds in which so many requests were due, from a run of these flags.
+fn sent_by_second(flags: &[&str]) -> Vec<u64> {
+    let url = hello();
+    let output = loadtest(&[&["run", &url, "--json"], flags].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let intervals = report["intervals"].as_array().unwrap();
+    intervals
+        .iter()
+        .map(|interval| interval["scheduled"].as_u64().unwrap())
+        .collect()
+}
+
+#[test]
+fn stages_spikes_and_traces_send_what_they_say() {
+    // From 0 to 100 in a second, a second of 100, a jump to 300 for a second.
+    let stages = ["--stage", "1s:100", "--stage", "1s:100", "--stage", "0s:300"];
+    assert_eq!(
+        sent_by_second(&[&stages[..], &["--stage", "1s:300"]].concat()),
+        [50, 100, 300]
+    );
+    assert_eq!(
+        sent_by_second(&["-q", "20", "-z", "3s", "--spike", "1s:1s:200"]),
+        [20, 200, 20]
+    );
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(trace.path(), "seconds,rate\n0,30\n1,0\n2,60\n3,0\n").unwrap();
+    assert_eq!(
+        sent_by_second(&["--trace", trace.path().to_str().unwrap()]),
+        [30, 0, 60]
+    );
+    let poisson = ["-q", "100", "-z", "2s", "--arrivals", "poisson", "--seed"];
+    let (first, again, other) = (
+        sent_by_second(&[&poisson[..], &["5"]].concat()),
+        sent_by_second(&[&poisson[..], &["5"]].concat()),
+        sent_by_second(&[&poisson[..], &["6"]].concat()),
+    );
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    // Five standard deviations of a Poisson distribution of mean 200.
+    assert!((130..=270).contains(&first.iter().sum::<u64>()), "{first:?}");
+}
+
+#[test]
 fn mistakes_end_with_104_before_any_load() {
     let url = hello();
     let nobody = format!("http://{}/", support::nobody());
@@ -136,6 +223,22 @@ fn mistakes_end_with_104_before_any_load() {
             "Name: value",
         ),
         (vec!["run", &url, "-q", "10"], "--duration"),
+        (vec!["run", &url], "--rate"),
+        (vec!["run", &url, "--stage", "500"], "DURATION:RATE"),
+        (vec!["run", &url, "--stage", ":500"], "DURATION"),
+        (vec!["run", &url, "--stage", "10s:0"], "no request in it"),
+        (vec!["run", &url, "--stage", "0s:10"], "no request in it"),
+        (vec!["run", &url, "-q", "1", "-z", "200h"], "at most 7 days"),
+        (
+            vec!["run", &url, "-q", "1", "-z", "5s", "--spike", "4s:2s:10"],
+            "a spike ends 6 s",
+        ),
+        (vec!["run", &url, "--trace", "/no/such/trace"], "/no/such/trace"),
+        (vec!["run", &url, "--trace", "/proc/version"], "no line"),
+        (
+            vec!["run", &url, "-q", "1", "-z", "1s", "--threshold", "fast"],
+            "compares nothing",
+        ),
         (vec!["run", "-q", "10", "-z", "1s"], "<URL>"),
         (vec!["walk"], "walk"),
     ] {

@@ -139,7 +139,7 @@ fn a_stall_of_two_seconds_shows_as_theory_says() {
     close("p99", latency.p99, stall.wait(0.01 * run));
     close("mean", latency.mean, stall.mean(run));
     assert_eq!((report.requests.succeeded, report.requests.failed), (10_000, 0));
-    assert_eq!(report.judge(&bounds(), false).outcome, Outcome::Passed);
+    assert_eq!(report.judge(&bounds(), &[], false).outcome, Outcome::Passed);
     assert_worst_seconds_are_those_of_the_stall(&report);
 }
 
@@ -173,7 +173,7 @@ fn starved_of_room_the_run_fails_instead_of_looking_fast() {
     // 2,000 arrivals fall into the stall, and 50 of them find room.
     assert!((1_800..=2_200).contains(&dropped), "{dropped} dropped");
     assert_eq!(report.requests.sent + dropped, 10_000);
-    let verdict = report.judge(&bounds(), false);
+    let verdict = report.judge(&bounds(), &[], false);
     assert_eq!(verdict.outcome, Outcome::Failed, "{verdict:?}");
     assert!(
         verdict

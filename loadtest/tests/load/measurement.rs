@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     routing::{any, get},
 };
-use loadtest::load::{Expectations, FailureKind, Mix};
+use loadtest::load::{Expectations, FailureKind, Mix, Stripe};
 
 use crate::support::{self, Counter};
 
@@ -191,7 +191,7 @@ fn two_threads_send_what_one_would() {
     let address = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
     let mut plan = support::plan(&format!("http://{address}/"), 997, Duration::from_millis(1500));
     plan.threads = Some(2);
-    let total = plan.schedule.total();
+    let total = plan.schedule.arrivals(Stripe::WHOLE).count() as u64;
     let report = support::drive(plan);
     assert_eq!(
         (report.requests.scheduled, report.requests.succeeded),

@@ -1,0 +1,271 @@
+//! What a run must reach, in k6's form: `p(99)<500`, `rate>990`, `failed<0.1%`. Pure.
+
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::report::LoadReport;
+use crate::units::short;
+
+/// What a threshold is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Metric {
+    /// A percentile of the latency, in milliseconds.
+    Percentile(f64),
+    /// The mean latency, in milliseconds.
+    Mean,
+    /// The longest latency, in milliseconds.
+    Max,
+    /// Requests answered as expected, each second.
+    Rate,
+    /// Failed requests, drops included: their number, or their share of all that were due.
+    Failed,
+    /// Arrivals that were never sent: their number, or their share.
+    Dropped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Less,
+    LessOrEqual,
+    More,
+    MoreOrEqual,
+}
+
+/// A bound on one number of the report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    text: String,
+    metric: Metric,
+    comparison: Comparison,
+    bound: f64,
+    /// The bound is a share of what was due, and not a number.
+    is_share: bool,
+}
+
+/// A threshold and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ThresholdReport {
+    /// As it was written.
+    pub threshold: Threshold,
+    /// Whether it holds. None does where nothing was measured.
+    pub holds: bool,
+    /// What it was compared with: milliseconds, requests a second, a number of requests, or a share between 0 and 1.
+    pub observed: Option<f64>,
+}
+
+impl Threshold {
+    /// Whether it is about failures, and so takes the place of `--max-failed`.
+    #[must_use]
+    pub fn is_about_failures(&self) -> bool {
+        matches!(self.metric, Metric::Failed)
+    }
+
+    /// Compares it with a report.
+    #[must_use]
+    pub fn check(&self, report: &LoadReport) -> ThresholdReport {
+        let observed = self.observed(report);
+        let holds = observed.is_some_and(|observed| match self.comparison {
+            Comparison::Less => observed < self.bound,
+            Comparison::LessOrEqual => observed <= self.bound,
+            Comparison::More => observed > self.bound,
+            Comparison::MoreOrEqual => observed >= self.bound,
+        });
+        ThresholdReport {
+            threshold: self.clone(),
+            holds,
+            observed,
+        }
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of requests stay far below 2^52"
+    )]
+    fn observed(&self, report: &LoadReport) -> Option<f64> {
+        let requests = &report.requests;
+        if requests.scheduled == 0 {
+            return None;
+        }
+        let of_all = |count: u64| {
+            let whole = if self.is_share {
+                requests.scheduled as f64
+            } else {
+                1.0
+            };
+            Some(count as f64 / whole)
+        };
+        match self.metric {
+            Metric::Percentile(percentile) => report.latencies.percentile_ms(percentile),
+            Metric::Mean => report.latency_ms.mean,
+            Metric::Max => report.latency_ms.max,
+            Metric::Rate => Some(report.rates.succeeded),
+            Metric::Failed => of_all(requests.failed),
+            Metric::Dropped => of_all(requests.dropped),
+        }
+    }
+}
+
+impl ThresholdReport {
+    /// In words, for a person.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let Threshold {
+            text,
+            metric,
+            is_share,
+            ..
+        } = &self.threshold;
+        let observed = match (self.observed, metric) {
+            (None, _) => "nothing was measured".to_owned(),
+            (Some(value), Metric::Percentile(_) | Metric::Mean | Metric::Max) => {
+                format!("{} ms", short(value))
+            }
+            (Some(value), Metric::Rate) => format!("{} requests/s", short(value)),
+            (Some(value), _) if *is_share => format!("{} %", short(value * 100.0)),
+            (Some(value), _) => short(value),
+        };
+        format!("{text}: {observed}")
+    }
+}
+
+impl Serialize for Threshold {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl FromStr for Threshold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let compact: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
+        let at = compact.find(['<', '>']).ok_or_else(|| {
+            format!("`{text}` compares nothing; write 'p(99)<500', 'rate>990' or 'failed<0.1%'")
+        })?;
+        let (metric, rest) = compact.split_at(at);
+        let (comparison, bound) = match (rest.strip_prefix("<="), rest.strip_prefix(">=")) {
+            (Some(bound), _) => (Comparison::LessOrEqual, bound),
+            (_, Some(bound)) => (Comparison::MoreOrEqual, bound),
+            _ if rest.starts_with('<') => (Comparison::Less, &rest[1..]),
+            _ => (Comparison::More, &rest[1..]),
+        };
+        let metric = parse_metric(metric)?;
+        let (bound, is_share) = parse_bound(metric, bound)?;
+        Ok(Self {
+            text: compact,
+            metric,
+            comparison,
+            bound,
+            is_share,
+        })
+    }
+}
+
+fn parse_metric(text: &str) -> Result<Metric, String> {
+    match text {
+        "avg" | "mean" => return Ok(Metric::Mean),
+        "med" | "median" => return Ok(Metric::Percentile(50.0)),
+        "max" => return Ok(Metric::Max),
+        "rate" => return Ok(Metric::Rate),
+        "failed" => return Ok(Metric::Failed),
+        "dropped" => return Ok(Metric::Dropped),
+        _ => {}
+    }
+    let percentile = text.strip_prefix("p(").and_then(|rest| rest.strip_suffix(')'));
+    percentile
+        .and_then(|percentile| percentile.parse().ok())
+        .filter(|percentile| (0.0..=100.0).contains(percentile))
+        .map(Metric::Percentile)
+        .ok_or_else(|| {
+            format!(
+                "`{text}` cannot be compared; there are p(0) to p(100), mean, med, max, rate, failed, dropped"
+            )
+        })
+}
+
+/// The bound: milliseconds (`500`, `500ms`, `2s`) for latencies, a number or a share (`0.1%`) for counts.
+fn parse_bound(metric: Metric, text: &str) -> Result<(f64, bool), String> {
+    let number = |text: &str| {
+        text.parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite() && *number >= 0.0)
+            .ok_or_else(|| format!("`{text}` is no number to compare with"))
+    };
+    match metric {
+        Metric::Percentile(_) | Metric::Mean | Metric::Max => {
+            if text.ends_with(|last: char| last.is_ascii_alphabetic()) {
+                let duration =
+                    humantime::parse_duration(text).map_err(|error| format!("`{text}`: {error}"))?;
+                return Ok((duration.as_secs_f64() * 1000.0, false));
+            }
+            Ok((number(text)?, false))
+        }
+        Metric::Rate => Ok((number(text)?, false)),
+        Metric::Failed | Metric::Dropped => match text.strip_suffix('%') {
+            Some(percent) => Ok((number(percent)? / 100.0, true)),
+            None => Ok((number(text)?, false)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> (Metric, Comparison, f64, bool) {
+        let threshold: Threshold = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        (
+            threshold.metric,
+            threshold.comparison,
+            threshold.bound,
+            threshold.is_share,
+        )
+    }
+
+    #[test]
+    fn thresholds_as_people_write_them() {
+        for (text, expected) in [
+            (
+                "p(99)<500",
+                (Metric::Percentile(99.0), Comparison::Less, 500.0, false),
+            ),
+            (
+                "p(99.9) <= 2s",
+                (Metric::Percentile(99.9), Comparison::LessOrEqual, 2000.0, false),
+            ),
+            (
+                "med<20ms",
+                (Metric::Percentile(50.0), Comparison::Less, 20.0, false),
+            ),
+            ("avg<20", (Metric::Mean, Comparison::Less, 20.0, false)),
+            ("rate>990", (Metric::Rate, Comparison::More, 990.0, false)),
+            (
+                "rate>=990.5",
+                (Metric::Rate, Comparison::MoreOrEqual, 990.5, false),
+            ),
+            ("failed<0.1%", (Metric::Failed, Comparison::Less, 0.001, true)),
+            ("failed<=3", (Metric::Failed, Comparison::LessOrEqual, 3.0, false)),
+        ] {
+            assert_eq!(parsed(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_threshold_is_refused_with_what_would_be() {
+        for (text, says) in [
+            ("p(99)", "compares nothing"),
+            ("http://h/", "compares nothing"),
+            ("p(101)<5", "p(0) to p(100)"),
+            ("p99<5", "p(0) to p(100)"),
+            ("speed>5", "p(0) to p(100)"),
+            ("rate>", "no number"),
+            ("rate>-1", "no number"),
+            ("rate>5%", "no number"),
+            ("p(99)<5parsecs", "5parsecs"),
+        ] {
+            let said = text.parse::<Threshold>().unwrap_err();
+            assert!(said.contains(says), "{text} gives {said}");
+        }
+    }
+}
