@@ -2,11 +2,23 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{
+    Histogram,
+    serialization::{Serializer as _, V2Serializer},
+};
 
 /// A histogram of microseconds with three significant digits, growing as far as the values do.
 pub(crate) fn new() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are within the crate's bounds")
+}
+
+/// The histogram as bytes (HDR, V2).
+pub(crate) fn encode(histogram: &Histogram<u64>) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    V2Serializer::new()
+        .serialize(histogram, &mut encoded)
+        .expect("writing to memory does not fail");
+    encoded
 }
 
 /// Adds one duration. (`saturating_record` would not grow the histogram, but cut the value.)

@@ -2,10 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use hdrhistogram::{
-    Histogram,
-    serialization::{Deserializer, Serializer, V2Serializer},
-};
+use hdrhistogram::{Histogram, serialization::Deserializer};
 
 use super::{histogram, record::Counts};
 
@@ -68,13 +65,9 @@ impl Intervals {
             let Some(interval) = self.open.pop_front() else {
                 return;
             };
-            let mut encoded = Vec::new();
-            V2Serializer::new()
-                .serialize(&interval.latency, &mut encoded)
-                .expect("writing to memory does not fail");
             self.closed.push(ClosedInterval {
                 counts: interval.counts,
-                encoded,
+                encoded: histogram::encode(&interval.latency),
             });
         }
     }

@@ -88,13 +88,13 @@ impl Latencies {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self(record::histogram())
+        Self(histogram::new())
     }
 }
 
 impl Serialize for Latencies {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64_STANDARD.encode(record::encode(&self.0)))
+        serializer.serialize_str(&BASE64_STANDARD.encode(histogram::encode(&self.0)))
     }
 }
 
