@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
+    connections::{Connections, Lease},
     failure::Failure,
-    pool::{Lease, Pool},
     target::Expectations,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct Answer<'pool> {
 /// Sends `request` and reads the whole answer. Fills `traits` as it goes, so that they survive a timeout.
 /// The error is that of a request without a whole answer.
 pub(crate) async fn exchange<'pool>(
-    pool: &'pool Pool,
+    pool: &'pool Connections,
     request: Request<Full<Bytes>>,
     expectations: &Expectations,
     traits: &mut Traits,
@@ -52,18 +52,18 @@ pub(crate) async fn exchange<'pool>(
     let started = Instant::now();
     let mut lease = pool.acquire().await?;
     traits.connection_wait = Some(started.elapsed());
-    traits.connect_time = lease.connect_time;
+    traits.connect_time = lease.connect_time();
     let response = match lease.send(request).await {
         Ok(response) => response,
         Err(mut error) => {
             // hyper hands the request back only where none of it was written: sending it again cannot do anything
             // twice. Once, and only where the connection was an old one: a fresh one that closes is the server's fault.
-            let Some(unsent) = error.take_message().filter(|_| lease.connect_time.is_none()) else {
+            let Some(unsent) = error.take_message().filter(|_| lease.connect_time().is_none()) else {
                 return Err(Failure::exchange(error.error()));
             };
             traits.retried = true;
             lease = lease.replace().await?;
-            traits.connect_time = lease.connect_time;
+            traits.connect_time = lease.connect_time();
             lease
                 .send(unsent)
                 .await
@@ -119,7 +119,11 @@ mod tests {
     use tokio::runtime::LocalOptions;
 
     use super::*;
-    use crate::load::{Mix, Target, pool::PoolLimits};
+    use crate::load::{
+        Mix, Network, Protocol, Target,
+        dialer::Dialer,
+        pool::{Pool, PoolLimits},
+    };
 
     /// The one case in which a request may be sent again: the server has closed an idle connection, the runtime has
     /// not had a turn to notice, and the request is handed to that connection.
@@ -144,16 +148,12 @@ mod tests {
         });
         let limits = PoolLimits {
             connections: 1,
-            max_age: None,
             max_idle: Duration::from_mins(1),
         };
-        let pool = Pool::new(vec![address], limits, 0);
-        let mix = Mix::new(
-            vec![Target::new(http::Method::GET, &format!("http://{address}/")).unwrap()],
-            &[],
-            None,
-        )
-        .unwrap();
+        let target = Target::new(http::Method::GET, &format!("http://{address}/")).unwrap();
+        let dialer = Dialer::new(Network::default(), target.origin(), vec![address], None, 0);
+        let pool = Connections::Http1(Pool::new(dialer, limits));
+        let mix = Mix::new(vec![target], &[], &Bytes::new(), Protocol::Http1).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())

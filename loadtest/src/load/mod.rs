@@ -1,10 +1,14 @@
 //! The open-loop load generator: requests are sent when they are due, however the server fares, and every latency
 //! counts from that intended start.
 
+mod connections;
+mod dialer;
 pub(crate) mod exchange;
 mod failure;
 mod histogram;
 mod intervals;
+mod multiplexed;
+mod network;
 mod pacer;
 mod pool;
 mod probe;
@@ -33,6 +37,7 @@ use self::record::Recorder;
 pub(crate) use self::target::{parse_header, parse_method};
 pub use self::{
     failure::FailureKind,
+    network::{BadTls, Network, Resolve, Tls},
     probe::{Addresses, probe},
     record::Counts,
     report::{
@@ -40,7 +45,7 @@ pub use self::{
         TargetReport,
     },
     schedule::{Arrival, Arrivals, Schedule, Segment, Spacing, Stripe},
-    target::{BadTarget, Expectations, Mix, Target},
+    target::{BadTarget, Expectations, Mix, Origin, Protocol, Target},
     threshold::{Threshold, ThresholdReport},
     verdict::{Bounds, Outcome, Verdict},
 };
@@ -58,6 +63,8 @@ pub struct Plan {
     pub schedule: Schedule,
     /// What they ask for.
     pub mix: Mix,
+    /// How the hosts are reached.
+    pub network: Network,
     /// What counts as a right answer.
     pub expectations: Expectations,
     /// From the intended start to the end of the answer.

@@ -1,4 +1,4 @@
-//! Connections of one stripe to one host and port: bounded in number, in age and in idle time, and used in turn.
+//! HTTP/1.1: connections of one stripe to one origin, bounded in number, in age and in idle time, and used in turn.
 //!
 //! Used in turn, because a Service picks a pod per connection: a pool that prefers its warmest connection would send
 //! a whole low-latency load to one pod. Bounded in age, because a pod that was added later only gets traffic from
@@ -8,8 +8,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    io,
-    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -26,32 +24,27 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite},
     sync::{Semaphore, SemaphorePermit},
 };
 
-use super::failure::Failure;
+use super::{dialer::Dialer, failure::Failure, network::Stream};
 
 /// Bounds of a pool.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolLimits {
     /// The most connections at a time.
     pub(crate) connections: usize,
-    /// A connection older than about this is replaced before its next request.
-    pub(crate) max_age: Option<Duration>,
     /// A connection unused for this long is closed.
     pub(crate) max_idle: Duration,
 }
 
 pub(crate) struct Pool {
-    addresses: Vec<SocketAddr>,
+    dialer: Dialer,
     limits: PoolLimits,
     slots: Semaphore,
     idle: RefCell<VecDeque<Connection>>,
     open: Rc<Cell<usize>>,
-    opened: Cell<u64>,
-    /// Differs between stripes, so that their connections do not age together.
-    seed: u64,
 }
 
 struct Connection {
@@ -95,15 +88,13 @@ pub(crate) struct Lease<'pool> {
 }
 
 impl Pool {
-    pub(crate) fn new(addresses: Vec<SocketAddr>, limits: PoolLimits, seed: u64) -> Self {
+    pub(crate) fn new(dialer: Dialer, limits: PoolLimits) -> Self {
         Self {
-            addresses,
+            dialer,
             slots: Semaphore::new(limits.connections),
             limits,
             idle: RefCell::default(),
             open: Rc::default(),
-            opened: Cell::new(0),
-            seed,
         }
     }
 
@@ -151,31 +142,22 @@ impl Pool {
 
     /// How many connections were opened so far.
     pub(crate) fn opened(&self) -> u64 {
-        self.opened.get()
+        self.dialer.opened()
     }
 
     async fn open<'pool>(&'pool self, permit: SemaphorePermit<'pool>) -> Result<Lease<'pool>, Failure> {
         let open = CountedOpen::new(&self.open);
-        let number = self.opened.get();
-        self.opened.set(number + 1);
         let started = Instant::now();
-        let position = usize::try_from(number % self.addresses.len() as u64).unwrap_or_default();
-        let stream = connect(self.addresses[position])
-            .await
-            .map_err(|error| Failure::connect(&error))?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| Failure::exchange(&error))?;
-        // How the connection ends shows in the request that is on it, if there is one.
-        tokio::task::spawn_local(async move { drop(driver.await) });
+        let dialed = self.dialer.dial().await?;
+        let sender = match dialed.stream {
+            Stream::Plain(stream) => speak(stream).await,
+            Stream::Tls(stream) => speak(stream).await,
+        };
+        let sender = sender.map_err(|error| Failure::exchange(&error))?;
         let now = Instant::now();
-        let expires = self
-            .limits
-            .max_age
-            .map(|age| now + jittered(age, self.seed.wrapping_add(number)));
         let connection = Connection {
             sender,
-            expires,
+            expires: dialed.expires,
             idle_since: now,
             _open: open,
         };
@@ -225,36 +207,12 @@ impl<'pool> Lease<'pool> {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// `age` give or take 20 %, so that connections opened together do not end together.
-fn jittered(age: Duration, seed: u64) -> Duration {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a share of 1; its last bits do not matter"
-    )]
-    let share = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) as f64 / 18_446_744_073_709_551_616.0;
-    age.mul_f64(0.8 + 0.4 * share)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_lie_within_twenty_percent_and_differ() {
-        let ages: Vec<Duration> = (0..100)
-            .map(|seed| jittered(Duration::from_secs(10), seed))
-            .collect();
-        assert!(
-            ages.iter().all(|age| (8.0..=12.0).contains(&age.as_secs_f64())),
-            "{ages:?}"
-        );
-        let early = ages.iter().filter(|age| age.as_secs_f64() < 10.0).count();
-        assert!((40..=60).contains(&early), "{early} of 100 below the middle");
-    }
+/// Speaks HTTP/1.1 on an open connection.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+) -> hyper::Result<SendRequest<Full<Bytes>>> {
+    let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+    // How the connection ends shows in the request that is on it, if there is one.
+    tokio::task::spawn_local(async move { drop(driver.await) });
+    Ok(sender)
 }

@@ -3,16 +3,16 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use thiserror::Error;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
+use tokio::time::timeout;
+
+use super::{
+    network::Network,
+    target::{Mix, Origin},
 };
 
-use super::target::Mix;
-
-/// Where each host and port of a mix is reached. Resolved once, before the load.
+/// Where each origin of a mix is reached. Resolved once, before the load.
 #[derive(Clone, Debug)]
-pub struct Addresses(pub(crate) BTreeMap<(String, u16), Vec<SocketAddr>>);
+pub struct Addresses(pub(crate) BTreeMap<Origin, Vec<SocketAddr>>);
 
 /// A host that cannot be reached.
 #[derive(Debug, Error)]
@@ -27,26 +27,27 @@ pub struct Unreachable {
 /// left out, as `localhost` often has one of two that nothing listens on.
 ///
 /// # Errors
-/// When a host does not resolve or none of its addresses accepts a connection within `patience`.
-pub async fn probe(mix: &Mix, patience: Duration) -> Result<Addresses, Unreachable> {
+/// When a host does not resolve, or none of its addresses accepts a connection within `patience`, or TLS fails.
+pub async fn probe(mix: &Mix, network: &Network, patience: Duration) -> Result<Addresses, Unreachable> {
     let mut reached = BTreeMap::new();
     for target in mix.targets() {
-        let (host, port) = target.authority();
-        if reached.contains_key(&(host.clone(), port)) {
+        let origin = target.origin();
+        if reached.contains_key(&origin) {
             continue;
         }
         let unreachable = |why: String| Unreachable {
-            host: host.clone(),
-            port,
+            host: origin.host.clone(),
+            port: origin.port,
             why,
         };
-        let addresses = lookup_host((host.as_str(), port))
+        let addresses = network
+            .addresses(&origin)
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         let mut answering = Vec::new();
         let mut why = "it has no address".to_owned();
         for address in addresses {
-            match timeout(patience, TcpStream::connect(address)).await {
+            match timeout(patience, network.open(&origin, address)).await {
                 Ok(Ok(_)) => answering.push(address),
                 Ok(Err(error)) => why = format!("{address}: {error}"),
                 Err(_) => {
@@ -61,7 +62,7 @@ pub async fn probe(mix: &Mix, patience: Duration) -> Result<Addresses, Unreachab
         if answering.is_empty() {
             return Err(unreachable(why));
         }
-        reached.insert((host, port), answering);
+        reached.insert(origin, answering);
     }
     Ok(Addresses(reached))
 }

@@ -14,7 +14,7 @@ use super::{
     intervals::Interval,
     record::{Counts, Recorder},
     schedule::{Segment, Spacing},
-    target::{Expectations, Target},
+    target::{Expectations, Protocol, Target},
 };
 
 /// The version of [`LoadReport`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
@@ -163,6 +163,11 @@ pub struct PlanReport {
     pub max_connection_age_seconds: Option<f64>,
     /// Generator threads.
     pub threads: usize,
+    /// The version of HTTP.
+    pub protocol: Protocol,
+    /// TLS took any certificate; not there where there was no TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<bool>,
     /// What counted as a right answer.
     pub expectations: Expectations,
 }
@@ -278,6 +283,8 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
             max_in_flight: plan.max_in_flight,
             max_connection_age_seconds: plan.max_connection_age.map(|age| age.as_secs_f64()),
             threads,
+            protocol: plan.mix.protocol(),
+            insecure: plan.network.is_insecure(),
             expectations: plan.expectations.clone(),
         },
         requests: all.counts,

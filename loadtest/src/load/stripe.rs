@@ -14,12 +14,16 @@ use tokio::{sync::Notify, task, time};
 
 use super::{
     Control, Plan,
+    connections::Connections,
+    dialer::Dialer,
     exchange::{self, Traits},
     failure::Failure,
+    multiplexed::Multiplexed,
     pacer,
     pool::{Pool, PoolLimits},
     record::{Ended, Recorder},
     schedule::{Arrival, Stripe},
+    target::{Origin, Protocol},
 };
 
 /// Arrivals that are launched before the connections get their turn, when many are due at once.
@@ -32,7 +36,7 @@ const HOUSEKEEPING: Duration = Duration::from_millis(500);
 pub(crate) struct Work {
     pub(crate) start: Instant,
     pub(crate) plan: Arc<Plan>,
-    pub(crate) addresses: BTreeMap<(String, u16), Vec<SocketAddr>>,
+    pub(crate) addresses: BTreeMap<Origin, Vec<SocketAddr>>,
     pub(crate) stripe: Stripe,
     pub(crate) control: Arc<Control>,
     pub(crate) recorder: Arc<Mutex<Recorder>>,
@@ -67,8 +71,8 @@ pub(crate) fn run(work: Work) -> std::io::Result<()> {
 struct Dispatcher {
     work: Work,
     /// The pool of each target; targets on the same host share one.
-    pools_by_target: Vec<Rc<Pool>>,
-    pools: Vec<Rc<Pool>>,
+    pools_by_target: Vec<Rc<Connections>>,
+    pools: Vec<Rc<Connections>>,
     in_flight: Cell<usize>,
     most_in_flight: usize,
     idle: Notify,
@@ -77,19 +81,34 @@ struct Dispatcher {
 impl Dispatcher {
     fn new(work: Work) -> Self {
         let share = |whole: usize| share(whole, work.stripe);
-        let limits = PoolLimits {
-            connections: share(work.plan.connections),
-            max_age: work.plan.max_connection_age,
-            max_idle: work.plan.max_idle,
-        };
+        let connections = share(work.plan.connections);
         let pools: BTreeMap<_, _> = work
             .addresses
             .iter()
-            .map(|(authority, addresses)| {
-                (
-                    authority,
-                    Rc::new(Pool::new(addresses.clone(), limits, work.stripe.first << 32)),
-                )
+            .map(|(origin, addresses)| {
+                let dialer = Dialer::new(
+                    work.plan.network.clone(),
+                    origin.clone(),
+                    addresses.clone(),
+                    work.plan.max_connection_age,
+                    work.stripe.first << 32,
+                );
+                let pool = match work.plan.mix.protocol() {
+                    Protocol::Http1 => {
+                        let max_idle = work.plan.max_idle;
+                        Connections::Http1(Pool::new(
+                            dialer,
+                            PoolLimits {
+                                connections,
+                                max_idle,
+                            },
+                        ))
+                    }
+                    Protocol::Http2 { streams } => {
+                        Connections::Http2(Multiplexed::new(dialer, connections, streams))
+                    }
+                };
+                (origin, Rc::new(pool))
             })
             .collect();
         let pools_by_target = work
@@ -97,7 +116,7 @@ impl Dispatcher {
             .mix
             .targets()
             .iter()
-            .map(|target| Rc::clone(&pools[&target.authority()]))
+            .map(|target| Rc::clone(&pools[&target.origin()]))
             .collect();
         let pools = pools.into_values().collect();
         let most_in_flight = share(work.plan.max_in_flight);

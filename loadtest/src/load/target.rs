@@ -3,7 +3,7 @@
 use std::{str::FromStr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use http_body_util::Full;
 use serde::Serialize;
 use thiserror::Error;
@@ -34,18 +34,17 @@ impl Target {
     /// A target of weight 1.
     ///
     /// # Errors
-    /// When `url` is not an absolute `http://` URL with a host.
+    /// When `url` is not an absolute URL of HTTP with a host.
     pub fn new(method: Method, url: &str) -> Result<Self, BadTarget> {
         let bad = |why: &str| BadTarget(format!("`{url}` {why}"));
         let parsed: Uri = url.parse().map_err(|error| bad(&format!("is no URL: {error}")))?;
         match parsed.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
+            Some("http" | "https") => {}
+            _ => {
                 return Err(bad(
-                    "asks for TLS, which this version does not speak; use http://",
+                    "is no absolute URL; write http://HOST:PORT/PATH or https://HOST/PATH",
                 ));
             }
-            _ => return Err(bad("is no absolute URL; write http://HOST:PORT/PATH")),
         }
         if parsed.host().is_none_or(str::is_empty) {
             return Err(bad("has no host"));
@@ -63,17 +62,28 @@ impl Target {
         })
     }
 
-    /// Host and port to connect to.
+    /// What to connect to.
     #[must_use]
-    pub fn authority(&self) -> (String, u16) {
-        let host = self
-            .url
-            .host()
-            .unwrap_or_default()
-            .trim_matches(['[', ']'])
-            .to_owned();
-        (host, self.url.port_u16().unwrap_or(80))
+    pub fn origin(&self) -> Origin {
+        let is_tls = self.url.scheme_str() == Some("https");
+        let host = self.url.host().unwrap_or_default();
+        Origin {
+            is_tls,
+            host: host.trim_matches(['[', ']']).to_ascii_lowercase(),
+            port: self.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+        }
     }
+}
+
+/// What connections are opened to: the scheme, host and port of a URL.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// `https` and not `http`.
+    pub is_tls: bool,
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port, the scheme's own where the URL names none.
+    pub port: u16,
 }
 
 impl FromStr for Target {
@@ -158,6 +168,30 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle)
 }
 
+/// The version of HTTP that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: agreed on by TLS, and taken for granted without.
+    Http2 {
+        /// The most requests at a time on a connection.
+        streams: usize,
+    },
+}
+
+impl Protocol {
+    /// Its name in TLS.
+    pub(crate) fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => b"http/1.1",
+            Self::Http2 { .. } => b"h2",
+        }
+    }
+}
+
 /// Targets with their weights, and what each request carries.
 #[derive(Clone, Debug)]
 pub struct Mix {
@@ -165,6 +199,7 @@ pub struct Mix {
     requests: Arc<[Request<Full<Bytes>>]>,
     /// The sum of the weights up to and with each target, as a share of all.
     thresholds: Arc<[f64]>,
+    protocol: Protocol,
 }
 
 impl Mix {
@@ -175,14 +210,15 @@ impl Mix {
     pub fn new(
         targets: Vec<Target>,
         headers: &[(HeaderName, HeaderValue)],
-        body: Option<&str>,
+        body: &Bytes,
+        protocol: Protocol,
     ) -> Result<Self, BadTarget> {
         if targets.is_empty() {
             return Err(BadTarget("no URL to send requests to".to_owned()));
         }
         let requests = targets
             .iter()
-            .map(|target| request(target, headers, body))
+            .map(|target| request(target, headers, body, protocol))
             .collect::<Result<_, _>>()?;
         let all: f64 = targets.iter().map(|target| f64::from(target.weight)).sum();
         let mut sum = 0.0;
@@ -197,7 +233,20 @@ impl Mix {
             targets: targets.into(),
             requests,
             thresholds,
+            protocol,
         })
+    }
+
+    /// Whether a target is reached by TLS.
+    #[must_use]
+    pub fn needs_tls(&self) -> bool {
+        self.targets.iter().any(|target| target.origin().is_tls)
+    }
+
+    /// The version of HTTP that is spoken.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// All targets, in the order given.
@@ -235,7 +284,8 @@ impl Mix {
 fn request(
     target: &Target,
     headers: &[(HeaderName, HeaderValue)],
-    body: Option<&str>,
+    body: &Bytes,
+    protocol: Protocol,
 ) -> Result<Request<Full<Bytes>>, BadTarget> {
     let bad =
         |error: &dyn std::fmt::Display| BadTarget(format!("`{}` cannot be requested: {error}", target.url));
@@ -257,11 +307,23 @@ fn request(
     for (name, value) in headers {
         all.append(name, value.clone());
     }
-    let mut request = Request::new(Full::new(
-        body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes())),
-    ));
+    let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = target.method.clone();
-    *request.uri_mut() = path.parse().map_err(|error| bad(&error))?;
+    match protocol {
+        Protocol::Http1 => *request.uri_mut() = path.parse().map_err(|error| bad(&error))?,
+        Protocol::Http2 { .. } => {
+            // Scheme and host are parts of the request; a host that the user names is what it is for.
+            let host = all.remove(header::HOST).map(|host| host.as_bytes().to_owned());
+            let mut parts = target.url.clone().into_parts();
+            parts.authority = match host {
+                Some(host) => Some(http::uri::Authority::try_from(&host[..]).map_err(|error| bad(&error))?),
+                None => parts.authority,
+            };
+            parts.path_and_query = Some(path.parse().map_err(|error| bad(&error))?);
+            *request.uri_mut() = Uri::from_parts(parts).map_err(|error| bad(&error))?;
+            *request.version_mut() = Version::HTTP_2;
+        }
+    }
     *request.headers_mut() = all;
     Ok(request)
 }
@@ -274,7 +336,6 @@ mod tests {
     fn urls_that_cannot_be_loaded_say_why() {
         for (url, why) in [
             ("hello", "absolute"),
-            ("https://h/", "TLS"),
             ("http:///x", "URL"),
             ("ftp://h/", "absolute"),
             ("http://u@h/", "user"),
@@ -288,9 +349,19 @@ mod tests {
     fn a_target_carries_weight_method_and_url() {
         let target: Target = "3 put http://[::1]:5000/jobs?x=1".parse().unwrap();
         assert_eq!(
-            (target.weight, &target.method, target.authority()),
-            (3, &Method::PUT, ("::1".to_owned(), 5000))
+            (target.weight, &target.method, target.origin()),
+            (
+                3,
+                &Method::PUT,
+                Origin {
+                    is_tls: false,
+                    host: "::1".to_owned(),
+                    port: 5000
+                }
+            )
         );
+        let port = |url| Target::new(Method::GET, url).unwrap().origin().port;
+        assert_eq!((port("http://h/"), port("https://h/")), (80, 443));
         for text in [
             "http://h/",
             "0 GET http://h/",
@@ -309,7 +380,8 @@ mod tests {
                 "1 PUT http://h/b".parse().unwrap(),
             ],
             &[],
-            None,
+            &Bytes::new(),
+            Protocol::Http1,
         )
         .unwrap();
         for start in [0_u64, 17, 1_000_003] {
@@ -351,7 +423,8 @@ mod tests {
         let mix = Mix::new(
             vec![Target::new(Method::PUT, "http://h:1/jobs?a=b").unwrap()],
             &headers,
-            Some("x"),
+            &Bytes::from_static(b"x"),
+            Protocol::Http1,
         )
         .unwrap();
         let request = mix.request(0);
@@ -363,5 +436,17 @@ mod tests {
             ("/jobs?a=b", &b"other"[..])
         );
         assert_eq!(request.headers()["authorization"], "mytoken");
+
+        let target = Target::new(Method::PUT, "http://h:1/jobs?a=b").unwrap();
+        let mix = Mix::new(
+            vec![target],
+            &headers,
+            &Bytes::new(),
+            Protocol::Http2 { streams: 1 },
+        )
+        .unwrap();
+        let request = mix.request(0);
+        assert_eq!(request.uri(), "http://other/jobs?a=b");
+        assert!(!request.headers().contains_key("host"));
     }
 }

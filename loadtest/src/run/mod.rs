@@ -43,7 +43,7 @@ pub async fn run(arguments: &RunArguments, mut interrupt: Interrupt) -> anyhow::
     let planned = plan.schedule.duration();
     let output = arguments.output.as_deref().map(OutputFile::open).transpose()?;
     let addresses = tokio::select! {
-        probed = probe(&plan.mix, PROBE_PATIENCE) => probed.map_err(BadConfiguration::new)?,
+        probed = probe(&plan.mix, &plan.network, PROBE_PATIENCE) => probed.map_err(BadConfiguration::new)?,
         () = interrupt.requested() => return Ok(Exit::Interrupted),
     };
     let mut load = Load::start(plan, &addresses)?;

@@ -20,6 +20,9 @@ pub fn render(report: &LoadReport, verdict: &Verdict) -> String {
     if let [one] = &report.targets[..] {
         line("target", &format!("{} {}", one.target.method, one.target.url));
     }
+    if report.plan.insecure == Some(true) {
+        line("TLS", "certificates were NOT verified (--insecure)");
+    }
     let requests = &report.requests;
     line(
         "requests",

@@ -126,11 +126,14 @@ async fn prepare(arguments: &ScaleArguments, mix: &Mix) -> anyhow::Result<Prepar
     let scale_down = arguments
         .scale_down_deadline
         .unwrap_or(stabilisation + SCALE_DOWN_SLACK);
-    let addresses = probe(mix, PROBE_PATIENCE).await.map_err(BadConfiguration::new)?;
+    let network = arguments.load.network(mix)?;
+    let addresses = probe(mix, &network, PROBE_PATIENCE)
+        .await
+        .map_err(BadConfiguration::new)?;
     let plan = |rate: Rate, most: Duration| {
         arguments
             .load
-            .plan(mix.clone(), Schedule::new(rate, most + SLACK))
+            .plan(mix.clone(), network.clone(), Schedule::new(rate, most + SLACK))
     };
     let setup = Setup {
         namespace: arguments.cluster.namespace.clone(),

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use loadtest::{
     cluster::PodsMetric,
     load::{
-        Bounds, Connections, Counts, Expectations, FailureKind, Latencies, LoadReport, PlanReport, Rates,
-        Spacing, StageReport, Summary,
+        Bounds, Connections, Counts, Expectations, FailureKind, Latencies, LoadReport, PlanReport, Protocol,
+        Rates, Spacing, StageReport, Summary,
     },
     scale::{
         Deadlines, EventMark, Expected, HpaSample, LoadSample, Marks, Phase, Recording, Sample, ScaleConfig,
@@ -212,6 +212,8 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
             connections: 100,
             max_in_flight: 10_000,
             max_connection_age_seconds: Some(3.0),
+            protocol: Protocol::Http1,
+            insecure: None,
             threads: 1,
             expectations: Expectations::default(),
         },

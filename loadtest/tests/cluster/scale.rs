@@ -11,7 +11,7 @@ use std::{
 
 use axum::{Router, routing::get};
 use loadtest::{
-    load::{Addresses, Bounds, Expectations, Mix, Plan, Schedule, Target, probe},
+    load::{Addresses, Bounds, Expectations, Mix, Network, Plan, Protocol, Schedule, Target, probe},
     scale::{Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleVerdict, Setup, drive},
     signals::Interrupt,
     units::{MaxFailed, Rate},
@@ -61,8 +61,16 @@ impl World {
                 world.change(|state| react(state, rate));
             }
         });
-        let mix = Mix::new(vec![Target::new(http::Method::GET, &url).unwrap()], &[], None).unwrap();
-        let addresses = probe(&mix, Duration::from_secs(5)).await.unwrap();
+        let mix = Mix::new(
+            vec![Target::new(http::Method::GET, &url).unwrap()],
+            &[],
+            &bytes::Bytes::new(),
+            Protocol::Http1,
+        )
+        .unwrap();
+        let addresses = probe(&mix, &Network::default(), Duration::from_secs(5))
+            .await
+            .unwrap();
         Self {
             scenario,
             mix,
@@ -76,6 +84,7 @@ impl World {
         let plan = |rate| Plan {
             schedule: Schedule::new(Rate::per_second(rate), Duration::from_mins(1)),
             mix: self.mix.clone(),
+            network: Network::default(),
             expectations: Expectations::default(),
             timeout: Duration::from_secs(5),
             connections: 20,

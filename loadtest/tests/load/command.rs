@@ -2,21 +2,14 @@
 
 use std::{
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use axum::{Router, http::StatusCode, routing::get};
 use rustix::process::Signal;
 
-use crate::support;
-
-fn loadtest(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_loadtest"))
-        .args(arguments)
-        .output()
-        .unwrap()
-}
+use crate::support::{self, loadtest};
 
 /// The program under load, seen to be so, and the rest of what it says.
 fn under_way(arguments: &[&str]) -> (Child, support::Lines) {
@@ -208,7 +201,6 @@ fn mistakes_end_with_104_before_any_load() {
         (vec!["run", &url, "-q", "0", "-z", "1s"], "above 0"),
         (vec!["run", &url, "-q", "10", "-z", "0s"], "above 0"),
         (vec!["run", "hello", "-q", "10", "-z", "1s"], "http://HOST"),
-        (vec!["run", "https://localhost/", "-q", "10", "-z", "1s"], "TLS"),
         (vec!["run", &nobody, "-q", "10", "-z", "1s"], "cannot be reached"),
         (
             vec!["run", "http://no-such-host.invalid/", "-q", "10", "-z", "1s"],

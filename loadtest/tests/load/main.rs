@@ -5,4 +5,5 @@ mod command;
 mod connections;
 mod hiccup;
 mod measurement;
+mod protocols;
 mod support;

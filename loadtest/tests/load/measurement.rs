@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     routing::{any, get},
 };
-use loadtest::load::{Expectations, FailureKind, Mix, Stripe};
+use loadtest::load::{Expectations, FailureKind, Mix, Protocol, Stripe};
 
 use crate::support::{self, Counter};
 
@@ -178,7 +178,7 @@ fn a_mix_keeps_its_shares_and_reports_each_target() {
     ];
     let mut plan = support::plan(&format!("http://{address}/"), 200, Duration::from_secs(1));
     let token = ("authorization".parse().unwrap(), "mytoken".parse().unwrap());
-    plan.mix = Mix::new(targets, &[token], None).unwrap();
+    plan.mix = Mix::new(targets, &[token], &bytes::Bytes::new(), Protocol::Http1).unwrap();
     let report = support::drive(plan);
     assert_eq!(report.requests.failed, 0, "{:?}", report.failure_examples);
     let sent: Vec<u64> = report.targets.iter().map(|target| target.counts.sent).collect();

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::Child,
+    process::{Child, Command, Output},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -14,11 +14,20 @@ use std::{
 };
 
 use axum::Router;
+use bytes::Bytes;
 use loadtest::{
-    load::{Addresses, Expectations, Load, LoadReport, Mix, Plan, Schedule, Target, probe},
+    load::{
+        Addresses, Expectations, Load, LoadReport, Mix, Network, Plan, Protocol, Schedule, Target, probe,
+    },
     units::Rate,
 };
+use rcgen::CertifiedKey;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+    server::TlsStream,
+};
 
 /// What a server thread blocks on while it stalls.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +53,13 @@ impl Stalls {
 
 /// Serves `router` on one thread until the test process ends.
 pub(crate) fn serve(router: Router) -> SocketAddr {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    serve_by(move |listener| axum::serve(listener, service).into_future())
+}
+
+fn serve_by<F: Future<Output = std::io::Result<()>>>(
+    server: impl FnOnce(tokio::net::TcpListener) -> F + Send + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -54,11 +70,69 @@ pub(crate) fn serve(router: Router) -> SocketAddr {
             .unwrap();
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, service).await.unwrap();
+            server(listener).await.unwrap();
         });
     });
     address
+}
+
+/// Runs the program to its end.
+pub(crate) fn loadtest(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// The listener of a server that speaks TLS.
+struct TlsListener {
+    listener: tokio::net::TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<tokio::net::TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, peer) = self.listener.accept().await.unwrap();
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// Serves `router` by TLS, with a certificate for `name` that vouches for itself, and says which.
+pub(crate) fn serve_tls(router: Router, name: &str) -> (SocketAddr, String) {
+    serve_tls_speaking(router, name, &[b"h2", b"http/1.1"])
+}
+
+/// The same for a server that does not speak HTTP/2.
+pub(crate) fn serve_tls_http1(name: &str) -> SocketAddr {
+    serve_tls_speaking(Router::new(), name, &[]).0
+}
+
+fn serve_tls_speaking(router: Router, name: &str, protocols: &[&[u8]]) -> (SocketAddr, String) {
+    let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let address = serve_by(move |listener| {
+        axum::serve(TlsListener { listener, acceptor }, router.into_make_service()).into_future()
+    });
+    (address, cert.pem())
 }
 
 /// A number that server and test share.
@@ -81,7 +155,14 @@ impl Counter {
 pub(crate) fn plan(url: &str, rate: u32, duration: Duration) -> Plan {
     Plan {
         schedule: Schedule::new(Rate::per_second(rate), duration),
-        mix: Mix::new(vec![Target::new(http::Method::GET, url).unwrap()], &[], None).unwrap(),
+        mix: Mix::new(
+            vec![Target::new(http::Method::GET, url).unwrap()],
+            &[],
+            &Bytes::new(),
+            Protocol::Http1,
+        )
+        .unwrap(),
+        network: Network::default(),
         expectations: Expectations::default(),
         timeout: Duration::from_secs(10),
         connections: 100,
@@ -99,7 +180,9 @@ pub(crate) fn drive(plan: Plan) -> LoadReport {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let addresses: Addresses = probe(&plan.mix, Duration::from_secs(5)).await.unwrap();
+        let addresses: Addresses = probe(&plan.mix, &plan.network, Duration::from_secs(5))
+            .await
+            .unwrap();
         let mut load = Load::start(plan, &addresses).unwrap();
         load.drained().await.unwrap();
         load.report()

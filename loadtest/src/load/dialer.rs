@@ -1,0 +1,98 @@
+//! Opens the connections of one stripe to one origin: to each of its addresses in turn, and each with an end to its age.
+
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{
+    failure::Failure,
+    network::{Network, Stream},
+    target::Origin,
+};
+
+pub(crate) struct Dialer {
+    network: Network,
+    origin: Origin,
+    addresses: Vec<SocketAddr>,
+    /// A connection older than about this is replaced before its next request.
+    max_age: Option<Duration>,
+    /// Differs between stripes, so that their connections do not age together.
+    seed: u64,
+    opened: Cell<u64>,
+}
+
+/// An open connection on which nothing was said yet.
+pub(crate) struct Dialed {
+    pub(crate) stream: Stream,
+    /// When it is to be replaced.
+    pub(crate) expires: Option<Instant>,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        network: Network,
+        origin: Origin,
+        addresses: Vec<SocketAddr>,
+        max_age: Option<Duration>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            network,
+            origin,
+            addresses,
+            max_age,
+            seed,
+            opened: Cell::new(0),
+        }
+    }
+
+    /// How many connections were opened so far.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.get()
+    }
+
+    pub(crate) async fn dial(&self) -> Result<Dialed, Failure> {
+        let number = self.opened.get();
+        self.opened.set(number + 1);
+        let position = usize::try_from(number % self.addresses.len() as u64).unwrap_or_default();
+        let stream = self
+            .network
+            .open(&self.origin, self.addresses[position])
+            .await
+            .map_err(|error| Failure::connect(&error))?;
+        let expires = self
+            .max_age
+            .map(|age| Instant::now() + jittered(age, self.seed.wrapping_add(number)));
+        Ok(Dialed { stream, expires })
+    }
+}
+
+/// `age` give or take 20 %, so that connections opened together do not end together.
+fn jittered(age: Duration, seed: u64) -> Duration {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share of 1; its last bits do not matter"
+    )]
+    let share = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) as f64 / 18_446_744_073_709_551_616.0;
+    age.mul_f64(0.8 + 0.4 * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_lie_within_twenty_percent_and_differ() {
+        let ages: Vec<Duration> = (0..100)
+            .map(|seed| jittered(Duration::from_secs(10), seed))
+            .collect();
+        assert!(
+            ages.iter().all(|age| (8.0..=12.0).contains(&age.as_secs_f64())),
+            "{ages:?}"
+        );
+        let early = ages.iter().filter(|age| age.as_secs_f64() < 10.0).count();
+        assert!((40..=60).contains(&early), "{early} of 100 below the middle");
+    }
+}

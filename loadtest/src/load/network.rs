@@ -1,0 +1,288 @@
+//! How hosts are reached: by DNS or at an address that the user names, in the clear or by TLS.
+
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
+
+use thiserror::Error;
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    },
+};
+
+use super::target::{Origin, Protocol};
+
+/// An address to use for a host and port in place of what DNS says, as `curl --resolve` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    host: String,
+    port: u16,
+    address: IpAddr,
+}
+
+impl FromStr for Resolve {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (host, rest) = text.split_once(':')?;
+            let (port, address) = rest.split_once(':')?;
+            (!host.is_empty()).then_some(Self {
+                host: host.to_ascii_lowercase(),
+                port: port.parse().ok()?,
+                address: address.trim_matches(['[', ']']).parse().ok()?,
+            })
+        };
+        parse().ok_or_else(|| {
+            format!(
+                "`{text}` is no HOST:PORT:ADDRESS, as in shop.example:443:127.0.0.1 or shop.example:443:[::1]"
+            )
+        })
+    }
+}
+
+/// Why TLS cannot be used as asked for.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct BadTls(String);
+
+/// How the server's certificate is looked at.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    /// The name to ask for and to verify, in place of the URL's.
+    server_name: Option<ServerName<'static>>,
+    /// Nothing is verified.
+    is_insecure: bool,
+}
+
+impl Tls {
+    /// Verifies certificates by the authorities in `ca`, a file in PEM format, or those of this machine.
+    ///
+    /// # Errors
+    /// When there is no authority there.
+    pub fn verifying(
+        ca: Option<&Path>,
+        server_name: Option<ServerName<'static>>,
+        protocol: Protocol,
+    ) -> Result<Self, BadTls> {
+        let roots = match ca {
+            Some(path) => authorities(path)?,
+            None => authorities_of_this_machine()?,
+        };
+        let config = builder()?.with_root_certificates(roots).with_no_client_auth();
+        Ok(Self::new(config, server_name, protocol, false))
+    }
+
+    /// Takes any certificate.
+    ///
+    /// # Errors
+    /// Does not happen with the protocol versions in use.
+    pub fn insecure(server_name: Option<ServerName<'static>>, protocol: Protocol) -> Result<Self, BadTls> {
+        let config = builder()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+            .with_no_client_auth();
+        Ok(Self::new(config, server_name, protocol, true))
+    }
+
+    fn new(
+        mut config: ClientConfig,
+        server_name: Option<ServerName<'static>>,
+        protocol: Protocol,
+        is_insecure: bool,
+    ) -> Self {
+        config.alpn_protocols = vec![protocol.alpn().to_vec()];
+        Self {
+            config: Arc::new(config),
+            server_name,
+            is_insecure,
+        }
+    }
+
+    async fn handshake(&self, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned())
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
+        };
+        let stream = TlsConnector::from(Arc::clone(&self.config))
+            .connect(name, stream)
+            .await
+            .map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?;
+        // A server that does not choose speaks HTTP/1.1.
+        let wants_http2 = self.config.alpn_protocols[0] == b"h2";
+        if wants_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(io::Error::other("the server does not speak HTTP/2"));
+        }
+        Ok(stream)
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, BadTls> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| BadTls(error.to_string()))
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, BadTls> {
+    let bad = |why: String| BadTls(format!("{}: {why}", path.display()));
+    let pem = fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(bad("holds no certificate in PEM format".to_owned()));
+    }
+    Ok(roots)
+}
+
+fn authorities_of_this_machine() -> Result<RootCertStore, BadTls> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        return Err(BadTls(
+            "this machine has no certificate authorities; install ca-certificates, or name a file with --cacert"
+                .to_owned(),
+        ));
+    }
+    Ok(roots)
+}
+
+/// Takes every certificate for good; the signatures must still be those of the certificate's key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// How hosts are reached.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// Addresses in place of those of DNS.
+    pub resolve: Vec<Resolve>,
+    /// For `https://`; there where a target needs it.
+    pub tls: Option<Tls>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Network {
+    /// Whether a certificate was taken without looking at it; nothing where there is no TLS.
+    #[must_use]
+    pub fn is_insecure(&self) -> Option<bool> {
+        self.tls.as_ref().map(|tls| tls.is_insecure)
+    }
+
+    /// Every address of the origin's host.
+    pub(crate) async fn addresses(&self, origin: &Origin) -> io::Result<Vec<SocketAddr>> {
+        let named: Vec<_> = self
+            .resolve
+            .iter()
+            .filter(|resolve| (&resolve.host, resolve.port) == (&origin.host, origin.port))
+            .map(|resolve| SocketAddr::new(resolve.address, resolve.port))
+            .collect();
+        if !named.is_empty() {
+            return Ok(named);
+        }
+        Ok(lookup_host((origin.host.as_str(), origin.port)).await?.collect())
+    }
+
+    /// Opens a connection to one of them.
+    pub(crate) async fn open(&self, origin: &Origin, address: SocketAddr) -> io::Result<Stream> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            Some(tls) if origin.is_tls => {
+                let stream = tls.handshake(&origin.host, stream).await?;
+                Ok(Stream::Tls(Box::new(stream)))
+            }
+            _ => Ok(Stream::Plain(stream)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_place_of_dns_is_for_one_host_and_port() {
+        let resolve: Resolve = "Shop.example:443:[::1]".parse().unwrap();
+        assert_eq!(
+            resolve,
+            Resolve {
+                host: "shop.example".to_owned(),
+                port: 443,
+                address: "::1".parse().unwrap()
+            }
+        );
+        for text in [
+            "shop.example",
+            "shop.example:443",
+            "shop.example:https:::1",
+            ":1:::1",
+            "h:1:h",
+        ] {
+            let error = text.parse::<Resolve>().unwrap_err();
+            assert!(error.contains("HOST:PORT:ADDRESS"), "{error}");
+        }
+    }
+}

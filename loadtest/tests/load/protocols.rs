@@ -1,0 +1,231 @@
+//! What a request carries, and what it travels by: bodies, forms, TLS, HTTP/2.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    http::{HeaderMap, Version, header},
+    routing::{get, post},
+};
+use loadtest::load::{Mix, Protocol, Target};
+
+use crate::support::{self, loadtest};
+
+/// A server of TLS that is called `shop.example`, and the file with the authority that vouches for it.
+struct Shop {
+    port: u16,
+    authority: tempfile::NamedTempFile,
+}
+
+impl Shop {
+    fn open() -> Self {
+        let says = |version: Version| async move { format!("{version:?}") };
+        let (address, pem) = support::serve_tls(Router::new().route("/", get(says)), "shop.example");
+        let authority = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(authority.path(), pem).unwrap();
+        Self {
+            port: address.port(),
+            authority,
+        }
+    }
+
+    fn authority(&self) -> &str {
+        self.authority.path().to_str().unwrap()
+    }
+
+    /// The exit code and everything that a short run against `host` says.
+    fn visit(&self, host: &str, flags: &[&str]) -> (Option<i32>, String) {
+        let url = format!("https://{host}:{}/", self.port);
+        said(&[&["run", &url, "-q", "50", "-z", "500ms"], flags].concat())
+    }
+}
+
+fn said(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = loadtest(arguments);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn a_certificate_is_verified_by_the_authority_and_for_the_name_that_were_given() {
+    let shop = Shop::open();
+    let resolve = format!("shop.example:{}:127.0.0.1", shop.port);
+    let by_name = ["--resolve", &resolve, "--cacert", shop.authority()];
+    let (code, text) = shop.visit("shop.example", &by_name);
+    assert_eq!(code, Some(0), "{text}");
+
+    let (code, text) = shop.visit("shop.example", &["--resolve", &resolve]);
+    assert_eq!(code, Some(104), "an authority that nobody trusts: {text}");
+    assert!(text.contains("certificate"), "{text}");
+
+    let trusting = ["--cacert", shop.authority()];
+    let (code, text) = shop.visit("127.0.0.1", &trusting);
+    assert_eq!(code, Some(104), "the certificate is not for the address: {text}");
+    let (code, text) = shop.visit("127.0.0.1", &[&trusting[..], &["--sni", "shop.example"]].concat());
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = shop.visit("127.0.0.1", &[&trusting[..], &["--sni", "bank.example"]].concat());
+    assert_eq!(code, Some(104), "{text}");
+}
+
+#[test]
+fn a_certificate_that_is_not_verified_is_said_so() {
+    let shop = Shop::open();
+    let (code, text) = shop.visit("127.0.0.1", &["--insecure"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("NOT verified"), "{text}");
+    let (_, text) = shop.visit("127.0.0.1", &["-k", "--json"]);
+    assert!(text.contains(r#""insecure": true"#), "{text}");
+    let (_, text) = shop.visit(
+        "127.0.0.1",
+        &["--cacert", shop.authority(), "--sni", "shop.example", "--json"],
+    );
+    assert!(text.contains(r#""insecure": false"#), "{text}");
+}
+
+#[test]
+fn tls_carries_the_version_of_http_that_was_asked_for() {
+    let shop = Shop::open();
+    let expecting = |version| ["-k", "--expect-body", version];
+    let (code, text) = shop.visit("127.0.0.1", &expecting("HTTP/1.1"));
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = shop.visit("127.0.0.1", &[&expecting("HTTP/2.0")[..], &["--http2"]].concat());
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn a_body_comes_from_the_command_a_file_or_a_form() {
+    let echo = |headers: HeaderMap, body: String| async move {
+        let kind = headers
+            .get(header::CONTENT_TYPE)
+            .map(|kind| kind.to_str().unwrap());
+        format!("{} {body}", kind.unwrap_or("no type"))
+    };
+    let url = format!("http://{}/", support::serve(Router::new().route("/", post(echo))));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "from a file\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    for (flags, arrives) in [
+        (vec!["-d", "a text"], "no type a text"),
+        (vec!["--body-file", path], "no type from a file\n"),
+        (
+            vec!["--form", "token=my token", "-F", "b=1&2"],
+            "application/x-www-form-urlencoded token=my+token&b=1%262",
+        ),
+        (
+            vec!["--form", "a=b", "-H", "Content-Type: text/plain"],
+            "text/plain a=b",
+        ),
+    ] {
+        let run = [
+            "run",
+            &url,
+            "-m",
+            "post",
+            "-q",
+            "20",
+            "-z",
+            "200ms",
+            "--expect-body",
+            arrives,
+        ];
+        let (code, text) = said(&[&run, &flags[..]].concat());
+        assert_eq!(code, Some(0), "{flags:?}: {text}");
+    }
+    let (code, text) = said(&["run", &url, "-q", "20", "-z", "1s", "-d", "x", "-D", path]);
+    assert_eq!(code, Some(104), "one body only: {text}");
+}
+
+#[test]
+fn without_keep_alive_each_request_has_a_connection_of_its_own() {
+    let url = format!(
+        "http://{}/",
+        support::serve(Router::new().route("/", get(|| async { "Hello there" })))
+    );
+    let run = ["run", &url, "-q", "50", "-z", "1s", "--no-keep-alive", "--json"];
+    let output = loadtest(&run);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert_eq!(report["connections"]["opened"], 50);
+}
+
+#[test]
+fn http2_carries_many_requests_on_few_connections_and_replaces_them_with_age() {
+    type Seen = Arc<Mutex<BTreeMap<SocketAddr, (u64, Version)>>>;
+    let seen = Seen::default();
+    let by_connection = Arc::clone(&seen);
+    let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, version: Version| async move {
+        by_connection
+            .lock()
+            .unwrap()
+            .entry(peer)
+            .or_insert((0, version))
+            .0 += 1;
+        // So long that 200 a second are 20 at a time.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        "Hello there"
+    };
+    let address = support::serve(Router::new().route("/", get(handler)));
+    let url = format!("http://{address}/");
+    let mut plan = support::plan(&url, 200, Duration::from_secs(2));
+    let target = Target::new(http::Method::GET, &url).unwrap();
+    let protocol = Protocol::Http2 { streams: 100 };
+    plan.mix = Mix::new(vec![target], &[], &bytes::Bytes::new(), protocol).unwrap();
+    (plan.connections, plan.max_connection_age) = (2, None);
+    let report = support::drive(plan.clone());
+    assert_eq!((report.requests.succeeded, report.connections.opened), (400, 2));
+    {
+        let mut seen = seen.lock().unwrap();
+        assert!(
+            seen.values()
+                .all(|(count, version)| *count == 200 && *version == Version::HTTP_2),
+            "{seen:?}"
+        );
+        seen.clear();
+    }
+    plan.max_connection_age = Some(Duration::from_millis(500));
+    let report = support::drive(plan.clone());
+    assert_eq!((report.requests.succeeded, report.requests.retries), (400, 0));
+    let connections = seen.lock().unwrap().len();
+    assert!((6..=12).contains(&connections), "{connections} in two seconds");
+
+    // 2 connections of 2 streams of 100 ms each are 40 requests a second: the rest waits for one, and is late.
+    let target = plan.mix.targets()[0].clone();
+    let protocol = Protocol::Http2 { streams: 2 };
+    plan.mix = Mix::new(vec![target], &[], &bytes::Bytes::new(), protocol).unwrap();
+    let report = support::drive(plan);
+    let median = report.latency_ms.p50.unwrap();
+    assert!(median > 1000.0, "{median} ms: more than two at a time");
+}
+
+#[test]
+fn what_cannot_be_reached_by_tls_or_http2_says_why() {
+    let plain = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
+    let plain = format!("https://{plain}/");
+    let shop = Shop::open();
+    let shop = format!("https://{}:{}/", Ipv4Addr::LOCALHOST, shop.port);
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let empty = empty.path().to_str().unwrap();
+    let http1_only = support::serve_tls_http1("shop.example");
+    let http1_only = format!("https://{http1_only}/");
+    for (arguments, says) in [
+        (vec![&plain[..], "-k"], "TLS"),
+        (vec![&shop, "--cacert", "/no/such/file"], "/no/such/file"),
+        (vec![&shop, "--cacert", empty], "no certificate"),
+        (vec![&shop, "--resolve", "shop.example"], "HOST:PORT:ADDRESS"),
+        (vec![&shop, "--sni", "not a name"], "host name"),
+        (vec![&http1_only, "-k", "--http2"], "HTTP/2"),
+        (vec![&shop, "-D", "/no/such/body"], "/no/such/body"),
+        (vec![&shop, "-F", "field"], "NAME=VALUE"),
+        (vec![&shop, "--streams", "5"], "--http2"),
+    ] {
+        let (code, text) = said(&[&["run", "-q", "10", "-z", "1s"], &arguments[..]].concat());
+        assert_eq!(code, Some(104), "{arguments:?}: {text}");
+        assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
+    }
+}
