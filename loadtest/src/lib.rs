@@ -11,4 +11,5 @@ pub mod output;
 pub mod run;
 pub mod scale;
 pub mod signals;
+pub mod suite;
 pub mod units;

@@ -7,7 +7,7 @@ use clap::Args;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::ScheduleArguments;
+use super::{ReportArguments, ScheduleArguments};
 use crate::{
     exit::BadConfiguration,
     load::{
@@ -48,6 +48,10 @@ pub struct RunArguments {
     /// Print the report as JSON instead of text
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    pub reports: ReportArguments,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a text here would replace that of the command")]

@@ -2,6 +2,7 @@
 
 mod cluster_arguments;
 mod load_arguments;
+mod report_arguments;
 mod scale_arguments;
 mod schedule_arguments;
 
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand};
 pub use self::{
     cluster_arguments::{ChainArguments, ClusterArguments},
     load_arguments::{LoadArguments, RunArguments},
+    report_arguments::{ReportArguments, ReportFiles},
     scale_arguments::{HpaRate, ScaleArguments, TailRate},
     schedule_arguments::{ArrivalsArgument, ScheduleArguments, Spike, Stage},
 };

@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
 
-use super::{ClusterArguments, LoadArguments};
+use super::{ClusterArguments, LoadArguments, ReportArguments};
 use crate::units::{MaxFailed, Rate, parse_duration};
 
 /// Flags of `loadtest scale`.
@@ -76,6 +76,10 @@ pub struct ScaleArguments {
     /// Write the report to this file, as a page with plots
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    pub reports: ReportArguments,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a text here would replace that of the command")]

@@ -1,6 +1,6 @@
 //! What a run must reach, in k6's form: `p(99)<500`, `rate>990`, `failed<0.1%`. Pure.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
@@ -110,13 +110,14 @@ impl ThresholdReport {
     /// In words, for a person.
     #[must_use]
     pub fn describe(&self) -> String {
-        let Threshold {
-            text,
-            metric,
-            is_share,
-            ..
-        } = &self.threshold;
-        let observed = match (self.observed, metric) {
+        format!("{}: {}", self.threshold, self.observed_text())
+    }
+
+    /// What it was compared with, with its unit.
+    #[must_use]
+    pub fn observed_text(&self) -> String {
+        let Threshold { metric, is_share, .. } = &self.threshold;
+        match (self.observed, metric) {
             (None, _) => "nothing was measured".to_owned(),
             (Some(value), Metric::Percentile(_) | Metric::Mean | Metric::Max) => {
                 format!("{} ms", short(value))
@@ -124,8 +125,14 @@ impl ThresholdReport {
             (Some(value), Metric::Rate) => format!("{} requests/s", short(value)),
             (Some(value), _) if *is_share => format!("{} %", short(value * 100.0)),
             (Some(value), _) => short(value),
-        };
-        format!("{text}: {observed}")
+        }
+    }
+}
+
+impl fmt::Display for Threshold {
+    /// As it was written.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
     }
 }
 

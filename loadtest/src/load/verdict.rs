@@ -29,6 +29,19 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// In a word, loud where it has to be.
+    #[must_use]
+    pub fn headline(self) -> &'static str {
+        match self {
+            Self::Passed => "PASSED",
+            Self::Failed => "FAILED",
+            Self::Invalid => "INVALID: do not use these numbers",
+            Self::Interrupted => "INTERRUPTED",
+        }
+    }
+}
+
 /// The outcome and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
@@ -109,7 +122,9 @@ impl LoadReport {
         reasons
     }
 
-    fn failure(&self, bounds: &Bounds) -> Vec<String> {
+    /// Why too few requests succeeded.
+    #[must_use]
+    pub fn failure(&self, bounds: &Bounds) -> Vec<String> {
         let Counts {
             scheduled,
             sent,

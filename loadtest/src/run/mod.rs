@@ -1,6 +1,7 @@
 //! `loadtest run`: load by a schedule, live progress, a report.
 
 mod progress;
+mod suite;
 mod text;
 
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::{
     signals::Interrupt,
 };
 
-pub use self::text::render as render_text;
+pub use self::{suite::suite, text::render as render_text};
 
 /// How long the probe before a load waits for a connection.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +43,7 @@ pub async fn run(arguments: &RunArguments, mut interrupt: Interrupt) -> anyhow::
     let plan = arguments.plan()?;
     let planned = plan.schedule.duration();
     let output = arguments.output.as_deref().map(OutputFile::open).transpose()?;
+    let reports = arguments.reports.open()?;
     let addresses = tokio::select! {
         probed = probe(&plan.mix, &plan.network, PROBE_PATIENCE) => probed.map_err(BadConfiguration::new)?,
         () = interrupt.requested() => return Ok(Exit::Interrupted),
@@ -51,6 +53,7 @@ pub async fn run(arguments: &RunArguments, mut interrupt: Interrupt) -> anyhow::
     let report = load.report();
     let bounds = arguments.load.bounds(arguments.max_failed(), MAX_LAG);
     let verdict = report.judge(&bounds, &arguments.threshold, interrupted);
+    reports.write(&suite(&report, &bounds, &verdict))?;
     publish(&report, &verdict, arguments.json, output)?;
     Ok(exit(verdict.outcome))
 }

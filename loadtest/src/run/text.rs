@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    load::{LoadReport, Outcome, Summary, Verdict},
+    load::{LoadReport, Summary, Target, Verdict},
     units::short,
 };
 
@@ -18,7 +18,7 @@ pub fn render(report: &LoadReport, verdict: &Verdict) -> String {
         writeln!(text, "  {label:<12} {value}").expect("writing to a String does not fail");
     };
     if let [one] = &report.targets[..] {
-        line("target", &format!("{} {}", one.target.method, one.target.url));
+        line("target", &target(&one.target));
     }
     if report.plan.insecure == Some(true) {
         line("TLS", "certificates were NOT verified (--insecure)");
@@ -80,16 +80,15 @@ pub fn render(report: &LoadReport, verdict: &Verdict) -> String {
     }
     line("status", &counts(report.statuses.iter()));
     if report.targets.len() > 1 {
-        for target in &report.targets {
-            let latency = &target.latency_ms;
+        for one in &report.targets {
+            let latency = &one.latency_ms;
             line(
                 "target",
                 &format!(
-                    "{} {}: {} sent, {} failed, p50 {}, p99 {} ms",
-                    target.target.method,
-                    target.target.url,
-                    target.counts.sent,
-                    target.counts.failed,
+                    "{}: {} sent, {} failed, p50 {}, p99 {} ms",
+                    target(&one.target),
+                    one.counts.sent,
+                    one.counts.failed,
                     number(latency.p50),
                     number(latency.p99)
                 ),
@@ -109,23 +108,20 @@ pub fn render(report: &LoadReport, verdict: &Verdict) -> String {
     format!("{}{text}", headline(verdict))
 }
 
-/// The verdict, loud where it has to be.
 #[must_use]
 fn headline(verdict: &Verdict) -> String {
-    let word = match verdict.outcome {
-        Outcome::Passed => "PASSED",
-        Outcome::Failed => "FAILED",
-        Outcome::Invalid => "INVALID: do not use these numbers",
-        Outcome::Interrupted => "INTERRUPTED",
-    };
-    let mut text = format!("{word}\n");
+    let mut text = format!("{}\n", verdict.outcome.headline());
     for reason in &verdict.reasons {
         writeln!(text, "  - {reason}").expect("writing to a String does not fail");
     }
     text
 }
 
-fn summary(summary: &Summary) -> String {
+pub(super) fn target(target: &Target) -> String {
+    format!("{} {}", target.method, target.url)
+}
+
+pub(super) fn summary(summary: &Summary) -> String {
     if summary.count == 0 {
         return "nothing measured".to_owned();
     }

@@ -51,6 +51,7 @@ const MAX_LAG: Duration = Duration::from_millis(250);
 pub async fn run(arguments: &ScaleArguments, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
     let json = arguments.json.as_deref().map(OutputFile::open).transpose()?;
     let html = arguments.html.as_deref().map(OutputFile::open).transpose()?;
+    let reports = arguments.reports.open()?;
     let mix = mix(arguments)?;
     let prepared = tokio::select! {
         prepared = prepare(arguments, &mix) => prepared?,
@@ -84,6 +85,7 @@ pub async fn run(arguments: &ScaleArguments, mut interrupt: Interrupt) -> anyhow
     if let Some(file) = html {
         file.write(html::render(&report)?.as_bytes())?;
     }
+    reports.write(&report.suite())?;
     output::print(&report.summary())?;
     Ok(report.verdict.exit())
 }

@@ -13,6 +13,8 @@ use crate::{
     chain::Diagnosis,
     exit::Exit,
     load::{Bounds, LoadReport},
+    suite::{self, Case, Suite},
+    units::short,
 };
 
 /// The version of the JSON form. Grows when a field changes its meaning or goes, not when one joins.
@@ -153,6 +155,43 @@ impl ScaleReport {
             timeline,
             step,
             tail,
+        }
+    }
+
+    /// The verdict, case by case.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        let cases = self.assertions.iter().map(|one| Case {
+            name: match &one.hpa {
+                Some(hpa) => format!("{} {hpa}: {}", one.name, one.expected),
+                None => format!("{}: {}", one.name, one.expected),
+            },
+            standing: match one.standing {
+                Standing::Passed => suite::Standing::Passed,
+                Standing::Failed => suite::Standing::Failed,
+                Standing::NotReached => suite::Standing::Skipped,
+            },
+            observed: one.observed.clone(),
+        });
+        let steps = self.timeline.expected.iter().map(|one| {
+            let text = format!(
+                "{}: {} -> {} -> {} replicas at {} requests/s",
+                one.hpa,
+                one.min,
+                one.replicas,
+                one.min,
+                short(one.rate)
+            );
+            ("step", text)
+        });
+        Suite {
+            name: "loadtest scale",
+            subject: self.config.targets.join(", "),
+            headline: self.verdict.headline().to_owned(),
+            began_at: self.began_at,
+            seconds: self.timeline.samples.last().map_or(0.0, |sample| sample.at),
+            cases: cases.collect(),
+            facts: steps.collect(),
         }
     }
 

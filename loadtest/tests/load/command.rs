@@ -149,6 +149,42 @@ fn a_threshold_on_failures_takes_the_place_of_the_bound_of_none() {
     assert_eq!(code(&both), Some(99), "a bound that is given counts");
 }
 
+#[test]
+fn reports_for_other_programs_say_what_must_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (junit, markdown) = (path("junit.xml"), path("summary.md"));
+    let url = hello();
+    let run = [
+        "run",
+        &url,
+        "-q",
+        "50",
+        "-z",
+        "500ms",
+        "--junit",
+        &junit,
+        "--markdown",
+        &markdown,
+    ];
+    let output = loadtest(&[&run[..], &["--threshold", "p(99)<10s", "rate>1000"]].concat());
+    assert_eq!(output.status.code(), Some(99), "{output:?}");
+    let xml = std::fs::read_to_string(&junit).unwrap();
+    for part in [
+        r#"tests="5" failures="1" skipped="0""#,
+        r#"name="rate&#62;1000"><failure message=""#,
+        r#"name="requests succeed"><system-out>25 sent, 0 failed<"#,
+    ] {
+        assert!(xml.contains(part), "no {part} in {xml}");
+    }
+    let text = std::fs::read_to_string(&markdown).unwrap();
+    assert!(text.starts_with("### loadtest run: FAILED\n"), "{text}");
+    assert!(
+        text.contains("| ✅ | p(99)&lt;10s |") && text.contains("| ❌ | rate>1000 |"),
+        "{text}"
+    );
+}
+
 /// The seconds in which so many requests were due, from a run of these flags.
 fn sent_by_second(flags: &[&str]) -> Vec<u64> {
     let url = hello();
@@ -208,6 +244,10 @@ fn mistakes_end_with_104_before_any_load() {
         ),
         (
             vec!["run", &url, "-q", "10", "-z", "1s", "-o", missing],
+            "cannot be written",
+        ),
+        (
+            vec!["run", &url, "-q", "10", "-z", "1s", "--junit", missing],
             "cannot be written",
         ),
         (
