@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod exit;
 pub mod load;
 pub mod output;
+mod page;
 pub mod run;
 pub mod scale;
 pub mod signals;

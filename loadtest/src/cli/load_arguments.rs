@@ -45,6 +45,10 @@ pub struct RunArguments {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
+    /// Write the report to this file, as a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
     /// Print the report as JSON instead of text
     #[arg(long)]
     pub json: bool,

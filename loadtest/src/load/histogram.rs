@@ -31,3 +31,41 @@ pub(crate) fn add(histogram: &mut Histogram<u64>, duration: Duration) {
 pub(crate) fn merge(mine: &mut Histogram<u64>, others: &Histogram<u64>) {
     mine.add(others).expect("both grow as needed");
 }
+
+/// How many durations lie between a bound and the one before it: upper bounds of the series 1, 2, 5 in milliseconds, from
+/// 0.1 on, without those that nothing lies under.
+pub(crate) fn counts(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
+    let bounds = (0..).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.pow(power) * 100));
+    let mut counts = Vec::new();
+    let mut below = 0;
+    for bound in bounds {
+        let up_to = histogram.count_between(0, bound);
+        if up_to > below {
+            #[expect(clippy::cast_precision_loss, reason = "round numbers below 2^52")]
+            counts.push((bound as f64 / 1000.0, up_to - below));
+            below = up_to;
+        }
+        if bound >= histogram.max() {
+            return counts;
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_hold_every_duration_once() {
+        let mut histogram = new();
+        assert_eq!(counts(&histogram), []);
+        for milliseconds in [0.0, 0.05, 0.3, 0.4, 1.5, 700.0, 3_600_000.0] {
+            add(&mut histogram, Duration::from_secs_f64(milliseconds / 1000.0));
+        }
+        assert_eq!(
+            counts(&histogram),
+            [(0.1, 2), (0.5, 2), (2.0, 1), (1000.0, 1), (5_000_000.0, 1)]
+        );
+    }
+}

@@ -121,6 +121,9 @@ pub struct IntervalReport {
     pub counts: Counts,
     /// Of the requests whose intended start lies in this second, whenever they ended.
     pub latency_ms: Summary,
+    /// How many of them took how long: pairs of an upper bound in milliseconds, from the series 0.1, 0.2, 0.5, 1 …, and a
+    /// count; those of 0 are left out.
+    pub latency_counts: Vec<(f64, u64)>,
 }
 
 /// A stretch of the schedule, over which the rate went in a straight line.
@@ -345,6 +348,7 @@ fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport
             second,
             counts,
             latency_ms: Summary::of(&latency),
+            latency_counts: histogram::counts(&latency),
         });
     }
     merged

@@ -1,5 +1,6 @@
 //! `loadtest run`: load by a schedule, live progress, a report.
 
+mod html;
 mod progress;
 mod suite;
 mod text;
@@ -17,7 +18,7 @@ use crate::{
     signals::Interrupt,
 };
 
-pub use self::{suite::suite, text::render as render_text};
+pub use self::{html::render as render_html, suite::suite, text::render as render_text};
 
 /// How long the probe before a load waits for a connection.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +44,7 @@ pub async fn run(arguments: &RunArguments, mut interrupt: Interrupt) -> anyhow::
     let plan = arguments.plan()?;
     let planned = plan.schedule.duration();
     let output = arguments.output.as_deref().map(OutputFile::open).transpose()?;
+    let html = arguments.html.as_deref().map(OutputFile::open).transpose()?;
     let reports = arguments.reports.open()?;
     let addresses = tokio::select! {
         probed = probe(&plan.mix, &plan.network, PROBE_PATIENCE) => probed.map_err(BadConfiguration::new)?,
@@ -53,7 +55,11 @@ pub async fn run(arguments: &RunArguments, mut interrupt: Interrupt) -> anyhow::
     let report = load.report();
     let bounds = arguments.load.bounds(arguments.max_failed(), MAX_LAG);
     let verdict = report.judge(&bounds, &arguments.threshold, interrupted);
-    reports.write(&suite(&report, &bounds, &verdict))?;
+    let suite = suite(&report, &bounds, &verdict);
+    if let Some(file) = html {
+        file.write(render_html(&report, verdict.outcome, &suite)?.as_bytes())?;
+    }
+    reports.write(&suite)?;
     publish(&report, &verdict, arguments.json, output)?;
     Ok(exit(verdict.outcome))
 }

@@ -5,17 +5,18 @@ use askama::Template;
 
 use super::{
     assertion::{Assertion, Standing},
-    chart::{Chart, Line, Mark},
     report::{ScaleReport, ScaleVerdict},
     timeline::{EventMark, HpaSample, LoadSample},
 };
 use crate::{
-    load::{LoadReport, Summary},
+    load::LoadReport,
+    page::{
+        CLASSES, Drawn,
+        chart::{Chart, Line, Mark},
+        numbers,
+    },
     units::short,
 };
-
-/// The classes of lines, one for each colour of the page.
-const CLASSES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
 
 #[derive(Template)]
 #[template(path = "scale.html")]
@@ -36,14 +37,6 @@ struct Row<'a> {
     class: &'static str,
     word: &'static str,
     assertion: &'a Assertion,
-}
-
-/// A plot with its legend.
-struct Drawn {
-    title: &'static str,
-    unit: &'static str,
-    legend: Vec<(&'static str, String)>,
-    svg: String,
 }
 
 /// The requests of one load.
@@ -79,7 +72,7 @@ pub fn render(report: &ScaleReport) -> anyhow::Result<String> {
         rate: short(report.config.rate),
         assertions: report.assertions.iter().map(row).collect(),
         charts: [requests(report), replicas(report), latency(report)]
-            .map(drawn)
+            .map(Drawn::from)
             .into(),
         loads: loads
             .into_iter()
@@ -120,37 +113,6 @@ fn section<'a>(title: &'static str, load: &'a LoadReport) -> LoadSection<'a> {
         load,
         achieved: short(load.rates.achieved),
         summaries: summaries.into(),
-    }
-}
-
-fn numbers(summary: &Summary) -> Vec<String> {
-    let Summary {
-        mean,
-        p50,
-        p90,
-        p95,
-        p99,
-        p999,
-        max,
-        ..
-    } = *summary;
-    [mean, p50, p90, p95, p99, p999, max]
-        .map(|value| value.map_or("–".to_owned(), short))
-        .into()
-}
-
-fn drawn(chart: Chart) -> Drawn {
-    let svg = chart.svg();
-    let legend = chart
-        .lines
-        .into_iter()
-        .map(|line| (line.class, line.name))
-        .collect();
-    Drawn {
-        title: chart.title,
-        unit: chart.unit,
-        legend,
-        svg,
     }
 }
 

@@ -1,7 +1,6 @@
 //! `loadtest scale`: a step of load that needs N replicas, and the proof that the cluster does what it should.
 
 mod assertion;
-mod chart;
 mod command;
 mod drive;
 mod html;

@@ -150,10 +150,10 @@ fn a_threshold_on_failures_takes_the_place_of_the_bound_of_none() {
 }
 
 #[test]
-fn reports_for_other_programs_say_what_must_hold() {
+fn reports_for_people_and_programs_say_what_must_hold() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (junit, markdown) = (path("junit.xml"), path("summary.md"));
+    let (junit, markdown, html) = (path("junit.xml"), path("summary.md"), path("run.html"));
     let url = hello();
     let run = [
         "run",
@@ -166,6 +166,8 @@ fn reports_for_other_programs_say_what_must_hold() {
         &junit,
         "--markdown",
         &markdown,
+        "--html",
+        &html,
     ];
     let output = loadtest(&[&run[..], &["--threshold", "p(99)<10s", "rate>1000"]].concat());
     assert_eq!(output.status.code(), Some(99), "{output:?}");
@@ -176,6 +178,23 @@ fn reports_for_other_programs_say_what_must_hold() {
         r#"name="requests succeed"><system-out>25 sent, 0 failed<"#,
     ] {
         assert!(xml.contains(part), "no {part} in {xml}");
+    }
+    let page = std::fs::read_to_string(&html).unwrap();
+    for part in [
+        r#"<h1 class="bad">FAILED</h1>"#,
+        r#"<li class="bad"><span class="mark">failed</span> <code>rate&#62;1000</code>"#,
+        r#"<li class="good"><span class="mark">ok</span> <code>p(99)&#60;10s</code>"#,
+        "</i>due</span>",
+        "</i>p99</span>",
+        r#"<rect class="heat""#,
+        "25 requests due, 25 sent: 25 succeeded",
+        "prefers-color-scheme: dark",
+        "@media print",
+    ] {
+        assert!(page.contains(part), "no {part} in the page");
+    }
+    for fetched in ["<script", "<link", "src=", "url(", "@import", "https://", "NaN"] {
+        assert!(!page.contains(fetched), "the page has {fetched}");
     }
     let text = std::fs::read_to_string(&markdown).unwrap();
     assert!(text.starts_with("### loadtest run: FAILED\n"), "{text}");

@@ -13,40 +13,40 @@ const BOTTOM: f64 = 24.0;
 
 /// One line.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Its name in the legend.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its class in the style sheet, `c0` to `c5`.
-    pub(super) class: &'static str,
+    pub(crate) class: &'static str,
     /// Whether the value holds until the next one, as a number of replicas does.
-    pub(super) steps: bool,
+    pub(crate) steps: bool,
     /// Time and value; `None` is a gap.
-    pub(super) points: Vec<(f64, Option<f64>)>,
+    pub(crate) points: Vec<(f64, Option<f64>)>,
 }
 
 /// A moment that is marked.
 #[derive(Clone, Debug)]
-pub(super) struct Mark {
-    pub(super) at: f64,
+pub(crate) struct Mark {
+    pub(crate) at: f64,
     /// Shown when pointed at.
-    pub(super) title: String,
-    pub(super) warning: bool,
+    pub(crate) title: String,
+    pub(crate) warning: bool,
 }
 
 /// One plot.
 #[derive(Clone, Debug)]
-pub(super) struct Chart {
-    pub(super) title: &'static str,
-    pub(super) unit: &'static str,
-    pub(super) lines: Vec<Line>,
-    pub(super) marks: Vec<Mark>,
+pub(crate) struct Chart {
+    pub(crate) title: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) marks: Vec<Mark>,
     /// The part of time that is shaded.
-    pub(super) shaded: Option<(f64, f64)>,
+    pub(crate) shaded: Option<(f64, f64)>,
 }
 
 impl Chart {
     /// The picture. Everything in it that comes from elsewhere is escaped.
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let times = self
             .lines
             .iter()

@@ -1,0 +1,136 @@
+//! A map of how many requests took how long in each stretch of time.
+
+use std::fmt::Write as _;
+
+use crate::units::short;
+
+const WIDTH: f64 = 760.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 10.0;
+const ROW: f64 = 16.0;
+const BOTTOM: f64 = 24.0;
+
+/// More columns could not be told apart.
+const MOST_COLUMNS: usize = 240;
+
+/// The map of seconds, each with its counts by the latency that they are up to, in milliseconds.
+pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) -> String {
+    let length = seconds.len();
+    let per_column = length.div_ceil(MOST_COLUMNS).max(1);
+    let mut rows: Vec<f64> = Vec::new();
+    let mut columns: Vec<Vec<(f64, u64)>> = vec![Vec::new(); length.div_ceil(per_column)];
+    for (second, counts) in seconds.enumerate() {
+        for (up_to, count) in counts {
+            if let Err(place) = rows.binary_search_by(|row| row.total_cmp(up_to)) {
+                rows.insert(place, *up_to);
+            }
+            let column = &mut columns[second / per_column];
+            match column.iter_mut().find(|(row, _)| row.total_cmp(up_to).is_eq()) {
+                Some((_, sum)) => *sum += count,
+                None => column.push((*up_to, *count)),
+            }
+        }
+    }
+    let most = columns
+        .iter()
+        .flatten()
+        .map(|(_, count)| *count)
+        .max()
+        .unwrap_or(1);
+    let height = ROW * number(rows.len()) + BOTTOM;
+    let width = (WIDTH - LEFT - RIGHT) / number(columns.len()).max(1.0);
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"latencies over time, as a heat map\">"
+    );
+    let top_of = |row: f64| {
+        let place = rows
+            .iter()
+            .position(|one| one.total_cmp(&row).is_eq())
+            .unwrap_or_default();
+        ROW * number(rows.len() - 1 - place)
+    };
+    for row in &rows {
+        let y = top_of(*row) + 4.0;
+        add(
+            &mut svg,
+            format_args!(
+                "<text x=\"{:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 6.0,
+                short(*row)
+            ),
+        );
+    }
+    for (position, column) in columns.iter().enumerate() {
+        let (x, from) = (LEFT + width * number(position), position * per_column);
+        for (up_to, count) in column {
+            // By its logarithm, so that the one slow request of a thousand is seen, too.
+            let opacity = 0.15 + 0.85 * number_of(*count).ln_1p() / number_of(most).ln_1p();
+            let y = top_of(*up_to);
+            add(
+                &mut svg,
+                format_args!(
+                    "<rect class=\"heat\" x=\"{x:.2}\" y=\"{y:.1}\" width=\"{width:.2}\" height=\"{ROW}\" fill-opacity=\"{opacity:.2}\">\
+                     <title>from {from} s: {count} up to {} ms</title></rect>",
+                    short(*up_to)
+                ),
+            );
+        }
+    }
+    let y = height - BOTTOM + 16.0;
+    for (second, anchor) in [(0, "start"), (length, "end")] {
+        let x = LEFT + width * number(second) / number(per_column);
+        let x = x.min(WIDTH - RIGHT);
+        add(
+            &mut svg,
+            format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{second} s</text>"),
+        );
+    }
+    svg + "</svg>"
+}
+
+fn add(svg: &mut String, part: std::fmt::Arguments<'_>) {
+    svg.write_fmt(part).expect("writing to a String does not fail");
+}
+
+fn number(count: usize) -> f64 {
+    number_of(count as u64)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn number_of(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_request_has_a_place_of_its_own_above_the_fast() {
+        let seconds: [&[(f64, u64)]; 3] = [&[(1.0, 99)], &[(1.0, 98), (500.0, 1)], &[]];
+        let svg = svg(seconds.into_iter());
+        assert_eq!(svg.matches("<rect").count(), 3, "{svg}");
+        let slow = svg
+            .split("<rect")
+            .find(|part| part.contains("1 up to 500 ms"))
+            .unwrap();
+        assert!(slow.contains("y=\"0.0\"") && slow.contains("from 1 s"), "{slow}");
+    }
+
+    #[test]
+    fn an_hour_is_drawn_in_columns_that_can_be_told_apart() {
+        let second: &[(f64, u64)] = &[(1.0, 10)];
+        let svg = svg(vec![second; 3600].into_iter());
+        assert_eq!(svg.matches("<rect").count(), 240);
+        assert!(svg.contains("150 up to 1 ms"), "fifteen seconds in each");
+    }
+
+    #[test]
+    fn a_map_of_nothing_is_still_a_picture() {
+        let svg = svg(std::iter::empty::<&[(f64, u64)]>());
+        assert!(
+            svg.starts_with("<svg") && svg.ends_with("</svg>") && !svg.contains("NaN"),
+            "{svg}"
+        );
+    }
+}

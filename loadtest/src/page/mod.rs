@@ -1,0 +1,48 @@
+//! What the pages of the reports are made of: plots, and numbers as text. Nothing in a page is fetched.
+
+pub(crate) mod chart;
+pub(crate) mod heat;
+
+use self::chart::Chart;
+use crate::{load::Summary, units::short};
+
+/// The classes of lines, one for each colour of the pages.
+pub(crate) const CLASSES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
+
+/// A plot with its legend.
+pub(crate) struct Drawn {
+    pub(crate) title: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) legend: Vec<(&'static str, String)>,
+    pub(crate) svg: String,
+}
+
+impl From<Chart> for Drawn {
+    fn from(chart: Chart) -> Self {
+        let svg = chart.svg();
+        let lines = chart.lines.into_iter();
+        Self {
+            title: chart.title,
+            unit: chart.unit,
+            legend: lines.map(|line| (line.class, line.name)).collect(),
+            svg,
+        }
+    }
+}
+
+/// The row of a table.
+pub(crate) fn numbers(summary: &Summary) -> Vec<String> {
+    let Summary {
+        mean,
+        p50,
+        p90,
+        p95,
+        p99,
+        p999,
+        max,
+        ..
+    } = *summary;
+    [mean, p50, p90, p95, p99, p999, max]
+        .map(|value| value.map_or("–".to_owned(), short))
+        .into()
+}
