@@ -5,6 +5,7 @@
 pub mod chain;
 pub mod cli;
 pub mod cluster;
+pub mod compare;
 pub mod exit;
 pub mod load;
 pub mod output;

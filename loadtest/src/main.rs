@@ -6,6 +6,7 @@ use clap::Parser;
 use loadtest::{
     chain,
     cli::{Cli, Command},
+    compare,
     exit::{BadConfiguration, Exit},
     run, scale,
     signals::Interrupt,
@@ -47,5 +48,6 @@ async fn start(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Run(arguments) => run::run(arguments, interrupt).await,
         Command::Chain(arguments) => chain::run(arguments, interrupt).await,
         Command::Scale(arguments) => scale::run(arguments, interrupt).await,
+        Command::Compare(arguments) => compare::run(arguments),
     }
 }

@@ -115,16 +115,12 @@ impl FromStr for MaxFailed {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some(percent) = text.strip_suffix('%') else {
-            return text
-                .parse()
-                .map(Self::Count)
-                .map_err(|_| "write a number (10) or a share (0.1%)".to_owned());
-        };
-        match percent.trim().parse::<f64>() {
-            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Share(percent / 100.0)),
-            _ => Err("a share lies between 0% and 100%".to_owned()),
+        if text.ends_with('%') {
+            return text.parse().map(|Share(share)| Self::Share(share));
         }
+        text.parse()
+            .map(Self::Count)
+            .map_err(|_| "write a number (10) or a share (0.1%)".to_owned())
     }
 }
 
@@ -134,6 +130,24 @@ impl fmt::Display for MaxFailed {
             Self::Count(most) => write!(formatter, "{most}"),
             Self::Share(most) => write!(formatter, "{}%", short(most * 100.0)),
         }
+    }
+}
+
+/// A part of a whole, written in percent; between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let percent = text
+            .strip_suffix('%')
+            .and_then(|percent| percent.trim().parse::<f64>().ok());
+        percent
+            .filter(|percent| (0.0..=100.0).contains(percent))
+            .map(|percent| Self(percent / 100.0))
+            .ok_or_else(|| "a share lies between 0% and 100%".to_owned())
     }
 }
 

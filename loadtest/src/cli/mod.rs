@@ -1,6 +1,7 @@
 //! The command line. What the commands share lives here, in the terms of oha and hey where those have one.
 
 mod cluster_arguments;
+mod compare_arguments;
 mod load_arguments;
 mod report_arguments;
 mod scale_arguments;
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub use self::{
     cluster_arguments::{ChainArguments, ClusterArguments},
+    compare_arguments::CompareArguments,
     load_arguments::{LoadArguments, RunArguments},
     report_arguments::{ReportArguments, ReportFiles},
     scale_arguments::{HpaRate, ScaleArguments, TailRate},
@@ -34,7 +36,9 @@ pub enum Command {
     Chain(ChainArguments),
     /// Send a step of load that needs N replicas, and prove that the cluster scales to them and back
     Scale(Box<ScaleArguments>),
+    /// Say what changed between two runs, as far as it can be told from chance
+    Compare(CompareArguments),
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed, or a threshold broken; \
+const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed, a threshold broken, or the second run worse; \
 104 wrong command or configuration; 105 interrupted; 106 invalid: this machine could not hold the rate";

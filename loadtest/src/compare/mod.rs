@@ -1,0 +1,7 @@
+//! `loadtest compare`: what changed between two runs, as far as it can be told from chance.
+
+mod command;
+mod estimate;
+mod run;
+
+pub use self::command::run;

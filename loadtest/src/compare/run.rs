@@ -1,0 +1,98 @@
+//! As much of a run's JSON as a comparison needs.
+
+use std::{fs, path::Path};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use hdrhistogram::{Histogram, serialization::Deserializer};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::exit::BadConfiguration;
+
+/// The form that is understood.
+const SCHEMA: &str = "loadtest.run/v1";
+
+/// A run that was written by `loadtest run -o`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Run {
+    plan: Plan,
+    pub(crate) requests: Requests,
+    latency_histogram: String,
+    intervals: Vec<Interval>,
+    verdict: Verdict,
+}
+
+/// What must be the same for two runs to be compared.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Plan {
+    stages: Value,
+    protocol: Value,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Requests {
+    pub(crate) scheduled: u64,
+    pub(crate) failed: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Interval {
+    latency_ms: Latency,
+}
+
+#[derive(Debug, Deserialize)]
+struct Latency {
+    count: u64,
+    mean: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Verdict {
+    outcome: String,
+}
+
+impl Run {
+    /// Reads the file of a run whose numbers can be trusted.
+    pub(crate) fn read(path: &Path) -> Result<Self, BadConfiguration> {
+        let bad = |why: &dyn std::fmt::Display| BadConfiguration(format!("{}: {why}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| bad(&error))?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| bad(&error))?;
+        if value["schema"] != SCHEMA {
+            return Err(bad(&format!(
+                "is no run of {SCHEMA}, as `loadtest run -o FILE` writes it"
+            )));
+        }
+        let run: Self = serde_json::from_value(value).map_err(|error| bad(&error))?;
+        match run.verdict.outcome.as_str() {
+            "invalid" | "interrupted" => Err(bad(&format!(
+                "the run was {}: its numbers say nothing about the server",
+                run.verdict.outcome
+            ))),
+            _ => Ok(run),
+        }
+    }
+
+    /// Whether both sent the same load.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.plan == other.plan
+    }
+
+    /// Every latency, in microseconds.
+    pub(crate) fn latencies(&self) -> Result<Histogram<u64>, BadConfiguration> {
+        let bad = |error: &dyn std::fmt::Display| BadConfiguration(format!("latency_histogram: {error}"));
+        let bytes = BASE64_STANDARD
+            .decode(&self.latency_histogram)
+            .map_err(|error| bad(&error))?;
+        Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| bad(&format!("{error:?}")))
+    }
+
+    /// The count and the mean, in milliseconds, of each second in which there was a request.
+    pub(crate) fn seconds(&self) -> Vec<(u64, f64)> {
+        let seconds = self.intervals.iter();
+        seconds
+            .filter_map(|second| Some((second.latency_ms.count, second.latency_ms.mean?)))
+            .collect()
+    }
+}
