@@ -68,6 +68,11 @@ impl Namespace {
         Ok(Self { link, first })
     }
 
+    /// The file of its network namespace, for `nsenter --net`.
+    pub(crate) fn network(&self) -> String {
+        format!("/proc/{}/ns/net", self.first)
+    }
+
     /// Its living processes.
     pub(crate) fn processes(&self) -> Result<Vec<Process>> {
         let mut all = Process::all()?;
