@@ -179,6 +179,13 @@ pub(crate) fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Resu
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(pub Option<Duration>);
 
+/// A count to calculate with.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+pub fn number(count: u64) -> f64 {
+    count as f64
+}
+
 /// A number without needless decimals: 392, 392.5, 0.04.
 #[must_use]
 pub fn short(value: f64) -> String {

@@ -196,24 +196,15 @@ fn with_spikes(mut segments: Vec<Segment>, spikes: &[Spike]) -> Result<Vec<Segme
                 short(whole.as_secs_f64())
             ));
         }
-        let mut cut = before(&segments, spike.at);
+        let (mut cut, _) = parts(&segments, spike.at);
         cut.push(Segment::constant(spike.length, spike.rate));
-        cut.extend(after(&segments, end));
+        cut.extend(parts(&segments, end).1);
         segments = cut;
     }
     Ok(segments)
 }
 
-/// What of the segments lies before `moment`.
-fn before(segments: &[Segment], moment: Duration) -> Vec<Segment> {
-    parts(segments, moment).0
-}
-
-/// What of the segments lies after `moment`.
-fn after(segments: &[Segment], moment: Duration) -> Vec<Segment> {
-    parts(segments, moment).1
-}
-
+/// What of the segments lies before `moment`, and what after it.
 fn parts(segments: &[Segment], moment: Duration) -> (Vec<Segment>, Vec<Segment>) {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut start = Duration::ZERO;

@@ -7,6 +7,8 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::units::number;
+
 /// Of the normal distribution, for 95 %.
 const Z: f64 = 1.96;
 
@@ -102,14 +104,6 @@ pub(crate) fn share(count: u64, all: u64) -> Option<Estimate> {
         low: (middle - off).max(0.0),
         high: Some((middle + off).min(1.0)),
     })
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts and microseconds stay far below 2^52"
-)]
-fn number(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

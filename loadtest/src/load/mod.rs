@@ -7,6 +7,7 @@ pub(crate) mod exchange;
 mod failure;
 mod histogram;
 mod intervals;
+mod mix;
 mod multiplexed;
 mod network;
 mod pacer;
@@ -15,6 +16,7 @@ mod probe;
 pub(crate) mod record;
 mod report;
 mod schedule;
+mod segment;
 mod stripe;
 mod target;
 mod threshold;
@@ -37,6 +39,7 @@ use self::record::Recorder;
 pub(crate) use self::target::{parse_header, parse_method};
 pub use self::{
     failure::FailureKind,
+    mix::{Mix, Protocol},
     network::{BadTls, Network, Resolve, Tls},
     probe::{Addresses, probe},
     record::Counts,
@@ -44,8 +47,9 @@ pub use self::{
         Connections, IntervalReport, Latencies, LoadReport, PlanReport, Rates, StageReport, Summary,
         TargetReport,
     },
-    schedule::{Arrival, Arrivals, Schedule, Segment, Spacing, Stripe},
-    target::{BadTarget, Expectations, Mix, Origin, Protocol, Target},
+    schedule::{Arrival, Arrivals, Schedule, Spacing, Stripe},
+    segment::Segment,
+    target::{BadTarget, Expectations, Origin, Target},
     threshold::{Threshold, ThresholdReport},
     verdict::{Bounds, Outcome, Verdict},
 };

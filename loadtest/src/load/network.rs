@@ -21,7 +21,7 @@ use tokio_rustls::{
     },
 };
 
-use super::target::{Origin, Protocol};
+use super::{mix::Protocol, target::Origin};
 
 /// An address to use for a host and port in place of what DNS says, as `curl --resolve` has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::{
-    network::Network,
-    target::{Mix, Origin},
-};
+use super::{mix::Mix, network::Network, target::Origin};
 
 /// Where each origin of a mix is reached. Resolved once, before the load.
 #[derive(Clone, Debug)]

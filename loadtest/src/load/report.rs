@@ -12,10 +12,13 @@ use super::{
     failure::FailureKind,
     histogram,
     intervals::Interval,
+    mix::Protocol,
     record::{Counts, Recorder},
-    schedule::{Segment, Spacing},
-    target::{Expectations, Protocol, Target},
+    schedule::Spacing,
+    segment::Segment,
+    target::{Expectations, Target},
 };
+use crate::units::number;
 
 /// The version of [`LoadReport`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
 pub(crate) const SCHEMA: &str = "loadtest.run/v1";
@@ -257,14 +260,14 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
     }
     let mut latency_ms = Summary::of(&all.latency);
     if latency_ms.count > 0 {
-        latency_ms.mean = Some(all.latency_sum.as_secs_f64() * 1000.0 / as_number(latency_ms.count));
+        latency_ms.mean = Some(all.latency_sum.as_secs_f64() * 1000.0 / number(latency_ms.count));
     }
     let seconds = length.max(all.last_taken_up).as_secs_f64();
     let due = all.counts.scheduled + all.missed;
     let taken_up = if due == 0 {
         1.0
     } else {
-        as_number(all.counts.scheduled) / as_number(due)
+        number(all.counts.scheduled) / number(due)
     };
     let per_second = |count: f64, seconds: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
     let asked = per_second(plan.schedule.expected(length), length.as_secs_f64());
@@ -294,8 +297,8 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
         failures,
         rates: Rates {
             requested: asked,
-            achieved: per_second(as_number(all.counts.sent), seconds),
-            succeeded: per_second(as_number(all.counts.succeeded), seconds),
+            achieved: per_second(number(all.counts.sent), seconds),
+            succeeded: per_second(number(all.counts.succeeded), seconds),
             schedule_held: if seconds > 0.0 {
                 taken_up * length.as_secs_f64() / seconds
             } else {
@@ -352,12 +355,4 @@ fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport
         });
     }
     merged
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of requests stay far below 2^52"
-)]
-fn as_number(count: u64) -> f64 {
-    count as f64
 }

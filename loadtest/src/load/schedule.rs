@@ -6,53 +6,11 @@ use std::{sync::Arc, time::Duration};
 use fastrand::Rng;
 use serde::Serialize;
 
-use crate::units::Rate;
+use super::segment::Segment;
+use crate::units::{Rate, number};
 
 /// Counts closer than this are the same: what floating point leaves of `1.1 * 10`.
 const NEARLY: f64 = 1e-6;
-
-/// A stretch of time over which the rate goes in a straight line from one value to another.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Segment {
-    /// How long it is.
-    pub length: Duration,
-    /// Requests a second at its start.
-    pub from: f64,
-    /// Requests a second at its end.
-    pub to: f64,
-}
-
-impl Segment {
-    /// One over which the rate stays the same.
-    #[must_use]
-    pub fn constant(length: Duration, rate: f64) -> Self {
-        Self {
-            length,
-            from: rate,
-            to: rate,
-        }
-    }
-
-    /// Arrivals from its start until `seconds` into it.
-    fn count(&self, seconds: f64) -> f64 {
-        self.from * seconds + self.slope() * seconds * seconds / 2.0
-    }
-
-    /// The inverse of [`Segment::count`]. Of the two forms of a quadratic's root the one that stays exact as the slope
-    /// goes to 0.
-    fn seconds(&self, count: f64) -> f64 {
-        let root = (self.from * self.from + 2.0 * self.slope() * count)
-            .max(0.0)
-            .sqrt();
-        let sum = self.from + root;
-        if sum > 0.0 { 2.0 * count / sum } else { 0.0 }
-    }
-
-    /// Requests a second, each second.
-    fn slope(&self) -> f64 {
-        (self.to - self.from) / self.length.as_secs_f64()
-    }
-}
 
 /// How arrivals lie around the rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -247,9 +205,9 @@ impl Iterator for Arrivals {
 
     fn next(&mut self) -> Option<Arrival> {
         let count = match &mut self.random {
-            None => as_number(self.index),
+            None => number(self.index),
             Some((random, count)) => {
-                *count -= (1.0 - random.f64()).ln() * as_number(self.stripe.of);
+                *count -= (1.0 - random.f64()).ln() * number(self.stripe.of);
                 *count
             }
         };
@@ -258,14 +216,6 @@ impl Iterator for Arrivals {
         self.index += self.stripe.of;
         Some(Arrival { index, at })
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of requests stay far below 2^52"
-)]
-fn as_number(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
@@ -353,7 +303,7 @@ mod tests {
             .windows(2)
             .map(|pair| (pair[1].as_secs_f64() - pair[0].as_secs_f64()) * 100.0)
             .collect();
-        let number = as_number(gaps.len() as u64);
+        let number = number(gaps.len() as u64);
         let mean = gaps.iter().sum::<f64>() / number;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / number;
         // Of 100,000 gaps the mean is known to within 0.3 %, the variance to within 1 %: four times that.
@@ -392,7 +342,7 @@ mod tests {
             let arrivals = whole(&schedule);
             let counted = arrivals.iter().filter(|at| (begin..end).contains(*at)).count();
             let integral = schedule.expected(end) - schedule.expected(begin);
-            let counted = as_number(counted as u64);
+            let counted = number(counted as u64);
             prop_assert!((counted - integral).abs() <= 1.0 + 1e-3, "{counted} arrivals, integral {integral}");
         }
 

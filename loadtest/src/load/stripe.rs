@@ -18,12 +18,13 @@ use super::{
     dialer::Dialer,
     exchange::{self, Traits},
     failure::Failure,
+    mix::Protocol,
     multiplexed::Multiplexed,
     pacer,
     pool::{Pool, PoolLimits},
     record::{Ended, Recorder},
     schedule::{Arrival, Stripe},
-    target::{Origin, Protocol},
+    target::Origin,
 };
 
 /// Arrivals that are launched before the connections get their turn, when many are due at once.

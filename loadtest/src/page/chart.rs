@@ -1,15 +1,10 @@
 //! A small line plot as SVG: lines over time, steps, gaps where nothing was measured, marks for events.
 //! Colours come from the page's style sheet, so that they follow its light and dark mode.
 
-use std::fmt::Write as _;
+use super::{BOTTOM, LEFT, RIGHT, WIDTH, add};
 
-/// The size in its own units; the page scales it.
-const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 230.0;
-const LEFT: f64 = 46.0;
-const RIGHT: f64 = 10.0;
 const TOP: f64 = 12.0;
-const BOTTOM: f64 = 24.0;
 
 /// One line.
 #[derive(Clone, Debug)]
@@ -134,10 +129,6 @@ impl Chart {
             );
         }
     }
-}
-
-fn add(svg: &mut String, part: std::fmt::Arguments<'_>) {
-    svg.write_fmt(part).expect("writing to a String does not fail");
 }
 
 struct Scale {

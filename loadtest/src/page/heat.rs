@@ -1,14 +1,9 @@
 //! A map of how many requests took how long in each stretch of time.
 
-use std::fmt::Write as _;
+use super::{BOTTOM, LEFT, RIGHT, WIDTH, add};
+use crate::units::{self, short};
 
-use crate::units::short;
-
-const WIDTH: f64 = 760.0;
-const LEFT: f64 = 46.0;
-const RIGHT: f64 = 10.0;
 const ROW: f64 = 16.0;
-const BOTTOM: f64 = 24.0;
 
 /// More columns could not be told apart.
 const MOST_COLUMNS: usize = 240;
@@ -64,7 +59,7 @@ pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) 
         let (x, from) = (LEFT + width * number(position), position * per_column);
         for (up_to, count) in column {
             // By its logarithm, so that the one slow request of a thousand is seen, too.
-            let opacity = 0.15 + 0.85 * number_of(*count).ln_1p() / number_of(most).ln_1p();
+            let opacity = 0.15 + 0.85 * units::number(*count).ln_1p() / units::number(most).ln_1p();
             let y = top_of(*up_to);
             add(
                 &mut svg,
@@ -88,17 +83,8 @@ pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) 
     svg + "</svg>"
 }
 
-fn add(svg: &mut String, part: std::fmt::Arguments<'_>) {
-    svg.write_fmt(part).expect("writing to a String does not fail");
-}
-
 fn number(count: usize) -> f64 {
-    number_of(count as u64)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn number_of(count: u64) -> f64 {
-    count as f64
+    units::number(count as u64)
 }
 
 #[cfg(test)]

@@ -3,11 +3,23 @@
 pub(crate) mod chart;
 pub(crate) mod heat;
 
+use std::fmt::Write as _;
+
 use self::chart::Chart;
 use crate::{load::Summary, units::short};
 
 /// The classes of lines, one for each colour of the pages.
 pub(crate) const CLASSES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
+
+/// The width of a plot in its own units, and the margins that its labels need; the page scales it.
+const WIDTH: f64 = 760.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 10.0;
+const BOTTOM: f64 = 24.0;
+
+fn add(svg: &mut String, part: std::fmt::Arguments<'_>) {
+    svg.write_fmt(part).expect("writing to a String does not fail");
+}
 
 /// A plot with its legend.
 pub(crate) struct Drawn {

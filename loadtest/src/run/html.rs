@@ -11,7 +11,7 @@ use crate::{
         heat, numbers,
     },
     suite::{Case, Standing, Suite},
-    units::short,
+    units::{number, short},
 };
 
 #[derive(Template)]
@@ -85,11 +85,15 @@ fn row(case: &Case) -> Row<'_> {
 
 fn requests(report: &LoadReport) -> Chart {
     let lines = vec![
-        line(report, "due", CLASSES[0], |second| Some(second.counts.scheduled)),
-        line(report, "succeeded", CLASSES[1], |second| {
-            Some(second.counts.succeeded)
+        line(report, "due", CLASSES[0], |second| {
+            Some(number(second.counts.scheduled))
         }),
-        line(report, "failed", CLASSES[2], |second| Some(second.counts.failed)),
+        line(report, "succeeded", CLASSES[1], |second| {
+            Some(number(second.counts.succeeded))
+        }),
+        line(report, "failed", CLASSES[2], |second| {
+            Some(number(second.counts.failed))
+        }),
     ];
     chart("Requests", "requests in each second", lines)
 }
@@ -113,38 +117,20 @@ fn chart(title: &'static str, unit: &'static str, lines: Vec<Line>) -> Chart {
     }
 }
 
-fn line<V: Number>(
+fn line(
     report: &LoadReport,
     name: &str,
     class: &'static str,
-    read: impl Fn(&IntervalReport) -> Option<V>,
+    read: impl Fn(&IntervalReport) -> Option<f64>,
 ) -> Line {
     let points = report.intervals.iter().zip(0_u32..).map(|(second, number)| {
         // In the middle of its second.
-        (f64::from(number) + 0.5, read(second).map(Number::number))
+        (f64::from(number) + 0.5, read(second))
     });
     Line {
         name: name.to_owned(),
         class,
         steps: false,
         points: points.collect(),
-    }
-}
-
-/// What can be drawn.
-trait Number {
-    fn number(self) -> f64;
-}
-
-impl Number for f64 {
-    fn number(self) -> f64 {
-        self
-    }
-}
-
-impl Number for u64 {
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    fn number(self) -> f64 {
-        self as f64
     }
 }
