@@ -5,3 +5,4 @@ mod chain;
 mod disk;
 mod processes;
 mod scaling;
+mod stages;

@@ -9,11 +9,12 @@ use e2e::{
     ask, chain_is_whole, deployed, eventually, kubectl, loadtest, on_failure_look_around, output, printed,
     rolled_out, succeed, xtask,
 };
+use serde_json::Value;
 use testbed::{cluster, kubeadm, paths, wait};
 
 use crate::processes::Namespace;
 
-const URL: &str = "http://127.0.0.1:30080";
+pub(crate) const URL: &str = "http://127.0.0.1:30080";
 
 /// Prometheus' answer to an instant query: the value of its only sample.
 fn prometheus(query: &str) -> Result<f64> {
@@ -34,7 +35,7 @@ fn prometheus(query: &str) -> Result<f64> {
     });
     let path =
         format!("/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query?query={encoded}");
-    let answer: serde_json::Value = serde_json::from_str(&kubectl(&["get", "--raw", &path])?)?;
+    let answer: Value = serde_json::from_str(&kubectl(&["get", "--raw", &path])?)?;
     let value = answer["data"]["result"][0]["value"][1]
         .as_str()
         .context("no sample")?;
@@ -60,15 +61,24 @@ fn scale(name: &str, expected: &[(&str, u64)], arguments: &[&str]) -> Result<()>
         output.status,
         printed(&output)
     );
+    let page = std::fs::read_to_string(file("html"))?;
+    for (hpa, replicas) in expected {
+        for part in [
+            &format!("{hpa} 2 → {replicas} → 2"),
+            "SuccessfulRescale",
+            "new pod, over time",
+        ] {
+            ensure!(page.contains(part), "the page does not have {part:?}");
+        }
+    }
     proved(&file("json"), expected)
 }
 
-/// Holds the replicas that a report proved against `expected`, by HPA.
+/// Holds the replicas that a report proved against `expected`, by HPA, and that the way to every new pod was seen.
 fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report)?)?;
-    let proved: Vec<_> = report["expected"]
-        .as_array()
-        .context("the report names no HPA")?
+    let report: Value = serde_json::from_slice(&std::fs::read(report)?)?;
+    let run = &report["runs"][0];
+    let proved: Vec<_> = list(&run["expected"])?
         .iter()
         .map(|hpa| {
             (
@@ -79,15 +89,38 @@ fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
         .collect();
     ensure!(proved == expected, "the report proves {proved:?}");
     ensure!(
-        report["verdict"] == "passed" && report["step"]["requests"]["failed"] == 0,
+        report["verdict"] == "passed" && run["step"]["requests"]["failed"] == 0,
         "{}",
         report["verdict"]
     );
+    for ((hpa, replicas), time) in expected.iter().zip(list(&run["time_to_scale"])?) {
+        let pods = list(&time["pods"])?;
+        ensure!(
+            time["hpa"] == *hpa
+                && pods.len() as u64 == replicas - 2
+                && time["problems"] == serde_json::json!({}),
+            "the way to {hpa}'s pods: {time}"
+        );
+        for pod in pods {
+            let times: Vec<Option<f64>> = list(&pod["stages"])?
+                .iter()
+                .map(|stage| stage["at"]["seconds"].as_f64())
+                .collect();
+            ensure!(
+                times.len() == 10 && times.iter().all(Option::is_some) && times.is_sorted(),
+                "not every stage was seen, or not in order: {pod}"
+            );
+        }
+    }
     Ok(())
 }
 
+fn list(value: &Value) -> Result<&Vec<Value>> {
+    value.as_array().with_context(|| format!("no list: {value}"))
+}
+
 /// Both services at their minimum, as an earlier test's load may not have left them.
-fn at_rest() -> Result<()> {
+pub(crate) fn at_rest() -> Result<()> {
     eventually("both Deployments at two replicas", || {
         for name in ["app-a", "app-b"] {
             let replicas = kubectl(&[
@@ -165,9 +198,9 @@ fn custom_metric(metric: &str) -> Result<Vec<(String, f64)>> {
     let path = format!(
         "/apis/custom.metrics.k8s.io/v1beta1/namespaces/sample-app/pods/*/{metric}?labelSelector=app.kubernetes.io/name%3Dapp-a"
     );
-    let list: serde_json::Value = serde_json::from_str(&kubectl(&["get", "--raw", &path])?)?;
+    let list: Value = serde_json::from_str(&kubectl(&["get", "--raw", &path])?)?;
     let items = list["items"].as_array().context("no list")?;
-    let value_of = |item: &serde_json::Value| {
+    let value_of = |item: &Value| {
         let pod = item["describedObject"]["name"].as_str().context("no pod")?;
         let value = item["value"].as_str().context("no value")?;
         let thousandths = match value.strip_suffix('m') {

@@ -41,6 +41,10 @@ pub struct ScaleArguments {
     #[arg(long, value_name = "HPA=RATE", requires = "rate")]
     pub expect: Vec<HpaRate>,
 
+    /// How many times to do it, each from rest; the report then has the median and the worst of each time
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Phases")]
+    pub repeat: u16,
+
     /// How long until all replicas must be ready
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = parse_duration, help_heading = "Phases")]
     pub scale_up_deadline: Duration,

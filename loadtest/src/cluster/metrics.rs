@@ -139,9 +139,32 @@ impl Series {
     }
 }
 
+/// The sum of all samples of a series in a pod's own metrics. <https://prometheus.io/docs/instrumenting/exposition_formats/>
+pub(crate) fn total(exposition: &str, series: &str) -> f64 {
+    let values = exposition.lines().filter_map(|line| {
+        let rest = line.strip_prefix(series)?;
+        // Labels are quoted and may hold anything, a brace too; what comes after the last one is the value.
+        let value = match rest.strip_prefix('{') {
+            Some(labelled) => labelled.rsplit_once('}')?.1,
+            None => rest.strip_prefix(' ')?,
+        };
+        value.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    values.sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_series_is_summed_over_its_labels_and_no_other_series_with_it() {
+        let text = "# HELP hits_total Answers { by route }\n# TYPE hits_total counter\nhits_total{route=\"/a b}\"} 3\n\
+                    hits_total{route=\"/c\"} 1e1 1700000000000\nhits_total_created{route=\"/c\"} 99\nhits_totals 99\n";
+        assert!((total(text, "hits_total") - 13.0).abs() < 1e-9);
+        assert!((total("hits_total 4\n", "hits_total") - 4.0).abs() < 1e-9);
+        assert!(total(text, "other_total").abs() < 1e-9);
+    }
 
     #[test]
     fn a_service_is_written_as_namespace_name_and_port() {

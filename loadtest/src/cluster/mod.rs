@@ -9,7 +9,12 @@ use std::{error::Error as StdError, future::Future, time::Duration};
 use anyhow::Context;
 use http::Request;
 use k8s_openapi::{
-    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod, events::v1::Event},
+    api::{
+        apps::v1::Deployment,
+        autoscaling::v2::HorizontalPodAutoscaler,
+        core::v1::{Node, Pod},
+        events::v1::Event,
+    },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
@@ -20,12 +25,13 @@ use kube::{
 use thiserror::Error;
 use tokio::time::timeout;
 
-pub(crate) use self::metrics::Series;
 use self::metrics::{MetricValueList, QueryAnswer};
+pub(crate) use self::metrics::{Series, total};
 pub use self::{
     metrics::{CUSTOM_METRICS, PodSample, PrometheusService},
     views::{
-        ApiRegistration, ClusterEvent, Condition, DEFAULT_TOLERANCE, Hpa, PodState, PodsMetric, Workload,
+        ApiRegistration, ClusterEvent, Condition, DEFAULT_TOLERANCE, Hpa, NodeState, PodState, PodsMetric,
+        Workload,
     },
 };
 use crate::exit::BadConfiguration;
@@ -41,7 +47,7 @@ const EVENTS_READ: u32 = 500;
 #[error("{0}")]
 pub struct ReadError(pub String);
 
-type Read<T> = Result<T, ReadError>;
+pub(crate) type Read<T> = Result<T, ReadError>;
 
 /// A cluster, to be read from.
 #[derive(Clone)]
@@ -117,6 +123,25 @@ impl Cluster {
         Ok(pods.items.into_iter().map(PodState::from).collect())
     }
 
+    /// All nodes.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn nodes(&self) -> Read<Vec<NodeState>> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let nodes = read(api.list(&ListParams::default())).await?;
+        Ok(nodes.items.into_iter().map(NodeState::from).collect())
+    }
+
+    /// What a pod itself says on a port under `/metrics`, through the API server.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or cannot ask the pod.
+    pub(crate) async fn pod_metrics(&self, namespace: &str, pod: &str, port: &str) -> Read<String> {
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
+        read(self.client.request_text(request(&path)?)).await
+    }
+
     /// The registration of the custom metrics API; `None` where there is none.
     ///
     /// # Errors
@@ -183,11 +208,14 @@ impl Cluster {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Read<T> {
-        let request = Request::get(path)
-            .body(Vec::new())
-            .map_err(|error| ReadError(error.to_string()))?;
-        read(self.client.request(request)).await
+        read(self.client.request(request(path)?)).await
     }
+}
+
+fn request(path: &str) -> Read<Request<Vec<u8>>> {
+    Request::get(path)
+        .body(Vec::new())
+        .map_err(|error| ReadError(error.to_string()))
 }
 
 async fn read<T>(request: impl Future<Output = kube::Result<T>>) -> Read<T> {

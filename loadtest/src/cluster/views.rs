@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec},
-        core::v1::{ContainerState, Pod},
+        core::v1::{ContainerState, Node, Pod},
         events::v1::Event,
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
@@ -209,6 +209,10 @@ pub struct PodState {
     pub ready: bool,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// The node that it was given, once the scheduler has found one.
+    pub node: Option<String>,
+    /// Whether all its containers run.
+    pub started: bool,
     /// Why it is not ready, as far as its status tells.
     pub trouble: Option<String>,
 }
@@ -240,10 +244,18 @@ impl From<Pod> for PodState {
             })
             .or_else(|| condition("Ready")?.message.clone())
             .or(status.phase);
+        let running = |state: &ContainerState| state.running.is_some();
+        let containers = status.container_statuses.as_deref().unwrap_or_default();
+        let started = !containers.is_empty()
+            && containers
+                .iter()
+                .all(|container| container.state.as_ref().is_some_and(running));
         Self {
             name: object.metadata.name.unwrap_or_default(),
             ready,
             terminating: object.metadata.deletion_timestamp.is_some(),
+            node: object.spec.and_then(|spec| spec.node_name),
+            started,
             trouble: if ready { None } else { trouble },
         }
     }
@@ -252,6 +264,34 @@ impl From<Pod> for PodState {
 fn waiting_or_ended(state: &ContainerState) -> Option<String> {
     let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone());
     waiting.or_else(|| state.terminated.as_ref()?.reason.clone())
+}
+
+/// The label of a node that says where it stands.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NodeState {
+    /// Its name.
+    pub name: String,
+    /// Its zone, if it is labelled with one.
+    pub zone: Option<String>,
+    /// Whether it is ready.
+    pub ready: bool,
+}
+
+impl From<Node> for NodeState {
+    fn from(object: Node) -> Self {
+        let conditions = object.status.and_then(|status| status.conditions);
+        Self {
+            name: object.metadata.name.unwrap_or_default(),
+            zone: object.metadata.labels.and_then(|mut labels| labels.remove(ZONE)),
+            ready: conditions
+                .unwrap_or_default()
+                .iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        }
+    }
 }
 
 /// The registration of the custom metrics API.
@@ -307,6 +347,8 @@ pub struct ClusterEvent {
     pub at: Timestamp,
     /// What it is about, as `Pod/app-a-1`.
     pub regarding: (String, String),
+    /// Who says so, as in `default-scheduler`.
+    pub reporter: String,
     /// In one word.
     pub reason: String,
     /// In a sentence.
@@ -336,6 +378,11 @@ impl ClusterEvent {
                 regarding.kind.unwrap_or_default(),
                 regarding.name.unwrap_or_default(),
             ),
+            reporter: object
+                .reporting_controller
+                .filter(|reporter| !reporter.is_empty())
+                .or_else(|| object.deprecated_source?.component)
+                .unwrap_or_default(),
             reason: object.reason.unwrap_or_default(),
             note: object.note.unwrap_or_default(),
             warning: object.type_.as_deref() == Some("Warning"),

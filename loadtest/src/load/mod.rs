@@ -201,6 +201,12 @@ impl Load {
         self.plan.schedule.rate_at(self.elapsed())
     }
 
+    /// When the first arrival is due, or was.
+    #[must_use]
+    pub fn start_time(&self) -> Instant {
+        self.start
+    }
+
     /// Time since the first arrival was due.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

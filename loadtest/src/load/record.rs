@@ -69,6 +69,14 @@ pub(crate) struct Ended {
     pub(crate) traits: Traits,
 }
 
+/// What one server answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) answers: u64,
+    /// When the first answer had come, since the start.
+    pub(crate) first: Duration,
+}
+
 /// The measurements of one stripe, or of several merged.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -89,7 +97,7 @@ pub(crate) struct Recorder {
     /// The first failure of each kind, in words.
     pub(crate) examples: BTreeMap<FailureKind, String>,
     pub(crate) statuses: BTreeMap<u16, u64>,
-    pub(crate) served_by: BTreeMap<String, u64>,
+    pub(crate) served_by: BTreeMap<String, Served>,
     pub(crate) targets: Vec<TargetRecord>,
     pub(crate) body_bytes: u64,
     pub(crate) opened: u64,
@@ -196,12 +204,16 @@ impl Recorder {
         }
         if let Some(name) = traits.served_by {
             let known = self.served_by.len() < SERVED_BY_KEPT || self.served_by.contains_key(&name);
-            *self
-                .served_by
-                .entry(if known { name } else { OTHERS.to_owned() })
-                .or_default() += 1;
+            let name = if known { name } else { OTHERS.to_owned() };
+            self.served(name, 1, intended + latency);
         }
         self.body_bytes += traits.body_bytes;
+    }
+
+    fn served(&mut self, name: String, answers: u64, first: Duration) {
+        let served = self.served_by.entry(name).or_insert(Served { answers: 0, first });
+        served.answers += answers;
+        served.first = served.first.min(first);
     }
 
     fn everywhere(&mut self, intended: Duration, target: usize, count: impl Fn(&mut Counts)) {
@@ -237,8 +249,8 @@ impl Recorder {
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
-        for (name, count) in &other.served_by {
-            *self.served_by.entry(name.clone()).or_default() += count;
+        for (name, served) in &other.served_by {
+            self.served(name.clone(), served.answers, served.first);
         }
         for (mine, others) in self.targets.iter_mut().zip(&other.targets) {
             mine.counts.merge(&others.counts);
@@ -297,6 +309,6 @@ mod tests {
             });
         }
         assert_eq!(recorder.served_by.len(), SERVED_BY_KEPT + 1);
-        assert_eq!(recorder.served_by[OTHERS], 50);
+        assert_eq!(recorder.served_by[OTHERS].answers, 50);
     }
 }

@@ -238,6 +238,8 @@ pub struct LoadReport {
     pub statuses: BTreeMap<u16, u64>,
     /// Answers by what the server calls itself in `x-served-by`.
     pub served_by: BTreeMap<String, u64>,
+    /// When the first answer of each of them had come, in seconds since the start.
+    pub first_served_seconds: BTreeMap<String, f64>,
     /// Bytes of answers' bodies.
     pub body_bytes: u64,
     /// Each target's share.
@@ -324,7 +326,16 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
         intervals: intervals(recorders),
         failure_examples: all.examples,
         statuses: all.statuses,
-        served_by: all.served_by,
+        first_served_seconds: all
+            .served_by
+            .iter()
+            .map(|(name, served)| (name.clone(), served.first.as_secs_f64()))
+            .collect(),
+        served_by: all
+            .served_by
+            .into_iter()
+            .map(|(name, served)| (name, served.answers))
+            .collect(),
         body_bytes: all.body_bytes,
     }
 }

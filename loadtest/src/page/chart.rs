@@ -1,7 +1,7 @@
 //! A small line plot as SVG: lines over time, steps, gaps where nothing was measured, marks for events.
 //! Colours come from the page's style sheet, so that they follow its light and dark mode.
 
-use super::{BOTTOM, LEFT, RIGHT, WIDTH, add};
+use super::{BOTTOM, LEFT, RIGHT, WIDTH, add, escape, ticks};
 
 const HEIGHT: f64 = 230.0;
 const TOP: f64 = 12.0;
@@ -148,22 +148,6 @@ impl Scale {
     }
 }
 
-/// Four to eight round numbers from 0 to `most` or just above.
-fn ticks(most: f64) -> Vec<f64> {
-    let most = if most > 0.0 { most } else { 1.0 };
-    let magnitude = 10_f64.powf((most / 5.0).log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
-        .map(|factor| factor * magnitude)
-        .into_iter()
-        .find(|step| most / step <= 6.0);
-    let step = step.unwrap_or(10.0 * magnitude);
-    let mut ticks = vec![0.0];
-    while ticks.last().is_some_and(|last| *last < most) {
-        ticks.push(f64::from(u32::try_from(ticks.len()).unwrap_or(u32::MAX)) * step);
-    }
-    ticks
-}
-
 fn path(line: &Line, scale: &Scale) -> String {
     let mut path = String::new();
     let mut previous: Option<f64> = None;
@@ -181,13 +165,6 @@ fn path(line: &Line, scale: &Scale) -> String {
         previous = Some(y);
     }
     path
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -249,17 +226,5 @@ mod tests {
     fn texts_from_the_cluster_cannot_become_markup() {
         let svg = chart(vec![(0.0, Some(1.0)), (10.0, Some(1.0))]).svg();
         assert!(svg.contains("&lt;script") && !svg.contains("<script"), "{svg}");
-    }
-
-    #[test]
-    fn ticks_are_few_and_round_and_reach_the_top() {
-        for most in [0.0, 0.4, 1.0, 8.0, 12.0, 99.0, 392.0, 1e6] {
-            let ticks = ticks(most);
-            assert!(
-                (2..=8).contains(&ticks.len()) && *ticks.last().unwrap() >= most,
-                "{most}: {ticks:?}"
-            );
-        }
-        assert_eq!(ticks(12.0), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     drive::{Recording, Setup, drive},
     html,
     plan::{Expected, check_tail, expect, safe_rate},
-    report::{ScaleConfig, ScaleReport},
+    report::{ScaleConfig, ScaleReport, ScaleRun},
     timeline::{Deadlines, Timeline},
 };
 use crate::{
@@ -63,21 +63,33 @@ pub async fn run(arguments: &ScaleArguments, mut interrupt: Interrupt) -> anyhow
         config,
     } = prepared;
     announce(&setup, &config)?;
-    let chains = tokio::select! {
-        chains = chains(arguments, &cluster, &setup.expected) => chains,
-        () = interrupt.requested() => Vec::new(),
-    };
-    let recording = if !interrupt.is_requested() && chains.iter().all(Diagnosis::is_whole) {
-        drive(&cluster, &setup, &mut interrupt).await?
-    } else {
-        // With a broken chain, load would only show that it does not scale; the chain says why.
-        Recording::without_load(
-            Timeline::new(setup.expected.clone(), setup.deadlines),
-            interrupt.is_requested(),
-        )
-    };
     let bounds = arguments.load.bounds(arguments.max_failed, MAX_LAG);
-    let report = ScaleReport::of(config, chains, recording, bounds);
+    let mut runs = Vec::new();
+    for number in 1..=arguments.repeat {
+        if arguments.repeat > 1 {
+            output::print(&format!("run {number} of {}\n", arguments.repeat))?;
+        }
+        let chains = tokio::select! {
+            chains = chains(arguments, &cluster, &setup.expected) => chains,
+            () = interrupt.requested() => Vec::new(),
+        };
+        let recording = if !interrupt.is_requested() && chains.iter().all(Diagnosis::is_whole) {
+            drive(&cluster, &setup, &mut interrupt).await?
+        } else {
+            // With a broken chain, load would only show that it does not scale; the chain says why.
+            Recording::without_load(
+                Timeline::new(setup.expected.clone(), setup.deadlines),
+                interrupt.is_requested(),
+            )
+        };
+        // What kept the load away would keep it away again.
+        let goes_on = recording.step.is_some() && !recording.interrupted;
+        runs.push(ScaleRun::of(chains, recording, bounds));
+        if !goes_on {
+            break;
+        }
+    }
+    let report = ScaleReport::of(config, runs);
     if let Some(file) = json {
         let encoded = serde_json::to_string_pretty(&report).context("encoding the report")?;
         file.write(format!("{encoded}\n").as_bytes())?;
@@ -139,6 +151,8 @@ async fn prepare(arguments: &ScaleArguments, mix: &Mix) -> anyhow::Result<Prepar
     };
     let setup = Setup {
         namespace: arguments.cluster.namespace.clone(),
+        prometheus: arguments.cluster.prometheus.clone(),
+        series: arguments.cluster.series.clone(),
         step: Plan {
             connections: arguments
                 .load

@@ -1,6 +1,9 @@
 //! The run: rest, step, plateau, the way back under a light load, a last look. Records, and leaves judging to others.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -10,12 +13,14 @@ use tokio::{
 
 use super::{
     lines::Lines,
-    observe::{Events, Observation, observe},
+    observe::{Events, observe},
     plan::Expected,
-    timeline::{Deadlines, HpaSample, LoadSample, Phase, Sample, Timeline},
+    shares::{Shares, counted},
+    timeline::{Deadlines, HpaSample, LoadSample, NodesSample, Phase, Sample, Timeline},
+    trace::{Trace, Tracer},
 };
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, PrometheusService, Read},
     load::{Addresses, Load, LoadReport, Plan, Snapshot},
     signals::Interrupt,
 };
@@ -30,7 +35,7 @@ const EVENTS_EVERY: u32 = 2;
 const CLOSING_LOOKS: u32 = 3;
 
 /// Requests a second that still count as none: a person who looks at the page does not disturb the run.
-const REST: f64 = 1.0;
+pub(super) const REST: f64 = 1.0;
 
 /// Samples before the load that are kept, for the beginning of the plots.
 const SETTLING_KEPT: usize = 10;
@@ -42,6 +47,10 @@ pub struct Setup {
     pub namespace: String,
     /// What each must do.
     pub expected: Vec<Expected>,
+    /// Where Prometheus is.
+    pub prometheus: PrometheusService,
+    /// The series that pods count requests in.
+    pub series: String,
     /// The step.
     pub step: Plan,
     /// The load on the way down, if there is to be one.
@@ -61,6 +70,10 @@ pub struct Recording {
     pub step: Option<LoadReport>,
     /// The tail, if it began.
     pub tail: Option<LoadReport>,
+    /// What was seen of the way to the new pods, by HPA.
+    pub traces: BTreeMap<String, Trace>,
+    /// Which pod served how much.
+    pub shares: Shares,
     /// When the load began.
     pub began_at: Option<Timestamp>,
     /// Whether the user stopped it.
@@ -75,6 +88,8 @@ impl Recording {
             timeline,
             step: None,
             tail: None,
+            traces: BTreeMap::new(),
+            shares: Shares::default(),
             began_at: None,
             interrupted,
         }
@@ -103,10 +118,13 @@ pub async fn drive(cluster: &Cluster, setup: &Setup, interrupt: &mut Interrupt) 
         );
     }
     let (step, tail) = (ended(step).await?, ended(tail).await?);
+    let traces = driver.tracer.take().map(Tracer::end);
     Ok(Recording {
         timeline: driver.timeline,
         step,
         tail,
+        traces: traces.unwrap_or(driver.traces),
+        shares: driver.shares,
         began_at: driver.began_at,
         interrupted,
     })
@@ -148,6 +166,9 @@ struct Driver<'a> {
     origin: Instant,
     began_at: Option<Timestamp>,
     events: Option<Events>,
+    tracer: Option<Tracer>,
+    traces: BTreeMap<String, Trace>,
+    shares: Shares,
     looks: u32,
     previous: Snapshot,
     lines: Lines,
@@ -165,6 +186,9 @@ impl<'a> Driver<'a> {
             origin: Instant::now(),
             began_at: None,
             events: None,
+            tracer: None,
+            traces: BTreeMap::new(),
+            shares: Shares::default(),
             looks: 0,
             previous: Snapshot::default(),
             lines: Lines::default(),
@@ -177,10 +201,13 @@ impl<'a> Driver<'a> {
         if !self.settle().await {
             return Ok(());
         }
-        self.begin(step)?;
+        let tracer = self.prepare().await;
+        self.begin(step, tracer)?;
         self.hold(step).await;
         *step = step.take().map(Flow::stop);
         self.timeline.marks.load_ended = Some(self.now());
+        self.traces = self.tracer.take().map(Tracer::end).unwrap_or_default();
+        self.shares.end(self.counted().await);
         if let Some(plan) = &self.setup.tail {
             self.previous = Snapshot::default();
             *tail = Some(Flow::Running(Load::start(plan.clone(), &self.setup.addresses)?));
@@ -211,16 +238,40 @@ impl<'a> Driver<'a> {
         false
     }
 
-    fn begin(&mut self, step: &mut Option<Flow>) -> anyhow::Result<()> {
-        *step = Some(Flow::Running(Load::start(
-            self.setup.step.clone(),
-            &self.setup.addresses,
-        )?));
+    /// Reads how things are before the step.
+    async fn prepare(&mut self) -> Tracer {
+        let Setup {
+            namespace,
+            expected,
+            prometheus,
+            series,
+            ..
+        } = self.setup;
+        self.shares.begin(self.counted().await);
+        Tracer::prepare(self.cluster, namespace, prometheus, series, expected).await
+    }
+
+    async fn counted(&self) -> Read<BTreeMap<String, f64>> {
+        let Setup {
+            namespace,
+            expected,
+            prometheus,
+            series,
+            ..
+        } = self.setup;
+        counted(self.cluster, prometheus, namespace, series, expected).await
+    }
+
+    fn begin(&mut self, step: &mut Option<Flow>, mut tracer: Tracer) -> anyhow::Result<()> {
+        let load = Load::start(self.setup.step.clone(), &self.setup.addresses)?;
         let began_at = Timestamp::now();
         self.timeline.shift(self.now());
-        self.origin = Instant::now();
+        self.origin = load.start_time();
+        *step = Some(Flow::Running(load));
         self.began_at = Some(began_at);
         self.events = Some(Events::since(began_at));
+        tracer.begin(self.origin);
+        self.tracer = Some(tracer);
         Ok(())
     }
 
@@ -258,8 +309,8 @@ impl<'a> Driver<'a> {
     /// Waits for the next second and records it.
     async fn look(&mut self, phase: Phase, flow: Option<&Flow>) {
         self.ticks.tick().await;
-        let Observation { hpas, problem } =
-            observe(self.cluster, &self.setup.namespace, &self.setup.expected).await;
+        let found = observe(self.cluster, &self.setup.namespace, &self.setup.expected).await;
+        self.shares.note(&found);
         let load = match flow {
             Some(Flow::Running(load)) => {
                 let (before, now) = (self.previous, load.snapshot());
@@ -272,8 +323,9 @@ impl<'a> Driver<'a> {
             at: self.now(),
             phase,
             load,
-            hpas,
-            problem,
+            nodes: found.nodes.as_deref().map(NodesSample::of),
+            hpas: found.hpas,
+            problem: found.problem,
         };
         self.lines.sample(&sample, &self.setup.expected);
         self.timeline.samples.push(sample);

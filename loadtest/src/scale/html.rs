@@ -5,17 +5,21 @@ use askama::Template;
 
 use super::{
     assertion::{Assertion, Standing},
-    report::{ScaleReport, ScaleVerdict},
-    timeline::{EventMark, HpaSample, LoadSample},
+    breakdown::{PodPath, StageSpread, TimeToScale},
+    report::{ScaleReport, ScaleRun, ScaleVerdict},
+    shares::PodShare,
+    text::reading,
+    timeline::{EventMark, HpaSample, LoadSample, Sample},
 };
 use crate::{
     load::LoadReport,
     page::{
         CLASSES, Drawn,
         chart::{Chart, Line, Mark},
-        numbers,
+        gantt::{self, Bar, Part},
+        heat, numbers,
     },
-    units::short,
+    units::{number, short},
 };
 
 #[derive(Template)]
@@ -26,10 +30,46 @@ struct Page<'a> {
     headline: &'static str,
     steps: String,
     rate: String,
+    spread: Vec<SpreadRow>,
+    runs: Vec<RunSection<'a>>,
+}
+
+/// One run.
+struct RunSection<'a> {
+    run: &'a ScaleRun,
+    /// Empty where there is only one.
+    title: String,
     assertions: Vec<Row<'a>>,
     charts: Vec<Drawn>,
+    heat: String,
+    ways: Vec<Ways<'a>>,
+    shares: Vec<ShareRow<'a>>,
     loads: Vec<LoadSection<'a>>,
     events: Vec<(String, &'a EventMark)>,
+}
+
+/// The ways to the new pods of one HPA.
+struct Ways<'a> {
+    time: &'a TimeToScale,
+    gantt: String,
+    /// The way to the pod that was ready last: the stage, what it means, when, and what it took.
+    last: Vec<(&'static str, &'static str, String, String)>,
+    last_pod: &'a str,
+}
+
+/// One stage over several runs.
+struct SpreadRow {
+    hpa: String,
+    stage: &'static str,
+    meaning: &'static str,
+    numbers: [String; 4],
+}
+
+/// One pod's part.
+struct ShareRow<'a> {
+    share: &'a PodShare,
+    answered: String,
+    counted: String,
 }
 
 /// An assertion with how it looks.
@@ -52,40 +92,139 @@ struct LoadSection<'a> {
 /// # Errors
 /// When the template fails, which would be a fault of this program.
 pub fn render(report: &ScaleReport) -> anyhow::Result<String> {
-    let expected = report.timeline.expected.iter();
-    let steps: Vec<String> = expected
+    let steps: Vec<String> = report
+        .expected()
+        .iter()
         .map(|one| format!("{} {} → {} → {}", one.hpa, one.min, one.replicas, one.min))
         .collect();
-    let loads = [
-        ("Step", report.step.as_ref()),
-        ("Tail, while scaling down", report.tail.as_ref()),
-    ];
+    let several = report.runs.len() > 1;
     let page = Page {
         report,
-        verdict_class: match report.verdict {
-            ScaleVerdict::Passed => "good",
-            ScaleVerdict::Interrupted => "unknown",
-            ScaleVerdict::Failed | ScaleVerdict::RequestsFailed | ScaleVerdict::Invalid => "bad",
-        },
+        verdict_class: class(report.verdict),
         headline: report.verdict.headline(),
         steps: steps.join(", "),
         rate: short(report.config.rate),
-        assertions: report.assertions.iter().map(row).collect(),
-        charts: [requests(report), replicas(report), latency(report)]
+        spread: if several { spread(report) } else { Vec::new() },
+        runs: report
+            .runs
+            .iter()
+            .zip(1..)
+            .map(|(run, number)| run_section(run, several.then_some(number)))
+            .collect(),
+    };
+    page.render().context("writing the page")
+}
+
+fn class(verdict: ScaleVerdict) -> &'static str {
+    match verdict {
+        ScaleVerdict::Passed => "good",
+        ScaleVerdict::Interrupted => "unknown",
+        ScaleVerdict::Failed | ScaleVerdict::RequestsFailed | ScaleVerdict::Invalid => "bad",
+    }
+}
+
+fn spread(report: &ScaleReport) -> Vec<SpreadRow> {
+    let row = |one: &StageSpread| SpreadRow {
+        hpa: one.hpa.clone(),
+        stage: one.stage.name(),
+        meaning: one.stage.meaning(),
+        numbers: one.numbers(),
+    };
+    report.time_to_scale.iter().map(row).collect()
+}
+
+fn run_section(run: &ScaleRun, number: Option<u32>) -> RunSection<'_> {
+    let loads = [
+        ("Step", run.step.as_ref()),
+        ("Tail, while scaling down", run.tail.as_ref()),
+    ];
+    let seconds = run.step.as_ref().map_or(&[][..], |step| &step.intervals);
+    RunSection {
+        run,
+        title: number.map_or(String::new(), |number| {
+            format!("Run {number}: {}", run.verdict.headline())
+        }),
+        assertions: run.assertions.iter().map(row).collect(),
+        charts: [requests(run), replicas(run), latency(run)]
             .map(Drawn::from)
             .into(),
+        heat: heat::svg(seconds.iter().map(|second| &second.latency_counts[..])),
+        ways: run.time_to_scale.iter().filter_map(ways).collect(),
+        shares: shares(run),
         loads: loads
             .into_iter()
             .filter_map(|(title, load)| Some(section(title, load?)))
             .collect(),
-        events: report
+        events: run
             .timeline
             .events
             .iter()
             .map(|event| (short(event.at), event))
             .collect(),
+    }
+}
+
+fn ways(time: &TimeToScale) -> Option<Ways<'_>> {
+    let last = time.last()?;
+    Some(Ways {
+        time,
+        gantt: gantt::svg(&time.pods.iter().map(bar).collect::<Vec<_>>()),
+        last: last
+            .stages
+            .iter()
+            .map(|one| {
+                (
+                    one.stage.name(),
+                    one.stage.meaning(),
+                    reading(one.at),
+                    reading(one.took),
+                )
+            })
+            .collect(),
+        last_pod: &last.pod,
+    })
+}
+
+fn bar(path: &PodPath) -> Bar {
+    let mut from = 0.0;
+    let parts = path.stages.iter().filter_map(|one| {
+        let to = one.at?.seconds;
+        let part = Part {
+            from,
+            to,
+            name: one.stage.name(),
+        };
+        from = to;
+        Some(part)
+    });
+    Bar {
+        parts: parts.collect(),
+        name: path.pod.clone(),
+    }
+}
+
+fn shares<'a>(run: &'a ScaleRun) -> Vec<ShareRow<'a>> {
+    let row = |share: &'a PodShare| {
+        let PodShare { hpa, .. } = share;
+        let of_hpa = || run.pods.iter().filter(move |one| one.hpa == *hpa);
+        let answered: f64 = of_hpa().filter_map(|one| one.answered).map(number).sum();
+        let counted: f64 = of_hpa().filter_map(|one| one.counted).sum();
+        ShareRow {
+            share,
+            answered: part(share.answered.map(number), answered),
+            counted: part(share.counted, counted),
+        }
     };
-    page.render().context("writing the page")
+    run.pods.iter().map(row).collect()
+}
+
+/// A number and its share of all.
+fn part(value: Option<f64>, all: f64) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(value) if all > 0.0 => format!("{value:.0} ({:.1} %)", value / all * 100.0),
+        Some(value) => format!("{value:.0}"),
+    }
 }
 
 fn row(assertion: &Assertion) -> Row<'_> {
@@ -116,14 +255,14 @@ fn section<'a>(title: &'static str, load: &'a LoadReport) -> LoadSection<'a> {
     }
 }
 
-fn requests(report: &ScaleReport) -> Chart {
+fn requests(run: &ScaleRun) -> Chart {
     let mut lines = vec![
-        of_load(report, "asked for", CLASSES[0], true, |load| Some(load.wanted)),
-        of_load(report, "sent", CLASSES[1], false, |load| Some(load.achieved)),
+        of_load(run, "asked for", CLASSES[0], true, |load| Some(load.wanted)),
+        of_load(run, "sent", CLASSES[1], false, |load| Some(load.achieved)),
     ];
-    for (one, class) in report.timeline.expected.iter().zip(&CLASSES[2..]) {
+    for (one, class) in run.timeline.expected.iter().zip(&CLASSES[2..]) {
         lines.push(of_hpa(
-            report,
+            run,
             &one.hpa,
             format!("{}: metric", one.hpa),
             class,
@@ -131,36 +270,50 @@ fn requests(report: &ScaleReport) -> Chart {
             |hpa| hpa.metric_sum,
         ));
     }
-    chart(report, "Requests", "requests/s", lines)
+    chart(run, "Requests", "requests/s", lines)
 }
 
-fn replicas(report: &ScaleReport) -> Chart {
+fn replicas(run: &ScaleRun) -> Chart {
     let mut lines = Vec::new();
-    for (one, classes) in report.timeline.expected.iter().zip(CLASSES.chunks(2).cycle()) {
+    for (one, classes) in run.timeline.expected.iter().zip(CLASSES.chunks(2).cycle()) {
         let name = &one.hpa;
         let line = |text: &str, class, read: fn(&HpaSample) -> Option<f64>| {
-            of_hpa(report, name, format!("{name}: {text}"), class, true, read)
+            of_hpa(run, name, format!("{name}: {text}"), class, true, read)
         };
         lines.push(line("wanted", classes[0], |hpa| Some(hpa.desired.into())));
         lines.push(line("ready", classes[1], |hpa| Some(hpa.ready.into())));
     }
-    chart(report, "Replicas", "pods", lines)
+    let nodes = |sample: &Sample| Some(number(sample.nodes?.ready as u64));
+    if run.timeline.samples.iter().any(|sample| sample.nodes.is_some()) {
+        lines.push(Line {
+            name: "nodes ready".to_owned(),
+            class: CLASSES[5],
+            steps: true,
+            points: run
+                .timeline
+                .samples
+                .iter()
+                .map(|sample| (sample.at, nodes(sample)))
+                .collect(),
+        });
+    }
+    chart(run, "Replicas", "pods", lines)
 }
 
-fn latency(report: &ScaleReport) -> Chart {
+fn latency(run: &ScaleRun) -> Chart {
     let lines = vec![
-        of_load(report, "p50", CLASSES[1], false, |load| load.latency_ms.p50),
-        of_load(report, "p99", CLASSES[3], false, |load| load.latency_ms.p99),
+        of_load(run, "p50", CLASSES[1], false, |load| load.latency_ms.p50),
+        of_load(run, "p99", CLASSES[3], false, |load| load.latency_ms.p99),
     ];
-    chart(report, "Latency from the intended start", "ms", lines)
+    chart(run, "Latency from the intended start", "ms", lines)
 }
 
-fn chart(report: &ScaleReport, title: &'static str, unit: &'static str, lines: Vec<Line>) -> Chart {
-    let timeline = &report.timeline;
+fn chart(run: &ScaleRun, title: &'static str, unit: &'static str, lines: Vec<Line>) -> Chart {
+    let timeline = &run.timeline;
     let marks = timeline
         .events
         .iter()
-        .filter(|event| event.warning || event.regarding.starts_with("Horizontal"));
+        .filter(|event| event.warning || is_turn(event));
     let mark = |event: &EventMark| Mark {
         at: event.at,
         title: format!(
@@ -182,14 +335,21 @@ fn chart(report: &ScaleReport, title: &'static str, unit: &'static str, lines: V
     }
 }
 
+/// Whether an event is a decision: of an HPA, or of who adds and takes away nodes.
+fn is_turn(event: &EventMark) -> bool {
+    ["HorizontalPodAutoscaler/", "Node/", "ConfigMap/"]
+        .iter()
+        .any(|kind| event.regarding.starts_with(kind))
+}
+
 fn of_load(
-    report: &ScaleReport,
+    run: &ScaleRun,
     name: &str,
     class: &'static str,
     steps: bool,
     read: impl Fn(&LoadSample) -> Option<f64>,
 ) -> Line {
-    let samples = report.timeline.samples.iter();
+    let samples = run.timeline.samples.iter();
     let points = samples
         .map(|sample| (sample.at, sample.load.as_ref().and_then(&read)))
         .collect();
@@ -202,14 +362,14 @@ fn of_load(
 }
 
 fn of_hpa(
-    report: &ScaleReport,
+    run: &ScaleRun,
     hpa: &str,
     name: String,
     class: &'static str,
     steps: bool,
     read: impl Fn(&HpaSample) -> Option<f64>,
 ) -> Line {
-    let samples = report.timeline.samples.iter();
+    let samples = run.timeline.samples.iter();
     let points = samples
         .map(|sample| (sample.at, sample.hpas.get(hpa).and_then(&read)))
         .collect();

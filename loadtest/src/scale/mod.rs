@@ -1,6 +1,7 @@
 //! `loadtest scale`: a step of load that needs N replicas, and the proof that the cluster does what it should.
 
 mod assertion;
+mod breakdown;
 mod command;
 mod drive;
 mod html;
@@ -8,16 +9,22 @@ mod lines;
 mod observe;
 mod plan;
 mod report;
+mod shares;
+mod text;
 mod timeline;
+mod trace;
 mod verdict;
 
 pub use self::{
     assertion::{Assertion, Standing},
+    breakdown::{PodPath, Reading, Spread, Stage, StageSpread, StageTime, TimeToScale, spread},
     command::run,
     drive::{Recording, Setup, drive},
     html::render as render_html,
     plan::{Expected, check_tail, expect, safe_rate},
-    report::{ScaleConfig, ScaleReport, ScaleVerdict},
-    timeline::{Deadlines, EventMark, HpaSample, LoadSample, Marks, Phase, Sample, Timeline},
+    report::{ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict},
+    shares::{PodShare, Shares},
+    timeline::{Deadlines, EventMark, HpaSample, LoadSample, Marks, NodesSample, Phase, Sample, Timeline},
+    trace::{Decision, PodTrace, Seen, Trace},
     verdict::{Measured, assess},
 };

@@ -32,6 +32,8 @@ pub struct Expected {
     pub rate: f64,
     /// Replicas with that load.
     pub replicas: i32,
+    /// How far above its target the metric may be before replicas are added, as a share.
+    pub scale_up_tolerance: f64,
     /// How long its recommendations count on the way down.
     #[serde(
         rename = "scale_down_stabilisation_seconds",
@@ -107,6 +109,7 @@ pub fn expect(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
         max: hpa.max,
         rate,
         replicas,
+        scale_up_tolerance: hpa.scale_up_tolerance,
         scale_down_stabilisation: hpa.scale_down_stabilisation,
     })
 }

@@ -1,11 +1,17 @@
-//! The result of a scale run, as it is written to JSON and to the page.
+//! The result of one run or of several, as it is written to JSON and to the page.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
     assertion::{Assertion, Standing},
+    breakdown::{StageSpread, TimeToScale, spread},
     drive::Recording,
+    plan::Expected,
+    shares::PodShare,
+    text,
     timeline::Timeline,
     verdict::{Measured, assess},
 };
@@ -18,7 +24,7 @@ use crate::{
 };
 
 /// The version of the JSON form. Grows when a field changes its meaning or goes, not when one joins.
-const SCHEMA: &str = "loadtest.scale/v1";
+const SCHEMA: &str = "loadtest.scale/v2";
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,21 +67,22 @@ impl ScaleVerdict {
         }
     }
 
-    fn of(assertions: &[Assertion], interrupted: bool) -> Self {
+    fn of<'a>(assertions: impl IntoIterator<Item = &'a Assertion>, interrupted: bool) -> Self {
+        let assertions: Vec<_> = assertions.into_iter().collect();
         let failed = |names: &[&str]| {
             assertions
                 .iter()
                 .any(|one| names.contains(&one.name) && one.standing == Standing::Failed)
         };
         let (valid, requests) = (["step-valid", "tail-valid"], ["step-requests", "tail-requests"]);
-        let others = assertions
+        let mut others = assertions
             .iter()
             .filter(|one| !valid.contains(&one.name) && !requests.contains(&one.name));
         if interrupted {
             Self::Interrupted
         } else if failed(&valid) {
             Self::Invalid
-        } else if others.clone().any(|one| one.standing != Standing::Passed) {
+        } else if others.any(|one| one.standing != Standing::Passed) {
             Self::Failed
         } else if failed(&requests) {
             Self::RequestsFailed
@@ -102,15 +109,9 @@ pub struct ScaleConfig {
 
 /// Everything about one run.
 #[derive(Debug, Serialize)]
-pub struct ScaleReport {
-    /// `loadtest.scale/v1`.
-    pub schema: &'static str,
-    /// The version of this program.
-    pub version: &'static str,
+pub struct ScaleRun {
     /// When the load began.
     pub began_at: Option<Timestamp>,
-    /// What was asked for.
-    pub config: ScaleConfig,
     /// How it ended.
     pub verdict: ScaleVerdict,
     /// Everything that must hold.
@@ -120,20 +121,26 @@ pub struct ScaleReport {
     /// What happened.
     #[serde(flatten)]
     pub timeline: Timeline,
+    /// Where the time until the new pods went, by HPA.
+    pub time_to_scale: Vec<TimeToScale>,
+    /// Which pod served how much of the step.
+    pub pods: Vec<PodShare>,
     /// The step's requests.
     pub step: Option<LoadReport>,
     /// The requests on the way down.
     pub tail: Option<LoadReport>,
 }
 
-impl ScaleReport {
+impl ScaleRun {
     /// Judges a recording.
     #[must_use]
-    pub fn of(config: ScaleConfig, chains: Vec<Diagnosis>, recording: Recording, bounds: Bounds) -> Self {
+    pub fn of(chains: Vec<Diagnosis>, recording: Recording, bounds: Bounds) -> Self {
         let Recording {
             timeline,
             step,
             tail,
+            traces,
+            shares,
             began_at,
             interrupted,
         } = recording;
@@ -144,60 +151,29 @@ impl ScaleReport {
             bounds,
         };
         let assertions = assess(&timeline, &measured);
+        let nobody = BTreeMap::new();
+        let served = step.as_ref().map_or(&nobody, |step| &step.first_served_seconds);
+        let time_to_scale = timeline
+            .expected
+            .iter()
+            .filter_map(|one| Some(TimeToScale::of(one, traces.get(&one.hpa)?, served)))
+            .collect();
         Self {
-            schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
             began_at,
-            config,
             verdict: ScaleVerdict::of(&assertions, interrupted),
             assertions,
             chains,
+            time_to_scale,
+            pods: step.as_ref().map(|step| shares.of(step)).unwrap_or_default(),
             timeline,
             step,
             tail,
         }
     }
 
-    /// The verdict, case by case.
-    #[must_use]
-    pub fn suite(&self) -> Suite {
-        let cases = self.assertions.iter().map(|one| Case {
-            name: match &one.hpa {
-                Some(hpa) => format!("{} {hpa}: {}", one.name, one.expected),
-                None => format!("{}: {}", one.name, one.expected),
-            },
-            standing: match one.standing {
-                Standing::Passed => suite::Standing::Passed,
-                Standing::Failed => suite::Standing::Failed,
-                Standing::NotReached => suite::Standing::Skipped,
-            },
-            observed: one.observed.clone(),
-        });
-        let steps = self.timeline.expected.iter().map(|one| {
-            let text = format!(
-                "{}: {} -> {} -> {} replicas at {} requests/s",
-                one.hpa,
-                one.min,
-                one.replicas,
-                one.min,
-                short(one.rate)
-            );
-            ("step", text)
-        });
-        Suite {
-            name: "loadtest scale",
-            subject: self.config.targets.join(", "),
-            headline: self.verdict.headline().to_owned(),
-            began_at: self.began_at,
-            seconds: self.timeline.samples.last().map_or(0.0, |sample| sample.at),
-            cases: cases.collect(),
-            facts: steps.collect(),
-        }
-    }
-
     /// The verdict and every assertion, as lines.
-    #[must_use]
-    pub fn summary(&self) -> String {
+    fn summary(&self) -> impl Iterator<Item = String> {
+        let headline = self.verdict.headline().to_owned();
         let lines = self.assertions.iter().map(|one| {
             let mark = match one.standing {
                 Standing::Passed => "ok     ",
@@ -211,7 +187,122 @@ impl ScaleReport {
                 .unwrap_or_default();
             format!("  {mark}{}{hpa}: {}: {}", one.name, one.expected, one.observed)
         });
-        let headline = self.verdict.headline().to_owned();
-        [headline].into_iter().chain(lines).collect::<Vec<_>>().join("\n") + "\n"
+        [headline].into_iter().chain(lines)
+    }
+}
+
+/// Everything about one command.
+#[derive(Debug, Serialize)]
+pub struct ScaleReport {
+    /// `loadtest.scale/v2`.
+    pub schema: &'static str,
+    /// The version of this program.
+    pub version: &'static str,
+    /// What was asked for.
+    pub config: ScaleConfig,
+    /// How it ended: the worst that any run came to.
+    pub verdict: ScaleVerdict,
+    /// Where the time went on the way to the pod that was ready last, over all runs.
+    pub time_to_scale: Vec<StageSpread>,
+    /// The runs, in order.
+    pub runs: Vec<ScaleRun>,
+}
+
+impl ScaleReport {
+    /// Puts runs together.
+    #[must_use]
+    pub fn of(config: ScaleConfig, runs: Vec<ScaleRun>) -> Self {
+        let times: Vec<_> = runs.iter().map(|run| &run.time_to_scale[..]).collect();
+        let assertions = runs.iter().flat_map(|run| &run.assertions);
+        let interrupted = runs.iter().any(|run| run.verdict == ScaleVerdict::Interrupted);
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            config,
+            verdict: ScaleVerdict::of(assertions, interrupted),
+            time_to_scale: spread(&times),
+            runs,
+        }
+    }
+
+    /// The verdict, case by case.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        let several = self.runs.len() > 1;
+        let numbered = self.runs.iter().zip(1..);
+        let cases = numbered.flat_map(|(run, number)| {
+            let run_name = if several {
+                format!("run {number}: ")
+            } else {
+                String::new()
+            };
+            run.assertions.iter().map(move |one| Case {
+                name: match &one.hpa {
+                    Some(hpa) => format!("{run_name}{} {hpa}: {}", one.name, one.expected),
+                    None => format!("{run_name}{}: {}", one.name, one.expected),
+                },
+                standing: match one.standing {
+                    Standing::Passed => suite::Standing::Passed,
+                    Standing::Failed => suite::Standing::Failed,
+                    Standing::NotReached => suite::Standing::Skipped,
+                },
+                observed: one.observed.clone(),
+            })
+        });
+        let steps = self.expected().iter().map(|one| {
+            let text = format!(
+                "{}: {} -> {} -> {} replicas at {} requests/s",
+                one.hpa,
+                one.min,
+                one.replicas,
+                one.min,
+                short(one.rate)
+            );
+            ("step", text)
+        });
+        let times = self.time_to_scale.iter().filter_map(|one| {
+            let took = one.took?;
+            let text = format!(
+                "{}: {} took {:.2} s, {:.2} s at worst",
+                one.hpa,
+                one.stage.name(),
+                took.median,
+                took.worst
+            );
+            Some(("time to scale", text))
+        });
+        let seconds = self.runs.iter().filter_map(|run| run.timeline.samples.last());
+        Suite {
+            name: "loadtest scale",
+            subject: self.config.targets.join(", "),
+            headline: self.verdict.headline().to_owned(),
+            began_at: self.runs.first().and_then(|run| run.began_at),
+            seconds: seconds.map(|sample| sample.at).sum(),
+            cases: cases.collect(),
+            facts: steps.chain(times).collect(),
+        }
+    }
+
+    /// What the HPAs had to do, the same in every run.
+    #[must_use]
+    pub fn expected(&self) -> &[Expected] {
+        self.runs.first().map_or(&[], |run| &run.timeline.expected)
+    }
+
+    /// The verdict, every assertion, and where the time went, as lines.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut lines = Vec::new();
+        if let [run] = &self.runs[..] {
+            lines.extend(run.summary());
+        } else {
+            for (run, number) in self.runs.iter().zip(1..) {
+                lines.push(format!("run {number}"));
+                lines.extend(run.summary());
+            }
+            lines.push(format!("{} ({} runs)", self.verdict.headline(), self.runs.len()));
+        }
+        lines.extend(text::time_to_scale(self));
+        lines.join("\n") + "\n"
     }
 }

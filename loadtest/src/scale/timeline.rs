@@ -1,11 +1,14 @@
 //! What happened, second by second: the record that the verdict and the plots are made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::plan::Expected;
-use crate::load::{Snapshot, Summary};
+use crate::{
+    cluster::NodeState,
+    load::{Snapshot, Summary},
+};
 
 /// As many events as are kept; a cluster in trouble can make them without end.
 const EVENTS_KEPT: usize = 1000;
@@ -96,6 +99,31 @@ impl LoadSample {
     }
 }
 
+/// The nodes at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NodesSample {
+    /// How many there are.
+    pub total: usize,
+    /// How many of them are ready.
+    pub ready: usize,
+    /// In how many zones these are; 0 where nodes are not labelled with one.
+    pub zones: usize,
+}
+
+impl NodesSample {
+    /// Counts.
+    #[must_use]
+    pub fn of(nodes: &[NodeState]) -> Self {
+        let ready = || nodes.iter().filter(|node| node.ready);
+        let zones: BTreeSet<_> = ready().filter_map(|node| node.zone.as_ref()).collect();
+        Self {
+            total: nodes.len(),
+            ready: ready().count(),
+            zones: zones.len(),
+        }
+    }
+}
+
 /// Everything at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sample {
@@ -107,6 +135,8 @@ pub struct Sample {
     pub load: Option<LoadSample>,
     /// By the HPA's name. Empty where the cluster could not be read.
     pub hpas: BTreeMap<String, HpaSample>,
+    /// The nodes; `None` where they could not be read, as with rights to one namespace only.
+    pub nodes: Option<NodesSample>,
     /// Why the cluster could not be read, or not all of it.
     pub problem: Option<String>,
 }
@@ -118,6 +148,8 @@ pub struct EventMark {
     pub at: f64,
     /// What it is about, as in `Pod/app-a-1`.
     pub regarding: String,
+    /// Who says so, as in `default-scheduler`.
+    pub reporter: String,
     /// In one word.
     pub reason: String,
     /// In a sentence.

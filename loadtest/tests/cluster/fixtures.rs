@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router};
+use axum::Router;
 use http::{Request, Response, StatusCode, Uri};
 use kube::{Client, client::Body};
 use loadtest::cluster::Cluster;
@@ -14,6 +14,16 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
+
+/// How far the pods have come that the HPA adds to the first two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Progress {
+    Created,
+    Scheduled,
+    Started,
+    Ready,
+    Served,
+}
 
 /// The state of the made-up cluster. Every field can be changed while a test runs.
 #[expect(
@@ -33,6 +43,10 @@ pub(crate) struct State {
     /// Pods, of which the last `unready` are not ready.
     pub(crate) pods: usize,
     pub(crate) unready: usize,
+    pub(crate) progress: Progress,
+    /// Requests that the pods have counted, over all of them, and that Prometheus has read of these.
+    pub(crate) counted: f64,
+    pub(crate) read: f64,
     /// What Prometheus knows.
     pub(crate) prometheus: bool,
     pub(crate) scraped: usize,
@@ -69,6 +83,9 @@ impl State {
             active: true,
             pods: 2,
             unready: 0,
+            progress: Progress::Served,
+            counted: 0.0,
+            read: 0.0,
             prometheus: true,
             scraped: 2,
             down: 0,
@@ -106,7 +123,23 @@ impl State {
             }
             "/apis/apps/v1/namespaces/sample-app/deployments/app-a" => ok(self.deployment()),
             "/api/v1/namespaces/sample-app/pods" => ok(self.pod_list()),
+            "/api/v1/nodes" => ok(Self::nodes()),
             "/apis/events.k8s.io/v1/namespaces/sample-app/events" => ok(self.events()),
+            "/apis/events.k8s.io/v1/namespaces/default/events" => ok(event_list(&[event(
+                "Node",
+                "node-b",
+                "NodeReady",
+                "Node node-b status is now: NodeReady",
+            )])),
+            "/apis/events.k8s.io/v1/namespaces/kube-system/events" => ok(event_list(&[
+                event(
+                    "ConfigMap",
+                    "cluster-autoscaler-status",
+                    "ScaledUpGroup",
+                    "Scale-up: group size set to 2",
+                ),
+                event("Pod", "coredns-1", "Pulled", "Container image already present"),
+            ])),
             "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.custom.metrics.k8s.io"
                 if self.registered =>
             {
@@ -122,6 +155,12 @@ impl State {
             },
             "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query" => {
                 self.prometheus(query)
+            }
+            _ if path.starts_with("/api/v1/namespaces/sample-app/pods/")
+                && path.ends_with(":9000/proxy/metrics") =>
+            {
+                let pod = path.split(['/', ':']).nth(6).unwrap();
+                ok(Value::String(self.exposition(pod)))
             }
             _ if path.starts_with("/apis/custom.metrics.k8s.io/v1beta1/namespaces/sample-app/pods/*/") => {
                 self.values(path)
@@ -155,39 +194,66 @@ impl State {
     fn deployment(&self) -> Value {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app-a", "namespace": "sample-app"},
             "spec": {"replicas": self.pods, "selector": {"matchLabels": {"app.kubernetes.io/name": "app-a"}}, "template": {}},
-            "status": {"readyReplicas": self.pods - self.unready}})
+            "status": {"readyReplicas": (0..self.pods - self.unready).filter(|pod| self.progress_of(*pod) >= Progress::Ready).count()}})
     }
 
     fn pod_list(&self) -> Value {
         let pod = |number: usize| {
-            let ready = number < self.pods - self.unready;
-            let state = if ready {
+            let progress = self.progress_of(number);
+            let ready = number < self.pods - self.unready && progress >= Progress::Ready;
+            let state = if number >= self.pods - self.unready {
+                json!({"waiting": {"reason": "CrashLoopBackOff"}})
+            } else if progress >= Progress::Started {
                 json!({"running": {}})
             } else {
-                json!({"waiting": {"reason": "CrashLoopBackOff"}})
+                json!({"waiting": {"reason": "ContainerCreating"}})
             };
-            json!({"metadata": {"name": Self::pod_name(number), "namespace": "sample-app"},
+            let node = (progress >= Progress::Scheduled).then(|| ["node-a", "node-b"][number % 2]);
+            json!({"metadata": {"name": Self::pod_name(number), "namespace": "sample-app"}, "spec": {"containers": [], "nodeName": node},
                 "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
                     "containerStatuses": [{"name": "app-a", "ready": ready, "restartCount": 0, "image": "app-a", "imageID": "", "state": state}]}})
         };
         json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": (0..self.pods).map(pod).collect::<Vec<_>>()})
     }
 
-    fn events(&self) -> Value {
-        let now = jiff::Timestamp::now();
-        let event = |kind: &str, name: String, reason: &str, note: String| {
-            json!({"metadata": {"name": format!("{name}.{reason}"), "uid": format!("{name}.{reason}.{note}"), "resourceVersion": "1"},
-                "eventTime": null, "deprecatedLastTimestamp": now.to_string(), "reason": reason, "note": note, "type": "Normal",
-                "regarding": {"kind": kind, "name": name}})
+    fn progress_of(&self, pod: usize) -> Progress {
+        if pod < 2 { Progress::Served } else { self.progress }
+    }
+
+    /// Two nodes in two zones.
+    fn nodes() -> Value {
+        let node = |name: &str, zone: &str| {
+            json!({"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
         };
+        json!({"apiVersion": "v1", "kind": "NodeList", "metadata": {},
+            "items": [node("node-a", "zone-a"), node("node-b", "zone-b")]})
+    }
+
+    /// What a pod says of itself.
+    fn exposition(&self, pod: &str) -> String {
+        let number: usize = pod.rsplit('-').next().unwrap().parse().unwrap();
+        #[expect(clippy::cast_precision_loss, reason = "a few pods")]
+        let each = (self.counted / self.pods as f64).ceil();
+        let counted = if self.progress_of(number) == Progress::Served {
+            each
+        } else {
+            0.0
+        };
+        format!(
+            "# TYPE http_requests_total counter\nhttp_requests_total{{route=\"/hello\"}} {counted}\nup_total 7\n"
+        )
+    }
+
+    fn events(&self) -> Value {
         let size = format!(
             "New size: {}; reason: pods metric http_requests_per_second above target",
             self.desired
         );
-        json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": [
-            event("HorizontalPodAutoscaler", "app-a".to_owned(), "SuccessfulRescale", size),
-            event("Pod", "somebody-else-1".to_owned(), "Killing", "Stopping container".to_owned()),
-        ]})
+        event_list(&[
+            event("HorizontalPodAutoscaler", "app-a", "SuccessfulRescale", &size),
+            event("Pod", "somebody-else-1", "Killing", "Stopping container"),
+        ])
     }
 
     fn registration(&self) -> Value {
@@ -251,7 +317,7 @@ impl State {
             .into_owned();
         let each = |value: &dyn Fn(usize) -> f64| -> Vec<Value> {
             (0..self.scraped)
-                .map(|pod| json!({"metric": {"pod": Self::pod_name(pod)}, "value": [0.0, value(pod).to_string()]}))
+                .map(|pod| json!({"metric": {"pod": Self::pod_name(pod), "instance": format!("10.0.0.{pod}:9000")}, "value": [0.0, value(pod).to_string()]}))
                 .collect()
         };
         let result = match query.as_str() {
@@ -265,6 +331,21 @@ impl State {
                 vec![]
             }
             "count by (pod) (http_requests_total{namespace=\"sample-app\"})" => each(&|_| 4.0),
+            query
+                if query.starts_with("up{namespace=\"sample-app\",pod=~\"app-a-5d8f7-0|app-a-5d8f7-1\"") =>
+            {
+                each(&|_| 1.0)
+            }
+            "sum(http_requests_total{namespace=\"sample-app\",pod=~\"app-a-5d8f7-0|app-a-5d8f7-1\"})" => {
+                vec![json!({"metric": {}, "value": [0.0, self.read.to_string()]})]
+            }
+            "sum by (pod) (http_requests_total{namespace=\"sample-app\",pod=~\"(app-a)-.*\"})" => {
+                #[expect(clippy::cast_precision_loss, reason = "a few pods")]
+                let share = self.read / self.pods as f64;
+                (0..self.pods)
+                    .map(|pod| json!({"metric": {"pod": Self::pod_name(pod)}, "value": [0.0, share.to_string()]}))
+                    .collect()
+            }
             "count by (__name__) ({namespace=\"sample-app\"})" => {
                 ["go_goroutines", "build_info", self.exported, "up"]
                     .iter()
@@ -274,6 +355,25 @@ impl State {
             other => panic!("an unexpected query: {other}"),
         };
         ok(json!({"status": "success", "data": {"resultType": "vector", "result": result}}))
+    }
+}
+
+fn event(kind: &str, name: &str, reason: &str, note: &str) -> Value {
+    let now = jiff::Timestamp::now();
+    json!({"metadata": {"name": format!("{name}.{reason}"), "uid": format!("{name}.{reason}.{note}"), "resourceVersion": "1"},
+        "eventTime": null, "deprecatedLastTimestamp": now.to_string(), "reason": reason, "note": note, "type": "Normal",
+        "regarding": {"kind": kind, "name": name}, "deprecatedSource": {"component": "made-up"}})
+}
+
+fn event_list(events: &[Value]) -> Value {
+    json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": events})
+}
+
+/// A text is sent as it is, anything else as JSON.
+fn body(value: &Value) -> Vec<u8> {
+    match value {
+        Value::String(text) => text.clone().into_bytes(),
+        other => serde_json::to_vec(other).unwrap(),
     }
 }
 
@@ -317,7 +417,7 @@ impl Scenario {
                 .answer(uri.path(), uri.query().unwrap_or_default());
             let response = Response::builder()
                 .status(code)
-                .body(Body::from(serde_json::to_vec(&value).unwrap()))
+                .body(Body::from(body(&value)))
                 .unwrap();
             async move { Ok::<_, Infallible>(response) }
         });
@@ -335,7 +435,7 @@ impl Scenario {
                 .lock()
                 .unwrap()
                 .answer(uri.path(), uri.query().unwrap_or_default());
-            (code, Json(value))
+            (code, body(&value))
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());

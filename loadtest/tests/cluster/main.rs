@@ -1,6 +1,7 @@
 //! The code that reads a cluster, against an API server that is made up by named scenarios.
 #![expect(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
 
+mod breakdown;
 mod chain;
 mod fixtures;
 mod page;

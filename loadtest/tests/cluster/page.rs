@@ -4,7 +4,7 @@ use std::path::Path;
 
 use loadtest::scale::render_html;
 
-use crate::recording::{at, judge, recording};
+use crate::recording::{at, judge, recording, report};
 
 #[test]
 fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network() {
@@ -20,14 +20,14 @@ fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network()
         page.contains("<h1 class=\"good\">PASSED</h1>") && page.contains("app-a 2 → 8 → 2"),
         "no verdict"
     );
-    for assertion in &report.assertions {
+    for assertion in &report.runs[0].assertions {
         assert!(
             page.contains(&format!("<code>{}</code>", assertion.name)),
             "{} is missing",
             assertion.name
         );
     }
-    assert_eq!(page.matches("<svg ").count(), 3);
+    assert_eq!(page.matches("<svg ").count(), 5);
     for line in [
         "app-a: wanted",
         "app-a: ready",
@@ -44,6 +44,14 @@ fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network()
     }
     assert!(page.contains("width=device-width") && page.contains("prefers-color-scheme: dark"));
     assert!(page.contains("SuccessfulRescale"));
+    for part in [
+        // The last pod was decided for at 18.75 s, and answered at 20.9 s.
+        "app-a-5d8f7-7: decided 5.88 to 18.62 s",
+        "<code>served</code></td><td class=\"right\">20.90 ±0.00 s",
+        "The way to app-a-5d8f7-",
+    ] {
+        assert!(page.contains(part), "no {part:?}");
+    }
     assert!(
         !page.contains("<connection refused>"),
         "text from the cluster is markup"
@@ -56,7 +64,7 @@ fn a_failed_run_says_so_at_the_top() {
     let mut run = recording();
     at(&mut run, 30).desired = 9;
     let page = render_html(&judge(run)).unwrap();
-    let (top, _) = page.split_once("Over time").unwrap();
+    let (top, _) = page.split_once("<h2>Over time</h2>").unwrap();
     assert!(
         top.contains("<h1 class=\"bad\">FAILED</h1>") && top.contains("9 after 30 s"),
         "{top}"
@@ -64,17 +72,31 @@ fn a_failed_run_says_so_at_the_top() {
 }
 
 #[test]
+fn several_runs_are_on_one_page_the_times_of_all_first() {
+    let mut failed = recording();
+    at(&mut failed, 30).desired = 9;
+    let page = render_html(&report(vec![recording(), failed])).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("<h1 class=\"bad\">FAILED</h1>"));
+    let places: Vec<_> = ["over 2 runs", "<h1>Run 1: PASSED</h1>", "<h1>Run 2: FAILED</h1>"]
+        .iter()
+        .map(|part| page.find(part).unwrap_or_else(|| panic!("no {part:?}")))
+        .collect();
+    assert!(places.is_sorted());
+}
+
+#[test]
 fn the_json_has_a_version_and_everything_of_the_run() {
     let report = serde_json::to_value(judge(recording())).unwrap();
     assert_eq!(
         (&report["schema"], &report["verdict"]),
-        (&"loadtest.scale/v1".into(), &"passed".into())
+        (&"loadtest.scale/v2".into(), &"passed".into())
     );
-    assert_eq!(report["assertions"][1]["name"], "scaled-up");
-    assert_eq!(report["assertions"][1]["standing"], "passed");
-    assert_eq!(report["expected"][0]["replicas"], 8);
-    assert_eq!(report["samples"][50]["hpas"]["app-a"]["ready"], 8);
-    assert_eq!(report["events"][0]["reason"], "SuccessfulRescale");
-    assert_eq!(report["step"]["schema"], "loadtest.run/v1");
-    assert!(report["step"]["latency_ms"]["p99.9"].is_number());
+    let run = &report["runs"][0];
+    assert_eq!(run["assertions"][1]["name"], "scaled-up");
+    assert_eq!(run["assertions"][1]["standing"], "passed");
+    assert_eq!(run["expected"][0]["replicas"], 8);
+    assert_eq!(run["samples"][50]["hpas"]["app-a"]["ready"], 8);
+    assert_eq!(run["events"][0]["reason"], "SuccessfulRescale");
+    assert_eq!(run["step"]["schema"], "loadtest.run/v1");
+    assert!(run["step"]["latency_ms"]["p99.9"].is_number());
 }

@@ -10,8 +10,8 @@ use loadtest::{
         Rates, Spacing, StageReport, Summary,
     },
     scale::{
-        Deadlines, EventMark, Expected, HpaSample, LoadSample, Marks, Phase, Recording, Sample, ScaleConfig,
-        ScaleReport, Timeline,
+        Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, NodesSample, Phase, PodTrace,
+        Recording, Sample, ScaleConfig, ScaleReport, ScaleRun, Seen, Shares, Timeline, Trace,
     },
     units::MaxFailed,
 };
@@ -37,6 +37,7 @@ pub(crate) fn expected() -> Expected {
         max: 12,
         rate: RATE,
         replicas: 8,
+        scale_up_tolerance: 0.1,
         scale_down_stabilisation: Duration::from_secs(30),
     }
 }
@@ -60,6 +61,7 @@ pub(crate) fn recording() -> Recording {
     let event = |at, regarding: &str, reason: &str, note: &str, warning| EventMark {
         at,
         regarding: regarding.to_owned(),
+        reporter: "made-up".to_owned(),
         reason: reason.to_owned(),
         note: note.to_owned(),
         warning,
@@ -106,8 +108,40 @@ pub(crate) fn recording() -> Recording {
         timeline,
         step: Some(load(RATE, f64::from(OVER))),
         tail: Some(load(TAIL, f64::from(BACK - OVER))),
+        traces: BTreeMap::from([("app-a".to_owned(), trace())]),
+        shares: Shares::default(),
         began_at: Some(Timestamp::from_second(1_750_000_000).unwrap()),
         interrupted: false,
+    }
+}
+
+/// Two new pods after 11 s, and four more at the end.
+fn trace() -> Trace {
+    let seen = |by: f64| Some(Seen { after: by - 0.25, by });
+    let decision = |replicas, by: f64| Decision {
+        replicas,
+        seen: Seen { after: by - 0.25, by },
+    };
+    let pod = |number: i32| {
+        let decided = if number < 4 { 9.25 } else { 18.75 };
+        let pod = PodTrace {
+            created: seen(decided + 0.1),
+            scheduled: seen(decided + 0.1),
+            started: seen(decided + 1.0),
+            ready: seen(decided + 2.0),
+            served: None,
+            asked: false,
+        };
+        (format!("app-a-5d8f7-{number}"), pod)
+    };
+    Trace {
+        counted: seen(0.25),
+        scraped: seen(3.5),
+        visible: seen(3.75),
+        enough: seen(6.0),
+        decisions: vec![decision(4, 9.25), decision(8, 18.75)],
+        pods: (2..8).map(pod).collect(),
+        problems: BTreeMap::new(),
     }
 }
 
@@ -170,6 +204,11 @@ fn sample(at: i32) -> Sample {
         phase,
         load: loaded.then_some(load),
         hpas: BTreeMap::from([("app-a".to_owned(), hpa)]),
+        nodes: Some(NodesSample {
+            total: 3,
+            ready: 3,
+            zones: 2,
+        }),
         problem: None,
     }
 }
@@ -244,6 +283,16 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
         served_by: (0..8)
             .map(|pod| (format!("app-a-5d8f7-{pod}"), sent / 8))
             .collect(),
+        first_served_seconds: (0..8)
+            .map(|pod| {
+                let at = match pod {
+                    0 | 1 => 0.01,
+                    2 | 3 => 11.4,
+                    _ => 20.9,
+                };
+                (format!("app-a-5d8f7-{pod}"), at)
+            })
+            .collect(),
         body_bytes: sent * 11,
         targets: Vec::new(),
         intervals: Vec::new(),
@@ -263,6 +312,11 @@ pub(crate) fn fail_one(load: &mut LoadReport) {
 
 /// Judges a recording as the command does.
 pub(crate) fn judge(recording: Recording) -> ScaleReport {
+    report(vec![recording])
+}
+
+/// Judges several as the command does.
+pub(crate) fn report(recordings: Vec<Recording>) -> ScaleReport {
     let config = ScaleConfig {
         namespace: "sample-app".to_owned(),
         context: None,
@@ -274,7 +328,8 @@ pub(crate) fn judge(recording: Recording) -> ScaleReport {
         max_lag: Duration::from_millis(20),
         max_failed: MaxFailed::Count(0),
     };
-    ScaleReport::of(config, Vec::new(), recording, bounds)
+    let run = |recording| ScaleRun::of(Vec::new(), recording, bounds);
+    ScaleReport::of(config, recordings.into_iter().map(run).collect())
 }
 
 /// Every sample of a phase, to be changed.

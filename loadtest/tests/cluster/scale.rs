@@ -12,7 +12,10 @@ use std::{
 use axum::{Router, routing::get};
 use loadtest::{
     load::{Addresses, Bounds, Expectations, Mix, Network, Plan, Protocol, Schedule, Target, probe},
-    scale::{Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleVerdict, Setup, drive},
+    scale::{
+        Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict, Setup, drive,
+        render_html,
+    },
     signals::Interrupt,
     units::{MaxFailed, Rate},
 };
@@ -28,17 +31,17 @@ use crate::{
 };
 
 /// An HPA without delays: every 300 ms it counts, and has as many pods as that needs.
-struct World {
-    scenario: Scenario,
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
     mix: Mix,
     addresses: Addresses,
     url: String,
     /// That the server has answered.
-    requests: Arc<AtomicU64>,
+    pub(crate) requests: Arc<AtomicU64>,
 }
 
 impl World {
-    async fn start(react: impl Fn(&mut State, f64) + Send + 'static) -> Self {
+    pub(crate) async fn start(react: impl Fn(&mut State, f64) + Send + 'static) -> Self {
         let counter = Arc::new(AtomicU64::new(0));
         let (of_server, requests) = (Arc::clone(&counter), Arc::clone(&counter));
         let handler = move || async move {
@@ -80,7 +83,7 @@ impl World {
         }
     }
 
-    fn setup(&self) -> Setup {
+    pub(crate) fn setup(&self) -> Setup {
         let plan = |rate| Plan {
             schedule: Schedule::new(Rate::per_second(rate), Duration::from_mins(1)),
             mix: self.mix.clone(),
@@ -102,6 +105,8 @@ impl World {
             }],
             step: plan(280),
             tail: Some(plan(20)),
+            prometheus: "monitoring/prometheus:9090".parse().unwrap(),
+            series: "http_requests_total".to_owned(),
             addresses: self.addresses.clone(),
             deadlines: Deadlines {
                 settle: 10.0,
@@ -141,7 +146,7 @@ impl World {
     }
 }
 
-fn judge(recording: Recording) -> ScaleReport {
+pub(crate) fn judge(recording: Recording) -> ScaleReport {
     let config = ScaleConfig {
         namespace: "sample-app".to_owned(),
         context: None,
@@ -153,7 +158,7 @@ fn judge(recording: Recording) -> ScaleReport {
         max_lag: Duration::from_millis(250),
         max_failed: MaxFailed::Count(0),
     };
-    ScaleReport::of(config, Vec::new(), recording, bounds)
+    ScaleReport::of(config, vec![ScaleRun::of(Vec::new(), recording, bounds)])
 }
 
 /// The rate as pods would report it: what is closer to the nominal one than the jitter of 300 ms is that one.
@@ -162,6 +167,8 @@ fn follow(state: &mut State, rate: f64) {
         .into_iter()
         .min_by(|one, other| (rate - one).abs().total_cmp(&(rate - other).abs()));
     state.metric_sum = nominal.unwrap();
+    state.counted += rate;
+    state.read = state.counted;
     let pods = match state.metric_sum {
         ..=100.0 => 2,
         _ => 6,
@@ -172,32 +179,71 @@ fn follow(state: &mut State, rate: f64) {
 #[tokio::test]
 async fn a_cluster_that_follows_the_load_passes() {
     let world = World::start(follow).await;
-    let report = world.run(&mut Interrupt::never()).await;
+    let mut report = world.run(&mut Interrupt::never()).await;
     assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", report.summary());
-    let (step, tail) = (report.step.unwrap(), report.tail.unwrap());
+    let run = report.runs.remove(0);
+    let (step, tail) = (run.step.unwrap(), run.tail.unwrap());
     assert!(
         step.requests.sent > 280 * 5 && tail.requests.sent >= 20,
         "{:?} {:?}",
         step.requests,
         tail.requests
     );
-    let about: Vec<_> = report
+    let about: Vec<_> = run
         .timeline
         .events
         .iter()
         .map(|event| event.regarding.as_str())
         .collect();
     assert!(
-        about.contains(&"HorizontalPodAutoscaler/app-a")
+        [
+            "HorizontalPodAutoscaler/app-a",
+            "Node/node-b",
+            "ConfigMap/cluster-autoscaler-status"
+        ]
+        .iter()
+        .all(|name| about.contains(name))
+            && !about.contains(&"Pod/coredns-1")
             && !about.iter().any(|name| name.contains("somebody-else")),
         "{about:?}"
     );
-    let notes: Vec<_> = report.timeline.events.iter().map(|event| &event.note).collect();
+    let notes: Vec<_> = run.timeline.events.iter().map(|event| &event.note).collect();
     assert_eq!(
         notes.len(),
         notes.iter().collect::<std::collections::BTreeSet<_>>().len(),
         "an event came twice: {notes:?}"
     );
+}
+
+#[tokio::test]
+async fn the_report_says_where_each_pod_is_and_what_it_counted() {
+    let world = World::start(follow).await;
+    let report = world.run(&mut Interrupt::never()).await;
+    let run = &report.runs[0];
+    let places: Vec<_> = run
+        .pods
+        .iter()
+        .map(|pod| (pod.pod.as_str(), pod.node.as_deref(), pod.zone.as_deref()))
+        .collect();
+    assert_eq!(places.len(), 6, "{places:?}");
+    assert_eq!(places[1], ("app-a-5d8f7-1", Some("node-b"), Some("zone-b")));
+    let nodes = run.timeline.samples[0].nodes.unwrap();
+    assert_eq!((nodes.total, nodes.ready, nodes.zones), (2, 2, 2));
+    // The made-up server names no pod, so that only Prometheus tells.
+    assert!(
+        run.pods
+            .iter()
+            .all(|pod| pod.answered.is_none() && pod.counted.is_some_and(|counted| counted > 0.0)),
+        "{:?}",
+        run.pods
+    );
+    let page = render_html(&report).unwrap();
+    for part in [
+        "<td>app-a-5d8f7-5</td><td>node-b</td><td>zone-b</td>",
+        "nodes ready",
+    ] {
+        assert!(page.contains(part), "no {part:?} in the page");
+    }
 }
 
 #[tokio::test]
@@ -247,8 +293,9 @@ async fn a_run_that_is_stopped_keeps_what_it_has() {
     let (report, ()) = tokio::join!(world.run(&mut interrupt), plateau);
     assert_eq!(report.verdict, ScaleVerdict::Interrupted, "{}", report.summary());
     assert!(
-        report
+        report.runs[0]
             .step
+            .as_ref()
             .is_some_and(|step| step.requests.sent > 0 && step.requests.in_flight() == 0)
     );
 }
@@ -278,6 +325,42 @@ async fn the_command_proves_the_scaling_and_writes_its_reports() {
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!(report["verdict"], "passed");
     assert!(std::fs::read_to_string(&html).unwrap().contains("PASSED"));
+}
+
+#[tokio::test]
+async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_time() {
+    let world = World::start(follow).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, html) = (file("report.json"), file("report.html"));
+    let output = world
+        .command(&[
+            "--url", &world.url, "--rate", "280", "--repeat", "2", "--json", &json, "--html", &html,
+        ])
+        .await;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(
+        text.contains("run 2 of 2") && text.contains("median and worst of 2 runs"),
+        "{text}"
+    );
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let began: Vec<_> = report["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| (&run["verdict"], run["began_at"].as_str().unwrap()))
+        .collect();
+    assert_eq!(began.len(), 2);
+    assert!(began[0].1 < began[1].1 && began.iter().all(|run| *run.0 == "passed"));
+    let times = report["time_to_scale"].as_array().unwrap();
+    let ready = times.iter().find(|time| time["stage"] == "ready").unwrap();
+    assert_eq!(ready["runs"], 2, "{ready}");
+    assert!(
+        ready["at"]["median"].as_f64() <= ready["at"]["worst"].as_f64(),
+        "{ready}"
+    );
+    assert!(std::fs::read_to_string(&html).unwrap().contains("over 2 runs"));
 }
 
 #[tokio::test]

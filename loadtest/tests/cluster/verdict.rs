@@ -16,7 +16,7 @@ fn judged(change: impl FnOnce(&mut Recording)) -> ScaleReport {
 /// The one assertion that fails, and the text of what was seen.
 fn assert_fails(name: &str, says: &str, change: impl FnOnce(&mut Recording)) -> ScaleReport {
     let report = judged(change);
-    let failed: Vec<_> = report
+    let failed: Vec<_> = report.runs[0]
         .assertions
         .iter()
         .filter(|one| one.standing == Standing::Failed)
@@ -37,14 +37,14 @@ fn two_to_eight_to_two_passes() {
     let report = judged(|_| {});
     assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", report.summary());
     assert!(
-        report
+        report.runs[0]
             .assertions
             .iter()
             .all(|one| one.standing == Standing::Passed),
         "{}",
         report.summary()
     );
-    let names: Vec<_> = report.assertions.iter().map(|one| one.name).collect();
+    let names: Vec<_> = report.runs[0].assertions.iter().map(|one| one.name).collect();
     let expected = [
         "settled",
         "scaled-up",
@@ -86,7 +86,13 @@ fn stuck_below_fails() {
             });
         (run.timeline.marks.plateau_began, run.timeline.marks.plateau_ended) = (None, None);
     });
-    let standing = |name: &str| report.assertions.iter().find(|one| one.name == name).unwrap();
+    let standing = |name: &str| {
+        report.runs[0]
+            .assertions
+            .iter()
+            .find(|one| one.name == name)
+            .unwrap()
+    };
     assert_eq!(
         (
             standing("scaled-up").standing,
@@ -221,7 +227,7 @@ fn a_cluster_that_never_settles_sends_no_load() {
         each(run, Phase::Settling, |hpa| hpa.metric_sum = Some(37.0));
         (run.step, run.tail) = (None, None);
     });
-    let settled = report
+    let settled = report.runs[0]
         .assertions
         .iter()
         .find(|one| one.name == "settled")
@@ -248,10 +254,10 @@ fn an_interrupted_run_says_so_and_keeps_what_it_has() {
         (ScaleVerdict::Interrupted, Exit::Interrupted)
     );
     assert!(
-        report
+        report.runs[0]
             .assertions
             .iter()
             .any(|one| one.name == "scaled-up" && one.standing == Standing::Passed)
     );
-    assert!(report.step.is_some());
+    assert!(report.runs[0].step.is_some());
 }

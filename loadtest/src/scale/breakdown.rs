@@ -1,0 +1,467 @@
+//! Where the time goes between a step of the load and the first request that a new pod serves: from what was seen of each
+//! link to a time for each, with how far it can be off. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    plan::Expected,
+    trace::{PodTrace, Seen, Trace},
+};
+
+/// What a step passes through on its way to a new pod, in this order. The load's beginning is the moment 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// A request of the step is in a pod's own metrics.
+    Counted,
+    /// Prometheus has read it.
+    Scraped,
+    /// The custom metrics API shows it.
+    Visible,
+    /// That API shows enough for another pod.
+    Enough,
+    /// The HPA wants the pod.
+    Decided,
+    /// The pod exists.
+    Created,
+    /// It has a node.
+    Scheduled,
+    /// Its containers run.
+    Started,
+    /// It is ready.
+    Ready,
+    /// It has served a request.
+    Served,
+}
+
+impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Self; 10] = [
+        Self::Counted,
+        Self::Scraped,
+        Self::Visible,
+        Self::Enough,
+        Self::Decided,
+        Self::Created,
+        Self::Scheduled,
+        Self::Started,
+        Self::Ready,
+        Self::Served,
+    ];
+
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counted => "counted",
+            Self::Scraped => "scraped",
+            Self::Visible => "visible",
+            Self::Enough => "enough",
+            Self::Decided => "decided",
+            Self::Created => "created",
+            Self::Scheduled => "scheduled",
+            Self::Started => "started",
+            Self::Ready => "ready",
+            Self::Served => "served",
+        }
+    }
+
+    /// What has happened then, in a few words.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Counted => "a request of the step is in a pod's own metrics",
+            Self::Scraped => "Prometheus has read it",
+            Self::Visible => "the custom metrics API shows it",
+            Self::Enough => "that API shows enough for another pod",
+            Self::Decided => "the HPA wants the pod",
+            Self::Created => "the pod exists",
+            Self::Scheduled => "it has a node",
+            Self::Started => "its containers run",
+            Self::Ready => "it is ready",
+            Self::Served => "it has served a request",
+        }
+    }
+}
+
+/// A time, and how far it is off at the most, both in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Reading {
+    /// In the middle of what is possible.
+    pub seconds: f64,
+    /// Half the width of what is possible.
+    pub error: f64,
+}
+
+impl Reading {
+    fn between(least: f64, most: f64) -> Self {
+        Self {
+            seconds: f64::midpoint(least, most),
+            error: (most - least) / 2.0,
+        }
+    }
+}
+
+/// When a stage was reached, and what it took.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct StageTime {
+    /// Which.
+    pub stage: Stage,
+    /// Since the load began; `None` where it was not seen.
+    pub at: Option<Reading>,
+    /// Since the stage before; `None` where one of the two was not seen.
+    pub took: Option<Reading>,
+}
+
+/// The way to one new pod.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PodPath {
+    /// The pod.
+    pub pod: String,
+    /// Its stages, in order.
+    pub stages: Vec<StageTime>,
+}
+
+impl PodPath {
+    /// When one stage was reached, in seconds since the load began.
+    #[must_use]
+    pub fn reached(&self, stage: Stage) -> Option<f64> {
+        let found = self.stages.iter().find(|time| time.stage == stage)?;
+        found.at.map(|at| at.seconds)
+    }
+}
+
+/// Where the time of one HPA's step went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TimeToScale {
+    /// The HPA.
+    pub hpa: String,
+    /// The way to each new pod, in the order in which they came to be.
+    pub pods: Vec<PodPath>,
+    /// What could not be looked at, and why.
+    pub problems: BTreeMap<&'static str, String>,
+}
+
+impl TimeToScale {
+    /// `first_served` is when the load saw the first answer of each pod, in seconds since it began.
+    #[must_use]
+    pub fn of(expected: &Expected, trace: &Trace, first_served: &BTreeMap<String, f64>) -> Self {
+        let mut new: Vec<(&String, &PodTrace)> = trace.pods.iter().collect();
+        let created = |pod: &PodTrace| pod.created.map_or(f64::INFINITY, |seen| seen.by);
+        new.sort_by(|one, other| created(one.1).total_cmp(&created(other.1)));
+        let pods = new.into_iter().zip(1..).map(|((name, pod), number)| {
+            // The first decision that this pod is part of.
+            let decision = trace
+                .decisions
+                .iter()
+                .find(|decision| decision.replicas >= expected.min + number);
+            let answered = first_served.get(name).copied().map(Seen::exactly);
+            let seen = [
+                trace.counted,
+                trace.scraped,
+                trace.visible,
+                trace.enough,
+                decision.map(|decision| decision.seen),
+                pod.created,
+                pod.scheduled,
+                pod.started,
+                pod.ready,
+                answered.or(pod.served),
+            ];
+            PodPath {
+                pod: name.clone(),
+                stages: times(seen),
+            }
+        });
+        Self {
+            hpa: expected.hpa.clone(),
+            pods: pods.collect(),
+            problems: trace.problems.clone(),
+        }
+    }
+
+    /// The way to the pod that was ready last, which is what the whole step took.
+    #[must_use]
+    pub fn last(&self) -> Option<&PodPath> {
+        let ready = |path: &&PodPath| path.reached(Stage::Ready).unwrap_or(f64::INFINITY);
+        self.pods
+            .iter()
+            .max_by(|one, other| ready(one).total_cmp(&ready(other)))
+    }
+}
+
+/// Each stage follows from the one before. So none was reached before the earliest moment of an earlier one, or after the
+/// latest moment of a later one, whatever the looks alone would allow.
+fn times(seen: [Option<Seen>; Stage::ALL.len()]) -> Vec<StageTime> {
+    let mut seen = seen;
+    let mut latest = f64::INFINITY;
+    for one in seen.iter_mut().rev().flatten() {
+        one.by = one.by.min(latest);
+        latest = one.by;
+    }
+    let mut earliest = 0.0;
+    for one in seen.iter_mut().flatten() {
+        // Where a value came and went between two looks, and what follows from it was seen, the looks alone say nothing.
+        one.after = if one.after > one.by {
+            earliest
+        } else {
+            one.after.max(earliest)
+        };
+        earliest = one.after;
+    }
+    let before = [Some(Seen::exactly(0.0))].into_iter().chain(seen);
+    Stage::ALL
+        .into_iter()
+        .zip(seen)
+        .zip(before)
+        .map(|((stage, seen), before)| StageTime {
+            stage,
+            at: seen.map(|seen| Reading::between(seen.after, seen.by)),
+            took: seen.zip(before).map(|(seen, before)| {
+                Reading::between((seen.after - before.by).max(0.0), seen.by - before.after)
+            }),
+        })
+        .collect()
+}
+
+/// The middle one and the largest of several runs, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Median.
+    pub median: f64,
+    /// Largest.
+    pub worst: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let worst = *values.last()?;
+        let (lower, upper) = ((values.len() - 1) / 2, values.len() / 2);
+        Some(Self {
+            median: f64::midpoint(values[lower], values[upper]),
+            worst,
+        })
+    }
+}
+
+/// A stage over several runs, on the way to the pod that was ready last in each.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageSpread {
+    /// The HPA.
+    pub hpa: String,
+    /// The stage.
+    pub stage: Stage,
+    /// Runs in which it was seen.
+    pub runs: usize,
+    /// Since the load began; `None` where it was seen in no run.
+    pub at: Option<Spread>,
+    /// Since the stage before.
+    pub took: Option<Spread>,
+    /// How far one of these times is off at the most.
+    pub error: f64,
+}
+
+impl StageSpread {
+    /// As texts: when it was reached, median and worst, and what it took, median and worst.
+    #[must_use]
+    pub fn numbers(&self) -> [String; 4] {
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        [
+            number(self.at.map(|at| at.median)),
+            number(self.at.map(|at| at.worst)),
+            number(self.took.map(|took| took.median)),
+            number(self.took.map(|took| took.worst)),
+        ]
+    }
+}
+
+/// Every stage over all runs.
+#[must_use]
+pub fn spread(runs: &[&[TimeToScale]]) -> Vec<StageSpread> {
+    let Some(first) = runs.first() else {
+        return Vec::new();
+    };
+    let of = |hpa: &str, stage: Stage| {
+        let paths = runs
+            .iter()
+            .flat_map(|run| run.iter())
+            .filter(|one| one.hpa == hpa);
+        let times: Vec<StageTime> = paths
+            .filter_map(|one| {
+                one.last()?
+                    .stages
+                    .iter()
+                    .find(|time| time.stage == stage)
+                    .copied()
+            })
+            .collect();
+        let seconds = |read: fn(&StageTime) -> Option<Reading>| -> Vec<Reading> {
+            times.iter().filter_map(read).collect()
+        };
+        let (at, took) = (seconds(|time| time.at), seconds(|time| time.took));
+        let values = |measured: &[Reading]| Spread::of(measured.iter().map(|one| one.seconds).collect());
+        StageSpread {
+            hpa: hpa.to_owned(),
+            stage,
+            runs: at.len(),
+            at: values(&at),
+            took: values(&took),
+            error: at.iter().chain(&took).map(|one| one.error).fold(0.0, f64::max),
+        }
+    };
+    first
+        .iter()
+        .flat_map(|one| Stage::ALL.map(|stage| of(&one.hpa, stage)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(after: f64, by: f64) -> Seen {
+        Seen { after, by }
+    }
+
+    fn assert_close(reading: Option<Reading>, seconds: f64, error: f64) {
+        let reading = reading.unwrap();
+        let close = |one: f64, other: f64| (one - other).abs() < 1e-9;
+        assert!(
+            close(reading.seconds, seconds) && close(reading.error, error),
+            "{reading:?}, and not {seconds} ±{error}"
+        );
+    }
+
+    #[test]
+    fn a_stage_lies_between_its_looks_and_takes_what_lies_between_it_and_the_one_before() {
+        let mut all = [None; 10];
+        (all[0], all[1]) = (Some(seen(0.0, 0.5)), Some(seen(4.0, 4.5)));
+        let times = times(all);
+        assert_close(times[0].at, 0.25, 0.25);
+        assert_close(times[0].took, 0.25, 0.25);
+        assert_close(times[1].at, 4.25, 0.25);
+        // At least from 0.5 to 4.0, at the most from 0.0 to 4.5.
+        assert_close(times[1].took, 4.0, 0.5);
+    }
+
+    #[test]
+    fn what_follows_from_a_stage_narrows_it() {
+        let mut all = [None; 10];
+        // The look that shows the second ended before the one that shows the first; the third was seen with the second.
+        all[..3]
+            .copy_from_slice(&[(0.0, 2.0), (0.5, 1.0), (0.25, 1.0)].map(|(after, by)| Some(seen(after, by))));
+        let times = times(all);
+        assert_close(times[0].at, 0.5, 0.5);
+        assert_close(times[1].at, 0.75, 0.25);
+        assert_close(times[2].at, 0.75, 0.25);
+        let order: Vec<f64> = times.iter().filter_map(|time| Some(time.at?.seconds)).collect();
+        assert!(order.is_sorted(), "{order:?}");
+    }
+
+    #[test]
+    fn a_value_that_came_and_went_between_two_looks_was_there_before_what_follows_from_it() {
+        let mut all = [None; 10];
+        all[2..5]
+            .copy_from_slice(&[(1.0, 1.5), (9.0, 9.25), (4.0, 4.5)].map(|(after, by)| Some(seen(after, by))));
+        let times = times(all);
+        // Between the stage before, and the decision that it led to.
+        assert_close(times[3].at, 2.75, 1.75);
+        assert_close(times[4].at, 4.25, 0.25);
+    }
+
+    #[test]
+    fn what_was_not_seen_has_no_time_and_gives_none_to_the_next() {
+        let mut all = [None; 10];
+        (all[0], all[2], all[3]) = (Some(seen(0.0, 0.5)), Some(seen(2.0, 2.5)), Some(seen(2.5, 3.0)));
+        let times = times(all);
+        assert_eq!((times[1].at, times[1].took, times[2].took), (None, None, None));
+        assert!(times[2].at.is_some() && times[3].took.is_some());
+    }
+
+    fn expected(min: i32, replicas: i32) -> Expected {
+        Expected {
+            hpa: "app-a".to_owned(),
+            deployment: "app-a".to_owned(),
+            metric: crate::cluster::PodsMetric {
+                name: "requests".to_owned(),
+                target_per_pod: 50.0,
+                selector: None,
+            },
+            min,
+            max: 12,
+            rate: 392.0,
+            replicas,
+            scale_up_tolerance: 0.1,
+            scale_down_stabilisation: std::time::Duration::ZERO,
+        }
+    }
+
+    fn pod(created: f64) -> PodTrace {
+        let at = |offset| Some(Seen::exactly(created + offset));
+        PodTrace {
+            created: at(0.0),
+            scheduled: at(0.1),
+            started: at(1.0),
+            ready: at(2.0),
+            served: at(2.5),
+            asked: true,
+        }
+    }
+
+    fn trace(second: f64) -> Trace {
+        let decision = |replicas, at| super::super::trace::Decision {
+            replicas,
+            seen: Seen::exactly(at),
+        };
+        Trace {
+            counted: Some(Seen::exactly(0.1)),
+            scraped: Some(Seen::exactly(2.0)),
+            visible: Some(Seen::exactly(2.1)),
+            enough: Some(Seen::exactly(5.0)),
+            decisions: vec![decision(3, 10.0), decision(4, second)],
+            pods: [("late", second + 0.1), ("early", 10.1)]
+                .map(|(name, created)| (name.to_owned(), pod(created)))
+                .into(),
+            ..Trace::default()
+        }
+    }
+
+    #[test]
+    fn each_pod_has_the_decision_that_it_is_part_of_and_the_last_one_is_the_steps() {
+        let served = BTreeMap::from([("late".to_owned(), 27.25)]);
+        let time = TimeToScale::of(&expected(2, 4), &trace(25.0), &served);
+        let names: Vec<_> = time.pods.iter().map(|path| path.pod.as_str()).collect();
+        assert_eq!(names, ["early", "late"]);
+        let decided = |path: &PodPath| path.reached(Stage::Decided).unwrap();
+        assert!((decided(&time.pods[0]) - 10.0).abs() < 1e-9);
+        assert!((decided(&time.pods[1]) - 25.0).abs() < 1e-9);
+        let last = time.last().unwrap();
+        assert_eq!(last.pod, "late");
+        // The answers' own time goes before what the pod's counter showed.
+        assert_close(last.stages[9].at, 27.25, 0.0);
+        assert_close(time.pods[0].stages[9].at, 12.6, 0.0);
+    }
+
+    #[test]
+    fn several_runs_have_a_median_and_a_worst() {
+        let runs = [20.0, 40.0, 25.0, 26.0]
+            .map(|second| vec![TimeToScale::of(&expected(2, 4), &trace(second), &BTreeMap::new())]);
+        let runs: Vec<&[TimeToScale]> = runs.iter().map(|run| &run[..]).collect();
+        let all = spread(&runs);
+        assert_eq!(all.len(), Stage::ALL.len());
+        let decided = all.iter().find(|one| one.stage == Stage::Decided).unwrap();
+        let (at, took) = (decided.at.unwrap(), decided.took.unwrap());
+        assert_eq!(decided.runs, 4);
+        assert!(
+            (at.median - 25.5).abs() < 1e-9 && (at.worst - 40.0).abs() < 1e-9,
+            "{at:?}"
+        );
+        assert!(
+            (took.median - 20.5).abs() < 1e-9 && (took.worst - 35.0).abs() < 1e-9,
+            "{took:?}"
+        );
+    }
+}

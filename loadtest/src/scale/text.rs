@@ -1,0 +1,74 @@
+//! Where the time to new pods went, as lines for people.
+
+use super::{
+    breakdown::{Reading, TimeToScale},
+    report::ScaleReport,
+};
+
+/// The stages on the way to the pod that was ready last, for each HPA.
+pub(super) fn time_to_scale(report: &ScaleReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let [run] = &report.runs[..] {
+        run.time_to_scale
+            .iter()
+            .for_each(|time| one_run(time, &mut lines));
+    } else {
+        several(report, &mut lines);
+    }
+    let times = report.runs.iter().flat_map(|run| &run.time_to_scale);
+    for time in times {
+        for (what, problem) in &time.problems {
+            lines.push(format!("  not seen, {}: {what}: {problem}", time.hpa));
+        }
+    }
+    lines
+}
+
+fn one_run(time: &TimeToScale, lines: &mut Vec<String>) {
+    let Some(path) = time.last() else { return };
+    lines.push(format!(
+        "time to scale, {}: the way to {}, the last of {} new pods to be ready",
+        time.hpa,
+        path.pod,
+        time.pods.len()
+    ));
+    lines.push(format!("  {:<10}{:>16}{:>16}", "stage", "at", "took"));
+    for one in &path.stages {
+        lines.push(format!(
+            "  {:<10}{:>16}{:>16}   {}",
+            one.stage.name(),
+            reading(one.at),
+            reading(one.took),
+            one.stage.meaning()
+        ));
+    }
+}
+
+/// A time as people read it.
+pub(super) fn reading(reading: Option<Reading>) -> String {
+    reading.map_or("not seen".to_owned(), |one| {
+        format!("{:.2} ±{:.2} s", one.seconds, one.error)
+    })
+}
+
+fn several(report: &ScaleReport, lines: &mut Vec<String>) {
+    for hpa in report.expected() {
+        lines.push(format!(
+            "time to scale, {}: the way to the pod that was ready last, median and worst of {} runs, in seconds",
+            hpa.hpa,
+            report.runs.len()
+        ));
+        lines.push(format!(
+            "  {:<10}{:>12}{:>8}{:>14}{:>8}",
+            "stage", "at: median", "worst", "took: median", "worst"
+        ));
+        for one in report.time_to_scale.iter().filter(|one| one.hpa == hpa.hpa) {
+            let [at, at_worst, took, took_worst] = one.numbers();
+            lines.push(format!(
+                "  {:<10}{at:>12}{at_worst:>8}{took:>14}{took_worst:>8}   {}",
+                one.stage.name(),
+                one.stage.meaning()
+            ));
+        }
+    }
+}
