@@ -13,10 +13,10 @@ use e2e::{
 use testbed::paths;
 
 /// A change of the manifests' text: file, what is there, what is put in its place.
-pub(crate) type Change<'a> = (&'a str, &'a str, &'a str);
+type Change<'a> = (&'a str, &'a str, &'a str);
 
 /// Applies a copy of the manifests in which one thing is different.
-pub(crate) fn apply_changed((file, from, to): Change<'_>) -> Result<()> {
+fn apply_changed((file, from, to): Change<'_>) -> Result<()> {
     let copy = tempfile::tempdir()?;
     copy_folder(&paths::workspace().join("kubernetes"), copy.path())?;
     let path = copy.path().join(file);

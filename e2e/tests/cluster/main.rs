@@ -5,4 +5,3 @@ mod chain;
 mod disk;
 mod processes;
 mod scaling;
-mod stages;

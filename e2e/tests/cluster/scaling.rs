@@ -14,7 +14,7 @@ use testbed::{cluster, kubeadm, paths, wait};
 
 use crate::processes::Namespace;
 
-pub(crate) const URL: &str = "http://127.0.0.1:30080";
+const URL: &str = "http://127.0.0.1:30080";
 
 /// Prometheus' answer to an instant query: the value of its only sample.
 fn prometheus(query: &str) -> Result<f64> {
@@ -120,7 +120,7 @@ fn list(value: &Value) -> Result<&Vec<Value>> {
 }
 
 /// Both services at their minimum, as an earlier test's load may not have left them.
-pub(crate) fn at_rest() -> Result<()> {
+fn at_rest() -> Result<()> {
     eventually("both Deployments at two replicas", || {
         for name in ["app-a", "app-b"] {
             let replicas = kubectl(&[
