@@ -15,7 +15,7 @@ pub enum Exit {
     BadConfiguration,
     /// Stopped by a signal; the reports are written.
     Interrupted,
-    /// The generator did not hold the rate.
+    /// The generator did not hold the rate, or a part of it was lost.
     Invalid,
 }
 

@@ -1,13 +1,16 @@
 //! Load and proof: sends requests open loop and measures them honestly, and shows that the cluster scales on them.
 //!
-//! [`load`] is the generator, and [`cluster`] reads Kubernetes; [`run`], [`chain`] and [`scale`] are the commands.
+//! [`load`] is the generator, and [`cluster`] reads Kubernetes; [`run`], [`job`], [`merge`], [`chain`], [`scale`] and [`compare`]
+//! are the commands.
 
 pub mod chain;
 pub mod cli;
 pub mod cluster;
 pub mod compare;
 pub mod exit;
+pub mod job;
 pub mod load;
+pub mod merge;
 pub mod output;
 mod page;
 pub mod run;

@@ -8,7 +8,7 @@ use loadtest::{
     cli::{Cli, Command},
     compare,
     exit::{BadConfiguration, Exit},
-    run, scale,
+    job, merge, run, scale,
     signals::Interrupt,
 };
 
@@ -46,6 +46,8 @@ async fn start(cli: &Cli) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen()?;
     match &cli.command {
         Command::Run(arguments) => run::run(arguments, interrupt).await,
+        Command::Job(arguments) => job::run(arguments, interrupt).await,
+        Command::Merge(arguments) => merge::run(arguments),
         Command::Chain(arguments) => chain::run(arguments, interrupt).await,
         Command::Scale(arguments) => scale::run(arguments, interrupt).await,
         Command::Compare(arguments) => compare::run(arguments),

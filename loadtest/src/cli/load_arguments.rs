@@ -7,64 +7,17 @@ use clap::Args;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::{ReportArguments, ScheduleArguments};
 use crate::{
     exit::BadConfiguration,
     load::{
-        Bounds, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule, Target, Threshold, Tls,
-        parse_header, parse_method,
+        Bounds, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule, Target, Tls, parse_header,
+        parse_method,
     },
     units::{Limit, MaxFailed, parse_duration, parse_limit},
 };
 
 /// Connections, where the user says nothing and the command neither.
 const CONNECTIONS: usize = 100;
-
-/// Flags of `loadtest run`.
-#[derive(Debug, Args)]
-pub struct RunArguments {
-    /// Where requests go, as in `http://127.0.0.1:5000/hello`
-    #[arg(
-        value_name = "URL",
-        required_unless_present = "target",
-        conflicts_with = "target"
-    )]
-    pub url: Option<String>,
-
-    /// How many requests may fail before the run does: a number, or a share as in 0.1% (default: 0, or what a threshold
-    /// on `failed` says)
-    #[arg(long, value_name = "NUMBER")]
-    pub max_failed: Option<MaxFailed>,
-
-    /// What the run must reach: 'p(99)<500' 'mean<20ms' 'max<2s' 'rate>990' 'failed<0.1%' 'dropped<1' (more than one, or
-    /// repeat)
-    #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
-    pub threshold: Vec<Threshold>,
-
-    /// Write the report to this file, as JSON
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-
-    /// Write the report to this file, as a page with plots
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-
-    /// Print the report as JSON instead of text
-    #[arg(long)]
-    pub json: bool,
-
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
-    pub reports: ReportArguments,
-
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
-    pub schedule: ScheduleArguments,
-
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
-    pub load: LoadArguments,
-}
 
 /// Flags of everything that sends load.
 #[derive(Debug, Args)]
@@ -293,28 +246,5 @@ impl LoadArguments {
             max_lag: self.max_lag.unwrap_or(usual_max_lag),
             max_failed,
         }
-    }
-}
-
-impl RunArguments {
-    /// How many requests may fail.
-    #[must_use]
-    pub fn max_failed(&self) -> MaxFailed {
-        let usual = if self.threshold.iter().any(Threshold::is_about_failures) {
-            MaxFailed::Share(1.0)
-        } else {
-            MaxFailed::Count(0)
-        };
-        self.max_failed.unwrap_or(usual)
-    }
-
-    /// What to send.
-    ///
-    /// # Errors
-    /// [`BadConfiguration`] without a usable target, or a schedule.
-    pub fn plan(&self) -> anyhow::Result<Plan> {
-        let mix = self.load.mix(self.url.as_deref())?;
-        let network = self.load.network(&mix)?;
-        Ok(self.load.plan(mix, network, self.schedule.schedule()?))
     }
 }

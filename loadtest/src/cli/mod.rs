@@ -2,8 +2,12 @@
 
 mod cluster_arguments;
 mod compare_arguments;
+mod job_arguments;
 mod load_arguments;
+mod merge_arguments;
 mod report_arguments;
+mod result_arguments;
+mod run_arguments;
 mod scale_arguments;
 mod schedule_arguments;
 
@@ -12,8 +16,12 @@ use clap::{Parser, Subcommand};
 pub use self::{
     cluster_arguments::{ChainArguments, ClusterArguments},
     compare_arguments::CompareArguments,
-    load_arguments::{LoadArguments, RunArguments},
+    job_arguments::{JobArguments, Word, Words},
+    load_arguments::LoadArguments,
+    merge_arguments::MergeArguments,
     report_arguments::{ReportArguments, ReportFiles},
+    result_arguments::{ResultArguments, ResultFiles},
+    run_arguments::{RunArguments, TaskArguments},
     scale_arguments::{HpaRate, ScaleArguments, TailRate},
     schedule_arguments::{ArrivalsArgument, ScheduleArguments, Spike, Stage},
 };
@@ -32,6 +40,10 @@ pub struct Cli {
 pub enum Command {
     /// Send requests by a schedule, and measure from the moment each was due
     Run(Box<RunArguments>),
+    /// Send a load from several pods of a cluster, as a Job of Kubernetes, and report it as one
+    Job(Box<JobArguments>),
+    /// Put the results of `run --stripe` together into one report
+    Merge(MergeArguments),
     /// Follow the metrics from the pods to the HPA, and name the first link that does not hold
     Chain(ChainArguments),
     /// Send a step of load that needs N replicas, and prove that the cluster scales to them and back
@@ -41,4 +53,4 @@ pub enum Command {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed, a threshold broken, or the second run worse; \
-104 wrong command or configuration; 105 interrupted; 106 invalid: this machine could not hold the rate";
+104 wrong command or configuration; 105 interrupted; 106 invalid: the rate could not be held, or a stripe was lost";

@@ -1,5 +1,6 @@
-//! Reads from a Kubernetes cluster. Nothing here writes.
+//! Reads from a Kubernetes cluster. Nothing here writes, but for the Jobs of `loadtest job`.
 
+mod jobs;
 mod metrics;
 pub mod quantity;
 mod views;
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 use self::metrics::{MetricValueList, QueryAnswer};
 pub(crate) use self::metrics::{Series, total};
 pub use self::{
+    jobs::{Permission, PodProgress, StripePod},
     metrics::{CUSTOM_METRICS, PodSample, PrometheusService},
     views::{
         ApiRegistration, ClusterEvent, Condition, DEFAULT_TOLERANCE, Hpa, NodeState, PodState, PodsMetric,
@@ -219,11 +221,16 @@ fn request(path: &str) -> Read<Request<Vec<u8>>> {
 }
 
 async fn read<T>(request: impl Future<Output = kube::Result<T>>) -> Read<T> {
-    match timeout(PATIENCE, request).await {
+    read_within(PATIENCE, request).await
+}
+
+async fn read_within<T>(patience: Duration, request: impl Future<Output = kube::Result<T>>) -> Read<T> {
+    // On the heap: futures of requests are large, and those of their callers hold them.
+    match timeout(patience, Box::pin(request)).await {
         Ok(result) => result.map_err(|error| ReadError(describe(&error))),
         Err(_) => Err(ReadError(format!(
             "no answer within {}",
-            humantime::format_duration(PATIENCE)
+            humantime::format_duration(patience)
         ))),
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hdrhistogram::{
     Histogram,
-    serialization::{Serializer as _, V2Serializer},
+    serialization::{self, Serializer as _, V2DeflateSerializer, V2Serializer},
 };
+use serde::{Deserialize, Deserializer, Serializer, de, ser::Error as _};
 
 /// A histogram of microseconds with three significant digits, growing as far as the values do.
 pub(crate) fn new() -> Histogram<u64> {
@@ -19,6 +21,29 @@ pub(crate) fn encode(histogram: &Histogram<u64>) -> Vec<u8> {
         .serialize(histogram, &mut encoded)
         .expect("writing to memory does not fail");
     encoded
+}
+
+/// A histogram from bytes, compressed or not.
+pub(crate) fn decode(mut encoded: &[u8]) -> Result<Histogram<u64>, String> {
+    serialization::Deserializer::new()
+        .deserialize(&mut encoded)
+        .map_err(|error| format!("is no HDR histogram: {error:?}"))
+}
+
+/// For `#[serde(with = "histogram")]`, in JSON: HDR, V2, compressed, which makes it half as long, and in base64.
+pub(crate) fn serialize<S: Serializer>(histogram: &Histogram<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut encoded = Vec::new();
+    V2DeflateSerializer::new()
+        .serialize(histogram, &mut encoded)
+        .map_err(S::Error::custom)?;
+    serializer.serialize_str(&BASE64_STANDARD.encode(encoded))
+}
+
+/// The same the other way round.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Histogram<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let encoded = BASE64_STANDARD.decode(text).map_err(de::Error::custom)?;
+    decode(&encoded).map_err(de::Error::custom)
 }
 
 /// Adds one duration. (`saturating_record` would not grow the histogram, but cut the value.)

@@ -2,14 +2,16 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use hdrhistogram::{Histogram, serialization::Deserializer};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{histogram, record::Counts};
 
 /// One second of intended starts: what was sent in it, and what became of that, whenever it ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Interval {
     pub(crate) counts: Counts,
+    #[serde(with = "histogram")]
     pub(crate) latency: Histogram<u64>,
 }
 
@@ -23,10 +25,20 @@ impl Interval {
 }
 
 /// An interval in which nothing can end any more, kept as the few hundred bytes of its encoded histogram.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(from = "Interval")]
 struct ClosedInterval {
     counts: Counts,
     encoded: Vec<u8>,
+}
+
+impl From<Interval> for ClosedInterval {
+    fn from(interval: Interval) -> Self {
+        Self {
+            counts: interval.counts,
+            encoded: histogram::encode(&interval.latency),
+        }
+    }
 }
 
 /// The intervals of a run from second 0 on.
@@ -65,22 +77,33 @@ impl Intervals {
             let Some(interval) = self.open.pop_front() else {
                 return;
             };
-            self.closed.push(ClosedInterval {
-                counts: interval.counts,
-                encoded: histogram::encode(&interval.latency),
-            });
+            self.closed.push(interval.into());
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Interval> + '_ {
-        let mut decoder = Deserializer::new();
-        let closed = self.closed.iter().map(move |interval| Interval {
+        let closed = self.closed.iter().map(|interval| Interval {
             counts: interval.counts,
-            latency: decoder
-                .deserialize(&mut interval.encoded.as_slice())
-                .expect("what was encoded here decodes"),
+            latency: histogram::decode(&interval.encoded).expect("what was encoded here decodes"),
         });
         closed.chain(self.open.iter().cloned())
+    }
+}
+
+impl Serialize for Intervals {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Intervals {
+    /// Of a run that is over: nothing can end in them any more.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self {
+            closed: Vec::deserialize(deserializer)?,
+            open: VecDeque::new(),
+            timeout: Duration::ZERO,
+        })
     }
 }
 

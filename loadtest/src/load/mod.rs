@@ -7,6 +7,7 @@ pub(crate) mod exchange;
 mod failure;
 mod histogram;
 mod intervals;
+mod merge;
 mod mix;
 mod multiplexed;
 mod network;
@@ -35,10 +36,9 @@ use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use self::record::Recorder;
-pub(crate) use self::target::{parse_header, parse_method};
 pub use self::{
     failure::FailureKind,
+    merge::{Part, SharedLoad, StripeReport, StripeResult, merge},
     mix::{Mix, Protocol},
     network::{BadTls, Network, Resolve, Tls},
     probe::{Addresses, probe},
@@ -52,6 +52,11 @@ pub use self::{
     target::{BadTarget, Expectations, Origin, Target},
     threshold::{Threshold, ThresholdReport},
     verdict::{Bounds, Outcome, Verdict},
+};
+use self::{record::Recorder, report::Sent};
+pub(crate) use self::{
+    schedule::MOST_STRIPES,
+    target::{parse_header, parse_method},
 };
 
 /// What one core of this generator holds with room to spare; above it, another thread is worth its wake-ups.
@@ -124,6 +129,7 @@ pub struct Load {
     plan: Arc<Plan>,
     start: Instant,
     started_at: Timestamp,
+    stripe: Stripe,
     threads: usize,
     control: Arc<Control>,
     recorders: Vec<Arc<Mutex<Recorder>>>,
@@ -137,13 +143,29 @@ impl Load {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(plan: Plan, addresses: &Addresses) -> anyhow::Result<Self> {
+        Self::start_stripe(plan, addresses, Stripe::WHOLE, Timestamp::now() + LEAD)
+    }
+
+    /// Starts one stripe of a load, of which other processes send the others; the first arrival of all is due at
+    /// `started_at`, by this machine's clock.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start_stripe(
+        plan: Plan,
+        addresses: &Addresses,
+        stripe: Stripe,
+        started_at: Timestamp,
+    ) -> anyhow::Result<Self> {
         let threads = plan.thread_count();
         let plan = Arc::new(plan);
         let control = Arc::new(Control::default());
-        let start = Instant::now() + LEAD;
+        let until_start = Duration::try_from(started_at.duration_since(Timestamp::now())).unwrap_or_default();
+        let start = Instant::now() + until_start;
         let mut load = Self {
             start,
-            started_at: Timestamp::now() + LEAD,
+            started_at,
+            stripe,
             threads,
             control,
             recorders: Vec::new(),
@@ -151,7 +173,7 @@ impl Load {
             stopped_after: None,
             plan,
         };
-        for first in 0..threads {
+        for number in 0..threads {
             let recorder = Arc::new(Mutex::new(Recorder::new(
                 load.plan.mix.targets().len(),
                 load.plan.timeout,
@@ -160,16 +182,13 @@ impl Load {
                 start,
                 plan: Arc::clone(&load.plan),
                 addresses: addresses.0.clone(),
-                stripe: Stripe {
-                    first: first as u64,
-                    of: threads as u64,
-                },
+                stripe: stripe.thread(number, threads),
                 control: Arc::clone(&load.control),
                 recorder: Arc::clone(&recorder),
             };
             let (sender, receiver) = oneshot::channel();
             thread::Builder::new()
-                .name(format!("loadtest-{first}"))
+                .name(format!("loadtest-{number}"))
                 .spawn(move || drop(sender.send(stripe::run(work))))
                 .context("starting a generator thread")?;
             load.recorders.push(recorder);
@@ -248,6 +267,25 @@ impl Load {
             .iter()
             .map(|recorder| recorder.lock().unwrap_or_else(PoisonError::into_inner))
             .collect();
-        report::build(&self.plan, self.started_at, length, self.threads, &recorders)
+        let sent = Sent {
+            plan: PlanReport::of(&self.plan, self.threads),
+            targets: self.plan.mix.targets(),
+            started_at: self.started_at,
+            length,
+            expected: self.plan.schedule.expected(length),
+        };
+        report::build(sent, &recorders)
+    }
+
+    /// What this stripe measured, to be merged with the others', once [`Load::drained`].
+    #[must_use]
+    pub fn result(self) -> StripeResult {
+        let empty = || Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
+        let recorders = self.recorders.iter().map(|recorder| {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *recorder, empty())
+        });
+        let load = SharedLoad::of(&self.plan, self.stripe.of, self.started_at);
+        StripeResult::new(self.stripe, load, self.stopped_after, recorders.collect())
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     exchange::Traits,
@@ -20,7 +20,7 @@ const SERVED_BY_KEPT: usize = 1000;
 const OTHERS: &str = "(others)";
 
 /// Counts of requests by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Arrivals that came due: sent or dropped.
     pub scheduled: u64,
@@ -54,9 +54,10 @@ impl Counts {
 }
 
 /// Per-target results of a mix.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TargetRecord {
     pub(crate) counts: Counts,
+    #[serde(with = "histogram")]
     pub(crate) latency: Histogram<u64>,
 }
 
@@ -70,7 +71,7 @@ pub(crate) struct Ended {
 }
 
 /// What one server answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Served {
     pub(crate) answers: u64,
     /// When the first answer had come, since the start.
@@ -78,20 +79,25 @@ pub(crate) struct Served {
 }
 
 /// The measurements of one stripe, or of several merged.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Recorder {
     pub(crate) counts: Counts,
     /// From the intended start to the end, of every request sent; the censored latency where it was cut off.
+    #[serde(with = "histogram")]
     pub(crate) latency: Histogram<u64>,
     /// The same of the requests that succeeded.
+    #[serde(with = "histogram")]
     pub(crate) latency_succeeded: Histogram<u64>,
     /// The exact sum behind the mean.
     pub(crate) latency_sum: Duration,
     /// From the intended start until the generator took the request up.
+    #[serde(with = "histogram")]
     pub(crate) lag: Histogram<u64>,
     /// From being taken up to having a connection.
+    #[serde(with = "histogram")]
     pub(crate) connection_wait: Histogram<u64>,
     /// Opening a connection.
+    #[serde(with = "histogram")]
     pub(crate) connect: Histogram<u64>,
     pub(crate) failures: BTreeMap<FailureKind, u64>,
     /// The first failure of each kind, in words.
@@ -106,6 +112,7 @@ pub(crate) struct Recorder {
     /// Arrivals that were due before the load was stopped, and not taken up by then.
     pub(crate) missed: u64,
     /// Latencies of what ended since the last [`Recorder::take_live`].
+    #[serde(skip, default = "histogram::new")]
     live: Histogram<u64>,
     pub(crate) intervals: Intervals,
 }

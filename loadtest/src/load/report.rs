@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, ops::Deref, time::Duration};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     Plan,
     failure::FailureKind,
     histogram,
     intervals::Interval,
+    merge::StripeReport,
     mix::Protocol,
     record::{Counts, Recorder},
     schedule::Spacing,
@@ -130,7 +131,7 @@ pub struct IntervalReport {
 }
 
 /// A stretch of the schedule, over which the rate went in a straight line.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageReport {
     /// How long it was.
     pub seconds: f64,
@@ -151,7 +152,7 @@ impl From<Segment> for StageReport {
 }
 
 /// What was asked of the generator.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanReport {
     /// The rate over time.
     pub stages: Vec<StageReport>,
@@ -167,7 +168,7 @@ pub struct PlanReport {
     pub max_in_flight: usize,
     /// The age after which connections were replaced.
     pub max_connection_age_seconds: Option<f64>,
-    /// Generator threads.
+    /// Generator threads, of all stripes together.
     pub threads: usize,
     /// The version of HTTP.
     pub protocol: Protocol,
@@ -176,6 +177,32 @@ pub struct PlanReport {
     pub insecure: Option<bool>,
     /// What counted as a right answer.
     pub expectations: Expectations,
+}
+
+impl PlanReport {
+    pub(crate) fn of(plan: &Plan, threads: usize) -> Self {
+        Self {
+            stages: plan.schedule.segments().map(StageReport::from).collect(),
+            spacing: plan.schedule.spacing(),
+            duration_seconds: plan.schedule.duration().as_secs_f64(),
+            timeout_seconds: plan.timeout.as_secs_f64(),
+            connections: plan.connections,
+            max_in_flight: plan.max_in_flight,
+            max_connection_age_seconds: plan.max_connection_age.map(|age| age.as_secs_f64()),
+            threads,
+            protocol: plan.mix.protocol(),
+            insecure: plan.network.is_insecure(),
+            expectations: plan.expectations.clone(),
+        }
+    }
+
+    /// How many arrivals the whole schedule has.
+    pub(crate) fn expected(&self) -> f64 {
+        let stages = self.stages.iter();
+        stages
+            .map(|stage| f64::midpoint(stage.from, stage.to) * stage.seconds)
+            .sum()
+    }
 }
 
 /// Rates, in requests a second.
@@ -215,6 +242,9 @@ pub struct LoadReport {
     pub duration_seconds: f64,
     /// What was asked for.
     pub plan: PlanReport,
+    /// The processes that sent it together; empty where one sent it all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stripes: Vec<StripeReport>,
     /// What became of the requests.
     pub requests: Counts,
     /// Failures by kind; every kind is there, most are 0.
@@ -248,15 +278,21 @@ pub struct LoadReport {
     pub intervals: Vec<IntervalReport>,
 }
 
-/// Puts the stripes' measurements together. `length` is how long arrivals went on.
-pub(crate) fn build<R: Deref<Target = Recorder>>(
-    plan: &Plan,
-    started_at: Timestamp,
-    length: Duration,
-    threads: usize,
-    recorders: &[R],
-) -> LoadReport {
-    let mut all = Recorder::new(plan.mix.targets().len(), plan.timeout);
+/// What was sent, as a report says it.
+pub(crate) struct Sent<'a> {
+    pub(crate) plan: PlanReport,
+    pub(crate) targets: &'a [Target],
+    pub(crate) started_at: Timestamp,
+    /// How long arrivals went on.
+    pub(crate) length: Duration,
+    /// How many arrivals the schedule has in that time.
+    pub(crate) expected: f64,
+}
+
+/// Puts the stripes' measurements together.
+pub(crate) fn build<R: Deref<Target = Recorder>>(sent: Sent<'_>, recorders: &[R]) -> LoadReport {
+    let length = sent.length;
+    let mut all = Recorder::new(sent.targets.len(), Duration::ZERO);
     for recorder in recorders {
         all.merge(recorder);
     }
@@ -272,29 +308,18 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(
         number(all.counts.scheduled) / number(due)
     };
     let per_second = |count: f64, seconds: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
-    let asked = per_second(plan.schedule.expected(length), length.as_secs_f64());
+    let asked = per_second(sent.expected, length.as_secs_f64());
     let failures = FailureKind::ALL
         .map(|kind| (kind, all.failures.get(&kind).copied().unwrap_or(0)))
         .into();
-    let targets = plan.mix.targets().iter().zip(&all.targets);
+    let targets = sent.targets.iter().zip(&all.targets);
     LoadReport {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
-        started_at,
+        started_at: sent.started_at,
         duration_seconds: length.as_secs_f64(),
-        plan: PlanReport {
-            stages: plan.schedule.segments().map(StageReport::from).collect(),
-            spacing: plan.schedule.spacing(),
-            duration_seconds: plan.schedule.duration().as_secs_f64(),
-            timeout_seconds: plan.timeout.as_secs_f64(),
-            connections: plan.connections,
-            max_in_flight: plan.max_in_flight,
-            max_connection_age_seconds: plan.max_connection_age.map(|age| age.as_secs_f64()),
-            threads,
-            protocol: plan.mix.protocol(),
-            insecure: plan.network.is_insecure(),
-            expectations: plan.expectations.clone(),
-        },
+        plan: sent.plan,
+        stripes: Vec::new(),
         requests: all.counts,
         failures,
         rates: Rates {

@@ -1,10 +1,10 @@
 //! When each request is due. Analytic: the time of an arrival follows from the integral of the rate and its own index,
 //! so that late sleeps never add up and the rate never drifts.
 
-use std::{sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use fastrand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::segment::Segment;
 use crate::units::{Rate, number};
@@ -12,8 +12,11 @@ use crate::units::{Rate, number};
 /// Counts closer than this are the same: what floating point leaves of `1.1 * 10`.
 const NEARLY: f64 = 1e-6;
 
+/// The most processes that share a schedule.
+pub(crate) const MOST_STRIPES: u64 = 1000;
+
 /// How arrivals lie around the rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spacing {
     /// At equal distances, as far as the rate is constant.
@@ -166,8 +169,8 @@ impl Schedule {
     }
 }
 
-/// One generator thread's part of a schedule: every `of`-th arrival, starting with `first`.
-#[derive(Clone, Copy, Debug)]
+/// The part of a schedule that one process sends, or one thread: every `of`-th arrival, starting with `first`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stripe {
     /// The first index that belongs to this stripe.
     pub first: u64,
@@ -178,6 +181,30 @@ pub struct Stripe {
 impl Stripe {
     /// All of a schedule.
     pub const WHOLE: Self = Self { first: 0, of: 1 };
+
+    /// The part of one of the `threads` that share this stripe out among them.
+    #[must_use]
+    pub fn thread(self, number: usize, threads: usize) -> Self {
+        Self {
+            first: self.first * threads as u64 + number as u64,
+            of: self.of * threads as u64,
+        }
+    }
+}
+
+impl FromStr for Stripe {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (first, of) = text.split_once('/')?;
+            let (first, of) = (first.parse().ok()?, of.parse().ok()?);
+            (first < of && of <= MOST_STRIPES).then_some(Self { first, of })
+        };
+        parse().ok_or_else(|| {
+            format!("`{text}` is no stripe; write 0/3, 1/3 and 2/3 for three, up to {MOST_STRIPES}")
+        })
+    }
 }
 
 /// When one request is due.
@@ -360,6 +387,19 @@ mod tests {
             let schedule = Schedule::of(&segments, Spacing::Even);
             let mut all: Vec<Arrival> = (0..of)
                 .flat_map(|first| schedule.arrivals(Stripe { first, of }))
+                .collect();
+            all.sort_unstable_by_key(|arrival| arrival.index);
+            prop_assert_eq!(all, schedule.arrivals(Stripe::WHOLE).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn threads_share_every_arrival_of_the_stripes_out_once(
+            segments in stages(), of in 1_u64..5, threads in 1_usize..4
+        ) {
+            let schedule = Schedule::of(&segments, Spacing::Even);
+            let mut all: Vec<Arrival> = (0..of)
+                .flat_map(|first| (0..threads).map(move |number| Stripe { first, of }.thread(number, threads)))
+                .flat_map(|stripe| schedule.arrivals(stripe))
                 .collect();
             all.sort_unstable_by_key(|arrival| arrival.index);
             prop_assert_eq!(all, schedule.arrivals(Stripe::WHOLE).collect::<Vec<_>>());

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use thiserror::Error;
 
 /// Why a target cannot be used.
@@ -12,20 +12,28 @@ use thiserror::Error;
 pub struct BadTarget(pub(super) String);
 
 /// One URL and how it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// How often it is chosen, relative to the others.
     pub weight: u32,
     /// The request method.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
     pub method: Method,
     /// The absolute URL.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
     pub url: Uri,
 }
 
 fn as_text<T: ToString, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&value.to_string())
+}
+
+fn of_text<'de, T: FromStr<Err: std::fmt::Display>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(D::Error::custom)
 }
 
 impl Target {
@@ -131,10 +139,10 @@ pub(crate) fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), Stri
 }
 
 /// What an answer must look like to count as a success.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expectations {
     /// Accepted status codes; any 2xx where empty. Redirects are not followed.
-    #[serde(serialize_with = "codes")]
+    #[serde(serialize_with = "codes", deserialize_with = "of_codes")]
     pub statuses: Vec<StatusCode>,
     /// The body must contain one of these; any body where empty.
     pub bodies: Vec<String>,
@@ -142,6 +150,13 @@ pub struct Expectations {
 
 fn codes<S: serde::Serializer>(statuses: &[StatusCode], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(statuses.iter().map(StatusCode::as_u16))
+}
+
+fn of_codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StatusCode>, D::Error> {
+    let codes = Vec::<u16>::deserialize(deserializer)?.into_iter();
+    codes
+        .map(|code| StatusCode::from_u16(code).map_err(D::Error::custom))
+        .collect()
 }
 
 impl Expectations {

@@ -91,7 +91,7 @@ impl LoadReport {
     /// Why these numbers cannot be trusted.
     #[must_use]
     pub fn invalidity(&self, bounds: &Bounds) -> Vec<String> {
-        let mut reasons = Vec::new();
+        let mut reasons = self.lost_stripes();
         let max_lag = bounds.max_lag.as_secs_f64() * 1000.0;
         if let Some(lag) = self.lag_ms.p99.filter(|lag| *lag > max_lag) {
             reasons.push(format!(
@@ -120,6 +120,19 @@ impl LoadReport {
             ));
         }
         reasons
+    }
+
+    /// What stripes did not do their part, and why.
+    fn lost_stripes(&self) -> Vec<String> {
+        let of = self.stripes.len();
+        let lost = self.stripes.iter().filter_map(|stripe| {
+            let problem = stripe.problem.as_ref()?;
+            Some(format!(
+                "stripe {} of {of} is lost ({}): {problem}",
+                stripe.stripe, stripe.name
+            ))
+        });
+        lost.collect()
     }
 
     /// Why too few requests succeeded.

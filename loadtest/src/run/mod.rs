@@ -2,6 +2,7 @@
 
 mod html;
 mod progress;
+mod stripe;
 mod suite;
 mod text;
 
@@ -11,9 +12,9 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::{
-    cli::RunArguments,
+    cli::{ResultArguments, ResultFiles, RunArguments},
     exit::{BadConfiguration, Exit},
-    load::{Load, LoadReport, Outcome, Verdict, probe},
+    load::{Addresses, Bounds, Load, LoadReport, Outcome, Plan, Verdict, probe},
     output::{self, OutputFile},
     signals::Interrupt,
 };
@@ -24,7 +25,7 @@ pub use self::{html::render as render_html, suite::suite, text::render as render
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most lag of the generator, where the user sets no bound: latencies are the result.
-const MAX_LAG: Duration = Duration::from_millis(20);
+pub(crate) const MAX_LAG: Duration = Duration::from_millis(20);
 
 /// The JSON of a run: the report and the verdict on it.
 #[derive(Debug, Serialize)]
@@ -41,26 +42,48 @@ pub struct RunReport<'report> {
 /// # Errors
 /// [`BadConfiguration`] before any load; anything else is a fault of this program or machine.
 pub async fn run(arguments: &RunArguments, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
-    let plan = arguments.plan()?;
+    let task = &arguments.task;
+    if let (Some(stripe), Some(start_at)) = (arguments.stripe, arguments.start_at) {
+        return stripe::run(task, stripe, start_at, interrupt).await;
+    }
+    let plan = task.plan()?;
     let planned = plan.schedule.duration();
-    let output = arguments.output.as_deref().map(OutputFile::open).transpose()?;
-    let html = arguments.html.as_deref().map(OutputFile::open).transpose()?;
-    let reports = arguments.reports.open()?;
-    let addresses = tokio::select! {
-        probed = probe(&plan.mix, &plan.network, PROBE_PATIENCE) => probed.map_err(BadConfiguration::new)?,
-        () = interrupt.requested() => return Ok(Exit::Interrupted),
+    let files = task.result.open()?;
+    let Some(addresses) = reached(&plan, &mut interrupt).await? else {
+        return Ok(Exit::Interrupted);
     };
     let mut load = Load::start(plan, &addresses)?;
     let interrupted = progress::until_drained(&mut load, planned, &mut interrupt).await?;
-    let report = load.report();
-    let bounds = arguments.load.bounds(arguments.max_failed(), MAX_LAG);
-    let verdict = report.judge(&bounds, &arguments.threshold, interrupted);
-    let suite = suite(&report, &bounds, &verdict);
-    if let Some(file) = html {
-        file.write(render_html(&report, verdict.outcome, &suite)?.as_bytes())?;
+    let bounds = task.load.bounds(task.result.max_failed(), MAX_LAG);
+    conclude(&load.report(), &bounds, &task.result, files, interrupted)
+}
+
+/// Where the hosts are; `None` where the user stopped the search.
+async fn reached(plan: &Plan, interrupt: &mut Interrupt) -> anyhow::Result<Option<Addresses>> {
+    tokio::select! {
+        probed = probe(&plan.mix, &plan.network, PROBE_PATIENCE) => Ok(Some(probed.map_err(BadConfiguration::new)?)),
+        () = interrupt.requested() => Ok(None),
     }
-    reports.write(&suite)?;
-    publish(&report, &verdict, arguments.json, output)?;
+}
+
+/// Judges a run that is over, writes its reports, and says how the program ends.
+///
+/// # Errors
+/// When a report cannot be written.
+pub(crate) fn conclude(
+    report: &LoadReport,
+    bounds: &Bounds,
+    arguments: &ResultArguments,
+    files: ResultFiles,
+    interrupted: bool,
+) -> anyhow::Result<Exit> {
+    let verdict = report.judge(bounds, &arguments.threshold, interrupted);
+    let suite = suite(report, bounds, &verdict);
+    if let Some(file) = files.html {
+        file.write(render_html(report, verdict.outcome, &suite)?.as_bytes())?;
+    }
+    files.reports.write(&suite)?;
+    publish(report, &verdict, arguments.json, files.output)?;
     Ok(exit(verdict.outcome))
 }
 

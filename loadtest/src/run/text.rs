@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use crate::{
-    load::{LoadReport, Summary, Target, Verdict},
+    load::{LoadReport, StripeReport, Summary, Target, Verdict},
     units::short,
 };
 
-/// Pods that are listed by name; a mix over more is summed up.
+/// Pods that are listed by name; a mix over more is summed up, and more stripes are left to the JSON.
 const SERVERS_LISTED: usize = 20;
 
 /// The whole report.
@@ -19,6 +19,9 @@ pub fn render(report: &LoadReport, verdict: &Verdict) -> String {
     };
     if let [one] = &report.targets[..] {
         line("target", &target(&one.target));
+    }
+    for one in report.stripes.iter().take(SERVERS_LISTED) {
+        line("stripe", &stripe(one));
     }
     if report.plan.insecure == Some(true) {
         line("TLS", "certificates were NOT verified (--insecure)");
@@ -115,6 +118,22 @@ fn headline(verdict: &Verdict) -> String {
         writeln!(text, "  - {reason}").expect("writing to a String does not fail");
     }
     text
+}
+
+fn stripe(stripe: &StripeReport) -> String {
+    let StripeReport {
+        stripe: own,
+        name,
+        counts,
+        ..
+    } = stripe;
+    format!(
+        "{own} {name}: {} sent, {} failed, lag p99 {} ms{}",
+        counts.sent,
+        counts.failed,
+        number(stripe.lag_ms.p99),
+        if stripe.problem.is_some() { ", LOST" } else { "" }
+    )
 }
 
 pub(super) fn target(target: &Target) -> String {

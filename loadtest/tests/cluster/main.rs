@@ -4,6 +4,7 @@
 mod breakdown;
 mod chain;
 mod fixtures;
+mod job;
 mod page;
 mod recording;
 mod scale;

@@ -6,4 +6,5 @@ mod connections;
 mod hiccup;
 mod measurement;
 mod protocols;
+mod stripes;
 mod support;

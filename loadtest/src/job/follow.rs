@@ -1,0 +1,202 @@
+//! Follows a Job: shows how far it is, and takes each stripe's result as soon as its pod has ended.
+
+use std::time::Duration;
+
+use tokio::time::{self, Instant, MissedTickBehavior};
+
+use crate::{
+    cluster::{Cluster, PodProgress, StripePod},
+    exit::{BadConfiguration, Exit},
+    load::{Part, StripeResult},
+};
+
+/// As much of a pod's last words as a report shows.
+const SHOWN: usize = 300;
+
+/// What a kubelet answers in place of the log of a container that is gone.
+const NO_LOG: &str = "unable to retrieve container logs for";
+
+/// Reasons for which a pod waits in vain.
+const HOPELESS: [&str; 6] = [
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+];
+
+/// One stripe, as far as it was seen.
+#[derive(Default)]
+struct Seen {
+    pod: Option<StripePod>,
+    part: Option<Part>,
+}
+
+pub(super) struct Follower<'a> {
+    cluster: &'a Cluster,
+    namespace: &'a str,
+    job: &'a str,
+    stripes: Vec<Seen>,
+    shown: String,
+}
+
+impl<'a> Follower<'a> {
+    pub(super) fn new(cluster: &'a Cluster, namespace: &'a str, job: &'a str, stripes: u64) -> Self {
+        Self {
+            cluster,
+            namespace,
+            job,
+            stripes: (0..stripes).map(|_| Seen::default()).collect(),
+            shown: String::new(),
+        }
+    }
+
+    /// Looks once a second until every stripe has ended, or the deadline is over.
+    ///
+    /// # Errors
+    /// [`BadConfiguration`] when no load can come of it: a pod that cannot run, or none at all by the start.
+    pub(super) async fn until_ended(
+        &mut self,
+        start: Instant,
+        deadline: Instant,
+    ) -> Result<(), BadConfiguration> {
+        let mut ticks = time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            // In this order: the pods of a Job that has ended change no more.
+            let ended = self.cluster.job_has_ended(self.namespace, self.job).await;
+            let pods = self.cluster.stripe_pods(self.namespace, self.job).await;
+            let has_begun = Instant::now() >= start;
+            match pods {
+                Ok(pods) => {
+                    for pod in pods {
+                        self.look_at(pod).await;
+                    }
+                    self.can_come(has_begun)?;
+                    self.show(&self.describe(has_begun));
+                }
+                Err(error) => self.show(&format!("the cluster does not answer: {error}")),
+            }
+            let all = self.stripes.iter().all(|stripe| stripe.part.is_some());
+            if all || ended == Ok(true) || Instant::now() >= deadline {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn look_at(&mut self, pod: StripePod) {
+        let Some(seen) = self
+            .stripes
+            .get_mut(pod.stripe)
+            .filter(|seen| seen.part.is_none())
+        else {
+            return;
+        };
+        if let PodProgress::Ended { code, why } = &pod.progress {
+            let result = match self.cluster.log(self.namespace, &pod.name).await {
+                Ok(log) => {
+                    StripeResult::find(&log).unwrap_or_else(|| Err(describe_end(*code, why.as_deref(), &log)))
+                }
+                Err(error) => Err(format!("its log cannot be read: {error}")),
+            };
+            seen.part = Some(Part {
+                name: pod.name.clone(),
+                result,
+            });
+        }
+        seen.pod = Some(pod);
+    }
+
+    /// Whether a load can still come of the pods. Before the start nothing was sent, and it is worth ending.
+    fn can_come(&self, has_begun: bool) -> Result<(), BadConfiguration> {
+        let pods = || self.stripes.iter().filter_map(|seen| seen.pod.as_ref());
+        let in_vain = pods().find_map(|pod| match &pod.progress {
+            PodProgress::Waiting(Some((reason, message))) if HOPELESS.contains(&reason.as_str()) => {
+                Some(format!("the pod {} cannot run: {reason}: {message}", pod.name))
+            }
+            _ => None,
+        });
+        if let Some(why) = in_vain.filter(|_| !has_begun) {
+            return Err(BadConfiguration(why));
+        }
+        let waits = |pod: &StripePod| matches!(pod.progress, PodProgress::Waiting(_));
+        if has_begun && pods().all(waits) {
+            return Err(BadConfiguration(format!(
+                "none of the Job's pods runs by the start, and nothing is sent: give them longer with --start-in, or see \
+                 with --keep and `kubectl --namespace {} describe job,pods` what keeps them",
+                self.namespace
+            )));
+        }
+        Ok(())
+    }
+
+    fn describe(&self, has_begun: bool) -> String {
+        let count = |progress: fn(&PodProgress) -> bool| {
+            let pods = self.stripes.iter().filter_map(|seen| seen.pod.as_ref());
+            pods.filter(|pod| progress(&pod.progress)).count()
+        };
+        let running = count(|progress| *progress == PodProgress::Running);
+        let ended = count(|progress| matches!(progress, PodProgress::Ended { .. }));
+        let stage = if has_begun { "under way" } else { "not begun" };
+        format!(
+            "load {stage}; of {} pods {running} running, {ended} done",
+            self.stripes.len()
+        )
+    }
+
+    /// A line for each change.
+    fn show(&mut self, line: &str) {
+        if self.shown != line {
+            eprintln!("{line}");
+            line.clone_into(&mut self.shown);
+        }
+    }
+
+    /// What came of each stripe, in their order.
+    ///
+    /// # Errors
+    /// [`BadConfiguration`] when every pod says that it was called wrongly, or reaches no server: nothing was sent.
+    pub(super) fn into_parts(self) -> Result<Vec<Part>, BadConfiguration> {
+        let refused = |seen: &Seen| {
+            let code = Some(i32::from(Exit::BadConfiguration.code()));
+            let pod = seen.pod.as_ref()?;
+            let is_refusal = matches!(pod.progress, PodProgress::Ended { code: ended, .. } if ended == code);
+            let problem = seen.part.as_ref()?.result.as_ref().err()?;
+            is_refusal.then(|| format!("the pod {}: {problem}", pod.name))
+        };
+        let refusals: Option<Vec<_>> = self.stripes.iter().map(refused).collect();
+        if let Some(first) = refusals.and_then(|all| all.into_iter().next()) {
+            return Err(BadConfiguration(first));
+        }
+        let parts = self.stripes.into_iter().map(|seen| {
+            seen.part.unwrap_or_else(|| match seen.pod {
+                None => Part {
+                    name: "no pod".to_owned(),
+                    result: Err("no pod was made for it".to_owned()),
+                },
+                Some(pod) => Part {
+                    result: Err(match pod.progress {
+                        PodProgress::Waiting(_) => "its pod never ran".to_owned(),
+                        _ => "its pod went away, or did not end in time".to_owned(),
+                    }),
+                    name: pod.name,
+                },
+            })
+        });
+        Ok(parts.collect())
+    }
+}
+
+/// How a pod without a result ended: Kubernetes' words, the exit code, and the process' own last words.
+fn describe_end(code: Option<i32>, why: Option<&str>, log: &str) -> String {
+    let code = code.map(|code| format!("exit code {code}"));
+    let last = log
+        .lines()
+        .rfind(|line| !line.trim().is_empty() && !line.starts_with(NO_LOG));
+    let last = last.map(|line| line.chars().take(SHOWN).collect::<String>());
+    let parts = [why.map(str::to_owned), code, last];
+    let said: Vec<_> = parts.into_iter().flatten().collect();
+    format!("it ended without a result: {}", said.join(": "))
+}

@@ -1,0 +1,187 @@
+//! One load from several processes: each arrival once, one report, and what is said when one of them is missing.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    routing::{get, put},
+};
+use jiff::Timestamp;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{self, Counter, Lines, loadtest};
+
+/// A server that counts what it is asked, and the flags of a load on it: 90 a second for 2 s, a quarter to `/b`.
+fn world() -> (Counter, Vec<String>) {
+    let counter = Counter::default();
+    let handler = || {
+        let counter = counter.clone();
+        move || async move {
+            counter.next();
+            "Hello there"
+        }
+    };
+    let router = Router::new()
+        .route("/a", get(handler()))
+        .route("/b", put(handler()));
+    let address = support::serve(router);
+    let targets = [
+        format!("--target=3 GET http://{address}/a"),
+        format!("--target=1 PUT http://{address}/b"),
+    ];
+    let flags = ["--rate=90", "--duration=2s"].map(str::to_owned);
+    (counter, targets.into_iter().chain(flags).collect())
+}
+
+fn stripe(flags: &[String], part: &str, start_at: Timestamp, file: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .arg("run")
+        .args(flags)
+        .args([
+            "--threads=2",
+            &format!("--stripe={part}"),
+            &format!("--start-at={start_at}"),
+        ])
+        .arg("--output")
+        .arg(file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn merge(files: &[&Path]) -> (Option<i32>, String, String) {
+    let files: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
+    let output = loadtest(&[&["merge", "--json", "--max-lag", "5s"], &files[..]].concat());
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn three_processes_send_each_arrival_once_and_report_as_one() {
+    let (counter, flags) = world();
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["0", "1", "2"].map(|name| folder.path().join(name));
+    let start_at = Timestamp::now() + Duration::from_secs(5);
+    let children: Vec<_> = files
+        .iter()
+        .enumerate()
+        .map(|(number, file)| stripe(&flags, &format!("{number}/3"), start_at, file))
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let (code, report, errors) = merge(&[&files[0], &files[1], &files[2]]);
+    assert_eq!(code, Some(0), "{errors}{report}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(counter.get(), 180);
+    assert_eq!(report["requests"]["succeeded"], 180);
+    // 60 to each, and of every second and of every target exactly what one process sends: no arrival twice, none missing.
+    let by = |list: &str, count: &str| -> Vec<u64> {
+        let list = report[list].as_array().unwrap();
+        list.iter().map(|one| one[count].as_u64().unwrap()).collect()
+    };
+    assert_eq!(by("stripes", "sent"), [60, 60, 60]);
+    assert_eq!(by("intervals", "scheduled"), [90, 90]);
+    let one = loadtest(
+        &[
+            &["run", "--json", "--max-lag=5s"][..],
+            &flags.iter().map(String::as_str).collect::<Vec<_>>(),
+        ]
+        .concat(),
+    );
+    let one: Value = serde_json::from_slice(&one.stdout).unwrap();
+    let targets = |report: &Value| [0, 1].map(|target| report["targets"][target]["sent"].as_u64().unwrap());
+    assert_eq!(targets(&report), targets(&one));
+    assert_eq!(report["plan"]["stages"], one["plan"]["stages"]);
+
+    let (code, report, _) = merge(&[&files[2], &files[0]]);
+    assert_eq!(code, Some(106), "{report}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let reason = report["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("stripe 1 of 3 is lost"), "{reason}");
+    assert_eq!(report["requests"]["succeeded"], 120, "the rest is reported");
+
+    let other = folder.path().join("other");
+    let late = stripe(&flags, "1/3", start_at, &other)
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(late.status.code(), Some(106), "{late:?}");
+    let (_, report, _) = merge(&[&files[0], &other, &files[2]]);
+    assert!(report.contains("after the start, and sent nothing"), "{report}");
+
+    let elsewhere = stripe(&flags, "1/3", start_at + Duration::from_secs(1), &other);
+    elsewhere.wait_with_output().unwrap();
+    std::fs::write(folder.path().join("text"), "{}\n").unwrap();
+    for (second, says) in [
+        (&files[0], "stripe 0 once more"),
+        (&other, "its start was"),
+        (&folder.path().join("text"), "holds no result"),
+        (&folder.path().join("missing"), "No such file"),
+    ] {
+        let (code, _, errors) = merge(&[&files[0], second]);
+        assert_eq!(code, Some(104), "{errors}");
+        assert!(errors.contains(says), "{errors}");
+    }
+}
+
+#[test]
+fn a_stripe_that_comes_after_the_start_sends_nothing() {
+    let (counter, flags) = world();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("late");
+    let start_at = Timestamp::now() - Duration::from_secs(3);
+    let late = stripe(&flags, "0/2", start_at, &file).wait_with_output().unwrap();
+    assert_eq!(late.status.code(), Some(106), "{late:?}");
+    let text = String::from_utf8_lossy(&late.stderr);
+    assert!(text.contains("nothing is sent"), "{text}");
+    assert_eq!(counter.get(), 0);
+}
+
+#[test]
+fn a_stripe_that_is_stopped_leaves_a_result_that_says_so() {
+    let (_, flags) = world();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stopped");
+    let mut child = stripe(&flags, "0/1", Timestamp::now() + Duration::from_mins(5), &file);
+    let mut lines = Lines::of(child.stderr.take().unwrap());
+    lines.wait_for("ready for");
+    support::signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(105));
+    let (code, report, _) = merge(&[&file]);
+    assert_eq!(code, Some(106));
+    assert!(report.contains("it was stopped after 0 s"), "{report}");
+}
+
+#[test]
+fn flags_that_make_no_stripe_are_refused() {
+    let (counter, flags) = world();
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let at = ["--start-at", "2000-01-01T00:00:00Z"];
+    for (more, says) in [
+        (vec!["--stripe", "3/3"], "is no stripe"),
+        (vec!["--stripe", "0"], "is no stripe"),
+        (vec!["--stripe", "0/200"], "need 200 --connections"),
+        (
+            vec!["--stripe", "0/3", "--threads", "50"],
+            "need 150 --connections",
+        ),
+        (vec!["--stripe", "0/3", "--html", "x.html"], "cannot be used with"),
+        (
+            vec!["--stripe", "0/3", "--threshold", "max<1"],
+            "cannot be used with",
+        ),
+        (vec![], "--stripe"),
+    ] {
+        let output = loadtest(&[&["run"], &flags[..], &more, &at].concat());
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(104), "{more:?}: {text}");
+        assert!(text.contains(says), "{more:?} does not say {says:?}: {text}");
+    }
+    assert_eq!(counter.get(), 0);
+}
