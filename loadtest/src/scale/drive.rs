@@ -35,7 +35,7 @@ const EVENTS_EVERY: u32 = 2;
 const CLOSING_LOOKS: u32 = 3;
 
 /// Requests a second that still count as none: a person who looks at the page does not disturb the run.
-pub(super) const REST: f64 = 1.0;
+const REST: f64 = 1.0;
 
 /// Samples before the load that are kept, for the beginning of the plots.
 const SETTLING_KEPT: usize = 10;

@@ -31,7 +31,8 @@ fn reach(reached: Stage, state: &mut State) {
     match reached {
         Stage::Counted => state.counted = 100.0,
         Stage::Scraped => state.read = 100.0,
-        Stage::Visible => state.metric_sum = 30.0,
+        // As little as that, where the scrape comes right after the step.
+        Stage::Visible => state.metric_sum = 0.5,
         // More than two pods at 50 each are for, with the tolerance.
         Stage::Enough => state.metric_sum = 120.0,
         Stage::Decided => state.desired = 3,
