@@ -4,4 +4,5 @@ mod bring_up;
 mod chain;
 mod disk;
 mod processes;
+mod report;
 mod scaling;

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    ask, chain_is_whole, deployed, eventually, kubectl, loadtest, on_failure_look_around, output, printed,
-    rolled_out, succeed, xtask,
+    ask, chain_is_whole, deployed, eventually, kubectl, loadtest, on_failure_look_around, rolled_out,
+    succeed, xtask,
 };
 use serde_json::Value;
 use testbed::{cluster, kubeadm, paths, wait};
 
 use crate::processes::Namespace;
+use crate::report::{proved, scale};
 
 const URL: &str = "http://127.0.0.1:30080";
 
@@ -40,83 +41,6 @@ fn prometheus(query: &str) -> Result<f64> {
         .as_str()
         .context("no sample")?;
     Ok(value.parse()?)
-}
-
-/// Runs the load tool's proof, and keeps its report.
-fn scale(name: &str, expected: &[(&str, u64)], arguments: &[&str]) -> Result<()> {
-    let folder = paths::target().join("report");
-    std::fs::create_dir_all(&folder)?;
-    let file = |extension: &str| folder.join(format!("{name}.{extension}"));
-    let mut command = loadtest(&["scale"]);
-    command
-        .arg("--html")
-        .arg(file("html"))
-        .arg("--json")
-        .arg(file("json"));
-    let output = output(command.args(arguments))?;
-    println!("{}", printed(&output));
-    ensure!(
-        output.status.success(),
-        "loadtest scale ended with {}: {}",
-        output.status,
-        printed(&output)
-    );
-    let page = std::fs::read_to_string(file("html"))?;
-    for (hpa, replicas) in expected {
-        for part in [
-            &format!("{hpa} 2 → {replicas} → 2"),
-            "SuccessfulRescale",
-            "new pod, over time",
-        ] {
-            ensure!(page.contains(part), "the page does not have {part:?}");
-        }
-    }
-    proved(&file("json"), expected)
-}
-
-/// Holds the replicas that a report proved against `expected`, by HPA, and that the way to every new pod was seen.
-fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
-    let report: Value = serde_json::from_slice(&std::fs::read(report)?)?;
-    let run = &report["runs"][0];
-    let proved: Vec<_> = list(&run["expected"])?
-        .iter()
-        .map(|hpa| {
-            (
-                hpa["hpa"].as_str().unwrap_or_default(),
-                hpa["replicas"].as_u64().unwrap_or_default(),
-            )
-        })
-        .collect();
-    ensure!(proved == expected, "the report proves {proved:?}");
-    ensure!(
-        report["verdict"] == "passed" && run["step"]["requests"]["failed"] == 0,
-        "{}",
-        report["verdict"]
-    );
-    for ((hpa, replicas), time) in expected.iter().zip(list(&run["time_to_scale"])?) {
-        let pods = list(&time["pods"])?;
-        ensure!(
-            time["hpa"] == *hpa
-                && pods.len() as u64 == replicas - 2
-                && time["problems"] == serde_json::json!({}),
-            "the way to {hpa}'s pods: {time}"
-        );
-        for pod in pods {
-            let times: Vec<Option<f64>> = list(&pod["stages"])?
-                .iter()
-                .map(|stage| stage["at"]["seconds"].as_f64())
-                .collect();
-            ensure!(
-                times.len() == 10 && times.iter().all(Option::is_some) && times.is_sorted(),
-                "not every stage was seen, or not in order: {pod}"
-            );
-        }
-    }
-    Ok(())
-}
-
-fn list(value: &Value) -> Result<&Vec<Value>> {
-    value.as_array().with_context(|| format!("no list: {value}"))
 }
 
 /// Both services at their minimum, as an earlier test's load may not have left them.

@@ -1,6 +1,7 @@
 //! The open-loop load generator: requests are sent when they are due, however the server fares, and every latency
 //! counts from that intended start.
 
+mod arrivals;
 mod connections;
 mod dialer;
 pub(crate) mod exchange;
@@ -19,6 +20,7 @@ mod report;
 mod schedule;
 mod segment;
 mod stripe;
+mod stripe_result;
 mod target;
 mod threshold;
 mod verdict;
@@ -36,9 +38,14 @@ use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+pub(crate) use self::{
+    arrivals::MOST_STRIPES,
+    target::{parse_header, parse_method},
+};
 pub use self::{
+    arrivals::{Arrival, Arrivals, Stripe},
     failure::FailureKind,
-    merge::{Part, SharedLoad, StripeReport, StripeResult, merge},
+    merge::{Part, StripeReport, merge},
     mix::{Mix, Protocol},
     network::{BadTls, Network, Resolve, Tls},
     probe::{Addresses, probe},
@@ -47,17 +54,14 @@ pub use self::{
         Connections, IntervalReport, Latencies, LoadReport, PlanReport, Rates, StageReport, Summary,
         TargetReport,
     },
-    schedule::{Arrival, Arrivals, Schedule, Spacing, Stripe},
+    schedule::{Schedule, Spacing},
     segment::Segment,
+    stripe_result::{SharedLoad, StripeResult},
     target::{BadTarget, Expectations, Origin, Target},
     threshold::{Threshold, ThresholdReport},
     verdict::{Bounds, Outcome, Verdict},
 };
 use self::{record::Recorder, report::Sent};
-pub(crate) use self::{
-    schedule::MOST_STRIPES,
-    target::{parse_header, parse_method},
-};
 
 /// What one core of this generator holds with room to spare; above it, another thread is worth its wake-ups.
 const RATE_PER_THREAD: f64 = 10_000.0;

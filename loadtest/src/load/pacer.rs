@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Control, schedule::Arrivals};
+use super::{Control, arrivals::Arrivals};
 
 /// Arrivals closer than this share an alarm, so that very high rates do not spend their core on waking up.
 const FINEST: Duration = Duration::from_micros(100);

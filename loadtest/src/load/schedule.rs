@@ -1,19 +1,18 @@
 //! When each request is due. Analytic: the time of an arrival follows from the integral of the rate and its own index,
 //! so that late sleeps never add up and the rate never drifts.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::segment::Segment;
-use crate::units::{Rate, number};
+use super::{
+    arrivals::{Arrivals, Stripe},
+    segment::Segment,
+};
+use crate::units::Rate;
 
 /// Counts closer than this are the same: what floating point leaves of `1.1 * 10`.
 const NEARLY: f64 = 1e-6;
-
-/// The most processes that share a schedule.
-pub(crate) const MOST_STRIPES: u64 = 1000;
 
 /// How arrivals lie around the rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +139,7 @@ impl Schedule {
 
     /// When so many arrivals are expected: the inverse of [`Schedule::expected`]. `None` where the schedule ends before.
     /// Across a time without a rate it is the end of that time.
-    fn moment_of(&self, count: f64) -> Option<Duration> {
+    pub(super) fn moment_of(&self, count: f64) -> Option<Duration> {
         let position = self
             .segments
             .partition_point(|placed| placed.count_at_end() <= count + NEARLY);
@@ -149,99 +148,10 @@ impl Schedule {
         Some(Duration::from_secs_f64(placed.at + within).min(self.duration))
     }
 
-    /// One generator thread's part of the arrivals, in the order of time.
+    /// A stripe's part of the arrivals, in the order of time.
     #[must_use]
     pub fn arrivals(&self, stripe: Stripe) -> Arrivals {
-        let random = match self.spacing {
-            Spacing::Even => None,
-            Spacing::Poisson { seed } => {
-                let mut seeds = Rng::with_seed(seed);
-                let own = (0..=stripe.first).map(|_| seeds.u64(..)).last();
-                Some((Rng::with_seed(own.unwrap_or(seed)), 0.0))
-            }
-        };
-        Arrivals {
-            schedule: self.clone(),
-            stripe,
-            index: stripe.first,
-            random,
-        }
-    }
-}
-
-/// The part of a schedule that one process sends, or one thread: every `of`-th arrival, starting with `first`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stripe {
-    /// The first index that belongs to this stripe.
-    pub first: u64,
-    /// The number of stripes.
-    pub of: u64,
-}
-
-impl Stripe {
-    /// All of a schedule.
-    pub const WHOLE: Self = Self { first: 0, of: 1 };
-
-    /// The part of one of the `threads` that share this stripe out among them.
-    #[must_use]
-    pub fn thread(self, number: usize, threads: usize) -> Self {
-        Self {
-            first: self.first * threads as u64 + number as u64,
-            of: self.of * threads as u64,
-        }
-    }
-}
-
-impl FromStr for Stripe {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parse = || {
-            let (first, of) = text.split_once('/')?;
-            let (first, of) = (first.parse().ok()?, of.parse().ok()?);
-            (first < of && of <= MOST_STRIPES).then_some(Self { first, of })
-        };
-        parse().ok_or_else(|| {
-            format!("`{text}` is no stripe; write 0/3, 1/3 and 2/3 for three, up to {MOST_STRIPES}")
-        })
-    }
-}
-
-/// When one request is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// Its number among those of all stripes.
-    pub index: u64,
-    /// Its intended start, since the start of the run.
-    pub at: Duration,
-}
-
-/// The arrivals of one stripe, in the order of time.
-#[derive(Clone, Debug)]
-pub struct Arrivals {
-    schedule: Schedule,
-    stripe: Stripe,
-    index: u64,
-    /// The stripe's own random numbers and the count that they have come to. Independent Poisson processes of a share of
-    /// the rate each are together one of the whole rate.
-    random: Option<(Rng, f64)>,
-}
-
-impl Iterator for Arrivals {
-    type Item = Arrival;
-
-    fn next(&mut self) -> Option<Arrival> {
-        let count = match &mut self.random {
-            None => number(self.index),
-            Some((random, count)) => {
-                *count -= (1.0 - random.f64()).ln() * number(self.stripe.of);
-                *count
-            }
-        };
-        let at = self.schedule.moment_of(count)?;
-        let index = self.index;
-        self.index += self.stripe.of;
-        Some(Arrival { index, at })
+        Arrivals::new(self.clone(), stripe)
     }
 }
 
@@ -249,7 +159,8 @@ impl Iterator for Arrivals {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::arrivals::Arrival, *};
+    use crate::units::number;
 
     fn whole(schedule: &Schedule) -> Vec<Duration> {
         schedule

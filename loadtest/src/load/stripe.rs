@@ -14,6 +14,7 @@ use tokio::{sync::Notify, task, time};
 
 use super::{
     Control, Plan,
+    arrivals::{Arrival, Stripe},
     connections::Connections,
     dialer::Dialer,
     exchange::{self, Traits},
@@ -23,7 +24,6 @@ use super::{
     pacer,
     pool::{Pool, PoolLimits},
     record::{Ended, Recorder},
-    schedule::{Arrival, Stripe},
     target::Origin,
 };
 

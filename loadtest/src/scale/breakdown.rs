@@ -7,84 +7,9 @@ use serde::Serialize;
 
 use super::{
     plan::Expected,
+    stage::Stage,
     trace::{PodTrace, Seen, Trace},
 };
-
-/// What a step passes through on its way to a new pod, in this order. The load's beginning is the moment 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// A request of the step is in a pod's own metrics.
-    Counted,
-    /// Prometheus has read it.
-    Scraped,
-    /// The custom metrics API shows it.
-    Visible,
-    /// That API shows enough for another pod.
-    Enough,
-    /// The HPA wants the pod.
-    Decided,
-    /// The pod exists.
-    Created,
-    /// It has a node.
-    Scheduled,
-    /// Its containers run.
-    Started,
-    /// It is ready.
-    Ready,
-    /// It has served a request.
-    Served,
-}
-
-impl Stage {
-    /// All of them, in order.
-    pub const ALL: [Self; 10] = [
-        Self::Counted,
-        Self::Scraped,
-        Self::Visible,
-        Self::Enough,
-        Self::Decided,
-        Self::Created,
-        Self::Scheduled,
-        Self::Started,
-        Self::Ready,
-        Self::Served,
-    ];
-
-    /// The name in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Counted => "counted",
-            Self::Scraped => "scraped",
-            Self::Visible => "visible",
-            Self::Enough => "enough",
-            Self::Decided => "decided",
-            Self::Created => "created",
-            Self::Scheduled => "scheduled",
-            Self::Started => "started",
-            Self::Ready => "ready",
-            Self::Served => "served",
-        }
-    }
-
-    /// What has happened then, in a few words.
-    #[must_use]
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Self::Counted => "a request of the step is in a pod's own metrics",
-            Self::Scraped => "Prometheus has read it",
-            Self::Visible => "the custom metrics API shows it",
-            Self::Enough => "that API shows enough for another pod",
-            Self::Decided => "the HPA wants the pod",
-            Self::Created => "the pod exists",
-            Self::Scheduled => "it has a node",
-            Self::Started => "its containers run",
-            Self::Ready => "it is ready",
-            Self::Served => "it has served a request",
-        }
-    }
-}
 
 /// A time, and how far it is off at the most, both in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -113,6 +38,18 @@ pub struct StageTime {
     pub at: Option<Reading>,
     /// Since the stage before; `None` where one of the two was not seen.
     pub took: Option<Reading>,
+}
+
+impl StageTime {
+    /// As texts: when it was reached, and what it took.
+    #[must_use]
+    pub fn numbers(&self) -> [String; 2] {
+        [self.at, self.took].map(|reading| {
+            reading.map_or("not seen".to_owned(), |one| {
+                format!("{:.2} ±{:.2} s", one.seconds, one.error)
+            })
+        })
+    }
 }
 
 /// The way to one new pod.
@@ -223,98 +160,6 @@ fn times(seen: [Option<Seen>; Stage::ALL.len()]) -> Vec<StageTime> {
                 Reading::between((seen.after - before.by).max(0.0), seen.by - before.after)
             }),
         })
-        .collect()
-}
-
-/// The middle one and the largest of several runs, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
-    /// Median.
-    pub median: f64,
-    /// Largest.
-    pub worst: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let worst = *values.last()?;
-        let (lower, upper) = ((values.len() - 1) / 2, values.len() / 2);
-        Some(Self {
-            median: f64::midpoint(values[lower], values[upper]),
-            worst,
-        })
-    }
-}
-
-/// A stage over several runs, on the way to the pod that was ready last in each.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StageSpread {
-    /// The HPA.
-    pub hpa: String,
-    /// The stage.
-    pub stage: Stage,
-    /// Runs in which it was seen.
-    pub runs: usize,
-    /// Since the load began; `None` where it was seen in no run.
-    pub at: Option<Spread>,
-    /// Since the stage before.
-    pub took: Option<Spread>,
-    /// How far one of these times is off at the most.
-    pub error: f64,
-}
-
-impl StageSpread {
-    /// As texts: when it was reached, median and worst, and what it took, median and worst.
-    #[must_use]
-    pub fn numbers(&self) -> [String; 4] {
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
-        [
-            number(self.at.map(|at| at.median)),
-            number(self.at.map(|at| at.worst)),
-            number(self.took.map(|took| took.median)),
-            number(self.took.map(|took| took.worst)),
-        ]
-    }
-}
-
-/// Every stage over all runs.
-#[must_use]
-pub fn spread(runs: &[&[TimeToScale]]) -> Vec<StageSpread> {
-    let Some(first) = runs.first() else {
-        return Vec::new();
-    };
-    let of = |hpa: &str, stage: Stage| {
-        let paths = runs
-            .iter()
-            .flat_map(|run| run.iter())
-            .filter(|one| one.hpa == hpa);
-        let times: Vec<StageTime> = paths
-            .filter_map(|one| {
-                one.last()?
-                    .stages
-                    .iter()
-                    .find(|time| time.stage == stage)
-                    .copied()
-            })
-            .collect();
-        let seconds = |read: fn(&StageTime) -> Option<Reading>| -> Vec<Reading> {
-            times.iter().filter_map(read).collect()
-        };
-        let (at, took) = (seconds(|time| time.at), seconds(|time| time.took));
-        let values = |measured: &[Reading]| Spread::of(measured.iter().map(|one| one.seconds).collect());
-        StageSpread {
-            hpa: hpa.to_owned(),
-            stage,
-            runs: at.len(),
-            at: values(&at),
-            took: values(&took),
-            error: at.iter().chain(&took).map(|one| one.error).fold(0.0, f64::max),
-        }
-    };
-    first
-        .iter()
-        .flat_map(|one| Stage::ALL.map(|stage| of(&one.hpa, stage)))
         .collect()
 }
 
@@ -443,25 +288,5 @@ mod tests {
         // The answers' own time goes before what the pod's counter showed.
         assert_close(last.stages[9].at, 27.25, 0.0);
         assert_close(time.pods[0].stages[9].at, 12.6, 0.0);
-    }
-
-    #[test]
-    fn several_runs_have_a_median_and_a_worst() {
-        let runs = [20.0, 40.0, 25.0, 26.0]
-            .map(|second| vec![TimeToScale::of(&expected(2, 4), &trace(second), &BTreeMap::new())]);
-        let runs: Vec<&[TimeToScale]> = runs.iter().map(|run| &run[..]).collect();
-        let all = spread(&runs);
-        assert_eq!(all.len(), Stage::ALL.len());
-        let decided = all.iter().find(|one| one.stage == Stage::Decided).unwrap();
-        let (at, took) = (decided.at.unwrap(), decided.took.unwrap());
-        assert_eq!(decided.runs, 4);
-        assert!(
-            (at.median - 25.5).abs() < 1e-9 && (at.worst - 40.0).abs() < 1e-9,
-            "{at:?}"
-        );
-        assert!(
-            (took.median - 20.5).abs() < 1e-9 && (took.worst - 35.0).abs() < 1e-9,
-            "{took:?}"
-        );
     }
 }

@@ -17,10 +17,11 @@ use super::{
     plan::Expected,
     shares::{Shares, counted},
     timeline::{Deadlines, HpaSample, LoadSample, NodesSample, Phase, Sample, Timeline},
-    trace::{Trace, Tracer},
+    trace::Trace,
+    tracer::Tracer,
 };
 use crate::{
-    cluster::{Cluster, PrometheusService, Read},
+    cluster::{Cluster, PrometheusService},
     load::{Addresses, Load, LoadReport, Plan, Snapshot},
     signals::Interrupt,
 };
@@ -118,12 +119,11 @@ pub async fn drive(cluster: &Cluster, setup: &Setup, interrupt: &mut Interrupt) 
         );
     }
     let (step, tail) = (ended(step).await?, ended(tail).await?);
-    let traces = driver.tracer.take().map(Tracer::end);
     Ok(Recording {
         timeline: driver.timeline,
         step,
         tail,
-        traces: traces.unwrap_or(driver.traces),
+        traces: driver.tracer.map(|tracer| tracer.traces()).unwrap_or_default(),
         shares: driver.shares,
         began_at: driver.began_at,
         interrupted,
@@ -167,7 +167,6 @@ struct Driver<'a> {
     began_at: Option<Timestamp>,
     events: Option<Events>,
     tracer: Option<Tracer>,
-    traces: BTreeMap<String, Trace>,
     shares: Shares,
     looks: u32,
     previous: Snapshot,
@@ -187,7 +186,6 @@ impl<'a> Driver<'a> {
             began_at: None,
             events: None,
             tracer: None,
-            traces: BTreeMap::new(),
             shares: Shares::default(),
             looks: 0,
             previous: Snapshot::default(),
@@ -201,13 +199,14 @@ impl<'a> Driver<'a> {
         if !self.settle().await {
             return Ok(());
         }
-        let tracer = self.prepare().await;
+        self.shares.begin(counted(self.cluster, self.setup).await);
+        let tracer = Tracer::prepare(self.cluster, self.setup).await;
         self.begin(step, tracer)?;
         self.hold(step).await;
         *step = step.take().map(Flow::stop);
         self.timeline.marks.load_ended = Some(self.now());
-        self.traces = self.tracer.take().map(Tracer::end).unwrap_or_default();
-        self.shares.end(self.counted().await);
+        self.tracer.iter_mut().for_each(Tracer::stop);
+        self.shares.end(counted(self.cluster, self.setup).await);
         if let Some(plan) = &self.setup.tail {
             self.previous = Snapshot::default();
             *tail = Some(Flow::Running(Load::start(plan.clone(), &self.setup.addresses)?));
@@ -236,30 +235,6 @@ impl<'a> Driver<'a> {
             }
         }
         false
-    }
-
-    /// Reads how things are before the step.
-    async fn prepare(&mut self) -> Tracer {
-        let Setup {
-            namespace,
-            expected,
-            prometheus,
-            series,
-            ..
-        } = self.setup;
-        self.shares.begin(self.counted().await);
-        Tracer::prepare(self.cluster, namespace, prometheus, series, expected).await
-    }
-
-    async fn counted(&self) -> Read<BTreeMap<String, f64>> {
-        let Setup {
-            namespace,
-            expected,
-            prometheus,
-            series,
-            ..
-        } = self.setup;
-        counted(self.cluster, prometheus, namespace, series, expected).await
     }
 
     fn begin(&mut self, step: &mut Option<Flow>, mut tracer: Tracer) -> anyhow::Result<()> {

@@ -5,10 +5,10 @@ use askama::Template;
 
 use super::{
     assertion::{Assertion, Standing},
-    breakdown::{PodPath, StageSpread, TimeToScale},
+    breakdown::{PodPath, TimeToScale},
     report::{ScaleReport, ScaleRun, ScaleVerdict},
     shares::PodShare,
-    text::reading,
+    spread::StageSpread,
     timeline::{EventMark, HpaSample, LoadSample, Sample},
 };
 use crate::{
@@ -30,7 +30,8 @@ struct Page<'a> {
     headline: &'static str,
     steps: String,
     rate: String,
-    spread: Vec<SpreadRow>,
+    /// Empty where there is only one run.
+    spread: &'a [StageSpread],
     runs: Vec<RunSection<'a>>,
 }
 
@@ -52,17 +53,8 @@ struct RunSection<'a> {
 struct Ways<'a> {
     time: &'a TimeToScale,
     gantt: String,
-    /// The way to the pod that was ready last: the stage, what it means, when, and what it took.
-    last: Vec<(&'static str, &'static str, String, String)>,
-    last_pod: &'a str,
-}
-
-/// One stage over several runs.
-struct SpreadRow {
-    hpa: String,
-    stage: &'static str,
-    meaning: &'static str,
-    numbers: [String; 4],
+    /// The way to the pod that was ready last.
+    last: &'a PodPath,
 }
 
 /// One pod's part.
@@ -104,7 +96,7 @@ pub fn render(report: &ScaleReport) -> anyhow::Result<String> {
         headline: report.verdict.headline(),
         steps: steps.join(", "),
         rate: short(report.config.rate),
-        spread: if several { spread(report) } else { Vec::new() },
+        spread: if several { &report.time_to_scale } else { &[] },
         runs: report
             .runs
             .iter()
@@ -121,16 +113,6 @@ fn class(verdict: ScaleVerdict) -> &'static str {
         ScaleVerdict::Interrupted => "unknown",
         ScaleVerdict::Failed | ScaleVerdict::RequestsFailed | ScaleVerdict::Invalid => "bad",
     }
-}
-
-fn spread(report: &ScaleReport) -> Vec<SpreadRow> {
-    let row = |one: &StageSpread| SpreadRow {
-        hpa: one.hpa.clone(),
-        stage: one.stage.name(),
-        meaning: one.stage.meaning(),
-        numbers: one.numbers(),
-    };
-    report.time_to_scale.iter().map(row).collect()
 }
 
 fn run_section(run: &ScaleRun, number: Option<u32>) -> RunSection<'_> {
@@ -169,19 +151,7 @@ fn ways(time: &TimeToScale) -> Option<Ways<'_>> {
     Some(Ways {
         time,
         gantt: gantt::svg(&time.pods.iter().map(bar).collect::<Vec<_>>()),
-        last: last
-            .stages
-            .iter()
-            .map(|one| {
-                (
-                    one.stage.name(),
-                    one.stage.meaning(),
-                    reading(one.at),
-                    reading(one.took),
-                )
-            })
-            .collect(),
-        last_pod: &last.pod,
+        last,
     })
 }
 

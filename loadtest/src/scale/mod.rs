@@ -10,20 +10,25 @@ mod observe;
 mod plan;
 mod report;
 mod shares;
+mod spread;
+mod stage;
 mod text;
 mod timeline;
 mod trace;
+mod tracer;
 mod verdict;
 
 pub use self::{
     assertion::{Assertion, Standing},
-    breakdown::{PodPath, Reading, Spread, Stage, StageSpread, StageTime, TimeToScale, spread},
+    breakdown::{PodPath, Reading, StageTime, TimeToScale},
     command::run,
     drive::{Recording, Setup, drive},
     html::render as render_html,
     plan::{Expected, check_tail, expect, safe_rate},
     report::{ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict},
     shares::{PodShare, Shares},
+    spread::{Spread, StageSpread, spread},
+    stage::Stage,
     timeline::{Deadlines, EventMark, HpaSample, LoadSample, Marks, NodesSample, Phase, Sample, Timeline},
     trace::{Decision, PodTrace, Seen, Trace},
     verdict::{Measured, assess},

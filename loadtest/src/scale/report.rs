@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::{
     assertion::{Assertion, Standing},
-    breakdown::{StageSpread, TimeToScale, spread},
+    breakdown::TimeToScale,
     drive::Recording,
     plan::Expected,
     shares::PodShare,
+    spread::{StageSpread, spread},
     text,
     timeline::Timeline,
     verdict::{Measured, assess},

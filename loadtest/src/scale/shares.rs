@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{observe::Observation, plan::Expected};
+use super::{drive::Setup, observe::Observation};
 use crate::{
-    cluster::{Cluster, PrometheusService, Read},
+    cluster::{Cluster, Read},
     load::LoadReport,
 };
 
@@ -95,18 +95,14 @@ impl Shares {
 }
 
 /// What each pod has counted, as Prometheus has read it.
-pub(super) async fn counted(
-    cluster: &Cluster,
-    prometheus: &PrometheusService,
-    namespace: &str,
-    series: &str,
-    expected: &[Expected],
-) -> Read<BTreeMap<String, f64>> {
-    let deployments: Vec<_> = expected.iter().map(|one| one.deployment.as_str()).collect();
+pub(super) async fn counted(cluster: &Cluster, setup: &Setup) -> Read<BTreeMap<String, f64>> {
+    let deployments: Vec<_> = setup.expected.iter().map(|one| one.deployment.as_str()).collect();
     let query = format!(
-        "sum by (pod) ({series}{{namespace=\"{namespace}\",pod=~\"({})-.*\"}})",
+        "sum by (pod) ({}{{namespace=\"{}\",pod=~\"({})-.*\"}})",
+        setup.series,
+        setup.namespace,
         deployments.join("|")
     );
-    let found = cluster.prometheus(prometheus, &query).await?;
+    let found = cluster.prometheus(&setup.prometheus, &query).await?;
     Ok(found.iter().map(|one| (one.label("pod"), one.number())).collect())
 }

@@ -1,9 +1,6 @@
 //! Where the time to new pods went, as lines for people.
 
-use super::{
-    breakdown::{Reading, TimeToScale},
-    report::ScaleReport,
-};
+use super::{breakdown::TimeToScale, report::ScaleReport};
 
 /// The stages on the way to the pod that was ready last, for each HPA.
 pub(super) fn time_to_scale(report: &ScaleReport) -> Vec<String> {
@@ -34,21 +31,13 @@ fn one_run(time: &TimeToScale, lines: &mut Vec<String>) {
     ));
     lines.push(format!("  {:<10}{:>16}{:>16}", "stage", "at", "took"));
     for one in &path.stages {
+        let [at, took] = one.numbers();
         lines.push(format!(
-            "  {:<10}{:>16}{:>16}   {}",
+            "  {:<10}{at:>16}{took:>16}   {}",
             one.stage.name(),
-            reading(one.at),
-            reading(one.took),
             one.stage.meaning()
         ));
     }
-}
-
-/// A time as people read it.
-pub(super) fn reading(reading: Option<Reading>) -> String {
-    reading.map_or("not seen".to_owned(), |one| {
-        format!("{:.2} ±{:.2} s", one.seconds, one.error)
-    })
 }
 
 fn several(report: &ScaleReport, lines: &mut Vec<String>) {

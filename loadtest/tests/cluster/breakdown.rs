@@ -14,7 +14,7 @@ use tokio::{task::JoinSet, time::sleep};
 use crate::{
     fixtures::{Progress, State},
     recording,
-    scale::{World, judge},
+    world::{World, judge},
 };
 
 /// What each stage takes where nothing holds it up.

@@ -1,303 +1,13 @@
-//! `loadtest job` against an API server that is made up, but whose pods are real: each is the program itself, called with
-//! the arguments that the Job gives it.
+//! `loadtest job` against an API server that is made up, but whose pods are real.
 
-use std::{
-    collections::BTreeMap,
-    process::{Output, Stdio},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::process::Output;
 
-use axum::{Json, Router, extract::RawQuery, response::IntoResponse, routing::get};
-use http::{Method, StatusCode, Uri};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpListener,
-    process::{Child, Command},
-    time::{Instant, sleep},
-};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// What goes wrong with a stripe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    None,
-    /// Its process is ended in the middle of the load.
-    Killed,
-    /// The same, and the pod is nowhere to be seen afterwards.
-    Deleted,
-    /// The end of its log is missing.
-    Cut,
-    /// It comes up after the start.
-    Late,
-    /// No image for any pod.
-    NoImage,
-}
-
-/// The stripe that has it.
-const UNLUCKY: usize = 1;
-
-#[derive(Debug)]
-struct Pod {
-    process: Option<u32>,
-    code: Option<i32>,
-    log: String,
-    deleted: bool,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    jobs: BTreeMap<String, Value>,
-    pods: BTreeMap<usize, Pod>,
-    deleted: Vec<String>,
-    /// Requests that the server under load has answered.
-    requests: u64,
-    /// What the user may not do.
-    forbidden: Option<&'static str>,
-}
-
-#[derive(Clone)]
-struct World {
-    state: Arc<Mutex<State>>,
-    trouble: Trouble,
-    url: String,
-}
-
-impl World {
-    async fn with(trouble: Trouble) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
-        let counted = Arc::clone(&state);
-        let hello = move |RawQuery(query): RawQuery| async move {
-            counted.lock().unwrap().requests += 1;
-            // As it was typed, whatever Kubernetes makes of dollars.
-            (query.as_deref() == Some("$(JOB_COMPLETION_INDEX)$"))
-                .then_some("Hello there")
-                .ok_or(StatusCode::NOT_FOUND)
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!(
-            "http://{}/hello?$(JOB_COMPLETION_INDEX)$",
-            listener.local_addr().unwrap()
-        );
-        tokio::spawn(async move { axum::serve(listener, Router::new().route("/hello", get(hello))).await });
-        Self { state, trouble, url }
-    }
-
-    fn answer(&self, method: &Method, uri: &Uri, body: &str) -> axum::response::Response {
-        const JOBS: &str = "/apis/batch/v1/namespaces/load/jobs";
-        const PODS: &str = "/api/v1/namespaces/load/pods";
-        let path = uri.path();
-        let sent = || serde_json::from_str::<Value>(body).unwrap();
-        let mut state = self.state.lock().unwrap();
-        let answer = if path == "/version" {
-            json!({"major": "1", "minor": "35", "gitVersion": "v1.35.4", "gitCommit": "", "gitTreeState": "",
-                "buildDate": "", "goVersion": "", "compiler": "", "platform": ""})
-        } else if path.ends_with("/selfsubjectaccessreviews") {
-            let mut review = sent();
-            let asked = &review["spec"]["resourceAttributes"];
-            assert_eq!(asked["namespace"], "load");
-            let allowed = state
-                .forbidden
-                .is_none_or(|subresource| asked["subresource"] != subresource);
-            review["status"] = json!({"allowed": allowed});
-            review
-        } else if (method, path) == (&Method::POST, JOBS) {
-            let job = sent();
-            let name = job["metadata"]["name"].as_str().unwrap().to_owned();
-            state.jobs.insert(name.clone(), job.clone());
-            for stripe in 0..usize::try_from(job["spec"]["completions"].as_u64().unwrap()).unwrap() {
-                tokio::spawn(self.clone().pod(job.clone(), stripe));
-            }
-            job
-        } else if let Some(name) = path.strip_prefix(JOBS) {
-            let name = name.trim_start_matches('/');
-            let Some(mut job) = state.jobs.get(name).cloned() else {
-                return missing(name);
-            };
-            if *method == Method::DELETE {
-                state.jobs.remove(name);
-                state.deleted.push(name.to_owned());
-                for process in state.pods.values().filter_map(|pod| pod.process) {
-                    end(process, Signal::TERM);
-                }
-            }
-            let stripes = job["spec"]["completions"].as_u64().unwrap();
-            let ended = state.pods.values().filter(|pod| pod.code.is_some()).count() as u64;
-            if ended == stripes {
-                job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
-            }
-            job
-        } else if path == PODS {
-            assert!(uri.query().unwrap().contains("job-name%3Dloadtest-"), "{uri}");
-            let pods = state.pods.iter().filter(|(_, pod)| !pod.deleted);
-            let items: Vec<_> = pods.map(|(stripe, pod)| self.describe(*stripe, pod)).collect();
-            json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items})
-        } else if let Some(name) = path.strip_prefix(PODS) {
-            let stripe: usize = name
-                .trim_start_matches("/pod-")
-                .trim_end_matches("/log")
-                .parse()
-                .unwrap();
-            return state.pods[&stripe].log.clone().into_response();
-        } else {
-            return missing(path);
-        };
-        Json(answer).into_response()
-    }
-
-    fn describe(&self, stripe: usize, pod: &Pod) -> Value {
-        let (phase, container) = match (self.trouble, pod.code) {
-            (Trouble::NoImage, _) => (
-                "Pending",
-                json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}),
-            ),
-            (_, None) => ("Running", json!({"running": {}})),
-            (_, Some(0)) => (
-                "Succeeded",
-                json!({"terminated": {"exitCode": 0, "reason": "Completed"}}),
-            ),
-            (_, Some(code)) => (
-                "Failed",
-                json!({"terminated": {"exitCode": code, "reason": "Error"}}),
-            ),
-        };
-        json!({"metadata": {"name": format!("pod-{stripe}"), "namespace": "load",
-                "annotations": {"batch.kubernetes.io/job-completion-index": stripe.to_string()}},
-            "status": {"phase": phase, "containerStatuses": [{"name": "loadtest", "image": "", "imageID": "", "ready": true,
-                "restartCount": 0, "state": container}]}})
-    }
-
-    /// A pod's life.
-    async fn pod(self, job: Value, stripe: usize) {
-        let trouble = if stripe == UNLUCKY || self.trouble == Trouble::NoImage {
-            self.trouble
-        } else {
-            Trouble::None
-        };
-        if trouble == Trouble::Late {
-            self.wait_until(|state| state.requests > 0).await;
-        }
-        let arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
-            .as_array()
-            .unwrap()
-            .iter();
-        let arguments = arguments.map(|argument| expand(argument.as_str().unwrap(), stripe));
-        let child = (trouble != Trouble::NoImage).then(|| {
-            Command::new(env!("CARGO_BIN_EXE_loadtest"))
-                .args(arguments)
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .kill_on_drop(true)
-                .spawn()
-                .unwrap()
-        });
-        let process = child.as_ref().and_then(Child::id);
-        let pod = Pod {
-            process,
-            code: None,
-            log: String::new(),
-            deleted: false,
-        };
-        self.state.lock().unwrap().pods.insert(stripe, pod);
-        let Some(child) = child else { return };
-        if matches!(trouble, Trouble::Killed | Trouble::Deleted) {
-            self.wait_until(|state| state.requests > 30).await;
-            end(process.unwrap(), Signal::KILL);
-        }
-        let output = child.wait_with_output().await.unwrap();
-        let mut log = String::from_utf8([output.stderr, output.stdout].concat()).unwrap();
-        if trouble == Trouble::Cut {
-            log.truncate(log.len() - 100);
-        }
-        let mut state = self.state.lock().unwrap();
-        let pod = state.pods.get_mut(&stripe).unwrap();
-        pod.process = None;
-        pod.log = log;
-        pod.deleted = trouble == Trouble::Deleted;
-        // 128 and the signal's number, as a shell and Kubernetes have it.
-        pod.code = Some(output.status.code().unwrap_or(137));
-    }
-
-    async fn wait_until(&self, reached: impl Fn(&State) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !reached(&self.state.lock().unwrap()) {
-            assert!(
-                Instant::now() < deadline,
-                "still {:?}",
-                self.state.lock().unwrap()
-            );
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn kubeconfig(&self) -> NamedTempFile {
-        let world = self.clone();
-        let answer =
-            move |method: Method, uri: Uri, body: String| async move { world.answer(&method, &uri, &body) };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-        let kubeconfig = NamedTempFile::new().unwrap();
-        let content = json!({"apiVersion": "v1", "kind": "Config", "current-context": "made-up", "users": [],
-            "clusters": [{"name": "made-up", "cluster": {"server": server}}],
-            "contexts": [{"name": "made-up", "context": {"cluster": "made-up", "user": "", "namespace": "load"}}]});
-        std::fs::write(kubeconfig.path(), content.to_string()).unwrap();
-        kubeconfig
-    }
-
-    async fn command(&self, arguments: &[&str]) -> (Command, NamedTempFile) {
-        let kubeconfig = self.kubeconfig().await;
-        let stripes: &[&str] = if arguments.contains(&"--stripes") {
-            &[]
-        } else {
-            &["--stripes", "3"]
-        };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-        command
-            .arg("job")
-            .args(stripes)
-            .args(["--image", "loadtest:test", "--max-lag", "5s"])
-            .args(arguments)
-            .env("KUBECONFIG", kubeconfig.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        (command, kubeconfig)
-    }
-
-    /// 60 requests a second for 2 s.
-    async fn run(&self) -> Output {
-        let load = [&self.url, "-q", "60", "-z", "2s", "--start-in", "6s", "--json"];
-        let (mut command, _kubeconfig) = self.command(&load).await;
-        command.output().await.unwrap()
-    }
-
-    /// How many of the made-up Jobs were made and deleted.
-    fn jobs(&self) -> (usize, usize) {
-        let state = self.state.lock().unwrap();
-        (state.jobs.len() + state.deleted.len(), state.deleted.len())
-    }
-}
-
-fn missing(what: &str) -> axum::response::Response {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound",
-        "message": format!("{what} not found"), "code": 404});
-    (StatusCode::NOT_FOUND, Json(status)).into_response()
-}
-
-fn end(process: u32, signal: Signal) {
-    let process = Pid::from_raw(process.try_into().unwrap()).unwrap();
-    kill_process(process, signal).unwrap();
-}
-
-/// Kubernetes' own rule: `$(NAME)` is the variable where there is one, and `$$` a dollar.
-fn expand(argument: &str, stripe: usize) -> String {
-    let parts = argument.split("$$");
-    let expanded = parts.map(|part| part.replace("$(JOB_COMPLETION_INDEX)", &stripe.to_string()));
-    expanded.collect::<Vec<_>>().join("$")
-}
+use crate::pods::{Cluster, Trouble, end};
 
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
@@ -305,13 +15,13 @@ fn report(output: &Output) -> Value {
 
 #[tokio::test]
 async fn a_job_of_three_pods_reports_as_one_run_and_is_gone() {
-    let world = World::with(Trouble::None).await;
-    let output = world.run().await;
+    let cluster = Cluster::with(Trouble::None).await;
+    let output = cluster.run().await;
     let report = report(&output);
     assert_eq!(output.status.code(), Some(0), "{report:#}");
     assert_eq!(report["schema"], "loadtest.run/v1");
     assert_eq!(report["requests"]["succeeded"], 120);
-    assert_eq!(world.state.lock().unwrap().requests, 120);
+    assert_eq!(cluster.state.lock().unwrap().requests, 120);
     for stripe in 0..3 {
         let seen = &report["stripes"][stripe];
         assert_eq!(
@@ -319,7 +29,7 @@ async fn a_job_of_three_pods_reports_as_one_run_and_is_gone() {
             (&json!(format!("pod-{stripe}")), &json!(40), &Value::Null)
         );
     }
-    assert_eq!(world.jobs(), (1, 1));
+    assert_eq!(cluster.jobs(), (1, 1));
     let progress = String::from_utf8_lossy(&output.stderr);
     assert!(
         progress.contains("of 3 pods 3 running, 0 done") && progress.contains("load under way"),
@@ -329,8 +39,8 @@ async fn a_job_of_three_pods_reports_as_one_run_and_is_gone() {
 
 /// The run is invalid, says which stripe and why, and reports what the others sent.
 async fn is_lost(trouble: Trouble, says: &str) {
-    let world = World::with(trouble).await;
-    let output = world.run().await;
+    let cluster = Cluster::with(trouble).await;
+    let output = cluster.run().await;
     let report = report(&output);
     assert_eq!(output.status.code(), Some(106), "{report:#}");
     let reasons = report["verdict"]["reasons"].as_array().unwrap();
@@ -340,7 +50,7 @@ async fn is_lost(trouble: Trouble, says: &str) {
         "{reason}"
     );
     assert_eq!(report["requests"]["succeeded"], 80);
-    assert_eq!(world.jobs(), (1, 1));
+    assert_eq!(cluster.jobs(), (1, 1));
 }
 
 #[tokio::test]
@@ -365,9 +75,18 @@ async fn a_pod_that_comes_late_makes_the_run_invalid() {
 
 #[tokio::test]
 async fn a_signal_deletes_the_job() {
-    let world = World::with(Trouble::None).await;
-    let load = [&world.url, "-q", "60", "-z", "2s", "--start-in", "10m", "--keep"];
-    let (mut command, _kubeconfig) = world.command(&load).await;
+    let cluster = Cluster::with(Trouble::None).await;
+    let load = [
+        &cluster.url,
+        "-q",
+        "60",
+        "-z",
+        "2s",
+        "--start-in",
+        "10m",
+        "--keep",
+    ];
+    let (mut command, _kubeconfig) = cluster.command(&load).await;
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     while let Some(line) = lines.next_line().await.unwrap() {
@@ -378,16 +97,16 @@ async fn a_signal_deletes_the_job() {
     end(child.id().unwrap(), Signal::INT);
     let output = child.wait_with_output().await.unwrap();
     assert_eq!(output.status.code(), Some(105), "{output:?}");
-    assert_eq!(world.jobs(), (1, 1));
-    world
+    assert_eq!(cluster.jobs(), (1, 1));
+    cluster
         .wait_until(|state| state.pods.values().all(|pod| pod.code.is_some()))
         .await;
 }
 
 #[tokio::test]
 async fn mistakes_end_with_104_and_without_load() {
-    let world = World::with(Trouble::None).await;
-    let url = world.url.as_str();
+    let cluster = Cluster::with(Trouble::None).await;
+    let url = cluster.url.as_str();
     let binary = NamedTempFile::new().unwrap();
     std::fs::write(binary.path(), [0xff]).unwrap();
     let binary = binary.path().to_str().unwrap();
@@ -410,14 +129,14 @@ async fn mistakes_end_with_104_and_without_load() {
             1,
         ),
     ] {
-        let (mut command, _kubeconfig) = world.command(&[&arguments, &load[..]].concat()).await;
+        let (mut command, _kubeconfig) = cluster.command(&[&arguments, &load[..]].concat()).await;
         let output = command.output().await.unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(104), "{arguments:?}: {text}");
         assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
-        assert_eq!(world.jobs(), (jobs, jobs), "{arguments:?}");
+        assert_eq!(cluster.jobs(), (jobs, jobs), "{arguments:?}");
     }
-    let (mut command, _kubeconfig) = world.command(&[url, "-q", "1", "-z", "61m"]).await;
+    let (mut command, _kubeconfig) = cluster.command(&[url, "-q", "1", "-z", "61m"]).await;
     let output = command.output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -425,23 +144,23 @@ async fn mistakes_end_with_104_and_without_load() {
         "{text}"
     );
 
-    world.state.lock().unwrap().forbidden = Some("log");
-    let output = world.run().await;
+    cluster.state.lock().unwrap().forbidden = Some("log");
+    let output = cluster.run().await;
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(104), "{text}");
     assert!(
         text.contains("you may not get pods/log in the namespace load"),
         "{text}"
     );
-    assert_eq!(world.jobs(), (1, 1));
-    assert_eq!(world.state.lock().unwrap().requests, 0);
+    assert_eq!(cluster.jobs(), (1, 1));
+    assert_eq!(cluster.state.lock().unwrap().requests, 0);
 }
 
 #[tokio::test]
 async fn pods_without_an_image_end_the_command_before_the_start() {
-    let world = World::with(Trouble::NoImage).await;
-    let (mut command, _kubeconfig) = world
-        .command(&[&world.url, "-q", "60", "-z", "2s", "--start-in", "10m"])
+    let cluster = Cluster::with(Trouble::NoImage).await;
+    let (mut command, _kubeconfig) = cluster
+        .command(&[&cluster.url, "-q", "60", "-z", "2s", "--start-in", "10m"])
         .await;
     let output = command.output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
@@ -450,5 +169,5 @@ async fn pods_without_an_image_end_the_command_before_the_start() {
         text.contains("cannot run: ImagePullBackOff: no such image"),
         "{text}"
     );
-    assert_eq!(world.jobs(), (1, 1));
+    assert_eq!(cluster.jobs(), (1, 1));
 }

@@ -1,180 +1,14 @@
-//! A whole run against a made-up cluster that scales on the requests that a real server counts.
+//! A whole run against a made-up cluster.
 
-use std::{
-    process::Output,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::atomic::Ordering;
 
-use axum::{Router, routing::get};
 use loadtest::{
-    load::{Addresses, Bounds, Expectations, Mix, Network, Plan, Protocol, Schedule, Target, probe},
-    scale::{
-        Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict, Setup, drive,
-        render_html,
-    },
+    scale::{ScaleVerdict, render_html},
     signals::Interrupt,
-    units::{MaxFailed, Rate},
 };
-use tokio::{
-    process::Command,
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::sync::watch;
 
-use crate::{
-    fixtures::{Scenario, State},
-    recording,
-};
-
-/// An HPA without delays: every 300 ms it counts, and has as many pods as that needs.
-pub(crate) struct World {
-    pub(crate) scenario: Scenario,
-    mix: Mix,
-    addresses: Addresses,
-    url: String,
-    /// That the server has answered.
-    pub(crate) requests: Arc<AtomicU64>,
-}
-
-impl World {
-    pub(crate) async fn start(react: impl Fn(&mut State, f64) + Send + 'static) -> Self {
-        let counter = Arc::new(AtomicU64::new(0));
-        let (of_server, requests) = (Arc::clone(&counter), Arc::clone(&counter));
-        let handler = move || async move {
-            of_server.fetch_add(1, Ordering::SeqCst);
-            "Hello there"
-        };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hello", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, Router::new().route("/hello", get(handler))).await });
-        let scenario = Scenario::with(|_| {});
-        let world = scenario.clone();
-        tokio::spawn(async move {
-            let (mut before, mut since) = (0, Instant::now());
-            loop {
-                sleep(Duration::from_millis(300)).await;
-                let (now, seconds) = (counter.load(Ordering::SeqCst), since.elapsed().as_secs_f64());
-                #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-                let rate = (now - before) as f64 / seconds;
-                (before, since) = (now, Instant::now());
-                world.change(|state| react(state, rate));
-            }
-        });
-        let mix = Mix::new(
-            vec![Target::new(http::Method::GET, &url).unwrap()],
-            &[],
-            &bytes::Bytes::new(),
-            Protocol::Http1,
-        )
-        .unwrap();
-        let addresses = probe(&mix, &Network::default(), Duration::from_secs(5))
-            .await
-            .unwrap();
-        Self {
-            scenario,
-            mix,
-            addresses,
-            url,
-            requests,
-        }
-    }
-
-    pub(crate) fn setup(&self) -> Setup {
-        let plan = |rate| Plan {
-            schedule: Schedule::new(Rate::per_second(rate), Duration::from_mins(1)),
-            mix: self.mix.clone(),
-            network: Network::default(),
-            expectations: Expectations::default(),
-            timeout: Duration::from_secs(5),
-            connections: 20,
-            max_in_flight: 1000,
-            max_connection_age: Some(Duration::from_secs(3)),
-            max_idle: Duration::from_secs(2),
-            threads: None,
-        };
-        Setup {
-            namespace: "sample-app".to_owned(),
-            expected: vec![Expected {
-                rate: 280.0,
-                replicas: 6,
-                ..recording::expected()
-            }],
-            step: plan(280),
-            tail: Some(plan(20)),
-            prometheus: "monitoring/prometheus:9090".parse().unwrap(),
-            series: "http_requests_total".to_owned(),
-            addresses: self.addresses.clone(),
-            deadlines: Deadlines {
-                settle: 10.0,
-                scale_up: 10.0,
-                plateau: 5.0,
-                scale_down: 15.0,
-            },
-        }
-    }
-
-    /// As a user would call it, with phases short enough for a test.
-    async fn command(&self, arguments: &[&str]) -> Output {
-        let kubeconfig = self.scenario.serve().await;
-        Command::new(env!("CARGO_BIN_EXE_loadtest"))
-            .args([
-                "scale",
-                "--plateau",
-                "5s",
-                "--scale-up-deadline",
-                "15s",
-                "--scale-down-deadline",
-                "15s",
-            ])
-            .args(["--max-lag", "250ms", "--chain-wait", "0s", "--connections", "20"])
-            .args(arguments)
-            .env("KUBECONFIG", kubeconfig.path())
-            .output()
-            .await
-            .unwrap()
-    }
-
-    async fn run(&self, interrupt: &mut Interrupt) -> ScaleReport {
-        let recording = drive(&self.scenario.cluster, &self.setup(), interrupt)
-            .await
-            .unwrap();
-        judge(recording)
-    }
-}
-
-pub(crate) fn judge(recording: Recording) -> ScaleReport {
-    let config = ScaleConfig {
-        namespace: "sample-app".to_owned(),
-        context: None,
-        targets: Vec::new(),
-        rate: 280.0,
-        tail_rate: 20.0,
-    };
-    let bounds = Bounds {
-        max_lag: Duration::from_millis(250),
-        max_failed: MaxFailed::Count(0),
-    };
-    ScaleReport::of(config, vec![ScaleRun::of(Vec::new(), recording, bounds)])
-}
-
-/// The rate as pods would report it: what is closer to the nominal one than the jitter of 300 ms is that one.
-fn follow(state: &mut State, rate: f64) {
-    let nominal = [0.0, 20.0, 280.0]
-        .into_iter()
-        .min_by(|one, other| (rate - one).abs().total_cmp(&(rate - other).abs()));
-    state.metric_sum = nominal.unwrap();
-    state.counted += rate;
-    state.read = state.counted;
-    let pods = match state.metric_sum {
-        ..=100.0 => 2,
-        _ => 6,
-    };
-    (state.desired, state.pods) = (pods, pods);
-}
+use crate::world::{World, Written, follow};
 
 #[tokio::test]
 async fn a_cluster_that_follows_the_load_passes() {
@@ -303,16 +137,7 @@ async fn a_run_that_is_stopped_keeps_what_it_has() {
 #[tokio::test]
 async fn the_command_proves_the_scaling_and_writes_its_reports() {
     let world = World::start(follow).await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (json, html) = (file("report.json"), file("report.html"));
-    let output = world
-        .command(&[
-            "--url", &world.url, "--rate", "280", "--json", &json, "--html", &html,
-        ])
-        .await;
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let written = world.prove(&[]).await;
     for expected in [
         "app-a: 2 -> 6 -> 2 replicas",
         "plateau",
@@ -320,32 +145,25 @@ async fn the_command_proves_the_scaling_and_writes_its_reports() {
         "PASSED",
         "ok     chain app-a",
     ] {
-        assert!(text.contains(expected), "no {expected:?} in {text}");
+        assert!(
+            written.text.contains(expected),
+            "no {expected:?} in {}",
+            written.text
+        );
     }
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    assert_eq!(report["verdict"], "passed");
-    assert!(std::fs::read_to_string(&html).unwrap().contains("PASSED"));
+    assert_eq!(written.json["verdict"], "passed");
+    assert!(written.page.contains("PASSED"));
 }
 
 #[tokio::test]
 async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_time() {
     let world = World::start(follow).await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (json, html) = (file("report.json"), file("report.html"));
-    let output = world
-        .command(&[
-            "--url", &world.url, "--rate", "280", "--repeat", "2", "--json", &json, "--html", &html,
-        ])
-        .await;
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let Written { text, json, page } = world.prove(&["--repeat", "2"]).await;
     assert!(
         text.contains("run 2 of 2") && text.contains("median and worst of 2 runs"),
         "{text}"
     );
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    let began: Vec<_> = report["runs"]
+    let began: Vec<_> = json["runs"]
         .as_array()
         .unwrap()
         .iter()
@@ -353,14 +171,26 @@ async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_t
         .collect();
     assert_eq!(began.len(), 2);
     assert!(began[0].1 < began[1].1 && began.iter().all(|run| *run.0 == "passed"));
-    let times = report["time_to_scale"].as_array().unwrap();
+    let times = json["time_to_scale"].as_array().unwrap();
     let ready = times.iter().find(|time| time["stage"] == "ready").unwrap();
     assert_eq!(ready["runs"], 2, "{ready}");
     assert!(
         ready["at"]["median"].as_f64() <= ready["at"]["worst"].as_f64(),
         "{ready}"
     );
-    assert!(std::fs::read_to_string(&html).unwrap().contains("over 2 runs"));
+    assert!(page.contains("over 2 runs"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_before_the_step_gives_no_times_and_says_why() {
+    let world = World::start(follow).await;
+    world.scenario.change(|state| state.prometheus = false);
+    let report = world.run(&mut Interrupt::never()).await;
+    assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", report.summary());
+    assert!(report.runs[0].time_to_scale[0].pods.is_empty());
+    let says = "app-a: before the step: no endpoints available";
+    let page = render_html(&report).unwrap();
+    assert!(report.summary().contains(says) && page.contains(says));
 }
 
 #[tokio::test]

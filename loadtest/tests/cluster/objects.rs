@@ -1,0 +1,244 @@
+//! The objects of the made-up cluster, as an API server and Prometheus write them.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::fixtures::{Progress, State};
+
+impl State {
+    fn pod_name(number: usize) -> String {
+        format!("app-a-5d8f7-{number}")
+    }
+
+    pub(crate) fn hpa(&self) -> Value {
+        let metric = match self.metric_type {
+            "Pods" => json!({"type": "Pods", "pods": {"metric": {"name": self.hpa_metric},
+                "target": {"type": "AverageValue", "averageValue": "50"}}}),
+            other => {
+                json!({"type": other, "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}})
+            }
+        };
+        let condition = |kind: &str, holds: bool, reason: &str| json!({"type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": "as made up"});
+        let (desired, current) = (self.desired, self.pods);
+        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "app-a", "namespace": "sample-app"},
+        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app-a"},
+            "minReplicas": 2, "maxReplicas": self.max, "metrics": [metric],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}}},
+        "status": {"desiredReplicas": desired, "currentReplicas": current, "conditions": [
+            condition("AbleToScale", true, "ReadyForNewScale"),
+            condition("ScalingActive", self.active, if self.active { "ValidMetricFound" } else { "FailedGetPodsMetric" }),
+            condition("ScalingLimited", self.limited, if self.limited { "TooManyReplicas" } else { "DesiredWithinRange" }),
+        ]}})
+    }
+
+    pub(crate) fn deployment(&self) -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app-a", "namespace": "sample-app"},
+            "spec": {"replicas": self.pods, "selector": {"matchLabels": {"app.kubernetes.io/name": "app-a"}}, "template": {}},
+            "status": {"readyReplicas": (0..self.pods - self.unready).filter(|pod| self.progress_of(*pod) >= Progress::Ready).count()}})
+    }
+
+    pub(crate) fn pod_list(&self) -> Value {
+        let pod = |number: usize| {
+            let progress = self.progress_of(number);
+            let ready = number < self.pods - self.unready && progress >= Progress::Ready;
+            let state = if number >= self.pods - self.unready {
+                json!({"waiting": {"reason": "CrashLoopBackOff"}})
+            } else if progress >= Progress::Started {
+                json!({"running": {}})
+            } else {
+                json!({"waiting": {"reason": "ContainerCreating"}})
+            };
+            let node = (progress >= Progress::Scheduled).then(|| ["node-a", "node-b"][number % 2]);
+            json!({"metadata": {"name": Self::pod_name(number), "namespace": "sample-app"}, "spec": {"containers": [], "nodeName": node},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+                    "containerStatuses": [{"name": "app-a", "ready": ready, "restartCount": 0, "image": "app-a", "imageID": "", "state": state}]}})
+        };
+        json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": (0..self.pods).map(pod).collect::<Vec<_>>()})
+    }
+
+    fn progress_of(&self, pod: usize) -> Progress {
+        if pod < 2 { Progress::Served } else { self.progress }
+    }
+
+    /// Two nodes in two zones.
+    pub(crate) fn nodes() -> Value {
+        let node = |name: &str, zone: &str| {
+            json!({"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+        };
+        json!({"apiVersion": "v1", "kind": "NodeList", "metadata": {},
+            "items": [node("node-a", "zone-a"), node("node-b", "zone-b")]})
+    }
+
+    /// What a pod says of itself.
+    pub(crate) fn exposition(&self, pod: &str) -> String {
+        let number: usize = pod.rsplit('-').next().unwrap().parse().unwrap();
+        #[expect(clippy::cast_precision_loss, reason = "a few pods")]
+        let each = (self.counted / self.pods as f64).ceil();
+        let counted = if self.progress_of(number) == Progress::Served {
+            each
+        } else {
+            0.0
+        };
+        format!(
+            "# TYPE http_requests_total counter\nhttp_requests_total{{route=\"/hello\"}} {counted}\nup_total 7\n"
+        )
+    }
+
+    pub(crate) fn events(&self) -> Value {
+        let size = format!(
+            "New size: {}; reason: pods metric http_requests_per_second above target",
+            self.desired
+        );
+        event_list(&[
+            event("HorizontalPodAutoscaler", "app-a", "SuccessfulRescale", &size),
+            event("Pod", "somebody-else-1", "Killing", "Stopping container"),
+        ])
+    }
+
+    pub(crate) fn registration(&self) -> Value {
+        let (status, reason, message) = match self.unavailable {
+            None => ("True", "Passed", "all checks passed"),
+            Some((reason, message)) => ("False", reason, message),
+        };
+        json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": {"name": "v1beta1.custom.metrics.k8s.io"},
+            "spec": {"group": "custom.metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+                "service": {"namespace": "monitoring", "name": "prometheus-adapter"},
+                "caBundle": self.ca_bundle, "insecureSkipTLSVerify": self.insecure},
+            "status": {"conditions": [{"type": "Available", "status": status, "reason": reason, "message": message}]}})
+    }
+
+    pub(crate) fn names(&self) -> Value {
+        let resource = |prefix: &str, name: &&str| {
+            json!({"name": format!("{prefix}/{name}"), "singularName": "",
+            "namespaced": true, "kind": "MetricValueList", "verbs": ["get"]})
+        };
+        let pods = self.offered.iter().map(|name| resource("pods", name));
+        let all = pods.chain([resource("namespaces", &"something_else")]);
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "custom.metrics.k8s.io/v1beta1",
+            "resources": all.collect::<Vec<_>>()})
+    }
+
+    pub(crate) fn values(&self, path: &str) -> (StatusCode, Value) {
+        let metric = path.rsplit('/').next().unwrap();
+        if let Some((_, message)) = self.unavailable {
+            return failure(StatusCode::SERVICE_UNAVAILABLE, message);
+        }
+        let sampled = self.sampled.unwrap_or(self.pods);
+        if !self.offered.contains(&metric) || sampled == 0 {
+            let message = format!("the server could not find the metric {metric} for pods");
+            return failure(StatusCode::NOT_FOUND, &message);
+        }
+        let at = jiff::Timestamp::now() - Duration::from_secs(self.sample_age_seconds.unsigned_abs());
+        #[expect(clippy::cast_precision_loss, reason = "a few pods")]
+        let each = self.metric_sum / sampled as f64 * 1000.0;
+        let value = |number: usize| {
+            json!({"describedObject": {"kind": "Pod", "namespace": "sample-app", "name": Self::pod_name(number), "apiVersion": "/v1"},
+                "metricName": metric, "timestamp": at.to_string(), "value": format!("{each:.0}m"), "selector": null})
+        };
+        ok(
+            json!({"kind": "MetricValueList", "apiVersion": "custom.metrics.k8s.io/v1beta1", "metadata": {},
+            "items": (0..sampled).map(value).collect::<Vec<_>>()}),
+        )
+    }
+
+    pub(crate) fn prometheus(&self, query: &str) -> (StatusCode, Value) {
+        if !self.prometheus {
+            return failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no endpoints available for service \"prometheus:9090\"",
+            );
+        }
+        let query: String = form_urlencoded::parse(query.as_bytes())
+            .find(|(key, _)| key == "query")
+            .unwrap()
+            .1
+            .into_owned();
+        let each = |value: &dyn Fn(usize) -> f64| -> Vec<Value> {
+            (0..self.scraped)
+                .map(|pod| json!({"metric": {"pod": Self::pod_name(pod), "instance": format!("10.0.0.{pod}:9000")}, "value": [0.0, value(pod).to_string()]}))
+                .collect()
+        };
+        let result = match query.as_str() {
+            "up{namespace=\"sample-app\"}" => {
+                each(&|pod| if pod < self.scraped - self.down { 1.0 } else { 0.0 })
+            }
+            "time() - timestamp(up{namespace=\"sample-app\"})" => each(&|_| self.scrape_age),
+            "count by (pod) (http_requests_total{namespace=\"sample-app\"})"
+                if self.exported != "http_requests_total" =>
+            {
+                vec![]
+            }
+            "count by (pod) (http_requests_total{namespace=\"sample-app\"})" => each(&|_| 4.0),
+            query
+                if query.starts_with("up{namespace=\"sample-app\",pod=~\"app-a-5d8f7-0|app-a-5d8f7-1\"") =>
+            {
+                each(&|_| 1.0)
+            }
+            "sum(http_requests_total{namespace=\"sample-app\",pod=~\"app-a-5d8f7-0|app-a-5d8f7-1\"})" => {
+                vec![json!({"metric": {}, "value": [0.0, self.read.to_string()]})]
+            }
+            "sum by (pod) (http_requests_total{namespace=\"sample-app\",pod=~\"(app-a)-.*\"})" => {
+                #[expect(clippy::cast_precision_loss, reason = "a few pods")]
+                let share = self.read / self.pods as f64;
+                (0..self.pods)
+                    .map(|pod| json!({"metric": {"pod": Self::pod_name(pod)}, "value": [0.0, share.to_string()]}))
+                    .collect()
+            }
+            "count by (__name__) ({namespace=\"sample-app\"})" => {
+                ["go_goroutines", "build_info", self.exported, "up"]
+                    .iter()
+                    .map(|name| json!({"metric": {"__name__": name}, "value": [0.0, "2"]}))
+                    .collect()
+            }
+            other => panic!("an unexpected query: {other}"),
+        };
+        ok(json!({"status": "success", "data": {"resultType": "vector", "result": result}}))
+    }
+}
+
+/// What the API server says of itself.
+pub(crate) fn version() -> Value {
+    json!({"major": "1", "minor": "35", "gitVersion": "v1.35.4", "gitCommit": "", "gitTreeState": "", "buildDate": "",
+        "goVersion": "", "compiler": "", "platform": ""})
+}
+
+pub(crate) fn event(kind: &str, name: &str, reason: &str, note: &str) -> Value {
+    let now = jiff::Timestamp::now();
+    json!({"metadata": {"name": format!("{name}.{reason}"), "uid": format!("{name}.{reason}.{note}"), "resourceVersion": "1"},
+        "eventTime": null, "deprecatedLastTimestamp": now.to_string(), "reason": reason, "note": note, "type": "Normal",
+        "regarding": {"kind": kind, "name": name}, "deprecatedSource": {"component": "made-up"}})
+}
+
+pub(crate) fn event_list(events: &[Value]) -> Value {
+    json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": events})
+}
+
+/// A text is sent as it is, anything else as JSON.
+pub(crate) fn body(value: &Value) -> Vec<u8> {
+    match value {
+        Value::String(text) => text.clone().into_bytes(),
+        other => serde_json::to_vec(other).unwrap(),
+    }
+}
+
+pub(crate) fn ok(value: Value) -> (StatusCode, Value) {
+    (StatusCode::OK, value)
+}
+
+pub(crate) fn failure(code: StatusCode, message: &str) -> (StatusCode, Value) {
+    let reason = if code == StatusCode::NOT_FOUND {
+        "NotFound"
+    } else {
+        "ServiceUnavailable"
+    };
+    (
+        code,
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": reason, "code": code.as_u16()}),
+    )
+}

@@ -1,0 +1,199 @@
+//! A made-up cluster that scales on the requests that a real server counts.
+
+use std::{
+    process::Output,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use loadtest::{
+    load::{Addresses, Bounds, Expectations, Mix, Network, Plan, Protocol, Schedule, Target, probe},
+    scale::{Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleRun, Setup, drive},
+    signals::Interrupt,
+    units::{MaxFailed, Rate},
+};
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    fixtures::{Scenario, State},
+    recording,
+};
+
+/// An HPA without delays: every 300 ms it counts, and has as many pods as that needs.
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    mix: Mix,
+    addresses: Addresses,
+    pub(crate) url: String,
+    /// That the server has answered.
+    pub(crate) requests: Arc<AtomicU64>,
+}
+
+impl World {
+    pub(crate) async fn start(react: impl Fn(&mut State, f64) + Send + 'static) -> Self {
+        let counter = Arc::new(AtomicU64::new(0));
+        let (of_server, requests) = (Arc::clone(&counter), Arc::clone(&counter));
+        let handler = move || async move {
+            of_server.fetch_add(1, Ordering::SeqCst);
+            "Hello there"
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hello", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/hello", get(handler))).await });
+        let scenario = Scenario::with(|_| {});
+        let world = scenario.clone();
+        tokio::spawn(async move {
+            let (mut before, mut since) = (0, Instant::now());
+            loop {
+                sleep(Duration::from_millis(300)).await;
+                let (now, seconds) = (counter.load(Ordering::SeqCst), since.elapsed().as_secs_f64());
+                #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+                let rate = (now - before) as f64 / seconds;
+                (before, since) = (now, Instant::now());
+                world.change(|state| react(state, rate));
+            }
+        });
+        let mix = Mix::new(
+            vec![Target::new(http::Method::GET, &url).unwrap()],
+            &[],
+            &bytes::Bytes::new(),
+            Protocol::Http1,
+        )
+        .unwrap();
+        let addresses = probe(&mix, &Network::default(), Duration::from_secs(5))
+            .await
+            .unwrap();
+        Self {
+            scenario,
+            mix,
+            addresses,
+            url,
+            requests,
+        }
+    }
+
+    pub(crate) fn setup(&self) -> Setup {
+        let plan = |rate| Plan {
+            schedule: Schedule::new(Rate::per_second(rate), Duration::from_mins(1)),
+            mix: self.mix.clone(),
+            network: Network::default(),
+            expectations: Expectations::default(),
+            timeout: Duration::from_secs(5),
+            connections: 20,
+            max_in_flight: 1000,
+            max_connection_age: Some(Duration::from_secs(3)),
+            max_idle: Duration::from_secs(2),
+            threads: None,
+        };
+        Setup {
+            namespace: "sample-app".to_owned(),
+            expected: vec![Expected {
+                rate: 280.0,
+                replicas: 6,
+                ..recording::expected()
+            }],
+            step: plan(280),
+            tail: Some(plan(20)),
+            prometheus: "monitoring/prometheus:9090".parse().unwrap(),
+            series: "http_requests_total".to_owned(),
+            addresses: self.addresses.clone(),
+            deadlines: Deadlines {
+                settle: 10.0,
+                scale_up: 10.0,
+                plateau: 5.0,
+                scale_down: 15.0,
+            },
+        }
+    }
+
+    /// As a user would call it, with phases short enough for a test.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> Output {
+        let kubeconfig = self.scenario.serve().await;
+        Command::new(env!("CARGO_BIN_EXE_loadtest"))
+            .args([
+                "scale",
+                "--plateau",
+                "5s",
+                "--scale-up-deadline",
+                "15s",
+                "--scale-down-deadline",
+                "15s",
+            ])
+            .args(["--max-lag", "250ms", "--chain-wait", "0s", "--connections", "20"])
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig.path())
+            .output()
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn run(&self, interrupt: &mut Interrupt) -> ScaleReport {
+        let recording = drive(&self.scenario.cluster, &self.setup(), interrupt)
+            .await
+            .unwrap();
+        judge(recording)
+    }
+}
+
+pub(crate) fn judge(recording: Recording) -> ScaleReport {
+    let config = ScaleConfig {
+        namespace: "sample-app".to_owned(),
+        context: None,
+        targets: Vec::new(),
+        rate: 280.0,
+        tail_rate: 20.0,
+    };
+    let bounds = Bounds {
+        max_lag: Duration::from_millis(250),
+        max_failed: MaxFailed::Count(0),
+    };
+    ScaleReport::of(config, vec![ScaleRun::of(Vec::new(), recording, bounds)])
+}
+
+/// The rate as pods would report it: what is closer to the nominal one than the jitter of 300 ms is that one.
+pub(crate) fn follow(state: &mut State, rate: f64) {
+    let nominal = [0.0, 20.0, 280.0]
+        .into_iter()
+        .min_by(|one, other| (rate - one).abs().total_cmp(&(rate - other).abs()));
+    state.metric_sum = nominal.unwrap();
+    state.counted += rate;
+    state.read = state.counted;
+    let pods = match state.metric_sum {
+        ..=100.0 => 2,
+        _ => 6,
+    };
+    (state.desired, state.pods) = (pods, pods);
+}
+
+/// What a command wrote to its files.
+pub(crate) struct Written {
+    pub(crate) text: String,
+    pub(crate) json: serde_json::Value,
+    pub(crate) page: String,
+}
+
+impl World {
+    /// A command that proves a step of 280 requests a second, with its reports.
+    pub(crate) async fn prove(&self, more: &[&str]) -> Written {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (json, html) = (file("report.json"), file("report.html"));
+        let arguments = [
+            "--url", &self.url, "--rate", "280", "--json", &json, "--html", &html,
+        ];
+        let output = self.command(&[&arguments, more].concat()).await;
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        Written {
+            text: String::from_utf8_lossy(&output.stdout).into_owned(),
+            json: serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap(),
+            page: std::fs::read_to_string(&html).unwrap(),
+        }
+    }
+}
