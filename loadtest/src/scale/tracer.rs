@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::{
+    join,
     task::JoinSet,
     time::{self, MissedTickBehavior},
 };
@@ -24,8 +25,12 @@ use crate::cluster::{Cluster, PodState, PrometheusService, Read, ReadError, Seri
 /// Between two looks at the same link. Half of it is how far off a time is on average.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// What the problem is about where the cluster could not be read before the step.
-const BEFORE: &str = "before the step";
+/// What is looked at.
+const PODS: &str = "pods";
+const HPA: &str = "HPA";
+const METRIC: &str = "custom metrics API";
+const PROMETHEUS: &str = "Prometheus";
+const OWN_METRICS: &str = "pods' own metrics";
 
 /// What is asked, and the names that it takes.
 struct Subject {
@@ -39,17 +44,17 @@ struct Subject {
     trace: Mutex<Trace>,
 }
 
-/// How it was before the step.
+/// How it was before the step. A link of which that cannot be read is not followed: its times would be wrong.
 #[derive(Clone, Debug, Default)]
 struct Before {
     pods: BTreeSet<String>,
     /// The port that Prometheus reads, where it reads one.
     port: Option<String>,
     /// Requests of all pods together, by their own account and by that of Prometheus.
-    counted: f64,
-    scraped: f64,
+    counted: Option<f64>,
+    scraped: Option<f64>,
     /// What the custom metrics API shows of pods at rest: 0, but for a person who looks at the page.
-    metric: f64,
+    metric: Option<f64>,
 }
 
 /// The loops of all HPAs.
@@ -59,7 +64,7 @@ pub(super) struct Tracer {
 }
 
 impl Tracer {
-    /// Reads how things are before the step. An HPA of which that cannot be read is not followed: its times would be wrong.
+    /// Reads how things are before the step.
     pub(super) async fn prepare(cluster: &Cluster, setup: &Setup) -> Self {
         let mut subjects = Vec::new();
         for expected in &setup.expected {
@@ -73,9 +78,7 @@ impl Tracer {
                 before: Before::default(),
                 trace: Mutex::default(),
             };
-            if let Err(ReadError(problem)) = subject.look_before().await {
-                subject.trace().problems.insert(BEFORE, problem);
-            }
+            subject.look_before().await;
             subjects.push(Arc::new(subject));
         }
         Self {
@@ -86,24 +89,28 @@ impl Tracer {
 
     /// Begins to look; `origin` is when the load began.
     pub(super) fn begin(&mut self, origin: Instant) {
-        let known = |subject: &&Arc<Subject>| !subject.trace().problems.contains_key(BEFORE);
-        for subject in self.subjects.iter().filter(known) {
+        let loops = &mut self.loops;
+        for subject in &self.subjects {
+            let before = &subject.before;
+            if before.pods.is_empty() {
+                continue;
+            }
             let look = Look {
                 subject: Arc::clone(subject),
                 origin,
             };
-            let loops = &mut self.loops;
-            loops.spawn(look.clone().watch("pods", Subject::pods, Subject::note_pods));
-            loops.spawn(look.clone().watch("HPA", Subject::desired, Subject::note_desired));
-            loops.spawn(
-                look.clone()
-                    .watch("custom metrics API", Subject::metric, Subject::note_metric),
-            );
-            loops.spawn(
-                look.clone()
-                    .watch("Prometheus", Subject::scraped, Subject::note_scraped),
-            );
-            loops.spawn(look.watch("pods' own metrics", Subject::counted, Subject::note_counted));
+            loops.spawn(look.clone().watch(PODS, Subject::pods, Subject::note_pods));
+            loops.spawn(look.clone().watch(HPA, Subject::desired, Subject::note_desired));
+            if before.metric.is_some() {
+                loops.spawn(look.clone().watch(METRIC, Subject::metric, Subject::note_metric));
+            }
+            if before.scraped.is_some() {
+                let look = look.clone();
+                loops.spawn(look.watch(PROMETHEUS, Subject::scraped, Subject::note_scraped));
+            }
+            if before.counted.is_some() {
+                loops.spawn(look.watch(OWN_METRICS, Subject::counted, Subject::note_counted));
+            }
         }
     }
 
@@ -164,23 +171,37 @@ impl Subject {
         self.trace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look_before(&mut self) -> Read<()> {
+    async fn look_before(&mut self) {
+        let pods = self.pods_now().await;
+        self.before.pods = self.known(PODS, pods).unwrap_or_default();
+        if self.before.pods.is_empty() {
+            return;
+        }
+        let port = self.port().await;
+        self.before.port = self.known(PROMETHEUS, port).flatten();
+        let (scraped, metric, counted) = join!(self.scraped_sum(), self.metric_sum(), self.counted_sum());
+        self.before.scraped = self.known(PROMETHEUS, scraped);
+        self.before.metric = self.known(METRIC, metric);
+        self.before.counted = self.known(OWN_METRICS, counted);
+    }
+
+    /// What was read, or else why not, for the trace.
+    fn known<T>(&self, what: &'static str, found: Read<T>) -> Option<T> {
+        found
+            .map_err(|ReadError(problem)| self.trace().problems.insert(what, problem))
+            .ok()
+    }
+
+    /// The names of the Deployment's pods, whose selector is noted.
+    async fn pods_now(&mut self) -> Read<BTreeSet<String>> {
         let Self {
             cluster, namespace, ..
         } = &*self;
         let workload = cluster.workload(namespace, &self.expected.deployment).await?;
-        self.selector = workload.map(|workload| workload.selector).unwrap_or_default();
-        let pods = self.cluster.pods(&self.namespace, &self.selector).await?;
-        self.before.pods = pods.into_iter().map(|pod| pod.name).collect();
-        self.before.port = self.port().await?;
-        self.before.scraped = self.scraped_sum().await?;
-        self.before.metric = self.metric_sum().await?;
-        let mut counted = 0.0;
-        for pod in &self.before.pods {
-            counted += self.counted_by(pod).await?;
-        }
-        self.before.counted = counted;
-        Ok(())
+        let selector = workload.map(|workload| workload.selector).unwrap_or_default();
+        let pods = cluster.pods(namespace, &selector).await?;
+        self.selector = selector;
+        Ok(pods.into_iter().map(|pod| pod.name).collect())
     }
 
     /// The port that Prometheus reads the pods at.
@@ -203,6 +224,14 @@ impl Subject {
     async fn scraped_sum(&self) -> Read<f64> {
         let query = format!("sum({}{{{}}})", self.series, self.pods_before());
         Ok(self.ask(&query).await?.first().map_or(0.0, Series::number))
+    }
+
+    async fn counted_sum(&self) -> Read<f64> {
+        let mut sum = 0.0;
+        for pod in &self.before.pods {
+            sum += self.counted_by(pod).await?;
+        }
+        Ok(sum)
     }
 
     async fn counted_by(&self, pod: &str) -> Read<f64> {
@@ -284,7 +313,7 @@ impl Subject {
             ..
         } = &self.expected;
         // However little: a scrape right after the step has few requests to show.
-        if sum > self.before.metric {
+        if self.before.metric.is_some_and(|before| sum > before) {
             trace.visible.get_or_insert(seen);
         }
         if sum > f64::from(*min) * metric.target_per_pod * (1.0 + scale_up_tolerance) {
@@ -298,7 +327,7 @@ impl Subject {
     }
 
     fn note_scraped(&self, trace: &mut Trace, seen: Seen, sum: f64) -> bool {
-        if sum > self.before.scraped {
+        if self.before.scraped.is_some_and(|before| sum > before) {
             trace.scraped.get_or_insert(seen);
         }
         trace.scraped.is_some()
@@ -314,12 +343,7 @@ impl Subject {
             let names: Vec<_> = waiting.map(|(name, _)| name.clone()).collect();
             (trace.counted.is_none(), names)
         };
-        let mut sum = 0.0;
-        if of_all {
-            for pod in &self.before.pods {
-                sum += self.counted_by(pod).await?;
-            }
-        }
+        let sum = if of_all { self.counted_sum().await? } else { 0.0 };
         let mut asked = Vec::new();
         for pod in waiting {
             let has_served = self.counted_by(&pod).await? > 0.0;
@@ -329,7 +353,7 @@ impl Subject {
     }
 
     fn note_counted(&self, trace: &mut Trace, seen: Seen, (sum, asked): (f64, Vec<(String, bool)>)) -> bool {
-        if sum > self.before.counted {
+        if self.before.counted.is_some_and(|before| sum > before) {
             trace.counted.get_or_insert(seen);
         }
         for (pod, has_served) in asked {

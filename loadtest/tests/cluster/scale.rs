@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use loadtest::{
-    scale::{ScaleVerdict, render_html},
+    scale::{ScaleVerdict, Stage, render_html},
     signals::Interrupt,
 };
 use tokio::sync::watch;
@@ -182,15 +182,30 @@ async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_t
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_before_the_step_gives_no_times_and_says_why() {
+async fn what_cannot_be_read_before_the_step_has_no_time_and_says_why_and_the_rest_has() {
     let world = World::start(follow).await;
     world.scenario.change(|state| state.prometheus = false);
-    let report = world.run(&mut Interrupt::never()).await;
+    let mut interrupt = Interrupt::never();
+    // It comes back, but what it had before the step is not known any more.
+    let comes_back = async {
+        world.scenario.wait_until(|state| state.pods == 6).await;
+        world.scenario.change(|state| state.prometheus = true);
+    };
+    let (report, ()) = tokio::join!(world.run(&mut interrupt), comes_back);
     assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", report.summary());
-    assert!(report.runs[0].time_to_scale[0].pods.is_empty());
-    let says = "app-a: before the step: no endpoints available";
+    let path = report.runs[0].time_to_scale[0].last().unwrap();
+    for time in &path.stages {
+        let unknown = [Stage::Counted, Stage::Scraped, Stage::Served].contains(&time.stage);
+        assert_eq!(time.at.is_none(), unknown, "{time:?}");
+    }
     let page = render_html(&report).unwrap();
-    assert!(report.summary().contains(says) && page.contains(says));
+    for says in [
+        "app-a: Prometheus: no endpoints available",
+        "app-a: pods' own metrics: Prometheus knows no port",
+    ] {
+        assert!(report.summary().contains(says), "{}", report.summary());
+        assert!(page.replace("&#39;", "'").contains(says));
+    }
 }
 
 #[tokio::test]
