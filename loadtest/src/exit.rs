@@ -13,7 +13,7 @@ pub enum Exit {
     ThresholdBroken,
     /// The command or its surroundings are wrong; no load was sent.
     BadConfiguration,
-    /// Stopped by a signal; the reports are written.
+    /// Stopped by a signal; the reports are written, but for a Job's.
     Interrupted,
     /// The generator did not hold the rate, or a part of it was lost.
     Invalid,

@@ -58,7 +58,9 @@ pub(crate) fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
         "{}",
         report["verdict"]
     );
-    for ((hpa, replicas), time) in expected.iter().zip(list(&run["time_to_scale"])?) {
+    let times = list(&run["time_to_scale"])?;
+    ensure!(times.len() == expected.len(), "not of every HPA: {times:?}");
+    for ((hpa, replicas), time) in expected.iter().zip(times) {
         let pods = list(&time["pods"])?;
         ensure!(
             time["hpa"] == *hpa
@@ -72,8 +74,8 @@ pub(crate) fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
                 .map(|stage| stage["at"]["seconds"].as_f64())
                 .collect();
             ensure!(
-                times.len() == 10 && times.iter().all(Option::is_some) && times.is_sorted(),
-                "not every stage was seen, or not in order: {pod}"
+                times.len() == 10 && times.iter().all(Option::is_some),
+                "not every stage was seen, and without a contradiction: {pod}"
             );
         }
     }

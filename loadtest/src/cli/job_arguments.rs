@@ -33,7 +33,7 @@ pub struct JobArguments {
     pub namespace: Option<String>,
 
     /// How long the pods have to come up before the first request is due
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration, help_heading = "Job")]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_start_in, help_heading = "Job")]
     pub start_in: Duration,
 
     /// The CPU that each pod asks its node for
@@ -47,6 +47,15 @@ pub struct JobArguments {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a text here would replace that of the command")]
     pub task: TaskArguments,
+}
+
+fn parse_start_in(text: &str) -> Result<Duration, String> {
+    const MOST: Duration = Duration::from_hours(24);
+    let start_in = parse_duration(text)?;
+    if start_in > MOST {
+        return Err("at most a day".to_owned());
+    }
+    Ok(start_in)
 }
 
 fn parse_cpu(text: &str) -> Result<Quantity, String> {

@@ -61,7 +61,7 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Exit> {
         ))
         .into());
     }
-    let numbers = compare(&before, &after, arguments.tolerance.0)?;
+    let numbers = compare(&before, &after, arguments.tolerance.0);
     let comparison = Comparison {
         schema: "loadtest.compare/v1",
         worse: numbers.iter().any(|row| row.change == Change::Worse),
@@ -79,10 +79,10 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Exit> {
     })
 }
 
-fn compare(before: &Run, after: &Run, tolerance: f64) -> Result<Vec<Row>, BadConfiguration> {
+fn compare(before: &Run, after: &Run, tolerance: f64) -> Vec<Row> {
     let samples = (
-        Sample::new(before.latencies()?, &before.seconds()),
-        Sample::new(after.latencies()?, &after.seconds()),
+        Sample::new(before.latency_histogram.clone(), &before.seconds()),
+        Sample::new(after.latency_histogram.clone(), &after.seconds()),
     );
     let latency = |name, read: &dyn Fn(&Sample) -> Option<Estimate>| {
         row(name, "ms", read(&samples.0), read(&samples.1), tolerance)
@@ -95,14 +95,14 @@ fn compare(before: &Run, after: &Run, tolerance: f64) -> Result<Vec<Row>, BadCon
             high: share.high.map(|high| high * 100.0),
         })
     };
-    Ok(vec![
+    vec![
         latency("mean", &Sample::mean),
         latency("p50", &|sample| sample.quantile(0.5)),
         latency("p90", &|sample| sample.quantile(0.9)),
         latency("p99", &|sample| sample.quantile(0.99)),
         latency("p99.9", &|sample| sample.quantile(0.999)),
         row("failed", "%", failed(before), failed(after), tolerance),
-    ])
+    ]
 }
 
 /// Less is better, of every number here.

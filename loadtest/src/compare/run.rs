@@ -2,12 +2,11 @@
 
 use std::{fs, path::Path};
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-use hdrhistogram::{Histogram, serialization::Deserializer};
+use hdrhistogram::Histogram;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::exit::BadConfiguration;
+use crate::{exit::BadConfiguration, load::histogram};
 
 /// The form that is understood.
 const SCHEMA: &str = "loadtest.run/v1";
@@ -17,7 +16,9 @@ const SCHEMA: &str = "loadtest.run/v1";
 pub(crate) struct Run {
     plan: Plan,
     pub(crate) requests: Requests,
-    latency_histogram: String,
+    /// Every latency, in microseconds.
+    #[serde(with = "histogram")]
+    pub(crate) latency_histogram: Histogram<u64>,
     intervals: Vec<Interval>,
     verdict: Verdict,
 }
@@ -75,17 +76,6 @@ impl Run {
     /// Whether both sent the same load.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.plan == other.plan
-    }
-
-    /// Every latency, in microseconds.
-    pub(crate) fn latencies(&self) -> Result<Histogram<u64>, BadConfiguration> {
-        let bad = |error: &dyn std::fmt::Display| BadConfiguration(format!("latency_histogram: {error}"));
-        let bytes = BASE64_STANDARD
-            .decode(&self.latency_histogram)
-            .map_err(|error| bad(&error))?;
-        Deserializer::new()
-            .deserialize(&mut bytes.as_slice())
-            .map_err(|error| bad(&format!("{error:?}")))
     }
 
     /// The count and the mean, in milliseconds, of each second in which there was a request.

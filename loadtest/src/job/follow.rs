@@ -13,6 +13,9 @@ use crate::{
 /// As much of a pod's last words as a report shows.
 const SHOWN: usize = 300;
 
+/// How much later than a process a pod may begin to run, as the API server tells it.
+const KUBELET: Duration = Duration::from_secs(5);
+
 /// What a kubelet answers in place of the log of a container that is gone.
 const NO_LOG: &str = "unable to retrieve container logs for";
 
@@ -31,6 +34,15 @@ const HOPELESS: [&str; 6] = [
 struct Seen {
     pod: Option<StripePod>,
     part: Option<Part>,
+    /// Why its log could not be read the last time.
+    unread: Option<String>,
+}
+
+impl Seen {
+    /// Whether its pod has ended, and its log is still to be had.
+    fn is_unread(&self) -> bool {
+        self.part.is_none() && self.unread.is_some()
+    }
 }
 
 pub(super) struct Follower<'a> {
@@ -65,22 +77,25 @@ impl<'a> Follower<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            // In this order: the pods of a Job that has ended change no more.
+            // In this order: the pods of a Job that has ended change no more, and who has ended by the deadline is heard.
+            let is_over = Instant::now() >= deadline;
             let ended = self.cluster.job_has_ended(self.namespace, self.job).await;
             let pods = self.cluster.stripe_pods(self.namespace, self.job).await;
             let has_begun = Instant::now() >= start;
+            let must_run = Instant::now() >= start + KUBELET;
             match pods {
                 Ok(pods) => {
                     for pod in pods {
                         self.look_at(pod).await;
                     }
-                    self.can_come(has_begun)?;
+                    self.can_come(has_begun, must_run)?;
                     self.show(&self.describe(has_begun));
                 }
                 Err(error) => self.show(&format!("the cluster does not answer: {error}")),
             }
             let all = self.stripes.iter().all(|stripe| stripe.part.is_some());
-            if all || ended == Ok(true) || Instant::now() >= deadline {
+            let is_complete = ended == Ok(true) && !self.stripes.iter().any(Seen::is_unread);
+            if all || is_complete || is_over {
                 return Ok(());
             }
         }
@@ -95,22 +110,23 @@ impl<'a> Follower<'a> {
             return;
         };
         if let PodProgress::Ended { code, why } = &pod.progress {
-            let result = match self.cluster.log(self.namespace, &pod.name).await {
+            match self.cluster.log(self.namespace, &pod.name).await {
                 Ok(log) => {
-                    StripeResult::find(&log).unwrap_or_else(|| Err(describe_end(*code, why.as_deref(), &log)))
+                    let ended = || Err(describe_end(*code, why.as_deref(), &log));
+                    seen.part = Some(Part {
+                        name: pod.name.clone(),
+                        result: StripeResult::find(&log).unwrap_or_else(ended),
+                    });
                 }
-                Err(error) => Err(format!("its log cannot be read: {error}")),
-            };
-            seen.part = Some(Part {
-                name: pod.name.clone(),
-                result,
-            });
+                // It may be read the next time.
+                Err(error) => seen.unread = Some(format!("its log cannot be read: {error}")),
+            }
         }
         seen.pod = Some(pod);
     }
 
     /// Whether a load can still come of the pods. Before the start nothing was sent, and it is worth ending.
-    fn can_come(&self, has_begun: bool) -> Result<(), BadConfiguration> {
+    fn can_come(&self, has_begun: bool, must_run: bool) -> Result<(), BadConfiguration> {
         let pods = || self.stripes.iter().filter_map(|seen| seen.pod.as_ref());
         let in_vain = pods().find_map(|pod| match &pod.progress {
             PodProgress::Waiting(Some((reason, message))) if HOPELESS.contains(&reason.as_str()) => {
@@ -122,7 +138,7 @@ impl<'a> Follower<'a> {
             return Err(BadConfiguration(why));
         }
         let waits = |pod: &StripePod| matches!(pod.progress, PodProgress::Waiting(_));
-        if has_begun && pods().all(waits) {
+        if must_run && pods().all(waits) {
             return Err(BadConfiguration(format!(
                 "none of the Job's pods runs by the start, and nothing is sent: give them longer with --start-in, or see \
                  with --keep and `kubectl --namespace {} describe job,pods` what keeps them",
@@ -177,10 +193,10 @@ impl<'a> Follower<'a> {
                     result: Err("no pod was made for it".to_owned()),
                 },
                 Some(pod) => Part {
-                    result: Err(match pod.progress {
+                    result: Err(seen.unread.unwrap_or_else(|| match pod.progress {
                         PodProgress::Waiting(_) => "its pod never ran".to_owned(),
                         _ => "its pod went away, or did not end in time".to_owned(),
-                    }),
+                    })),
                     name: pod.name,
                 },
             })

@@ -6,7 +6,7 @@ mod connections;
 mod dialer;
 pub(crate) mod exchange;
 mod failure;
-mod histogram;
+pub(crate) mod histogram;
 mod intervals;
 mod merge;
 mod mix;
@@ -228,6 +228,12 @@ impl Load {
     #[must_use]
     pub fn start_time(&self) -> Instant {
         self.start
+    }
+
+    /// The same by the clock on the wall.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
     }
 
     /// Time since the first arrival was due.

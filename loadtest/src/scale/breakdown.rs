@@ -62,6 +62,15 @@ pub struct PodPath {
 }
 
 impl PodPath {
+    /// What it is among all new pods, if it is the last.
+    #[must_use]
+    pub fn place(&self, of: usize) -> String {
+        match self.reached(Stage::Ready) {
+            Some(_) => format!("the last of {of} new pods to be ready"),
+            None => format!("of {of} new pods one that was not ready"),
+        }
+    }
+
     /// When one stage was reached, in seconds since the load began.
     #[must_use]
     pub fn reached(&self, stage: Stage) -> Option<f64> {
@@ -88,7 +97,9 @@ impl TimeToScale {
         let mut new: Vec<(&String, &PodTrace)> = trace.pods.iter().collect();
         let created = |pod: &PodTrace| pod.created.map_or(f64::INFINITY, |seen| seen.by);
         new.sort_by(|one, other| created(one.1).total_cmp(&created(other.1)));
-        let pods = new.into_iter().zip(1..).map(|((name, pod), number)| {
+        let mut problems = trace.problems.clone();
+        let mut pods = Vec::new();
+        for ((name, pod), number) in new.into_iter().zip(1..) {
             // The first decision that this pod is part of.
             let decision = trace
                 .decisions
@@ -107,19 +118,24 @@ impl TimeToScale {
                 pod.ready,
                 answered.or(pod.served),
             ];
-            PodPath {
+            let (seen, contradicted) = in_order(seen);
+            for stage in contradicted {
+                let problem = format!("{name}: seen only after what follows from it");
+                problems.insert(stage.name(), problem);
+            }
+            pods.push(PodPath {
                 pod: name.clone(),
                 stages: times(seen),
-            }
-        });
+            });
+        }
         Self {
             hpa: expected.hpa.clone(),
-            pods: pods.collect(),
-            problems: trace.problems.clone(),
+            pods,
+            problems,
         }
     }
 
-    /// The way to the pod that was ready last, which is what the whole step took.
+    /// The way to the pod that was ready last, which is what the whole step took; or to one that never was.
     #[must_use]
     pub fn last(&self) -> Option<&PodPath> {
         let ready = |path: &&PodPath| path.reached(Stage::Ready).unwrap_or(f64::INFINITY);
@@ -129,25 +145,38 @@ impl TimeToScale {
     }
 }
 
+/// When each stage was seen, if it was.
+type AllSeen = [Option<Seen>; Stage::ALL.len()];
+
 /// Each stage follows from the one before. So none was reached before the earliest moment of an earlier one, or after the
-/// latest moment of a later one, whatever the looks alone would allow.
-fn times(seen: [Option<Seen>; Stage::ALL.len()]) -> Vec<StageTime> {
-    let mut seen = seen;
+/// latest moment of a later one, whatever the looks alone would allow. Where the two contradict each other, the stage counts
+/// as not seen, and is named: something is not as it is thought to be.
+fn in_order(mut seen: AllSeen) -> (AllSeen, Vec<Stage>) {
     let mut latest = f64::INFINITY;
     for one in seen.iter_mut().rev().flatten() {
         one.by = one.by.min(latest);
         latest = one.by;
     }
     let mut earliest = 0.0;
-    for one in seen.iter_mut().flatten() {
-        // Where a value came and went between two looks, and what follows from it was seen, the looks alone say nothing.
-        one.after = if one.after > one.by {
-            earliest
-        } else {
-            one.after.max(earliest)
-        };
-        earliest = one.after;
+    let mut contradicted = Vec::new();
+    for (one, stage) in seen.iter_mut().zip(Stage::ALL) {
+        match one {
+            None => {}
+            Some(seen) if seen.after <= seen.by => {
+                seen.after = seen.after.max(earliest);
+                earliest = seen.after;
+            }
+            Some(seen) if stage.may_show_late() => seen.after = earliest,
+            Some(_) => {
+                contradicted.push(stage);
+                *one = None;
+            }
+        }
     }
+    (seen, contradicted)
+}
+
+fn times(seen: AllSeen) -> Vec<StageTime> {
     let before = [Some(Seen::exactly(0.0))].into_iter().chain(seen);
     Stage::ALL
         .into_iter()
@@ -184,7 +213,9 @@ mod tests {
     fn a_stage_lies_between_its_looks_and_takes_what_lies_between_it_and_the_one_before() {
         let mut all = [None; 10];
         (all[0], all[1]) = (Some(seen(0.0, 0.5)), Some(seen(4.0, 4.5)));
-        let times = times(all);
+        let (seen, contradicted) = in_order(all);
+        let times = times(seen);
+        assert_eq!(contradicted, []);
         assert_close(times[0].at, 0.25, 0.25);
         assert_close(times[0].took, 0.25, 0.25);
         assert_close(times[1].at, 4.25, 0.25);
@@ -198,7 +229,9 @@ mod tests {
         // The look that shows the second ended before the one that shows the first; the third was seen with the second.
         all[..3]
             .copy_from_slice(&[(0.0, 2.0), (0.5, 1.0), (0.25, 1.0)].map(|(after, by)| Some(seen(after, by))));
-        let times = times(all);
+        let (seen, contradicted) = in_order(all);
+        let times = times(seen);
+        assert_eq!(contradicted, []);
         assert_close(times[0].at, 0.5, 0.5);
         assert_close(times[1].at, 0.75, 0.25);
         assert_close(times[2].at, 0.75, 0.25);
@@ -211,17 +244,31 @@ mod tests {
         let mut all = [None; 10];
         all[2..5]
             .copy_from_slice(&[(1.0, 1.5), (9.0, 9.25), (4.0, 4.5)].map(|(after, by)| Some(seen(after, by))));
-        let times = times(all);
+        let (seen, contradicted) = in_order(all);
+        let times = times(seen);
+        assert_eq!(contradicted, []);
         // Between the stage before, and the decision that it led to.
         assert_close(times[3].at, 2.75, 1.75);
         assert_close(times[4].at, 4.25, 0.25);
     }
 
     #[test]
+    fn what_contradicts_its_consequences_has_no_time_and_is_named() {
+        let mut all = [None; 10];
+        // A pod that had started before it was there.
+        (all[5], all[7]) = (Some(seen(9.0, 9.25)), Some(seen(4.0, 4.5)));
+        let (seen, contradicted) = in_order(all);
+        assert_eq!((seen[5], contradicted), (None, vec![Stage::Created]));
+        assert!(times(seen)[7].at.is_some());
+    }
+
+    #[test]
     fn what_was_not_seen_has_no_time_and_gives_none_to_the_next() {
         let mut all = [None; 10];
         (all[0], all[2], all[3]) = (Some(seen(0.0, 0.5)), Some(seen(2.0, 2.5)), Some(seen(2.5, 3.0)));
-        let times = times(all);
+        let (seen, contradicted) = in_order(all);
+        let times = times(seen);
+        assert_eq!(contradicted, []);
         assert_eq!((times[1].at, times[1].took, times[2].took), (None, None, None));
         assert!(times[2].at.is_some() && times[3].took.is_some());
     }

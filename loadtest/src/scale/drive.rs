@@ -239,7 +239,7 @@ impl<'a> Driver<'a> {
 
     fn begin(&mut self, step: &mut Option<Flow>, mut tracer: Tracer) -> anyhow::Result<()> {
         let load = Load::start(self.setup.step.clone(), &self.setup.addresses)?;
-        let began_at = Timestamp::now();
+        let began_at = load.started_at();
         self.timeline.shift(self.now());
         self.origin = load.start_time();
         *step = Some(Flow::Running(load));

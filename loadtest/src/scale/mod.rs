@@ -12,6 +12,7 @@ mod report;
 mod shares;
 mod spread;
 mod stage;
+mod subject;
 mod text;
 mod timeline;
 mod trace;

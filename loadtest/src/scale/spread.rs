@@ -46,15 +46,18 @@ pub struct StageSpread {
 }
 
 impl StageSpread {
-    /// As texts: when it was reached, median and worst, and what it took, median and worst.
+    /// As texts: when it was reached, median and worst, what it took, median and worst, how far these may be off, and in how
+    /// many runs it was seen.
     #[must_use]
-    pub fn numbers(&self) -> [String; 4] {
+    pub fn numbers(&self) -> [String; 6] {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
         [
             number(self.at.map(|at| at.median)),
             number(self.at.map(|at| at.worst)),
             number(self.took.map(|took| took.median)),
             number(self.took.map(|took| took.worst)),
+            format!("±{:.2}", self.error),
+            self.runs.to_string(),
         ]
     }
 }
@@ -131,7 +134,10 @@ mod tests {
         assert_eq!(all.len(), Stage::ALL.len());
         let decided = all.iter().find(|one| one.stage == Stage::Decided).unwrap();
         assert_eq!(decided.runs, 4);
-        assert_eq!(decided.numbers(), ["25.50", "40.00", "20.50", "35.00"]);
+        assert_eq!(
+            decided.numbers(),
+            ["25.50", "40.00", "20.50", "35.00", "±0.25", "4"]
+        );
         let ready = all.iter().find(|one| one.stage == Stage::Ready).unwrap();
         assert_eq!((ready.runs, ready.at), (0, None), "it was seen in no run");
     }

@@ -76,4 +76,10 @@ impl Stage {
             Self::Served => "it has served a request",
         }
     }
+
+    /// Whether it may be there before it shows: enough of a metric that wobbles comes and goes between two looks, and an HPA
+    /// scales before it writes down what it wants.
+    pub(super) fn may_show_late(self) -> bool {
+        matches!(self, Self::Enough | Self::Decided)
+    }
 }

@@ -24,10 +24,10 @@ pub(super) fn time_to_scale(report: &ScaleReport) -> Vec<String> {
 fn one_run(time: &TimeToScale, lines: &mut Vec<String>) {
     let Some(path) = time.last() else { return };
     lines.push(format!(
-        "time to scale, {}: the way to {}, the last of {} new pods to be ready",
+        "time to scale, {}: the way to {}, {}",
         time.hpa,
         path.pod,
-        time.pods.len()
+        path.place(time.pods.len())
     ));
     lines.push(format!("  {:<10}{:>16}{:>16}", "stage", "at", "took"));
     for one in &path.stages {
@@ -48,13 +48,13 @@ fn several(report: &ScaleReport, lines: &mut Vec<String>) {
             report.runs.len()
         ));
         lines.push(format!(
-            "  {:<10}{:>12}{:>8}{:>14}{:>8}",
-            "stage", "at: median", "worst", "took: median", "worst"
+            "  {:<10}{:>12}{:>8}{:>14}{:>8}{:>8}{:>6}",
+            "stage", "at: median", "worst", "took: median", "worst", "off by", "runs"
         ));
         for one in report.time_to_scale.iter().filter(|one| one.hpa == hpa.hpa) {
-            let [at, at_worst, took, took_worst] = one.numbers();
+            let [at, at_worst, took, took_worst, error, runs] = one.numbers();
             lines.push(format!(
-                "  {:<10}{at:>12}{at_worst:>8}{took:>14}{took_worst:>8}   {}",
+                "  {:<10}{at:>12}{at_worst:>8}{took:>14}{took_worst:>8}{error:>8}{runs:>6}   {}",
                 one.stage.name(),
                 one.stage.meaning()
             ));

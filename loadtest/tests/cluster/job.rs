@@ -37,6 +37,14 @@ async fn a_job_of_three_pods_reports_as_one_run_and_is_gone() {
     );
 }
 
+#[tokio::test]
+async fn a_log_that_cannot_be_read_at_once_is_read_the_next_time() {
+    let cluster = Cluster::with(Trouble::LogLater).await;
+    let output = cluster.run().await;
+    assert_eq!(output.status.code(), Some(0), "{:#}", report(&output));
+    assert_eq!(report(&output)["requests"]["succeeded"], 120);
+}
+
 /// The run is invalid, says which stripe and why, and reports what the others sent.
 async fn is_lost(trouble: Trouble, says: &str) {
     let cluster = Cluster::with(trouble).await;

@@ -34,6 +34,8 @@ pub(crate) enum Trouble {
     Deleted,
     /// The end of its log is missing.
     Cut,
+    /// The API server does not have its log at once.
+    LogLater,
     /// It comes up after the start.
     Late,
     /// No image for any pod.
@@ -48,6 +50,8 @@ pub(crate) struct Pod {
     process: Option<u32>,
     pub(crate) code: Option<i32>,
     log: String,
+    /// How often its log was asked for.
+    asked: u32,
     deleted: bool,
 }
 
@@ -143,7 +147,13 @@ impl Cluster {
                 .trim_end_matches("/log")
                 .parse()
                 .unwrap();
-            return state.pods[&stripe].log.clone().into_response();
+            let pod = state.pods.get_mut(&stripe).unwrap();
+            pod.asked += 1;
+            if self.trouble == Trouble::LogLater && pod.asked == 1 {
+                let (code, status) = failure(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer");
+                return (code, Json(status)).into_response();
+            }
+            return pod.log.clone().into_response();
         } else {
             return missing(path);
         };
@@ -202,6 +212,7 @@ impl Cluster {
             process,
             code: None,
             log: String::new(),
+            asked: 0,
             deleted: false,
         };
         self.state.lock().unwrap().pods.insert(stripe, pod);
@@ -267,7 +278,7 @@ impl Cluster {
 
     /// 60 requests a second for 2 s.
     pub(crate) async fn run(&self) -> Output {
-        let load = [&self.url, "-q", "60", "-z", "2s", "--start-in", "6s", "--json"];
+        let load = [&self.url, "-q", "60", "-z", "2s", "--start-in", "15s", "--json"];
         let (mut command, _kubeconfig) = self.command(&load).await;
         command.output().await.unwrap()
     }

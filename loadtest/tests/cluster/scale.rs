@@ -175,7 +175,7 @@ async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_t
     let ready = times.iter().find(|time| time["stage"] == "ready").unwrap();
     assert_eq!(ready["runs"], 2, "{ready}");
     assert!(
-        ready["at"]["median"].as_f64() <= ready["at"]["worst"].as_f64(),
+        ready["at"]["median"].as_f64().is_some_and(|median| median > 0.0),
         "{ready}"
     );
     assert!(page.contains("over 2 runs"));
