@@ -109,7 +109,7 @@ impl TimeToScale {
             let seen = [
                 trace.counted,
                 trace.scraped,
-                trace.visible,
+                trace.visible(),
                 trace.enough,
                 decision.map(|decision| decision.seen),
                 pod.created,
@@ -194,7 +194,7 @@ fn times(seen: AllSeen) -> Vec<StageTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::trace::MetricLook, *};
 
     fn seen(after: f64, by: f64) -> Seen {
         Seen { after, by }
@@ -311,7 +311,12 @@ mod tests {
         Trace {
             counted: Some(Seen::exactly(0.1)),
             scraped: Some(Seen::exactly(2.0)),
-            visible: Some(Seen::exactly(2.1)),
+            metric: [(0.0, 0.0), (2.1, 4.0)]
+                .map(|(at, sum)| MetricLook {
+                    seen: Seen::exactly(at),
+                    sum,
+                })
+                .into(),
             enough: Some(Seen::exactly(5.0)),
             decisions: vec![decision(3, 10.0), decision(4, second)],
             pods: [("late", second + 0.1), ("early", 10.1)]

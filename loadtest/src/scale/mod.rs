@@ -31,6 +31,6 @@ pub use self::{
     spread::{Spread, StageSpread, spread},
     stage::Stage,
     timeline::{Deadlines, EventMark, HpaSample, LoadSample, Marks, NodesSample, Phase, Sample, Timeline},
-    trace::{Decision, PodTrace, Seen, Trace},
+    trace::{Decision, MetricLook, PodTrace, Seen, Trace},
     verdict::{Measured, assess},
 };

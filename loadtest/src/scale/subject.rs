@@ -11,7 +11,7 @@ use tokio::{join, task::JoinSet};
 use super::{
     drive::Setup,
     plan::Expected,
-    trace::{Decision, PodTrace, Seen, Trace},
+    trace::{Decision, MetricLook, PodTrace, Seen, Trace},
 };
 use crate::cluster::{Cluster, PodState, PrometheusService, Read, ReadError, Series, total};
 
@@ -48,8 +48,6 @@ pub(super) struct Before {
     pub(super) counted: Option<BTreeMap<String, f64>>,
     /// What Prometheus had read of these, all together.
     pub(super) scraped: Option<f64>,
-    /// What the custom metrics API shows of pods at rest: 0, but for a person who looks at the page.
-    pub(super) metric: Option<f64>,
 }
 
 /// What one pod says that it has counted.
@@ -83,7 +81,12 @@ impl Subject {
         // What the pods have counted by now is not of the step, even if Prometheus reads it only later.
         let by_now = counted.as_ref().map_or(0.0, |counted| counted.values().sum());
         subject.before.scraped = scraped.map(|scraped| scraped.max(by_now));
-        (subject.before.counted, subject.before.metric) = (counted, metric);
+        subject.before.counted = counted;
+        let looks = metric.map(|sum| MetricLook {
+            seen: Seen::exactly(0.0),
+            sum,
+        });
+        subject.trace().metric.extend(looks);
         subject
     }
 
@@ -232,10 +235,7 @@ impl Subject {
             scale_up_tolerance,
             ..
         } = &self.expected;
-        // However little: a scrape right after the step has few requests to show.
-        if self.before.metric.is_some_and(|before| sum > before) {
-            trace.visible.get_or_insert(seen);
-        }
+        trace.metric.push(MetricLook { seen, sum });
         if sum > f64::from(*min) * metric.target_per_pod * (1.0 + scale_up_tolerance) {
             trace.enough.get_or_insert(seen);
         }

@@ -22,6 +22,15 @@ impl Seen {
     }
 }
 
+/// What the custom metrics API shows of all pods together at one look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MetricLook {
+    /// The look, as if it were the first to show this.
+    pub seen: Seen,
+    /// Requests a second.
+    pub sum: f64,
+}
+
 /// A count of replicas that an HPA came to want.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Decision {
@@ -55,8 +64,8 @@ pub struct Trace {
     pub counted: Option<Seen>,
     /// Prometheus had read it.
     pub scraped: Option<Seen>,
-    /// The custom metrics API showed it.
-    pub visible: Option<Seen>,
+    /// What the custom metrics API showed, until that was enough; the first look is from before the step.
+    pub metric: Vec<MetricLook>,
     /// That API showed enough for another pod.
     pub enough: Option<Seen>,
     /// What the HPA came to want, in order.
@@ -65,4 +74,19 @@ pub struct Trace {
     pub pods: BTreeMap<String, PodTrace>,
     /// What could not be looked at in the end, and why.
     pub problems: BTreeMap<&'static str, String>,
+}
+
+impl Trace {
+    /// When the custom metrics API showed more than it does without the step. What it still shows of earlier requests goes
+    /// up and down as its window moves on, and so as long as Prometheus has nothing of the step, none of it is the step's.
+    #[must_use]
+    pub fn visible(&self) -> Option<Seen> {
+        let without = self.scraped.map_or(0.0, |scraped| scraped.after);
+        let (before, since): (Vec<&MetricLook>, Vec<&MetricLook>) =
+            self.metric.iter().partition(|look| look.seen.by <= without);
+        let most = before.into_iter().map(|look| look.sum).reduce(f64::max)?;
+        // However little: a scrape right after the step has few requests to show.
+        let more = since.into_iter().find(|look| look.sum > most)?;
+        Some(more.seen)
+    }
 }

@@ -58,7 +58,7 @@ impl Tracer {
             };
             loops.spawn(look.clone().watch(PODS, Subject::pods, Subject::note_pods));
             loops.spawn(look.clone().watch(HPA, Subject::desired, Subject::note_desired));
-            if before.metric.is_some() {
+            if !subject.trace().metric.is_empty() {
                 loops.spawn(look.clone().watch(METRIC, Subject::metric, Subject::note_metric));
             }
             if before.scraped.is_some() {

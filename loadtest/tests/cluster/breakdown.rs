@@ -29,10 +29,11 @@ const SLACK: f64 = 0.15;
 /// Puts the cluster where it is once a stage is reached.
 fn reach(reached: Stage, state: &mut State) {
     match reached {
-        Stage::Counted => state.counted = 100.0,
+        // What is left of earlier requests shows as more, when the window moves on.
+        Stage::Counted => (state.counted, state.metric_sum) = (100.0, 0.4),
         Stage::Scraped => state.read = 100.0,
         // As little as that, where the scrape comes right after the step.
-        Stage::Visible => state.metric_sum = 0.5,
+        Stage::Visible => state.metric_sum = 0.6,
         // More than two pods at 50 each are for, with the tolerance.
         Stage::Enough => state.metric_sum = 120.0,
         Stage::Decided => state.desired = 3,
@@ -47,6 +48,7 @@ fn reach(reached: Stage, state: &mut State) {
 /// A run in which one stage is held up: what was reported, and when each stage really was reached.
 async fn run(held_up: Option<Stage>) -> (ScaleRun, Vec<Timestamp>) {
     let world = World::start(|_, _| ()).await;
+    world.scenario.change(|state| state.metric_sum = 0.3);
     let mut setup = world.setup();
     setup.expected = vec![Expected {
         rate: 20.0,

@@ -10,8 +10,9 @@ use loadtest::{
         Rates, Spacing, StageReport, Summary,
     },
     scale::{
-        Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, NodesSample, Phase, PodTrace,
-        Recording, Sample, ScaleConfig, ScaleReport, ScaleRun, Seen, Shares, Timeline, Trace,
+        Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, MetricLook, NodesSample,
+        Phase, PodTrace, Recording, Sample, ScaleConfig, ScaleReport, ScaleRun, Seen, Shares, Timeline,
+        Trace,
     },
     units::MaxFailed,
 };
@@ -137,7 +138,12 @@ fn trace() -> Trace {
     Trace {
         counted: seen(0.25),
         scraped: seen(3.5),
-        visible: seen(3.75),
+        metric: [(0.0, 0.0, 0.0), (3.5, 3.75, 25.0)]
+            .map(|(after, by, sum)| MetricLook {
+                seen: Seen { after, by },
+                sum,
+            })
+            .into(),
         enough: seen(6.0),
         decisions: vec![decision(4, 9.25), decision(8, 18.75)],
         pods: (2..8).map(pod).collect(),
