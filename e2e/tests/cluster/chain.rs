@@ -13,10 +13,10 @@ use e2e::{
 use testbed::paths;
 
 /// A change of the manifests' text: file, what is there, what is put in its place.
-type Change<'a> = (&'a str, &'a str, &'a str);
+pub(crate) type Change<'a> = (&'a str, &'a str, &'a str);
 
 /// Applies a copy of the manifests in which one thing is different.
-fn apply_changed((file, from, to): Change<'_>) -> Result<()> {
+pub(crate) fn apply_changed((file, from, to): Change<'_>) -> Result<()> {
     let copy = tempfile::tempdir()?;
     copy_folder(&paths::workspace().join("kubernetes"), copy.path())?;
     let path = copy.path().join(file);

@@ -6,3 +6,4 @@ mod disk;
 mod processes;
 mod report;
 mod scaling;
+mod stages;

@@ -15,7 +15,7 @@ use testbed::{cluster, kubeadm, paths, wait};
 use crate::processes::Namespace;
 use crate::report::{proved, scale};
 
-const URL: &str = "http://127.0.0.1:30080";
+pub(crate) const URL: &str = "http://127.0.0.1:30080";
 
 /// Prometheus' answer to an instant query: the value of its only sample.
 fn prometheus(query: &str) -> Result<f64> {
@@ -44,7 +44,7 @@ fn prometheus(query: &str) -> Result<f64> {
 }
 
 /// Both services at their minimum, as an earlier test's load may not have left them.
-fn at_rest() -> Result<()> {
+pub(crate) fn at_rest() -> Result<()> {
     eventually("both Deployments at two replicas", || {
         for name in ["app-a", "app-b"] {
             let replicas = kubectl(&[
