@@ -1,4 +1,4 @@
-# The images of app_a, app_b and serving-cert: one static program each, and nothing else. For example:
+# The images of app_a, app_b, serving-cert and loadtest: one static program each, and nothing else. For example:
 #
 #     docker build --target app_a --tag app-a .
 #
@@ -7,8 +7,10 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
+
 # A static program needs no C library in its image. With --target, the flags are for it alone and not for build scripts.
 # The caches stay with the builder, so that a change compiles only what it concerns; programs must leave them here.
+FROM build AS services
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     target="$(rustc -vV | sed -n 's/^host: //p')" \
@@ -18,16 +20,31 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     "target/$target/release/app_a" "target/$target/release/app_b" "target/$target/release/serving-cert" \
  && install --directory --mode 0750 /data
 
+# Apart, so that whoever wants the services does not wait for it.
+FROM build AS load-generator
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    target="$(rustc -vV | sed -n 's/^host: //p')" \
+ && RUSTFLAGS="-C target-feature=+crt-static" \
+    cargo build --release --locked --target "$target" --bins --package loadtest \
+ && install -D --target-directory /programs "target/$target/release/loadtest"
+
+FROM scratch AS loadtest
+COPY --from=load-generator /programs/loadtest /loadtest
+USER 65532:65532
+WORKDIR /
+ENTRYPOINT ["/loadtest"]
+
 FROM scratch AS serving-cert
-COPY --from=build /programs/serving-cert /serving-cert
+COPY --from=services /programs/serving-cert /serving-cert
 USER 65532:65532
 WORKDIR /
 ENTRYPOINT ["/serving-cert"]
 
 FROM scratch AS app_b
-COPY --from=build /programs/app_b /app_b
+COPY --from=services /programs/app_b /app_b
 # The one place that it writes to. A new volume takes the owner from here.
-COPY --from=build --chown=65532:65532 /data /data
+COPY --from=services --chown=65532:65532 /data /data
 USER 65532:65532
 WORKDIR /
 ENV LISTEN=0.0.0.0:5001 ADMIN_LISTEN=0.0.0.0:9000 DATABASE_URL=sqlite:///data/app_b.db
@@ -36,7 +53,7 @@ HEALTHCHECK --interval=2s --timeout=3s --start-period=30s --retries=3 CMD ["/app
 ENTRYPOINT ["/app_b"]
 
 FROM scratch AS app_a
-COPY --from=build /programs/app_a /app_a
+COPY --from=services /programs/app_a /app_a
 USER 65532:65532
 WORKDIR /
 ENV LISTEN=0.0.0.0:5000 ADMIN_LISTEN=0.0.0.0:9000

@@ -25,8 +25,8 @@ pub fn xtask(arguments: &[&str]) -> Command {
 /// The load generator, on the testbed.
 #[must_use]
 pub fn loadtest(arguments: &[&str]) -> Command {
-    let program =
-        std::env::var_os("LOADTEST").map_or_else(|| paths::target().join("release/loadtest"), PathBuf::from);
+    let built = || paths::own_programs().unwrap_or_default().join("loadtest");
+    let program = std::env::var_os("LOADTEST").map_or_else(built, PathBuf::from);
     let mut command = Command::new(program);
     command
         .current_dir(paths::workspace())

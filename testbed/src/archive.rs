@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::tools::hex;
 
+/// The archive's file that says what image it holds.
+const MANIFEST: &str = "manifest.json";
+
 /// What lies at a path of the image.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -117,17 +120,30 @@ pub fn write(archive: &Path, reference: &str, config: &Config, entries: &[Entry]
     append(&mut tar, &image_name, 0o644, 0, &image)?;
     let mut header = header(0o644, 0, layer.as_file().metadata()?.len());
     tar.append_data(&mut header, &layer_name, File::open(layer.path())?)?;
-    append(
-        &mut tar,
-        "manifest.json",
-        0o644,
-        0,
-        &serde_json::to_vec(&manifest)?,
-    )?;
+    append(&mut tar, MANIFEST, 0o644, 0, &serde_json::to_vec(&manifest)?)?;
     tar.finish()?;
     drop(tar);
     whole.persist(archive)?;
     Ok(())
+}
+
+/// The image that `archive` holds, as [`write`] was told.
+///
+/// # Errors
+/// When it cannot be read, or is not such an archive.
+pub fn reference(archive: &Path) -> Result<String> {
+    let read = || -> Result<Option<String>> {
+        for entry in tar::Archive::new(File::open(archive)?).entries()? {
+            let entry = entry?;
+            if entry.path()?.as_os_str() == MANIFEST {
+                let manifest: serde_json::Value = serde_json::from_reader(entry)?;
+                return Ok(manifest[0]["RepoTags"][0].as_str().map(str::to_owned));
+            }
+        }
+        Ok(None)
+    };
+    let reference = read().with_context(|| archive.display().to_string())?;
+    reference.with_context(|| format!("{} names no image", archive.display()))
 }
 
 fn write_layer(file: &File, entries: &[Entry]) -> Result<()> {
@@ -237,6 +253,7 @@ mod tests {
         }
         let manifest: serde_json::Value = serde_json::from_slice(&texts["manifest.json"]).unwrap();
         assert_eq!(manifest[0]["RepoTags"][0], "app:1");
+        assert_eq!(reference(&first).unwrap(), "app:1");
         let image: serde_json::Value =
             serde_json::from_slice(&texts[manifest[0]["Config"].as_str().unwrap()]).unwrap();
         assert_eq!(image["config"]["Entrypoint"][0], "/program");

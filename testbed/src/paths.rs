@@ -1,6 +1,11 @@
 //! Where everything of the testbed lies: below `target/testbed`, and nowhere else.
 
 use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::progress;
 
 /// The root of the workspace.
 #[must_use]
@@ -42,6 +47,24 @@ pub fn upstream_images() -> PathBuf {
 #[must_use]
 pub fn own_images() -> PathBuf {
     target().join("images")
+}
+
+/// The target triple of this machine.
+///
+/// # Errors
+/// When `rustc` cannot be asked.
+pub fn host() -> Result<String> {
+    let version = progress::run(Command::new("rustc").arg("-vV"))?;
+    let line = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.context("rustc names no host")?.to_owned())
+}
+
+/// The programs in this project's own images.
+///
+/// # Errors
+/// When `rustc` cannot be asked for this machine's target, which names their folder.
+pub fn own_programs() -> Result<PathBuf> {
+    Ok(target().join(host()?).join("release"))
 }
 
 /// The state of the running cluster, removed by `down`.

@@ -33,7 +33,7 @@ const SECONDS_A_RUN: u32 = 1;
 pub(crate) fn run() -> Result<ExitCode> {
     ensure_wrk()?;
     build()?;
-    images::build()?;
+    images::build_services()?;
     let mut broken = Vec::new();
     throughput(&mut broken)?;
     image_sizes(&mut broken)?;
@@ -80,7 +80,7 @@ fn build() -> Result<()> {
             "--example",
             "bare_hello",
         ])
-        .args(["--target", &images::host()?])
+        .args(["--target", &paths::host()?])
         // As the images' programs are built, which it is compared with.
         .env("RUSTFLAGS", images::STATIC);
     progress::step("build a bare axum", || progress::run(&mut build).map(drop))
@@ -88,7 +88,7 @@ fn build() -> Result<()> {
 
 /// A program as the images have it.
 fn release(program: &str) -> Result<PathBuf> {
-    Ok(images::programs()?.join(program))
+    Ok(paths::own_programs()?.join(program))
 }
 
 fn throughput(broken: &mut Vec<String>) -> Result<()> {
@@ -156,7 +156,7 @@ fn idle_memory(name: &str, program: &Program, broken: &mut Vec<String>) -> Resul
 
 fn image_sizes(broken: &mut Vec<String>) -> Result<()> {
     println!("\nimages");
-    for archive in images::archives() {
+    for archive in images::service_archives() {
         let metadata = fs::metadata(&archive).with_context(|| archive.display().to_string())?;
         let megabytes = in_megabytes(metadata.len());
         println!(

@@ -1,6 +1,5 @@
 //! `cargo xtask demo`: a cluster, the pair on it, load, and the proof that it scales out and in.
 
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
@@ -40,11 +39,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Some(url) => url.clone(),
         None => cluster.app_a_url()?,
     };
-    let loadtest = build_loadtest()?;
     let report = paths::target().join("report");
     std::fs::create_dir_all(&report)?;
     let (html, json) = (report.join("scale.html"), report.join("scale.json"));
-    let mut command = Command::new(loadtest);
+    let mut command = Command::new(images::loadtest()?);
     command
         .args(["scale", "--url", &format!("{url}/hello"), "--rate", &options.rate])
         .arg("--html")
@@ -62,25 +60,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::from(
         u8::try_from(status.code().unwrap_or(1)).unwrap_or(1),
     ))
-}
-
-/// Builds the load generator, and says where it is.
-///
-/// # Errors
-/// When the build fails.
-pub(crate) fn build_loadtest() -> Result<PathBuf> {
-    progress::step("build loadtest", || {
-        let mut command = progress::bound_to_this_process("cargo");
-        command.current_dir(paths::workspace()).args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "loadtest",
-        ]);
-        progress::run(&mut command)
-    })?;
-    Ok(paths::target().join("release/loadtest"))
 }
 
 /// The testbed, or a cluster of the user's.

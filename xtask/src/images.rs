@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
@@ -27,7 +26,8 @@ struct Image {
     data: Option<&'static str>,
 }
 
-const IMAGES: [Image; 3] = [
+/// Those that the manifests name.
+const SERVICES: [Image; 3] = [
     Image {
         name: "app-a",
         program: "app_a",
@@ -55,6 +55,15 @@ const IMAGES: [Image; 3] = [
     },
 ];
 
+/// The load generator's: `loadtest job` is told its name.
+const LOADTEST: Image = Image {
+    name: "loadtest",
+    program: "loadtest",
+    crates: &["loadtest"],
+    environment: &[],
+    data: None,
+};
+
 impl Image {
     fn archive(&self) -> PathBuf {
         paths::own_images().join(format!("{}.tar", self.name))
@@ -77,7 +86,7 @@ impl Image {
         .collect();
         for name in self.crates {
             files.push(root.join(name).join("Cargo.toml"));
-            for folder in ["src", "migrations"] {
+            for folder in ["src", "migrations", "templates"] {
                 collect(&root.join(name).join(folder), &mut files)?;
             }
         }
@@ -90,6 +99,10 @@ impl Image {
             hash.update([0]);
         }
         Ok(testbed::tools::hex(&hash.finalize())[..12].to_owned())
+    }
+
+    fn reference(&self) -> Result<String> {
+        Ok(format!("{}:{}", self.name, self.tag()?))
     }
 
     fn write(&self, programs: &Path) -> Result<()> {
@@ -109,12 +122,7 @@ impl Image {
             programs.join(self.program),
         )];
         entries.extend(self.data.map(|folder| Entry::directory(folder, 0o750, USER)));
-        archive::write(
-            &self.archive(),
-            &format!("{}:{}", self.name, self.tag()?),
-            &config,
-            &entries,
-        )
+        archive::write(&self.archive(), &self.reference()?, &config, &entries)
     }
 }
 
@@ -140,8 +148,14 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 pub(crate) fn run() -> Result<()> {
     build()?;
     write_tags()?;
-    for archive in archives() {
-        println!("{}  {:.1} MB", archive.display(), megabytes(&archive)?);
+    for image in all() {
+        let archive = image.archive();
+        println!(
+            "{}  {:.1} MB  {}",
+            archive.display(),
+            megabytes(&archive)?,
+            image.reference()?
+        );
     }
     Ok(())
 }
@@ -159,7 +173,22 @@ pub(crate) fn build_as_committed() -> Result<()> {
 ///
 /// # Errors
 /// When a build fails, or a file cannot be written.
-pub(crate) fn build() -> Result<()> {
+fn build() -> Result<()> {
+    build_services()?;
+    // Apart: built together they would get the same features of the libraries that they share, and the services would be
+    // made of what the load generator needs.
+    build_these(&["loadtest"], &[LOADTEST])
+}
+
+/// The same for those images alone that the manifests name.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn build_services() -> Result<()> {
+    build_these(&["app_a", "app_b", "serving_cert"], &SERVICES)
+}
+
+fn build_these(packages: &[&str], images: &[Image]) -> Result<()> {
     if std::env::consts::OS != "linux" {
         bail!(
             "the images hold Linux programs, and this is {}: build them with the Dockerfile, \
@@ -168,27 +197,19 @@ pub(crate) fn build() -> Result<()> {
             tags_file().display()
         );
     }
-    let target = host()?;
-    progress::step("build app_a, app_b, serving-cert", || {
+    let target = paths::host()?;
+    progress::step(&format!("build {}", packages.join(", ")), || {
         let mut command = progress::bound_to_this_process("cargo");
         command
             .current_dir(paths::workspace())
-            .args(["build", "--release", "--locked", "--target", &target])
-            .args([
-                "--package",
-                "app_a",
-                "--package",
-                "app_b",
-                "--package",
-                "serving_cert",
-                "--bins",
-            ])
+            .args(["build", "--release", "--locked", "--target", &target, "--bins"])
+            .args(packages.iter().flat_map(|package| ["--package", package]))
             .env("RUSTFLAGS", STATIC);
         progress::run(&mut command).map(drop)
     })?;
-    let programs = programs()?;
-    progress::step("write their images", || {
-        IMAGES.iter().try_for_each(|image| image.write(&programs))
+    let programs = paths::own_programs()?;
+    progress::step("write the images", || {
+        images.iter().try_for_each(|image| image.write(&programs))
     })
 }
 
@@ -196,21 +217,23 @@ pub(crate) fn build() -> Result<()> {
 /// alone, not for what runs during the build.
 pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
 
-/// Where the images' programs are built.
-pub(crate) fn programs() -> Result<PathBuf> {
-    Ok(paths::target().join(host()?).join("release"))
+/// The load generator, once the images are built: what its image runs is what this machine runs.
+pub(crate) fn loadtest() -> Result<PathBuf> {
+    Ok(paths::own_programs()?.join(LOADTEST.program))
 }
 
-/// The target triple of this machine.
-pub(crate) fn host() -> Result<String> {
-    let version = progress::run(Command::new("rustc").arg("-vV"))?;
-    let line = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(line.context("rustc names no host")?.to_owned())
+fn all() -> impl Iterator<Item = &'static Image> {
+    SERVICES.iter().chain([&LOADTEST])
 }
 
 /// Where the archives lie.
 pub(crate) fn archives() -> Vec<PathBuf> {
-    IMAGES.iter().map(Image::archive).collect()
+    all().map(Image::archive).collect()
+}
+
+/// Where those lie that the manifests name.
+pub(crate) fn service_archives() -> Vec<PathBuf> {
+    SERVICES.iter().map(Image::archive).collect()
 }
 
 /// The size of a file, in units of 10^6 bytes.
@@ -230,7 +253,7 @@ fn with_current_tags(text: &str) -> Result<String> {
     let mut lines = Vec::new();
     for line in text.lines() {
         if let Some(found) = line.trim_start().strip_prefix("- name: ") {
-            name = IMAGES.iter().find(|image| image.name == found.trim());
+            name = SERVICES.iter().find(|image| image.name == found.trim());
         }
         match (line.split_once("newTag:"), name) {
             (Some((indent, _)), Some(image)) => lines.push(format!("{indent}newTag: \"{}\"", image.tag()?)),

@@ -31,7 +31,7 @@ enum Task {
     Up,
     /// /hello against a bare axum in the same run, the images' sizes, memory at rest
     Bench,
-    /// Write the images of both services to target/images, and their tags into the manifests
+    /// Write the images of both services, and the load generator's, to target/images, and the tags into the manifests
     Images,
     /// kubectl on the testbed: `cargo xtask k get pods -A`
     #[command(disable_help_flag = true)]

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use testbed::{cluster, paths, preflight, progress, tools};
 
-use crate::{demo, images};
+use crate::images;
 
 /// Checks licences and sources of dependencies. Advisories need a database that is fetched from outside,
 /// so they are checked where there is a network: `cargo deny check advisories`.
@@ -54,7 +54,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     images::build_as_committed()?;
-    let loadtest = demo::build_loadtest()?;
     // Before the tests, so that each step shows its progress, and so that none of them sees the machine change.
     preflight::install_packages()?;
     tools::build(tools::ALL)?;
@@ -76,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             "--nocapture",
         ])
         .env("XTASK", xtask)
-        .env("LOADTEST", loadtest)
+        .env("LOADTEST", images::loadtest()?)
         .env(paths::OWNER, paths::owner())
         // Absolute: cargo runs tests in their package's folder.
         .env("CARGO_TARGET_DIR", paths::target());

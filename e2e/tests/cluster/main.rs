@@ -1,8 +1,10 @@
-//! The tests on a cluster, in the order of their modules' names: first the testbed, then the chain, the disk, the scaling.
+//! The tests on a cluster, in the order of their modules' names: first the testbed, then the chain, the disk, the load
+//! from several pods, the scaling.
 
 mod bring_up;
 mod chain;
 mod disk;
+mod distributed;
 mod processes;
 mod report;
 mod scaling;

@@ -335,7 +335,7 @@ fn g_the_demo_runs_on_a_cluster_of_the_kubeconfig() {
         // 130 a second are 3 pods at 50: 2 would do up to 110, and once 3 run, 4 are not asked for below 165.
         let printed = succeed(&mut demo)?;
         ensure!(
-            std::fs::read_to_string(loaded)? == "app-a.tar\napp-b.tar\nserving-cert.tar\n",
+            std::fs::read_to_string(loaded)? == "app-a.tar\napp-b.tar\nserving-cert.tar\nloadtest.tar\n",
             "{printed}"
         );
         ensure!(
