@@ -58,10 +58,15 @@ impl StripePod {
     fn of(pod: Pod) -> Option<Self> {
         let stripe = pod.metadata.annotations?.get(INDEX)?.parse().ok()?;
         let status = pod.status.unwrap_or_default();
+        let deletion = pod.metadata.deletion_timestamp;
         let container = status.container_statuses.unwrap_or_default().into_iter().next();
         let progress = match status.phase.as_deref() {
             Some("Running") => PodProgress::Running,
-            Some("Succeeded" | "Failed") => ended(container, status.reason, status.message),
+            Some("Succeeded" | "Failed") => {
+                // Such a pod is there for a moment only, often without its log.
+                let deleted = deletion.map(|_| "its pod was deleted".to_owned());
+                ended(container, status.reason.or(deleted), status.message)
+            }
             _ => PodProgress::Waiting(container.and_then(waits_for)),
         };
         Some(Self {
@@ -81,7 +86,10 @@ fn ended(container: Option<ContainerStatus>, reason: Option<String>, message: Op
     let terminated = container
         .and_then(|container| container.state)
         .and_then(|state| state.terminated);
-    let of_pod = reason.map(|reason| format!("{reason}: {}", message.unwrap_or_default()));
+    let of_pod = reason.map(|reason| match message {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason,
+    });
     let of_process = || {
         let reason = terminated.as_ref()?.reason.clone()?;
         // These say no more than the exit code does.

@@ -72,6 +72,11 @@ async fn a_pod_that_is_deleted_makes_the_run_invalid() {
 }
 
 #[tokio::test]
+async fn a_pod_that_is_seen_on_its_way_out_is_told_from_one_that_ends_by_itself() {
+    is_lost(Trouble::Terminating, "its pod was deleted: exit code 105").await;
+}
+
+#[tokio::test]
 async fn a_log_that_is_cut_off_makes_the_run_invalid() {
     is_lost(Trouble::Cut, "its result is cut off").await;
 }

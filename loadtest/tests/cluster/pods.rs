@@ -32,6 +32,8 @@ pub(crate) enum Trouble {
     Killed,
     /// The same, and the pod is nowhere to be seen afterwards.
     Deleted,
+    /// It is told to end in the middle of the load, and seen once more, without its log.
+    Terminating,
     /// The end of its log is missing.
     Cut,
     /// The API server does not have its log at once.
@@ -176,7 +178,9 @@ impl Cluster {
                 json!({"terminated": {"exitCode": code, "reason": "Error"}}),
             ),
         };
-        json!({"metadata": {"name": format!("pod-{stripe}"), "namespace": "load",
+        let deletion = (stripe == UNLUCKY && self.trouble == Trouble::Terminating && pod.code.is_some())
+            .then_some("2027-01-15T08:00:00Z");
+        json!({"metadata": {"name": format!("pod-{stripe}"), "namespace": "load", "deletionTimestamp": deletion,
                 "annotations": {"batch.kubernetes.io/job-completion-index": stripe.to_string()}},
             "status": {"phase": phase, "containerStatuses": [{"name": "loadtest", "image": "", "imageID": "", "ready": true,
                 "restartCount": 0, "state": container}]}})
@@ -217,14 +221,22 @@ impl Cluster {
         };
         self.state.lock().unwrap().pods.insert(stripe, pod);
         let Some(child) = child else { return };
-        if matches!(trouble, Trouble::Killed | Trouble::Deleted) {
+        let signal = match trouble {
+            Trouble::Killed | Trouble::Deleted => Some(Signal::KILL),
+            Trouble::Terminating => Some(Signal::TERM),
+            _ => None,
+        };
+        if let Some(signal) = signal {
             self.wait_until(|state| state.requests > 30).await;
-            end(process.unwrap(), Signal::KILL);
+            end(process.unwrap(), signal);
         }
         let output = child.wait_with_output().await.unwrap();
         let mut log = String::from_utf8([output.stderr, output.stdout].concat()).unwrap();
         if trouble == Trouble::Cut {
             log.truncate(log.len() - 100);
+        }
+        if trouble == Trouble::Terminating {
+            "unable to retrieve container logs for containerd://0123".clone_into(&mut log);
         }
         let mut state = self.state.lock().unwrap();
         let pod = state.pods.get_mut(&stripe).unwrap();
