@@ -175,9 +175,7 @@ pub(crate) fn build_as_committed() -> Result<()> {
 /// When a build fails, or a file cannot be written.
 fn build() -> Result<()> {
     build_services()?;
-    // Apart: built together they would get the same features of the libraries that they share, and the services would be
-    // made of what the load generator needs.
-    build_these(&["loadtest"], &[LOADTEST])
+    build_loadtest().map(drop)
 }
 
 /// The same for those images alone that the manifests name.
@@ -186,6 +184,18 @@ fn build() -> Result<()> {
 /// As [`run`].
 pub(crate) fn build_services() -> Result<()> {
     build_these(&["app_a", "app_b", "serving_cert"], &SERVICES)
+}
+
+/// The load generator's image alone. Says where its program is.
+///
+/// Apart: built together they would get the same features of the libraries that they share, and the services would be made
+/// of what the load generator needs.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn build_loadtest() -> Result<PathBuf> {
+    build_these(&["loadtest"], &[LOADTEST])?;
+    loadtest()
 }
 
 fn build_these(packages: &[&str], images: &[Image]) -> Result<()> {

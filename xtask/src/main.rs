@@ -29,8 +29,11 @@ enum Task {
     Cluster(cluster::Action),
     /// The pair alone on 127.0.0.1:5000 and :5001, without a cluster, until Ctrl-C
     Up,
-    /// /hello against a bare axum in the same run, the images' sizes, memory at rest
-    Bench,
+    /// The benchmarks, each beside a peer in the same run or against a bound; all of them unless one is named
+    Bench {
+        #[command(subcommand)]
+        benchmark: Option<bench::Benchmark>,
+    },
     /// Write the images of both services, and the load generator's, to target/images, and the tags into the manifests
     Images,
     /// kubectl on the testbed: `cargo xtask k get pods -A`
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Cluster(action) => cluster::run(action),
         Task::Up => up::run(),
-        Task::Bench => bench::run(),
+        Task::Bench { benchmark } => bench::run(benchmark),
         Task::Images => images::run().map(|()| ExitCode::SUCCESS),
         Task::K { arguments } => cluster::kubectl(&arguments),
     };

@@ -1,0 +1,71 @@
+//! `cargo xtask bench memory`: what the load generator holds over one long run.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use super::generator::{self, Generator, Load};
+use super::program::pause;
+
+/// The bound is on the growth over the run: at its end the generator holds at most so much of what it held once it was
+/// warm. A generator that keeps every sample grows by some 100 kB each second at this rate; one that keeps histograms
+/// grows by what a second's histogram takes.
+const LARGEST_GROWTH: f64 = 1.1;
+
+/// When the generator is warm, and from then on between two samples.
+const INTERVAL_SECONDS: u32 = 10;
+
+const RATE: u32 = 2_000;
+
+/// How long to measure.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Options {
+    /// Minutes of the run
+    #[arg(long, default_value_t = Options::default().minutes, value_parser = clap::value_parser!(u32).range(1..=60))]
+    minutes: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { minutes: 10 }
+    }
+}
+
+/// Measures and prints, and adds the bounds that are broken.
+///
+/// # Errors
+/// When a program does not run, or a request fails.
+pub(super) fn run(options: Options, broken: &mut Vec<String>) -> Result<()> {
+    let loadtest = Generator::loadtest()?;
+    let server = generator::serve(&generator::build_server()?, &[])?;
+    let measured = options.minutes * 60;
+    let load = Load {
+        url: format!("http://{}/hello", server.address),
+        rate: RATE,
+        // So that it still runs at the last look.
+        seconds: measured + INTERVAL_SECONDS / 2,
+    };
+    println!("\nmemory of loadtest over {} min at {RATE}/s", options.minutes);
+    let run = loadtest.start(&load)?;
+    let start = Instant::now();
+    let mut megabytes = Vec::new();
+    for seconds in (INTERVAL_SECONDS..=measured).step_by(INTERVAL_SECONDS as usize) {
+        let due = start + Duration::from_secs(seconds.into());
+        pause(due.saturating_duration_since(Instant::now()));
+        megabytes.push(run.process.resident_megabytes()?);
+        if seconds == INTERVAL_SECONDS || seconds.is_multiple_of(60) {
+            println!("  {seconds:>5} s  {:>6.2} MB", megabytes[megabytes.len() - 1]);
+        }
+    }
+    let report = run.report()?;
+    ensure!(report.failures == 0, "{} requests failed", report.failures);
+    let growth = megabytes[megabytes.len() - 1] / megabytes[0];
+    println!("  grown to {growth:.3} of what it was at {INTERVAL_SECONDS} s, at most {LARGEST_GROWTH}");
+    if growth > LARGEST_GROWTH {
+        broken.push(format!(
+            "loadtest's memory grows to {growth:.3} of what it was at {INTERVAL_SECONDS} s, at most {LARGEST_GROWTH}"
+        ));
+    }
+    Ok(())
+}

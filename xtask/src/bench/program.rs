@@ -1,0 +1,148 @@
+//! Processes under measurement: killed when they are dropped, and pinned to a core where two must not share one.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use testbed::progress;
+
+/// The core of a server that a generator on [`GENERATOR_CORE`] is measured against.
+pub(super) const SERVER_CORE: usize = 0;
+
+/// The one core of a generator.
+pub(super) const GENERATOR_CORE: usize = 1;
+
+/// How long a program may take to come up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at a process. They cost the machine less than a thousandth of a core.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A command that ends when this process does, on one core alone.
+pub(super) fn pinned(program: &Path, core: usize) -> Command {
+    let mut command = progress::bound_to_this_process("taskset");
+    command.args(["--cpu-list", &core.to_string()]).arg(program);
+    command
+}
+
+/// A process, killed when it is dropped.
+pub(super) struct Process(Child);
+
+impl Process {
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self(child))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it goes on for longer than `patience`.
+    pub(super) fn until_ended(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < deadline, "still running after {patience:?}");
+            pause(LOOK);
+        }
+    }
+
+    /// Memory that it holds, in units of 10^6 bytes.
+    pub(super) fn resident_megabytes(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes: u64 = match line.and_then(|line| line.trim().strip_suffix(" kB")) {
+            Some(number) => number.trim().parse()?,
+            None => bail!("the kernel names no VmRSS: the process has ended"),
+        };
+        Ok(in_megabytes(kibibytes * 1024))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A server under measurement, killed when it is dropped.
+pub(super) struct Server {
+    pub(super) process: Process,
+    /// Where it listens.
+    pub(super) address: String,
+}
+
+impl Server {
+    /// One of the services, as its healthcheck says ready.
+    pub(super) fn service(program: &Path, variables: &[(&str, &str)]) -> Result<Self> {
+        let (address, admin) = (free_address()?, free_address()?);
+        let mut command = progress::bound_to_this_process(&program.to_string_lossy());
+        command
+            .env("LISTEN", &address)
+            .env("ADMIN_LISTEN", &admin)
+            .envs(variables.iter().copied());
+        Self::start(&mut command, address, |_| {
+            let mut check = Command::new(program);
+            check
+                .arg("healthcheck")
+                .env("ADMIN_LISTEN", &admin)
+                .stderr(Stdio::null());
+            Ok(check.status()?.success())
+        })
+    }
+
+    /// A program whose first argument is the address to listen at; ready when it listens.
+    pub(super) fn bare(mut command: Command, arguments: &[&str]) -> Result<Self> {
+        let address = free_address()?;
+        command.arg(&address).args(arguments);
+        Self::start(&mut command, address, |address| {
+            Ok(TcpStream::connect(address).is_ok())
+        })
+    }
+
+    fn start(
+        command: &mut Command,
+        address: String,
+        is_ready: impl Fn(&str) -> Result<bool>,
+    ) -> Result<Self> {
+        let process = Process::start(command.stdout(Stdio::null()))?;
+        let started = Self { process, address };
+        let deadline = Instant::now() + PATIENCE;
+        while !is_ready(&started.address)? {
+            ensure!(
+                Instant::now() < deadline,
+                "{} is not ready after {PATIENCE:?}",
+                started.address
+            );
+            pause(LOOK);
+        }
+        Ok(started)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "between two looks at a process that has nothing to wait on"
+)]
+pub(super) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+fn free_address() -> Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+/// 10^6 bytes.
+#[expect(clippy::cast_precision_loss, reason = "a size for people")]
+pub(super) fn in_megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
