@@ -8,6 +8,7 @@ mod bench;
 mod cluster;
 mod demo;
 mod images;
+mod install;
 mod test;
 mod up;
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use testbed::{cluster, paths, preflight, progress, tools};
 
-use crate::images;
+use crate::{images, install};
 
 /// Checks licences and sources of dependencies. Advisories need a database that is fetched from outside,
 /// so they are checked where there is a network: `cargo deny check advisories`.
@@ -120,28 +120,7 @@ fn cargo(name: &str, arguments: &[&str]) -> Result<()> {
 }
 
 fn licences() -> Result<()> {
-    let folder = paths::target().join("tools");
-    let deny = folder.join("bin/cargo-deny");
-    let present = Command::new(&deny).arg("--version").output();
-    if !present.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(CARGO_DENY)) {
-        progress::step("install cargo-deny (once)", || {
-            let mut command = progress::bound_to_this_process("cargo");
-            command
-                .args([
-                    "install",
-                    "--quiet",
-                    "--locked",
-                    "--no-default-features",
-                    "cargo-deny",
-                ])
-                .args(["--version", CARGO_DENY])
-                .arg("--root")
-                .arg(&folder)
-                .arg("--target-dir")
-                .arg(folder.join("build"));
-            progress::run(&mut command)
-        })?;
-    }
+    let deny = install::program("cargo-deny", CARGO_DENY, &["--no-default-features"])?;
     progress::step("licences and sources of dependencies", || {
         let mut command = Command::new(&deny);
         command

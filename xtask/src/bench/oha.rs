@@ -1,13 +1,10 @@
 //! oha: an open loop as well, with `--latency-correction`, and in Rust on the same HTTP library.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use anyhow::Result;
-use serde_json::Value;
-use testbed::{paths, progress};
+use serde_json::{Map, Value};
 
 use super::generator::{Generator, Load, Report};
+use crate::install;
 
 const VERSION: &str = "1.16.0";
 
@@ -16,23 +13,8 @@ const VERSION: &str = "1.16.0";
 /// # Errors
 /// When it cannot be built.
 pub(super) fn install() -> Result<Generator> {
-    let folder = paths::target().join("tools");
-    let program: PathBuf = folder.join("bin/oha");
-    let present = Command::new(&program).arg("--version").output();
-    if !present.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(VERSION)) {
-        progress::step("install oha (once)", || {
-            let mut command = progress::bound_to_this_process("cargo");
-            command
-                // With its default features: it does not build without some TLS, and rustls needs no library of the machine.
-                .args(["install", "--quiet", "--locked", "oha"])
-                .args(["--version", VERSION])
-                .arg("--root")
-                .arg(&folder)
-                .arg("--target-dir")
-                .arg(folder.join("build"));
-            progress::run(&mut command)
-        })?;
-    }
+    // With its default features: it does not build without some TLS, and rustls needs no library of the machine.
+    let program = install::program("oha", VERSION, &[])?;
     Ok(Generator {
         name: "oha",
         program,
@@ -55,8 +37,7 @@ fn arguments(load: &Load) -> Vec<String> {
 fn read(json: &Value, load: &Load) -> Option<Report> {
     let statuses = json["statusCodeDistribution"].as_object()?;
     let errors = json["errorDistribution"].as_object()?;
-    let sum =
-        |counts: &serde_json::Map<String, Value>| counts.values().filter_map(Value::as_u64).sum::<u64>();
+    let sum = |counts: &Map<String, Value>| counts.values().filter_map(Value::as_u64).sum::<u64>();
     let right = statuses.get("200").and_then(Value::as_u64).unwrap_or(0);
     let percentile_ms = |name: &str| Some(json["latencyPercentiles"][name].as_f64()? * 1000.0);
     #[expect(
