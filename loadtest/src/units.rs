@@ -153,20 +153,25 @@ impl FromStr for Share {
 
 /// A duration where `0` or `none` means that there is no limit.
 pub(crate) fn parse_limit(text: &str) -> Result<Limit, String> {
-    if text == "none" || text == "0" {
+    if text == "none" {
         return Ok(Limit(None));
     }
-    humantime::parse_duration(text)
-        .map(|limit| Limit(Some(limit).filter(|limit| !limit.is_zero())))
-        .map_err(|error| error.to_string())
+    parse_age(text).map(|limit| Limit(Some(limit).filter(|limit| !limit.is_zero())))
+}
+
+/// A duration that may be zero.
+pub(crate) fn parse_age(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 30s, 5m"))
 }
 
 /// A duration above zero, for timeouts and lengths.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration.is_zero() => Err("must be above 0".to_owned()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; write 500ms, 30s, 5m")),
+    match parse_age(text)? {
+        Duration::ZERO => Err("must be above 0".to_owned()),
+        duration => Ok(duration),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         Bounds, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule, Target, Tls, parse_header,
         parse_method,
     },
-    units::{Limit, MaxFailed, parse_duration, parse_limit},
+    units::{Limit, MaxFailed, parse_age, parse_duration, parse_limit},
 };
 
 /// Connections, where the user says nothing and the command neither.
@@ -100,6 +100,11 @@ pub struct LoadArguments {
     /// Reach a host and port at this address in place of what DNS says: shop.example:443:127.0.0.1 (repeat for more)
     #[arg(long, value_name = "HOST:PORT:ADDRESS", help_heading = "Network")]
     pub resolve: Vec<Resolve>,
+
+    /// Look names up again when a connection is opened and the last answer is older than this; 0 does so for every
+    /// connection (default: once, before the load)
+    #[arg(long, value_name = "DURATION", value_parser = parse_age, help_heading = "Network")]
+    pub dns_ttl: Option<Duration>,
 
     /// Trust certificates of the authorities in this file, in PEM format (default: those that this machine trusts)
     #[arg(long, value_name = "FILE", help_heading = "Network")]
@@ -215,6 +220,7 @@ impl LoadArguments {
         };
         Ok(Network {
             resolve: self.resolve.clone(),
+            dns_ttl: self.dns_ttl,
             tls: tls.map_err(BadConfiguration::new)?,
         })
     }

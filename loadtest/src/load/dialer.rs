@@ -1,13 +1,14 @@
-//! Opens the connections of one stripe to one origin: to each of its addresses in turn, and each with an end to its age.
+//! Opens the connections of one stripe to one origin: to each of its addresses in turn, and each with an end to its
+//! age.
 
 use std::{
     cell::Cell,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use super::{
     failure::Failure,
+    host::Host,
     network::{Network, Stream},
     target::Origin,
 };
@@ -15,7 +16,7 @@ use super::{
 pub(crate) struct Dialer {
     network: Network,
     origin: Origin,
-    addresses: Vec<SocketAddr>,
+    host: Host,
     /// A connection older than about this is replaced before its next request.
     max_age: Option<Duration>,
     /// Differs between stripes, so that their connections do not age together.
@@ -34,14 +35,14 @@ impl Dialer {
     pub(crate) fn new(
         network: Network,
         origin: Origin,
-        addresses: Vec<SocketAddr>,
+        host: Host,
         max_age: Option<Duration>,
         seed: u64,
     ) -> Self {
         Self {
             network,
             origin,
-            addresses,
+            host,
             max_age,
             seed,
             opened: Cell::new(0),
@@ -54,12 +55,13 @@ impl Dialer {
     }
 
     pub(crate) async fn dial(&self) -> Result<Dialed, Failure> {
+        let addresses = self.host.addresses().await?;
         let number = self.opened.get();
         self.opened.set(number + 1);
-        let position = usize::try_from(number % self.addresses.len() as u64).unwrap_or_default();
+        let position = usize::try_from(number % addresses.len() as u64).unwrap_or_default();
         let stream = self
             .network
-            .open(&self.origin, self.addresses[position])
+            .open(&self.origin, addresses[position])
             .await
             .map_err(|error| Failure::connect(&error))?;
         let expires = self

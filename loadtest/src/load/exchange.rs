@@ -122,6 +122,7 @@ mod tests {
     use crate::load::{
         Mix, Network, Protocol, Target,
         dialer::Dialer,
+        host::Host,
         pool::{Pool, PoolLimits},
     };
 
@@ -151,7 +152,13 @@ mod tests {
             max_idle: Duration::from_mins(1),
         };
         let target = Target::new(http::Method::GET, &format!("http://{address}/")).unwrap();
-        let dialer = Dialer::new(Network::default(), target.origin(), vec![address], None, 0);
+        let dialer = Dialer::new(
+            Network::default(),
+            target.origin(),
+            Host::fixed(vec![address]),
+            None,
+            0,
+        );
         let pool = Connections::Http1(Pool::new(dialer, limits));
         let mix = Mix::new(vec![target], &[], &Bytes::new(), Protocol::Http1).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()

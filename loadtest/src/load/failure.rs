@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
+    /// The name could not be looked up again.
+    Dns,
     /// No connection could be opened.
     Connect,
     /// The connection ended before the whole answer was there.
@@ -29,7 +31,8 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All kinds, in the order of a report.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Dns,
         Self::Connect,
         Self::Reset,
         Self::Timeout,
@@ -44,6 +47,7 @@ impl FailureKind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Dns => "dns",
             Self::Connect => "connect",
             Self::Reset => "reset",
             Self::Timeout => "timeout",
@@ -57,7 +61,7 @@ impl FailureKind {
 }
 
 /// One failed request: its kind, and a text for the first of the kind to be shown.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) detail: String,
@@ -65,14 +69,16 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn connect(error: &io::Error) -> Self {
-        let kind = if is_exhaustion(error) {
-            FailureKind::Generator
-        } else {
-            FailureKind::Connect
-        };
         Self {
-            kind,
+            kind: blamed(error, FailureKind::Connect),
             detail: error.to_string(),
+        }
+    }
+
+    pub(crate) fn lookup(host: &str, error: &io::Error) -> Self {
+        Self {
+            kind: blamed(error, FailureKind::Dns),
+            detail: format!("{host}: {error}"),
         }
     }
 
@@ -115,6 +121,15 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.kind.name(), self.detail)
+    }
+}
+
+/// The kind of an error: `kind`, unless it is this machine's fault.
+fn blamed(error: &io::Error, kind: FailureKind) -> FailureKind {
+    if is_exhaustion(error) {
+        FailureKind::Generator
+    } else {
+        kind
     }
 }
 

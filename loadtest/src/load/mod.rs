@@ -7,6 +7,7 @@ mod dialer;
 pub(crate) mod exchange;
 mod failure;
 pub(crate) mod histogram;
+mod host;
 mod intervals;
 mod merge;
 mod mix;
@@ -185,7 +186,7 @@ impl Load {
             let work = stripe::Work {
                 start,
                 plan: Arc::clone(&load.plan),
-                addresses: addresses.0.clone(),
+                hosts: addresses.0.clone(),
                 stripe: stripe.thread(number, threads),
                 control: Arc::clone(&load.control),
                 recorder: Arc::clone(&recorder),

@@ -6,6 +6,7 @@ use std::{
     path::Path,
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
 use thiserror::Error;
@@ -213,6 +214,8 @@ impl ServerCertVerifier for AnyCertificate {
 pub struct Network {
     /// Addresses in place of those of DNS.
     pub resolve: Vec<Resolve>,
+    /// How old what DNS said may be when a connection is opened; `None` looks names up once, before the load.
+    pub dns_ttl: Option<Duration>,
     /// For `https://`; there where a target needs it.
     pub tls: Option<Tls>,
 }
@@ -233,16 +236,26 @@ impl Network {
 
     /// Every address of the origin's host.
     pub(crate) async fn addresses(&self, origin: &Origin) -> io::Result<Vec<SocketAddr>> {
-        let named: Vec<_> = self
-            .resolve
-            .iter()
-            .filter(|resolve| (&resolve.host, resolve.port) == (&origin.host, origin.port))
-            .map(|resolve| SocketAddr::new(resolve.address, resolve.port))
-            .collect();
+        let named = self.named(origin);
         if !named.is_empty() {
             return Ok(named);
         }
         Ok(lookup_host((origin.host.as_str(), origin.port)).await?.collect())
+    }
+
+    /// How old they may be; `None` for those that stay, as those do that the user named.
+    pub(crate) fn ttl(&self, origin: &Origin) -> Option<Duration> {
+        let is_looked_up = self.named(origin).is_empty() && origin.host.parse::<IpAddr>().is_err();
+        self.dns_ttl.filter(|_| is_looked_up)
+    }
+
+    /// The addresses that the user named.
+    fn named(&self, origin: &Origin) -> Vec<SocketAddr> {
+        self.resolve
+            .iter()
+            .filter(|resolve| (&resolve.host, resolve.port) == (&origin.host, origin.port))
+            .map(|resolve| SocketAddr::new(resolve.address, resolve.port))
+            .collect()
     }
 
     /// Opens a connection to one of them.
@@ -262,6 +275,27 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_dns_says_can_grow_old() {
+        let network = Network {
+            resolve: vec!["shop.example:443:127.0.0.1".parse().unwrap()],
+            dns_ttl: Some(Duration::ZERO),
+            tls: None,
+        };
+        let ttl = |host: &str, port| {
+            network.ttl(&Origin {
+                is_tls: true,
+                host: host.to_owned(),
+                port,
+            })
+        };
+        assert_eq!(ttl("shop.example", 80), Some(Duration::ZERO));
+        assert_eq!(
+            (ttl("shop.example", 443), ttl("127.0.0.1", 80), ttl("::1", 80)),
+            (None, None, None)
+        );
+    }
 
     #[test]
     fn an_address_in_place_of_dns_is_for_one_host_and_port() {

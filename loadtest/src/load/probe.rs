@@ -1,15 +1,24 @@
 //! One connection to each host before any load: an unreachable one is a mistake in the command, not a result.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::{mix::Mix, network::Network, target::Origin};
+use super::{
+    host::{Host, Machine},
+    mix::Mix,
+    network::Network,
+    target::Origin,
+};
 
-/// Where each origin of a mix is reached. Resolved once, before the load.
+/// Where each origin of a mix is reached: resolved before the load, and again in it where [`Network::dns_ttl`] asks for it.
 #[derive(Clone, Debug)]
-pub struct Addresses(pub(crate) BTreeMap<Origin, Vec<SocketAddr>>);
+pub struct Addresses(pub(crate) BTreeMap<Origin, Host>);
 
 /// A host that cannot be reached.
 #[derive(Debug, Error)]
@@ -37,6 +46,7 @@ pub async fn probe(mix: &Mix, network: &Network, patience: Duration) -> Result<A
             port: origin.port,
             why,
         };
+        let began = Instant::now();
         let addresses = network
             .addresses(&origin)
             .await
@@ -59,7 +69,14 @@ pub async fn probe(mix: &Mix, network: &Network, patience: Duration) -> Result<A
         if answering.is_empty() {
             return Err(unreachable(why));
         }
-        reached.insert(origin, answering);
+        let host = match network.ttl(&origin) {
+            None => Host::fixed(answering),
+            Some(ttl) => {
+                let name = (origin.host.as_str(), origin.port);
+                Host::named(name, (answering, began), ttl, Arc::new(Machine))
+            }
+        };
+        reached.insert(origin, host);
     }
     Ok(Addresses(reached))
 }

@@ -168,6 +168,8 @@ pub struct PlanReport {
     pub max_in_flight: usize,
     /// The age after which connections were replaced.
     pub max_connection_age_seconds: Option<f64>,
+    /// How old what DNS said might be when a connection was opened; nothing where names were looked up once, before the load.
+    pub dns_ttl_seconds: Option<f64>,
     /// Generator threads, of all stripes together.
     pub threads: usize,
     /// The version of HTTP.
@@ -189,6 +191,7 @@ impl PlanReport {
             connections: plan.connections,
             max_in_flight: plan.max_in_flight,
             max_connection_age_seconds: plan.max_connection_age.map(|age| age.as_secs_f64()),
+            dns_ttl_seconds: plan.network.dns_ttl.map(|ttl| ttl.as_secs_f64()),
             threads,
             protocol: plan.mix.protocol(),
             insecure: plan.network.is_insecure(),

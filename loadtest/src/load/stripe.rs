@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    net::SocketAddr,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread,
@@ -19,6 +18,7 @@ use super::{
     dialer::Dialer,
     exchange::{self, Traits},
     failure::Failure,
+    host::Host,
     mix::Protocol,
     multiplexed::Multiplexed,
     pacer,
@@ -37,7 +37,7 @@ const HOUSEKEEPING: Duration = Duration::from_millis(500);
 pub(crate) struct Work {
     pub(crate) start: Instant,
     pub(crate) plan: Arc<Plan>,
-    pub(crate) addresses: BTreeMap<Origin, Vec<SocketAddr>>,
+    pub(crate) hosts: BTreeMap<Origin, Host>,
     pub(crate) stripe: Stripe,
     pub(crate) control: Arc<Control>,
     pub(crate) recorder: Arc<Mutex<Recorder>>,
@@ -66,6 +66,8 @@ pub(crate) fn run(work: Work) -> std::io::Result<()> {
     dispatcher.recorder().opened = dispatcher.pools.iter().map(|pool| pool.opened()).sum();
     pacer.thread().unpark();
     drop(pacer.join());
+    // A lookup that nobody waits for any more may go on.
+    runtime.shutdown_background();
     Ok(())
 }
 
@@ -84,13 +86,13 @@ impl Dispatcher {
         let share = |whole: usize| share(whole, work.stripe);
         let connections = share(work.plan.connections);
         let pools: BTreeMap<_, _> = work
-            .addresses
+            .hosts
             .iter()
-            .map(|(origin, addresses)| {
+            .map(|(origin, host)| {
                 let dialer = Dialer::new(
                     work.plan.network.clone(),
                     origin.clone(),
-                    addresses.clone(),
+                    host.clone(),
                     work.plan.max_connection_age,
                     work.stripe.first << 32,
                 );

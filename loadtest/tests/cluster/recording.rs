@@ -258,6 +258,7 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
             connections: 100,
             max_in_flight: 10_000,
             max_connection_age_seconds: Some(3.0),
+            dns_ttl_seconds: None,
             protocol: Protocol::Http1,
             insecure: None,
             threads: 1,

@@ -339,6 +339,14 @@ fn mistakes_end_with_104_before_any_load() {
             vec!["run", &url, "-q", "1", "-z", "5s", "--spike", "4s:2s:10"],
             "a spike ends 6 s",
         ),
+        (
+            vec!["run", &url, "-q", "1", "-z", "1s", "--dns-ttl", "soon"],
+            "write 500ms",
+        ),
+        (
+            vec!["run", &url, "-q", "1", "-z", "1s", "--dns-ttl=-1s"],
+            "write 500ms",
+        ),
         (vec!["run", &url, "--trace", "/no/such/trace"], "/no/such/trace"),
         (vec!["run", &url, "--trace", "/proc/version"], "no line"),
         (

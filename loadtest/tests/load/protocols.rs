@@ -155,6 +155,27 @@ fn without_keep_alive_each_request_has_a_connection_of_its_own() {
 }
 
 #[test]
+fn names_are_looked_up_again_while_the_load_goes_on() {
+    let address = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
+    let url = format!("http://localhost:{}/", address.port());
+    for (flags, seconds) in [
+        (&["--dns-ttl", "0"][..], Some(0.0)),
+        (&["--dns-ttl", "1s"], Some(1.0)),
+        (&[], None),
+    ] {
+        let run = ["run", &url, "-q", "50", "-z", "2s", "--no-keep-alive", "--json"];
+        let output = loadtest(&[&run[..], flags].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&report["requests"]["succeeded"], &report["connections"]["opened"]),
+            (&100.into(), &100.into())
+        );
+        assert_eq!(report["plan"]["dns_ttl_seconds"].as_f64(), seconds);
+    }
+}
+
+#[test]
 fn http2_carries_many_requests_on_few_connections_and_replaces_them_with_age() {
     type Seen = Arc<Mutex<BTreeMap<SocketAddr, (u64, Version)>>>;
     let seen = Seen::default();
