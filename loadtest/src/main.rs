@@ -8,7 +8,7 @@ use loadtest::{
     cli::{Cli, Command},
     compare,
     exit::{BadConfiguration, Exit},
-    job, merge, run, scale,
+    job, merge, run, scale, schema,
     signals::Interrupt,
 };
 
@@ -51,5 +51,6 @@ async fn start(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Chain(arguments) => chain::run(arguments, interrupt).await,
         Command::Scale(arguments) => scale::run(arguments, interrupt).await,
         Command::Compare(arguments) => compare::run(arguments),
+        Command::Schema(arguments) => schema::run(arguments),
     }
 }

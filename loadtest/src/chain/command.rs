@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -15,10 +16,14 @@ use crate::{cli::ChainArguments, cluster::Cluster, exit::Exit, output, signals::
 /// Between two looks at a chain that is not whole yet.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The version of [`ChainReport`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
+const SCHEMA: &str = "loadtest.chain/v1";
+
 /// The JSON of the command.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ChainReport {
-    /// `loadtest.chain/v1`.
+    /// The version of this form.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
     /// Whether every link of every HPA holds.
     pub whole: bool,
@@ -50,7 +55,7 @@ pub async fn run(arguments: &ChainArguments, mut interrupt: Interrupt) -> anyhow
     let whole = chains.iter().all(Diagnosis::is_whole);
     if arguments.json {
         let report = ChainReport {
-            schema: "loadtest.chain/v1",
+            schema: SCHEMA,
             whole,
             chains,
         };

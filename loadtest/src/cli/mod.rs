@@ -10,6 +10,7 @@ mod result_arguments;
 mod run_arguments;
 mod scale_arguments;
 mod schedule_arguments;
+mod schema_arguments;
 
 use clap::{Parser, Subcommand};
 
@@ -24,6 +25,7 @@ pub use self::{
     run_arguments::{RunArguments, TaskArguments},
     scale_arguments::{HpaRate, ScaleArguments, TailRate},
     schedule_arguments::{ArrivalsArgument, ScheduleArguments, Spike, Stage},
+    schema_arguments::{ReportKind, SchemaArguments},
 };
 
 /// Drives requests open loop, watches the cluster scale, writes the report.
@@ -50,6 +52,8 @@ pub enum Command {
     Scale(Box<ScaleArguments>),
     /// Say what changed between two runs, as far as it can be told from chance
     Compare(CompareArguments),
+    /// Say what the fields of a report mean: its JSON Schema
+    Schema(SchemaArguments),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed, a threshold broken, or the second run worse; \

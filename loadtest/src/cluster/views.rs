@@ -13,6 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::LabelSelector,
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::quantity;
@@ -37,7 +38,7 @@ pub struct Condition {
 }
 
 /// A metric of type Pods with an average value as its target.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct PodsMetric {
     /// Its name in the custom metrics API.
     pub name: String,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -15,33 +16,44 @@ use crate::{
     units::short,
 };
 
+/// The version of [`Comparison`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
+const SCHEMA: &str = "loadtest.compare/v1";
+
 /// The JSON of the command.
-#[derive(Debug, Serialize)]
-struct Comparison {
-    /// `loadtest.compare/v1`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Comparison {
+    /// The version of this form.
+    #[schemars(extend("const" = SCHEMA))]
     schema: &'static str,
     /// Something is worse.
     worse: bool,
+    /// Each number that both runs have, in order.
     numbers: Vec<Row>,
 }
 
 /// One number of both runs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Row {
+    /// Which: `mean` or a percentile of the latency, or `failed`.
     name: &'static str,
+    /// Of `before` and `after`: `ms`, or `%` of what was due.
     unit: &'static str,
+    /// In the first run; nothing where it was not measured.
     before: Option<Estimate>,
+    /// In the second.
     after: Option<Estimate>,
     /// What became of it.
     change: Change,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Change {
     /// Not to be told from chance, or less than the tolerance.
     None,
+    /// Less than before.
     Better,
+    /// More than before.
     Worse,
     /// One of the runs has no such number.
     Unknown,
@@ -63,7 +75,7 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Exit> {
     }
     let numbers = compare(&before, &after, arguments.tolerance.0);
     let comparison = Comparison {
-        schema: "loadtest.compare/v1",
+        schema: SCHEMA,
         worse: numbers.iter().any(|row| row.change == Change::Worse),
         numbers,
     };

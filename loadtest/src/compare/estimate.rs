@@ -5,6 +5,7 @@
 //! divides the number of requests wherever a range is worked out.
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::units::number;
@@ -13,11 +14,13 @@ use crate::units::number;
 const Z: f64 = 1.96;
 
 /// A number and the range in which it lies.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Estimate {
+    /// The number, in the unit that is named beside it.
     pub(crate) value: f64,
+    /// Where its range begins, at a confidence of 95 %.
     pub(crate) low: f64,
-    /// `None` where the run has too few requests to bound it: a p99 of fifty.
+    /// Where its range ends. Nothing where the run has too few requests to bound it: a p99 of fifty.
     pub(crate) high: Option<f64>,
 }
 

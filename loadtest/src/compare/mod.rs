@@ -4,4 +4,5 @@ mod command;
 mod estimate;
 mod run;
 
+pub(crate) use self::command::Comparison;
 pub use self::command::run;

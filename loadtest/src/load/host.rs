@@ -153,6 +153,7 @@ mod tests {
     use tokio::{
         sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         task::{JoinSet, yield_now},
+        time::timeout,
     };
 
     use super::{
@@ -166,6 +167,7 @@ mod tests {
     };
 
     const MINUTE: Duration = Duration::from_mins(1);
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Says what the test has it say.
     #[derive(Debug)]
@@ -335,7 +337,8 @@ mod tests {
             tasks.spawn(async move { host.addresses().await.unwrap().len() });
         };
         ask(&mut impatient);
-        lookups.recv().await.unwrap();
+        let first = timeout(PATIENCE, lookups.recv()).await;
+        first.expect("it looks the name up").unwrap();
         (0..20).for_each(|_| ask(&mut waiting));
         assert_eq!(begun(&mut lookups).await, 0, "one is under way");
         impatient.shutdown().await;
@@ -347,7 +350,8 @@ mod tests {
 
         end.send(()).unwrap();
         end.send(()).unwrap();
-        assert_eq!(waiting.join_all().await, [1; 20]);
+        let answers = timeout(PATIENCE, waiting.join_all()).await;
+        assert_eq!(answers.expect("two lookups are enough for all"), [1; 20]);
         assert_eq!(begun(&mut lookups).await, 1, "one for all that came before it");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 
 /// One of the processes that sent a load together.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StripeReport {
     /// Its number, from 0 on.
     pub stripe: u64,
@@ -20,7 +21,7 @@ pub struct StripeReport {
     /// What became of its requests, as far as is known.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Its own lag.
+    /// Its own lag, in milliseconds.
     pub lag_ms: Summary,
     /// Why the load was not what it was to be; nothing for a stripe that did its part.
     pub problem: Option<String>,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::Deref, time::Duration};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
@@ -24,25 +25,25 @@ use crate::units::number;
 /// The version of [`LoadReport`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
 pub(crate) const SCHEMA: &str = "loadtest.run/v1";
 
-/// Percentiles of durations, in milliseconds. All are `None` where nothing was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// Percentiles of durations, in milliseconds. All but `count` are null where nothing was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Summary {
     /// How many values.
     pub count: u64,
-    /// Arithmetic mean.
+    /// Arithmetic mean, in milliseconds.
     pub mean: Option<f64>,
-    /// Median.
+    /// Median, in milliseconds.
     pub p50: Option<f64>,
-    /// 90th percentile.
+    /// 90th percentile, in milliseconds.
     pub p90: Option<f64>,
-    /// 95th percentile.
+    /// 95th percentile, in milliseconds.
     pub p95: Option<f64>,
-    /// 99th percentile.
+    /// 99th percentile, in milliseconds.
     pub p99: Option<f64>,
-    /// 99.9th percentile.
+    /// 99.9th percentile, in milliseconds.
     #[serde(rename = "p99.9")]
     pub p999: Option<f64>,
-    /// Largest value.
+    /// Largest value, in milliseconds.
     pub max: Option<f64>,
 }
 
@@ -76,7 +77,6 @@ fn milliseconds(microseconds: u64) -> f64 {
 }
 
 /// Every latency of a run, for percentiles that a [`Summary`] does not have, and to be merged with those of other runs.
-/// In JSON the HDR histogram of microseconds, V2 encoding, in base64.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latencies(Histogram<u64>);
 
@@ -103,7 +103,7 @@ impl Serialize for Latencies {
 }
 
 /// One target's share of the results.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TargetReport {
     /// What was asked for.
     #[serde(flatten)]
@@ -111,19 +111,19 @@ pub struct TargetReport {
     /// What became of it.
     #[serde(flatten)]
     pub counts: Counts,
-    /// From the intended start.
+    /// From the intended start, in milliseconds.
     pub latency_ms: Summary,
 }
 
 /// One second of the run, by intended start.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct IntervalReport {
     /// The second, counted from the start.
     pub second: u64,
     /// What was sent in it and what became of that.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Of the requests whose intended start lies in this second, whenever they ended.
+    /// In milliseconds, of the requests whose intended start lies in this second, whenever they ended.
     pub latency_ms: Summary,
     /// How many of them took how long: pairs of an upper bound in milliseconds, from the series 0.1, 0.2, 0.5, 1 …, and a
     /// count; those of 0 are left out.
@@ -131,9 +131,9 @@ pub struct IntervalReport {
 }
 
 /// A stretch of the schedule, over which the rate went in a straight line.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageReport {
-    /// How long it was.
+    /// How long it was, in seconds.
     pub seconds: f64,
     /// Requests a second at its start.
     pub from: f64,
@@ -152,23 +152,23 @@ impl From<Segment> for StageReport {
 }
 
 /// What was asked of the generator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanReport {
-    /// The rate over time.
+    /// The rate over time, stretch by stretch.
     pub stages: Vec<StageReport>,
     /// How arrivals lay around it.
     pub spacing: Spacing,
-    /// How long the schedule was.
+    /// How long the schedule was, in seconds.
     pub duration_seconds: f64,
-    /// From the intended start to the end of an answer.
+    /// The most seconds from the intended start to the end of an answer.
     pub timeout_seconds: f64,
     /// The most connections to each host.
     pub connections: usize,
     /// The most requests in flight.
     pub max_in_flight: usize,
-    /// The age after which connections were replaced.
+    /// The age after which connections were replaced, in seconds; nothing where they were kept.
     pub max_connection_age_seconds: Option<f64>,
-    /// How old what DNS said might be when a connection was opened; nothing where names were looked up once, before the load.
+    /// How old what DNS said might be when a connection was opened, in seconds; nothing where it was asked once, before.
     pub dns_ttl_seconds: Option<f64>,
     /// Generator threads, of all stripes together.
     pub threads: usize,
@@ -209,61 +209,65 @@ impl PlanReport {
 }
 
 /// Rates, in requests a second.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Rates {
-    /// Asked for, on average.
+    /// Asked for, on average, in requests a second.
     pub requested: f64,
-    /// Sent, over the time from the start until the last one was sent.
+    /// Sent, over the time from the start until the last one was sent, in requests a second.
     pub achieved: f64,
-    /// Answered as expected, over the same time.
+    /// Answered as expected, over the same time, in requests a second.
     pub succeeded: f64,
-    /// The share of the schedule that the generator took up in time, whether sent or dropped.
+    /// The share of the schedule that the generator took up in time, whether sent or dropped, between 0 and 1.
     pub schedule_held: f64,
 }
 
 /// The client's connections.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Connections {
     /// How many were opened over the run.
     pub opened: u64,
-    /// What opening one took. Part of the latency of the request that needed it.
+    /// What opening one took, in milliseconds, with the lookup of its name where there was one. Part of the latency of the request that needed it.
     pub connect_ms: Summary,
-    /// From taking a request up to having a connection for it. Part of the latency.
+    /// From taking a request up to having a connection for it, in milliseconds. Part of the latency.
     pub wait_ms: Summary,
 }
 
 /// Everything measured in one load.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LoadReport {
-    /// [`SCHEMA`].
+    /// The version of this form.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
     /// The version of this program.
     pub version: &'static str,
-    /// When the first request was due.
+    /// When the first request was due, by this machine's clock.
     pub started_at: Timestamp,
-    /// How long requests were sent; shorter than planned where the load was stopped.
+    /// How long requests were sent, in seconds; shorter than planned where the load was stopped.
     pub duration_seconds: f64,
     /// What was asked for.
     pub plan: PlanReport,
-    /// The processes that sent it together; empty where one sent it all.
+    /// The processes that sent it together; not there where one sent it all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stripes: Vec<StripeReport>,
     /// What became of the requests.
     pub requests: Counts,
     /// Failures by kind; every kind is there, most are 0.
+    #[schemars(extend("propertyNames" = {"enum": FailureKind::ALL}))]
     pub failures: BTreeMap<FailureKind, u64>,
     /// The first failure of each kind, in words.
+    #[schemars(extend("propertyNames" = {"enum": FailureKind::ALL}))]
     pub failure_examples: BTreeMap<FailureKind, String>,
-    /// Requests a second.
+    /// The rates, in requests a second.
     pub rates: Rates,
-    /// From the intended start to the end, of every request sent: failed ones too, at the time they failed at.
+    /// From the intended start to the end, in milliseconds, of every request sent: failed ones too, at the time they failed at.
     pub latency_ms: Summary,
-    /// All of them.
+    /// All of them: an HDR histogram of microseconds, V2 encoding, in base64.
     #[serde(rename = "latency_histogram")]
+    #[schemars(with = "String")]
     pub latencies: Latencies,
-    /// The same, of the requests that succeeded.
+    /// The same as `latency_ms`, of the requests that succeeded.
     pub latency_succeeded_ms: Summary,
-    /// The generator's own delay: from the intended start until the request was taken up.
+    /// The generator's own delay, in milliseconds: from the intended start until the request was taken up.
     pub lag_ms: Summary,
     /// The client's connections.
     pub connections: Connections,

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use thiserror::Error;
 
@@ -12,15 +13,17 @@ use thiserror::Error;
 pub struct BadTarget(pub(super) String);
 
 /// One URL and how it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// How often it is chosen, relative to the others.
     pub weight: u32,
     /// The request method.
     #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
+    #[schemars(with = "String")]
     pub method: Method,
     /// The absolute URL.
     #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
+    #[schemars(with = "String")]
     pub url: Uri,
 }
 
@@ -139,10 +142,11 @@ pub(crate) fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), Stri
 }
 
 /// What an answer must look like to count as a success.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Expectations {
     /// Accepted status codes; any 2xx where empty. Redirects are not followed.
     #[serde(serialize_with = "codes", deserialize_with = "of_codes")]
+    #[schemars(with = "Vec<u16>")]
     pub statuses: Vec<StatusCode>,
     /// The body must contain one of these; any body where empty.
     pub bodies: Vec<String>,

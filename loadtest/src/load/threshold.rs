@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::report::LoadReport;
@@ -44,9 +45,10 @@ pub struct Threshold {
 }
 
 /// A threshold and what became of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ThresholdReport {
     /// As it was written.
+    #[schemars(with = "String")]
     pub threshold: Threshold,
     /// Whether it holds. None does where nothing was measured.
     pub holds: bool,

@@ -9,6 +9,7 @@ mod text;
 use std::time::Duration;
 
 use anyhow::Context;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -28,7 +29,7 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const MAX_LAG: Duration = Duration::from_millis(20);
 
 /// The JSON of a run: the report and the verdict on it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RunReport<'report> {
     /// What was measured.
     #[serde(flatten)]

@@ -1,11 +1,12 @@
 //! One thing that must hold of a run, and what became of it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::plan::Expected;
 
 /// What became of an assertion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// It holds.
@@ -17,7 +18,7 @@ pub enum Standing {
 }
 
 /// One thing that must hold, and what was seen of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Assertion {
     /// A stable name.
     pub name: &'static str,

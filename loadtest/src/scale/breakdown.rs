@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -12,11 +13,11 @@ use super::{
 };
 
 /// A time, and how far it is off at the most, both in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Reading {
-    /// In the middle of what is possible.
+    /// The time, in the middle of what is possible, in seconds.
     pub seconds: f64,
-    /// Half the width of what is possible.
+    /// Half the width of what is possible, in seconds.
     pub error: f64,
 }
 
@@ -30,13 +31,13 @@ impl Reading {
 }
 
 /// When a stage was reached, and what it took.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct StageTime {
     /// Which.
     pub stage: Stage,
-    /// Since the load began; `None` where it was not seen.
+    /// Since the load began; nothing where it was not seen.
     pub at: Option<Reading>,
-    /// Since the stage before; `None` where one of the two was not seen.
+    /// Since the stage before; nothing where one of the two was not seen.
     pub took: Option<Reading>,
 }
 
@@ -53,7 +54,7 @@ impl StageTime {
 }
 
 /// The way to one new pod.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct PodPath {
     /// The pod.
     pub pod: String,
@@ -80,7 +81,7 @@ impl PodPath {
 }
 
 /// Where the time of one HPA's step went.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct TimeToScale {
     /// The HPA.
     pub hpa: String,

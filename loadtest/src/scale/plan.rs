@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -16,7 +17,7 @@ const HEADROOM: i32 = 2;
 const SAFE_SHARE: f64 = 0.98;
 
 /// What one HPA is expected to do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Expected {
     /// The HPA.
     pub hpa: String,
@@ -34,11 +35,12 @@ pub struct Expected {
     pub replicas: i32,
     /// How far above its target the metric may be before replicas are added, as a share.
     pub scale_up_tolerance: f64,
-    /// How long its recommendations count on the way down.
+    /// How long its recommendations count on the way down, in seconds.
     #[serde(
         rename = "scale_down_stabilisation_seconds",
         serialize_with = "crate::units::seconds"
     )]
+    #[schemars(with = "f64")]
     pub scale_down_stabilisation: Duration,
 }
 

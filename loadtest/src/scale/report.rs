@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -28,7 +29,7 @@ use crate::{
 const SCHEMA: &str = "loadtest.scale/v2";
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScaleVerdict {
     /// Everything holds.
@@ -94,7 +95,7 @@ impl ScaleVerdict {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ScaleConfig {
     /// The namespace of the HPAs.
     pub namespace: String,
@@ -109,7 +110,7 @@ pub struct ScaleConfig {
 }
 
 /// Everything about one run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ScaleRun {
     /// When the load began.
     pub began_at: Option<Timestamp>,
@@ -193,9 +194,10 @@ impl ScaleRun {
 }
 
 /// Everything about one command.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ScaleReport {
-    /// `loadtest.scale/v2`.
+    /// The version of this form.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
     /// The version of this program.
     pub version: &'static str,

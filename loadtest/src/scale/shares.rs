@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{drive::Setup, observe::Observation};
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// One pod's part of the step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct PodShare {
     /// The HPA that it belongs to.
     pub hpa: String,
@@ -21,7 +22,7 @@ pub struct PodShare {
     pub node: Option<String>,
     /// That node's zone, if it is labelled with one.
     pub zone: Option<String>,
-    /// Answers of the step that named it in `x-served-by`; `None` where no answer named any pod of this HPA, as with one
+    /// Answers of the step that named it in `x-served-by`; nothing where no answer named any pod of this HPA, as with one
     /// behind another service.
     pub answered: Option<u64>,
     /// Requests that it counted from before the step until its end, as Prometheus had read them by then: up to a scrape less,

@@ -1,5 +1,6 @@
 //! The times of several runs, put together. Pure.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -8,11 +9,11 @@ use super::{
 };
 
 /// The middle one and the largest of several runs, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Spread {
-    /// Median.
+    /// Median, in seconds.
     pub median: f64,
-    /// Largest.
+    /// Largest, in seconds.
     pub worst: f64,
 }
 
@@ -29,7 +30,7 @@ impl Spread {
 }
 
 /// A stage over several runs, on the way to the pod that was ready last in each.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct StageSpread {
     /// The HPA.
     pub hpa: String,
@@ -37,11 +38,11 @@ pub struct StageSpread {
     pub stage: Stage,
     /// Runs in which it was seen.
     pub runs: usize,
-    /// Since the load began; `None` where it was seen in no run.
+    /// Since the load began; nothing where it was seen in no run.
     pub at: Option<Spread>,
     /// Since the stage before.
     pub took: Option<Spread>,
-    /// How far one of these times is off at the most.
+    /// How far one of these times is off at the most, in seconds.
     pub error: f64,
 }
 

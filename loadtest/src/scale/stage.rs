@@ -1,9 +1,10 @@
 //! The stages between a step of the load and the first request that a new pod serves.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What a step passes through on its way to a new pod, in this order. The load's beginning is the moment 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// A request of the step is in a pod's own metrics.

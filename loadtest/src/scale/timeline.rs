@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::plan::Expected;
@@ -14,7 +15,7 @@ use crate::{
 const EVENTS_KEPT: usize = 1000;
 
 /// What the run is waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// For the cluster to be at rest, before any load.
@@ -44,7 +45,7 @@ impl Phase {
 }
 
 /// One HPA and its Deployment at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct HpaSample {
     /// Replicas that the HPA wants.
     pub desired: i32,
@@ -54,22 +55,22 @@ pub struct HpaSample {
     pub ready: i32,
     /// Pods that exist, those being deleted included.
     pub pods: usize,
-    /// The metric summed over the pods; `None` where it has no value.
+    /// The metric summed over the pods, in its own unit (requests a second); nothing where it has no value.
     pub metric_sum: Option<f64>,
     /// Pods with a value.
     pub metric_pods: usize,
-    /// The HPA's condition `ScalingLimited`; `None` where it has none.
+    /// The HPA's condition `ScalingLimited`; nothing where it has none.
     pub limited: Option<bool>,
     /// The reason of that condition.
     pub limited_reason: String,
 }
 
 /// The load at one moment. Totals are those of the step, or of the tail after it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct LoadSample {
     /// Requests a second asked for.
     pub wanted: f64,
-    /// Requests a second sent since the sample before.
+    /// Requests a second sent, since the sample before.
     pub achieved: f64,
     /// Requests sent so far.
     pub sent: u64,
@@ -77,7 +78,7 @@ pub struct LoadSample {
     pub failed: u64,
     /// Requests under way.
     pub in_flight: u64,
-    /// Of what ended since the sample before.
+    /// Latencies of what ended since the sample before, in milliseconds.
     pub latency_ms: Summary,
 }
 
@@ -100,7 +101,7 @@ impl LoadSample {
 }
 
 /// The nodes at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NodesSample {
     /// How many there are.
     pub total: usize,
@@ -125,7 +126,7 @@ impl NodesSample {
 }
 
 /// Everything at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Sample {
     /// Seconds since the load began; negative before it.
     pub at: f64,
@@ -135,14 +136,14 @@ pub struct Sample {
     pub load: Option<LoadSample>,
     /// By the HPA's name. Empty where the cluster could not be read.
     pub hpas: BTreeMap<String, HpaSample>,
-    /// The nodes; `None` where they could not be read, as with rights to one namespace only.
+    /// The nodes; nothing where they could not be read, as with rights to one namespace only.
     pub nodes: Option<NodesSample>,
     /// Why the cluster could not be read, or not all of it.
     pub problem: Option<String>,
 }
 
 /// An event that the cluster reported.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct EventMark {
     /// Seconds since the load began.
     pub at: f64,
@@ -158,36 +159,36 @@ pub struct EventMark {
     pub warning: bool,
 }
 
-/// The turning points, in seconds since the load began. `None` for one that was not reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// The turning points, in seconds since the load began. Nothing for one that was not reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Marks {
-    /// The cluster was at rest.
+    /// The cluster was at rest, in seconds since the load began.
     pub settled: Option<f64>,
-    /// All replicas were ready.
+    /// All replicas were ready, in seconds since the load began.
     pub plateau_began: Option<f64>,
-    /// The plateau had lasted.
+    /// The plateau had lasted, in seconds since the load began.
     pub plateau_ended: Option<f64>,
-    /// The load was taken away.
+    /// The load was taken away, in seconds since it began.
     pub load_ended: Option<f64>,
-    /// Every HPA was back at its minimum.
+    /// Every HPA was back at its minimum, in seconds since the load began.
     pub back: Option<f64>,
 }
 
 /// How long each phase may take, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Deadlines {
-    /// Until the cluster is at rest.
+    /// Until the cluster is at rest, in seconds.
     pub settle: f64,
-    /// From the load's start until all replicas are ready.
+    /// From the load's start until all replicas are ready, in seconds.
     pub scale_up: f64,
-    /// How long they must stay.
+    /// How long they must stay, in seconds.
     pub plateau: f64,
-    /// From the load's end until the minimum.
+    /// From the load's end until the minimum, in seconds.
     pub scale_down: f64,
 }
 
 /// The whole record.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Timeline {
     /// What each HPA had to do.
     pub expected: Vec<Expected>,

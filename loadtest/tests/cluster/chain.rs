@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use loadtest::chain::{ChainOptions, Diagnosis, LinkName, State as LinkState, wait_until_whole};
 
-use crate::fixtures::{Scenario, State};
+use crate::{
+    fixtures::{Scenario, State},
+    schema,
+};
 
 fn options() -> ChainOptions {
     ChainOptions {
@@ -259,8 +262,7 @@ async fn the_command_ends_with_1_and_names_the_link() {
         1,
         "said once: {waiting}"
     );
-    let json: serde_json::Value =
-        serde_json::from_slice(&run(&["--wait", "0s", "--json"]).await.stdout).unwrap();
+    let json = schema::report(&run(&["--wait", "0s", "--json"]).await.stdout);
     assert_eq!(
         (&json["schema"], &json["whole"]),
         (&"loadtest.chain/v1".into(), &false.into())

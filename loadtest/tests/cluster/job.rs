@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::pods::{Cluster, Trouble, end};
+use crate::{
+    pods::{Cluster, Trouble, end},
+    schema,
+};
 
 fn report(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    schema::report(&output.stdout)
 }
 
 #[tokio::test]

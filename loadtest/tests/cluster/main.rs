@@ -10,5 +10,7 @@ mod page;
 mod pods;
 mod recording;
 mod scale;
+#[path = "../support/schema.rs"]
+mod schema;
 mod verdict;
 mod world;

@@ -17,6 +17,8 @@ use loadtest::{
     units::MaxFailed,
 };
 
+use crate::schema;
+
 pub(crate) const RATE: f64 = 392.0;
 const TAIL: f64 = 20.0;
 
@@ -337,7 +339,9 @@ pub(crate) fn report(recordings: Vec<Recording>) -> ScaleReport {
         max_failed: MaxFailed::Count(0),
     };
     let run = |recording| ScaleRun::of(Vec::new(), recording, bounds);
-    ScaleReport::of(config, recordings.into_iter().map(run).collect())
+    let report = ScaleReport::of(config, recordings.into_iter().map(run).collect());
+    schema::report(&serde_json::to_vec(&report).unwrap());
+    report
 }
 
 /// Every sample of a phase, to be changed.

@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     fixtures::{Scenario, State},
-    recording,
+    recording, schema,
 };
 
 /// An HPA without delays: every 300 ms it counts, and has as many pods as that needs.
@@ -154,7 +154,9 @@ pub(crate) fn judge(recording: Recording) -> ScaleReport {
         max_lag: Duration::from_millis(250),
         max_failed: MaxFailed::Count(0),
     };
-    ScaleReport::of(config, vec![ScaleRun::of(Vec::new(), recording, bounds)])
+    let report = ScaleReport::of(config, vec![ScaleRun::of(Vec::new(), recording, bounds)]);
+    schema::report(&serde_json::to_vec(&report).unwrap());
+    report
 }
 
 /// The rate as pods would report it: what is closer to the nominal one than the jitter of 300 ms is that one.
@@ -192,7 +194,7 @@ impl World {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         Written {
             text: String::from_utf8_lossy(&output.stdout).into_owned(),
-            json: serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap(),
+            json: schema::report(&std::fs::read(&json).unwrap()),
             page: std::fs::read_to_string(&html).unwrap(),
         }
     }

@@ -6,5 +6,7 @@ mod connections;
 mod hiccup;
 mod measurement;
 mod protocols;
+#[path = "../support/schema.rs"]
+mod schema;
 mod stripes;
 mod support;

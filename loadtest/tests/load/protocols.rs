@@ -15,7 +15,10 @@ use axum::{
 };
 use loadtest::load::{Mix, Protocol, Target};
 
-use crate::support::{self, loadtest};
+use crate::{
+    schema,
+    support::{self, loadtest},
+};
 
 /// A server of TLS that is called `shop.example`, and the file with the authority that vouches for it.
 struct Shop {
@@ -149,7 +152,7 @@ fn without_keep_alive_each_request_has_a_connection_of_its_own() {
     );
     let run = ["run", &url, "-q", "50", "-z", "1s", "--no-keep-alive", "--json"];
     let output = loadtest(&run);
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = schema::report(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{report}");
     assert_eq!(report["connections"]["opened"], 50);
 }
@@ -166,7 +169,7 @@ fn names_are_looked_up_again_while_the_load_goes_on() {
         let run = ["run", &url, "-q", "50", "-z", "2s", "--no-keep-alive", "--json"];
         let output = loadtest(&[&run[..], flags].concat());
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = schema::report(&output.stdout);
         assert_eq!(
             (&report["requests"]["succeeded"], &report["connections"]["opened"]),
             (&100.into(), &100.into())
@@ -239,6 +242,8 @@ fn what_cannot_be_reached_by_tls_or_http2_says_why() {
         (vec![&shop, "--cacert", "/no/such/file"], "/no/such/file"),
         (vec![&shop, "--cacert", empty], "no certificate"),
         (vec![&shop, "--resolve", "shop.example"], "HOST:PORT:ADDRESS"),
+        (vec![&shop, "--dns-ttl", "soon"], "write 500ms"),
+        (vec![&shop, "--dns-ttl=-1s"], "write 500ms"),
         (vec![&shop, "--sni", "not a name"], "host name"),
         (vec![&http1_only, "-k", "--http2"], "HTTP/2"),
         (vec![&shop, "-D", "/no/such/body"], "/no/such/body"),

@@ -1,0 +1,24 @@
+//! The flags of `loadtest schema`.
+
+use clap::{Args, ValueEnum};
+
+/// The JSON that commands write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportKind {
+    /// That of `run`, `job` and `merge`
+    Run,
+    /// That of `scale`
+    Scale,
+    /// That of `compare`
+    Compare,
+    /// That of `chain`
+    Chain,
+}
+
+/// Flags of `loadtest schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArguments {
+    /// Which report
+    #[arg(value_name = "REPORT")]
+    pub report: ReportKind,
+}

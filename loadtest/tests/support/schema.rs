@@ -1,0 +1,22 @@
+//! Reports are what their schema says.
+
+use std::fs;
+
+use serde_json::Value;
+
+/// A report as a command wrote it, seen to be what the schema in the docs says of reports of its kind.
+pub(crate) fn report(json: &[u8]) -> Value {
+    let report: Value = serde_json::from_slice(json)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(json)));
+    let form = report["schema"].as_str().unwrap();
+    let kind = form.split(['.', '/']).nth(1).unwrap();
+    let path = format!("{}/../docs/schema/{kind}.json", env!("CARGO_MANIFEST_DIR"));
+    let schema: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let wrong: Vec<String> = validator
+        .iter_errors(&report)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(wrong.is_empty(), "{form}: {wrong:#?}");
+    report
+}
