@@ -68,12 +68,8 @@ impl Summary {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "microseconds of latencies stay far below 2^52"
-)]
 fn milliseconds(microseconds: u64) -> f64 {
-    microseconds as f64 / 1000.0
+    number(microseconds) / 1000.0
 }
 
 /// Every latency of a run, for percentiles that a [`Summary`] does not have, and to be merged with those of other runs.
@@ -125,8 +121,7 @@ pub struct IntervalReport {
     pub counts: Counts,
     /// In milliseconds, of the requests whose intended start lies in this second, whenever they ended.
     pub latency_ms: Summary,
-    /// How many of them took how long: pairs of an upper bound in milliseconds, from the series 0.1, 0.2, 0.5, 1 …, and a
-    /// count; those of 0 are left out.
+    /// How many of them took how long: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count above 0.
     pub latency_counts: Vec<(f64, u64)>,
 }
 
