@@ -22,10 +22,17 @@ pub fn xtask(arguments: &[&str]) -> Command {
     command
 }
 
-/// The load generator, on the testbed.
+/// The load generator, on the testbed; `cargo xtask test` says where it is, too.
+///
+/// # Panics
+/// When neither that nor `rustc` does.
 #[must_use]
 pub fn loadtest(arguments: &[&str]) -> Command {
-    let built = || paths::own_programs().unwrap_or_default().join("loadtest");
+    let built = || {
+        paths::own_programs()
+            .expect("rustc names this machine")
+            .join("loadtest")
+    };
     let program = std::env::var_os("LOADTEST").map_or_else(built, PathBuf::from);
     let mut command = Command::new(program);
     command

@@ -1,4 +1,5 @@
-//! Where everything of the testbed lies: below `target/testbed`, and nowhere else.
+//! Where everything of the testbed lies: below `target/testbed`, and nowhere else. And where this project's own programs and
+//! images are.
 
 use std::path::PathBuf;
 use std::process::Command;

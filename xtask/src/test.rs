@@ -15,7 +15,7 @@ const CARGO_DENY: &str = "0.20.2";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out what needs a cluster: root, and some 30 minutes. Go stays: it builds kubectl, which renders the manifests
+    /// Leave out what needs a cluster: root, and some 40 minutes. Go stays: it builds kubectl, which renders the manifests
     #[arg(long)]
     no_cluster: bool,
 }

@@ -18,7 +18,7 @@ use crate::report::{proved, scale};
 pub(crate) const URL: &str = "http://127.0.0.1:30080";
 
 /// Prometheus' answer to an instant query: the value of its only sample.
-fn prometheus(query: &str) -> Result<f64> {
+pub(crate) fn prometheus(query: &str) -> Result<f64> {
     // The characters that these queries have and a URL may not.
     let encoded = [
         ('%', "%25"),

@@ -17,7 +17,7 @@ use testbed::{kubeadm::NODE_ADDRESS, paths};
 
 use crate::chain::apply_changed;
 use crate::processes::Namespace;
-use crate::scaling::{URL, at_rest};
+use crate::scaling::{URL, at_rest, prometheus};
 
 /// What is put into a link, at least.
 const DELAY: f64 = 3.0;
@@ -50,6 +50,8 @@ fn stages(name: &str) -> Result<BTreeMap<String, Reading>> {
         "--tail-rate",
         "0",
     ]);
+    // What an earlier run left is not taken for this one's.
+    std::fs::remove_file(&file).ok();
     let output = output(scale.arg("--json").arg(&file))?;
     println!("{name}\n{}", printed(&output));
     let report: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
@@ -92,8 +94,7 @@ fn slow_proxy() -> Result<String> {
         setns(network, CloneFlags::CLONE_NEWNET)?;
         let listener = TcpListener::bind((NODE_ADDRESS, 0))?;
         told.send(listener.local_addr()?.to_string())?;
-        for client in listener.incoming() {
-            let client = client?;
+        for client in listener.incoming().flatten() {
             thread::spawn(move || hold_back(client));
         }
         Ok(())
@@ -161,6 +162,8 @@ fn a_delay_in_one_link_shows_at_that_stage_and_at_no_other() {
             &format!("  - job_name: sample-app\n    proxy_url: http://{proxy}\n"),
         ))?;
         let slow_scrape = stages("slow-scrape")?;
+        let fastest = prometheus(r#"min(scrape_duration_seconds{job="sample-app"})"#)?;
+        ensure!(fastest >= DELAY, "a scrape took {fastest} s");
         let (scraped, error) = slow_scrape["scraped"];
         // Whatever was on its way when the load began does not show it; what was asked later takes that long.
         ensure!(scraped + error >= DELAY, "scraped took {scraped} ±{error} s");

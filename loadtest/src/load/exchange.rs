@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -30,7 +30,7 @@ pub(crate) struct Traits {
     /// Sent again on a fresh connection, the first one having closed before a byte of the request was written.
     pub(crate) retried: bool,
     pub(crate) status: Option<u16>,
-    pub(crate) served_by: Option<String>,
+    pub(crate) served_by: Option<HeaderValue>,
     pub(crate) body_bytes: u64,
 }
 
@@ -41,11 +41,11 @@ pub(crate) struct Answer<'pool> {
     pub(crate) checked: Result<(), Failure>,
 }
 
-/// Sends `request` and reads the whole answer. Fills `traits` as it goes, so that they survive a timeout.
+/// Sends what `request` makes, once there is a connection for it, and reads the whole answer. Fills `traits` as it goes, so that they survive a timeout.
 /// The error is that of a request without a whole answer.
 pub(crate) async fn exchange<'pool>(
     pool: &'pool Connections,
-    request: Request<Full<Bytes>>,
+    request: impl FnOnce() -> Request<Full<Bytes>>,
     expectations: &Expectations,
     traits: &mut Traits,
 ) -> Result<Answer<'pool>, Failure> {
@@ -53,7 +53,7 @@ pub(crate) async fn exchange<'pool>(
     let mut lease = pool.acquire().await?;
     traits.connection_wait = Some(started.elapsed());
     traits.connect_time = lease.connect_time();
-    let response = match lease.send(request).await {
+    let response = match lease.send(request()).await {
         Ok(response) => response,
         Err(mut error) => {
             // hyper hands the request back only where none of it was written: sending it again cannot do anything
@@ -81,10 +81,7 @@ async fn read(
 ) -> Result<Result<(), Failure>, Failure> {
     let (head, mut body) = response.into_parts();
     traits.status = Some(head.status.as_u16());
-    traits.served_by = head
-        .headers
-        .get(SERVED_BY)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    traits.served_by = head.headers.get(SERVED_BY).cloned();
     let keep = if expectations.bodies.is_empty() {
         0
     } else {
@@ -167,7 +164,7 @@ mod tests {
             .unwrap();
         runtime.block_on(async {
             let mut first = Traits::default();
-            let answer = exchange(&pool, mix.request(0), &Expectations::default(), &mut first)
+            let answer = exchange(&pool, || mix.request(0), &Expectations::default(), &mut first)
                 .await
                 .unwrap();
             answer.lease.give_back().await;
@@ -178,7 +175,7 @@ mod tests {
             is_closed.recv().unwrap();
             tokio::task::yield_now().await;
             let mut second = Traits::default();
-            let answer = exchange(&pool, mix.request(0), &Expectations::default(), &mut second)
+            let answer = exchange(&pool, || mix.request(0), &Expectations::default(), &mut second)
                 .await
                 .unwrap();
             assert!(second.retried && answer.checked.is_ok());

@@ -100,6 +100,11 @@ impl Host {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_looked_up_again(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// The addresses for a connection that is opened now; at least one.
     ///
     /// There is one lookup at a time, which everybody shares who came before it began. It goes on when the request that

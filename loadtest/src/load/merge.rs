@@ -80,6 +80,7 @@ pub fn merge(load: &SharedLoad, parts: Vec<Part>) -> LoadReport {
 mod tests {
     use bytes::Bytes;
     use fastrand::Rng;
+    use http::HeaderValue;
     use jiff::Timestamp;
 
     use super::{
@@ -136,7 +137,7 @@ mod tests {
                 result: if fails { Err(Failure::timeout()) } else { Ok(()) },
                 traits: Traits {
                     status: Some(if fails { 500 } else { 200 }),
-                    served_by: Some(format!("pod-{}", random.u8(0..3))),
+                    served_by: HeaderValue::from_str(&format!("pod-{}", random.u8(0..3))).ok(),
                     connection_wait: Some(latency / 10),
                     connect_time: Some(latency / 20),
                     body_bytes: 11,

@@ -1,6 +1,7 @@
 //! The open-loop load generator: requests are sent when they are due, however the server fares, and every latency
 //! counts from that intended start.
 
+mod alarm;
 mod arrivals;
 mod connections;
 mod dialer;
@@ -13,7 +14,6 @@ mod merge;
 mod mix;
 mod multiplexed;
 mod network;
-mod pacer;
 mod pool;
 mod probe;
 pub(crate) mod record;

@@ -101,7 +101,8 @@ impl Multiplexed {
         let (sender, connect_time) = match &*connection {
             Some(open) if open.is_usable() => (open.sender.clone(), None),
             _ => {
-                let opened = self.open().await?;
+                // Boxed: few requests need it, and all would carry its size.
+                let opened = Box::pin(self.open()).await?;
                 let sender = opened.sender.clone();
                 *connection = Some(opened);
                 (sender, Some(started.elapsed()))

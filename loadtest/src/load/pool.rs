@@ -116,7 +116,7 @@ impl Pool {
                 permit,
                 connect_time: None,
             }),
-            None => self.open(permit).await,
+            None => Box::pin(self.open(permit)).await,
         }
     }
 
@@ -145,6 +145,7 @@ impl Pool {
         self.dialer.opened()
     }
 
+    /// Boxed where it is called: few requests need it, and all would carry its size.
     async fn open<'pool>(&'pool self, permit: SemaphorePermit<'pool>) -> Result<Lease<'pool>, Failure> {
         let open = CountedOpen::new(&self.open);
         let started = Instant::now();
@@ -188,7 +189,7 @@ impl<'pool> Lease<'pool> {
             ..
         } = self;
         drop(connection);
-        pool.open(permit).await
+        Box::pin(pool.open(permit)).await
     }
 
     /// Makes the connection available to the next request, if the server keeps it open.

@@ -80,3 +80,35 @@ pub async fn probe(mix: &Mix, network: &Network, patience: Duration) -> Result<A
     }
     Ok(Addresses(reached))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use bytes::Bytes;
+    use http::Method;
+
+    use super::*;
+    use crate::load::{Protocol, Target};
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_again_where_that_is_asked_for_and_an_address_never() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        for (host, dns_ttl, again) in [
+            ("localhost", Some(Duration::ZERO), true),
+            ("localhost", None, false),
+            ("127.0.0.1", Some(Duration::ZERO), false),
+        ] {
+            let target = Target::new(Method::GET, &format!("http://{host}:{port}/")).unwrap();
+            let mix = Mix::new(vec![target], &[], &Bytes::new(), Protocol::Http1).unwrap();
+            let network = Network {
+                dns_ttl,
+                ..Network::default()
+            };
+            let addresses = probe(&mix, &network, Duration::from_secs(10)).await.unwrap();
+            let is_looked_up = addresses.0.values().all(Host::is_looked_up_again);
+            assert_eq!(is_looked_up, again, "{host} with a ttl of {dns_ttl:?}");
+        }
+    }
+}

@@ -3,9 +3,9 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
+    io,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use tokio::{sync::Notify, task, time};
 
 use super::{
     Control, Plan,
+    alarm::Alarm,
     arrivals::{Arrival, Stripe},
     connections::Connections,
     dialer::Dialer,
@@ -21,7 +22,6 @@ use super::{
     host::Host,
     mix::Protocol,
     multiplexed::Multiplexed,
-    pacer,
     pool::{Pool, PoolLimits},
     record::{Ended, Recorder},
     target::Origin,
@@ -29,6 +29,12 @@ use super::{
 
 /// Arrivals that are launched before the connections get their turn, when many are due at once.
 const BURST: u32 = 32;
+
+/// Arrivals closer than this share a wake-up, so that very high rates do not spend their core on waking up.
+const FINEST: Duration = Duration::from_micros(100);
+
+/// How soon a load that waits for its next arrival sees that it was stopped.
+const STOP_CHECK: Duration = Duration::from_millis(50);
 
 /// How often idle connections are looked through, and finished intervals packed.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
@@ -44,28 +50,19 @@ pub(crate) struct Work {
 }
 
 /// Runs the stripe to its end, drained. Blocks its thread.
-pub(crate) fn run(work: Work) -> std::io::Result<()> {
+pub(crate) fn run(work: Work) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    let alarm = Arc::new(Notify::new());
-    let pacer = {
-        let (alarm, control) = (Arc::clone(&alarm), Arc::clone(&work.control));
-        let (start, arrivals) = (work.start, work.plan.schedule.arrivals(work.stripe));
-        thread::Builder::new()
-            .name("loadtest-pacer".to_owned())
-            .spawn(move || pacer::ring(start, arrivals, &control, &alarm))?
-    };
     let dispatcher = Rc::new(Dispatcher::new(work));
     runtime.block_on(async {
         let housekeeping = task::spawn_local(housekeeping(Rc::clone(&dispatcher)));
-        dispatcher.dispatch(&alarm).await;
+        let sent = dispatcher.dispatch().await;
         dispatcher.drained().await;
         housekeeping.abort();
-    });
+        sent
+    })?;
     dispatcher.recorder().opened = dispatcher.pools.iter().map(|pool| pool.opened()).sum();
-    pacer.thread().unpark();
-    drop(pacer.join());
     // A lookup that nobody waits for any more may go on.
     runtime.shutdown_background();
     Ok(())
@@ -134,7 +131,7 @@ impl Dispatcher {
     }
 
     /// Launches each arrival when it is due, until the schedule ends or the load is stopped.
-    async fn dispatch(self: &Rc<Self>, alarm: &Notify) {
+    async fn dispatch(self: &Rc<Self>) -> io::Result<()> {
         let Work {
             start,
             ref plan,
@@ -142,12 +139,15 @@ impl Dispatcher {
             ref control,
             ..
         } = self.work;
+        let alarm = Alarm::new()?;
         let mut arrivals = plan.schedule.arrivals(stripe).peekable();
         let mut burst = 0;
+        let mut woken = start;
         while let Some(next) = arrivals.peek()
             && !control.stopped.load(Ordering::Relaxed)
         {
-            if start + next.at <= Instant::now() {
+            let (due, now) = (start + next.at, Instant::now());
+            if due <= now {
                 self.launch(*next);
                 arrivals.next();
                 burst += 1;
@@ -155,13 +155,15 @@ impl Dispatcher {
                     task::yield_now().await;
                 }
             } else {
-                alarm.notified().await;
+                alarm.at(due.max(woken + FINEST).min(now + STOP_CHECK)).await?;
+                woken = Instant::now();
             }
         }
         // Only a load that was stopped has any left: those that were due by then, and not taken up, were missed.
         let now = Instant::now();
         let missed = arrivals.take_while(|arrival| start + arrival.at <= now).count();
         self.recorder().missed = missed as u64;
+        Ok(())
     }
 
     fn launch(self: &Rc<Self>, Arrival { index, at: intended }: Arrival) {
@@ -176,17 +178,19 @@ impl Dispatcher {
     }
 
     async fn carry_out(self: Rc<Self>, intended: Duration, target: usize) {
+        let in_flight = InFlight(&self);
         let plan = &self.work.plan;
         let start = self.work.start + intended;
+        let deadline = (start + plan.timeout).into();
         self.recorder().sent(intended, target, start.elapsed());
         let mut traits = Traits::default();
         let exchange = exchange::exchange(
             &self.pools_by_target[target],
-            plan.mix.request(target),
+            || plan.mix.request(target),
             &plan.expectations,
             &mut traits,
         );
-        let outcome = time::timeout_at((start + plan.timeout).into(), exchange).await;
+        let outcome = time::timeout_at(deadline, exchange).await;
         let latency = start.elapsed();
         let (lease, result) = match outcome {
             Ok(Ok(answer)) => (Some(answer.lease), answer.checked),
@@ -200,12 +204,10 @@ impl Dispatcher {
             result,
             traits,
         });
-        self.in_flight.set(self.in_flight.get() - 1);
-        if self.in_flight.get() == 0 {
-            self.idle.notify_one();
-        }
+        drop(in_flight);
         if let Some(lease) = lease {
-            lease.give_back().await;
+            // A server that has answered and does not take the rest of the request must not keep the connection for good.
+            drop(time::timeout_at(deadline, lease.give_back()).await);
         }
     }
 
@@ -218,6 +220,19 @@ impl Dispatcher {
 
     fn recorder(&self) -> std::sync::MutexGuard<'_, Recorder> {
         self.work.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that has begun and not ended; whichever way it ends, it is no longer waited for.
+struct InFlight<'dispatcher>(&'dispatcher Dispatcher);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let others = self.0.in_flight.get() - 1;
+        self.0.in_flight.set(others);
+        if others == 0 {
+            self.0.idle.notify_one();
+        }
     }
 }
 

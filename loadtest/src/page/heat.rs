@@ -5,6 +5,9 @@ use crate::units::{self, short};
 
 const ROW: f64 = 16.0;
 
+/// Above the map, for the half of the first row's number that stands out.
+const TOP: f64 = 8.0;
+
 /// More columns could not be told apart.
 const MOST_COLUMNS: usize = 240;
 
@@ -35,7 +38,8 @@ pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) 
     let height = ROW * number(rows.len()) + BOTTOM;
     let width = (WIDTH - LEFT - RIGHT) / number(columns.len()).max(1.0);
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"latencies over time, as a heat map\">"
+        "<svg viewBox=\"0 -{TOP} {WIDTH} {}\" role=\"img\" aria-label=\"latencies over time, as a heat map\">",
+        height + TOP
     );
     let top_of = |row: f64| {
         let place = rows

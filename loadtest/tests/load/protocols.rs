@@ -158,7 +158,7 @@ fn without_keep_alive_each_request_has_a_connection_of_its_own() {
 }
 
 #[test]
-fn names_are_looked_up_again_while_the_load_goes_on() {
+fn looking_names_up_again_loses_no_request_and_is_reported() {
     let address = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
     let url = format!("http://localhost:{}/", address.port());
     for (flags, seconds) in [

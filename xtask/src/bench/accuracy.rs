@@ -38,7 +38,8 @@ pub(super) fn run(generators: &[Generator; 2], server: &Server, broken: &mut Vec
         println!("  {name:>10}  {ours:>8.2}  {theirs:>8.2}  {ratio:>6.3}");
         if (ratio - 1.0).abs() > TOLERANCE {
             broken.push(format!(
-                "{name} is {ours:.2} ms as loadtest has it and {theirs:.2} ms as oha has it, at most {TOLERANCE} apart"
+                "{name} is {ours:.2} ms as loadtest has it and {theirs:.2} ms as oha has it, at most {:.0} % apart",
+                TOLERANCE * 100.0
             ));
         }
     }

@@ -41,20 +41,22 @@ pub(crate) fn run(benchmark: Option<Benchmark>) -> Result<ExitCode> {
         Benchmark::Memory(memory::Options::default()),
     ];
     let mut broken = Vec::new();
-    for benchmark in benchmark.map_or(all.to_vec(), |one| vec![one]) {
-        match benchmark {
-            Benchmark::Services => services::run(&mut broken)?,
-            Benchmark::Loadtest(options) => loadtest::run(options, &mut broken)?,
-            Benchmark::Memory(options) => memory::run(options, &mut broken)?,
-        }
-    }
-    if broken.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    for bound in broken {
+    let wanted = benchmark.map_or(all.to_vec(), |one| vec![one]);
+    let measured = wanted.into_iter().try_for_each(|benchmark| match benchmark {
+        Benchmark::Services => services::run(&mut broken),
+        Benchmark::Loadtest(options) => loadtest::run(options, &mut broken),
+        Benchmark::Memory(options) => memory::run(options, &mut broken),
+    });
+    for bound in &broken {
         eprintln!("broken: {bound}");
     }
-    Ok(ExitCode::FAILURE)
+    // Said before what ended the measuring, if something did.
+    measured?;
+    Ok(if broken.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Where the benchmarks leave their files.
