@@ -24,7 +24,7 @@ pub(crate) enum Benchmark {
     /// /hello against a bare axum in the same run, the images' sizes, memory at rest
     Services,
     /// The load generator beside oha and wrk: the rate that one core holds open loop, CPU for each request, and whether the
-    /// percentiles agree. About 20 minutes on two cores that nobody else uses
+    /// percentiles agree. Wants two cores that nobody else uses
     Loadtest(loadtest::Options),
     /// The load generator's memory over one long run
     Memory(memory::Options),
