@@ -61,11 +61,14 @@ impl Generator {
             program: images::build_loadtest()?,
             arguments: |load| {
                 let Load { rate, seconds, .. } = load;
-                // Connections are kept, as oha keeps them.
-                format!("run --rate {rate} --duration {seconds}s --threads 1 --max-connection-age 0")
-                    .split(' ')
-                    .map(str::to_owned)
-                    .collect()
+                // Connections are kept, as oha keeps them. What a second measured is packed once nothing in it can end any
+                // more, two seconds after the timeout: so that this has begun when memory is first looked at.
+                format!(
+                    "run --rate {rate} --duration {seconds}s --threads 1 --max-connection-age 0 --timeout 5s"
+                )
+                .split(' ')
+                .map(str::to_owned)
+                .collect()
             },
             read: |json, _| {
                 let latency = &json["latency_ms"];
