@@ -161,7 +161,16 @@ fn is_present(program: &str) -> bool {
 /// # Errors
 /// On a system without apt, with the list of what to install; or when apt fails.
 pub fn install_packages() -> Result<()> {
-    let missing: Vec<_> = PACKAGES
+    install(&PACKAGES, INSTEAD)
+}
+
+/// Installs those packages of Debian whose program is missing; pairs of a package and its program. `instead` is what else
+/// helps, for the error.
+///
+/// # Errors
+/// When one cannot be installed.
+pub fn install(packages: &[(&str, &str)], instead: &str) -> Result<()> {
+    let missing: Vec<_> = packages
         .iter()
         .filter(|(_, program)| !is_present(program))
         .map(|(package, _)| *package)
@@ -172,8 +181,11 @@ pub fn install_packages() -> Result<()> {
     let list = missing.join(" ");
     if !is_present("apt-get") {
         bail!(
-            "missing, by Debian's names: {list}; there is no apt-get here, install them by hand; {INSTEAD}"
+            "missing, by Debian's names: {list}; there is no apt-get here, install them by hand; {instead}"
         );
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("missing: {list}; `apt-get install {list}` needs root; {instead}");
     }
     progress::step(&format!("apt-get install {list}"), || {
         let apt = |arguments: &[&str]| {

@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 use testbed::archive::{self, Config, Entry};
 use testbed::{paths, progress};
 
+use crate::cargo;
+
 /// The user that every image runs as: "nonroot", as distroless images number it.
 const USER: u64 = 65_532;
 
@@ -209,10 +211,8 @@ fn build_these(packages: &[&str], images: &[Image]) -> Result<()> {
     }
     let target = paths::host()?;
     progress::step(&format!("build {}", packages.join(", ")), || {
-        let mut command = progress::bound_to_this_process("cargo");
+        let mut command = cargo::command(&["build", "--release", "--locked", "--target", &target, "--bins"]);
         command
-            .current_dir(paths::workspace())
-            .args(["build", "--release", "--locked", "--target", &target, "--bins"])
             .args(packages.iter().flat_map(|package| ["--package", package]))
             .env("RUSTFLAGS", STATIC);
         progress::run(&mut command).map(drop)
@@ -247,7 +247,7 @@ pub(crate) fn service_archives() -> Vec<PathBuf> {
 }
 
 /// The size of a file, in units of 10^6 bytes.
-fn megabytes(path: &Path) -> Result<f64> {
+pub(crate) fn megabytes(path: &Path) -> Result<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a size for people")]
     let bytes = fs::metadata(path)?.len() as f64;
     Ok(bytes / 1e6)

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod cargo;
 mod cluster;
 mod demo;
 mod images;
-mod install;
 mod test;
 mod up;
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use testbed::{cluster, paths, preflight, progress, tools};
 
-use crate::{images, install};
+use crate::{cargo, images};
 
 /// Checks licences and sources of dependencies. Advisories need a database that is fetched from outside,
 /// so they are checked where there is a network: `cargo deny check advisories`.
@@ -26,9 +26,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if !options.no_cluster {
         preflight::machine_can()?;
     }
-    cargo("format", &["fmt", "--all", "--check"])?;
+    check("format", &["fmt", "--all", "--check"])?;
     images::check_tags()?;
-    cargo(
+    check(
         "lints",
         &[
             "clippy",
@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     progress::step("kubectl, for rendering the manifests", || {
         tools::build(&[tools::KUBECTL])
     })?;
-    cargo(
+    check(
         "unit and integration tests, manifests",
         &["test", "--workspace", "--locked"],
     )?;
@@ -60,20 +60,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     // Held for as long as this process lives: every cluster of the tests ends with it, whatever ends it.
     let owner = hold_ownership()?;
     cluster::down()?;
-    let mut command = progress::bound_to_this_process("cargo");
+    let mut command = cargo::command(&["test", "--locked", "--package", "e2e", "--features", "cluster"]);
     command
-        .current_dir(paths::workspace())
-        .args([
-            "test",
-            "--locked",
-            "--package",
-            "e2e",
-            "--features",
-            "cluster",
-            "--",
-            "--test-threads=1",
-            "--nocapture",
-        ])
+        .args(["--", "--test-threads=1", "--nocapture"])
         .env("XTASK", xtask)
         .env("LOADTEST", images::loadtest()?)
         .env(paths::OWNER, paths::owner())
@@ -106,13 +95,9 @@ fn hold_ownership() -> Result<File> {
 }
 
 /// Runs cargo with its output shown.
-fn cargo(name: &str, arguments: &[&str]) -> Result<()> {
+fn check(name: &str, arguments: &[&str]) -> Result<()> {
     println!("== {name}: cargo {}", arguments.join(" "));
-    let status = progress::bound_to_this_process("cargo")
-        .current_dir(paths::workspace())
-        .args(arguments)
-        .status()
-        .context("cannot run cargo")?;
+    let status = cargo::command(arguments).status().context("cannot run cargo")?;
     if !status.success() {
         bail!("{name}: cargo {} ended with {status}", arguments.join(" "));
     }
@@ -120,7 +105,7 @@ fn cargo(name: &str, arguments: &[&str]) -> Result<()> {
 }
 
 fn licences() -> Result<()> {
-    let deny = install::program("cargo-deny", CARGO_DENY, &["--no-default-features"])?;
+    let deny = cargo::install("cargo-deny", CARGO_DENY, &["--no-default-features"])?;
     progress::step("licences and sources of dependencies", || {
         let mut command = Command::new(&deny);
         command

@@ -17,6 +17,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use testbed::{paths, progress};
 
+use crate::cargo;
+
 /// Longest start, on a busy machine: hashing the seeded passwords takes most of it.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
@@ -55,15 +57,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     for service in [&APP_B, &APP_A] {
         service.check_free()?;
     }
-    let mut build = progress::bound_to_this_process("cargo");
-    build.current_dir(paths::workspace()).args([
-        "build",
-        "--locked",
-        "--package",
-        "app_a",
-        "--package",
-        "app_b",
-    ]);
+    let mut build = cargo::command(&["build", "--locked", "--package", "app_a", "--package", "app_b"]);
     progress::step("build app_a and app_b", || progress::run(&mut build).map(drop))?;
 
     let (sender, events) = channel();

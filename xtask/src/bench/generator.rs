@@ -11,7 +11,7 @@ use testbed::{paths, progress};
 
 use super::program::{self, GENERATOR_CORE, Process, SERVER_CORE, Server};
 use super::{directory, wrk};
-use crate::images;
+use crate::{cargo, images};
 
 /// How long a generator may take beyond its schedule: requests that are in flight, and its own report.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,8 +44,8 @@ pub(super) struct Report {
 pub(super) struct Generator {
     pub(super) name: &'static str,
     pub(super) program: PathBuf,
-    /// Its arguments, but for the connections, the URL, and where the report goes.
-    pub(super) arguments: fn(&Load) -> Vec<String>,
+    /// Its arguments, parted by spaces, but for the connections, the URL, and where the report goes.
+    pub(super) arguments: fn(&Load) -> String,
     /// Reads its JSON; `None` when that is not as expected.
     pub(super) read: fn(&Value, &Load) -> Option<Report>,
 }
@@ -66,9 +66,6 @@ impl Generator {
                 format!(
                     "run --rate {rate} --duration {seconds}s --threads 1 --max-connection-age 0 --timeout 5s"
                 )
-                .split(' ')
-                .map(str::to_owned)
-                .collect()
             },
             read: |json, _| {
                 let latency = &json["latency_ms"];
@@ -115,7 +112,7 @@ impl Generator {
         let output = File::create(&log).with_context(|| log.display().to_string())?;
         let mut command = program::pinned(&self.program, GENERATOR_CORE);
         command
-            .args((self.arguments)(load))
+            .args((self.arguments)(load).split(' '))
             .args(["-c", wrk::CONNECTIONS, &load.url, "-o"])
             .arg(&report)
             .stdout(output.try_clone()?)
@@ -180,16 +177,8 @@ fn cpu_time_of_ended_children() -> Result<Duration> {
 /// # Errors
 /// When the build fails.
 pub(super) fn build_server() -> Result<PathBuf> {
-    let mut build = progress::bound_to_this_process("cargo");
-    build.current_dir(paths::workspace()).args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "loadtest",
-        "--example",
-        SERVER,
-    ]);
+    let mut build = cargo::command(&["build", "--release", "--locked", "--package", "loadtest"]);
+    build.args(["--example", SERVER]);
     progress::step("build a server for generators", || progress::run(&mut build))?;
     Ok(paths::target().join("release/examples").join(SERVER))
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Map, Value};
 
 use super::generator::{Generator, Load, Report};
-use crate::install;
+use crate::cargo;
 
 const VERSION: &str = "1.16.0";
 
@@ -14,7 +14,7 @@ const VERSION: &str = "1.16.0";
 /// When it cannot be built.
 pub(super) fn install() -> Result<Generator> {
     // With its default features: it does not build without some TLS, and rustls needs no library of the machine.
-    let program = install::program("oha", VERSION, &[])?;
+    let program = cargo::install("oha", VERSION, &[])?;
     Ok(Generator {
         name: "oha",
         program,
@@ -23,15 +23,12 @@ pub(super) fn install() -> Result<Generator> {
     })
 }
 
-fn arguments(load: &Load) -> Vec<String> {
+fn arguments(load: &Load) -> String {
     let Load { rate, seconds, .. } = load;
     // -w: what is in flight at the end is waited for, as loadtest waits, and is no failure.
     format!(
         "-q {rate} --latency-correction -z {seconds}s -w --worker-threads 1 --no-tui --output-format json"
     )
-    .split(' ')
-    .map(str::to_owned)
-    .collect()
 }
 
 fn read(json: &Value, load: &Load) -> Option<Report> {

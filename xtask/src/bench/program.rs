@@ -63,7 +63,9 @@ impl Process {
             Some(number) => number.trim().parse()?,
             None => bail!("the kernel names no VmRSS: the process has ended"),
         };
-        Ok(in_megabytes(kibibytes * 1024))
+        #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+        let bytes = (kibibytes * 1024) as f64;
+        Ok(bytes / 1e6)
     }
 }
 
@@ -139,10 +141,4 @@ pub(super) fn pause(duration: Duration) {
 
 fn free_address() -> Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
-/// 10^6 bytes.
-#[expect(clippy::cast_precision_loss, reason = "a size for people")]
-pub(super) fn in_megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }

@@ -3,15 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use testbed::{paths, progress};
 
-use super::{
-    directory, median,
-    program::{Server, in_megabytes},
-    wrk,
-};
-use crate::images;
+use super::{directory, median, program::Server, wrk};
+use crate::{cargo, images};
 
 /// `app_a` answers at least so much of what a bare axum answers in the same time.
 const LEAST_RATIO: f64 = 0.9;
@@ -43,19 +39,9 @@ pub(super) fn run(broken: &mut Vec<String>) -> Result<()> {
 }
 
 fn build() -> Result<()> {
-    let mut build = progress::bound_to_this_process("cargo");
+    let mut build = cargo::command(&["build", "--release", "--locked", "--package", "app_a"]);
     build
-        .current_dir(paths::workspace())
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "app_a",
-            "--example",
-            "bare_hello",
-        ])
-        .args(["--target", &paths::host()?])
+        .args(["--example", "bare_hello", "--target", &paths::host()?])
         // As the images' programs are built, which it is compared with.
         .env("RUSTFLAGS", images::STATIC);
     progress::step("build a bare axum", || progress::run(&mut build).map(drop))
@@ -143,8 +129,7 @@ fn idle_memory(name: &str, program: &Server, broken: &mut Vec<String>) -> Result
 fn image_sizes(broken: &mut Vec<String>) -> Result<()> {
     println!("\nimages");
     for archive in images::service_archives() {
-        let metadata = fs::metadata(&archive).with_context(|| archive.display().to_string())?;
-        let megabytes = in_megabytes(metadata.len());
+        let megabytes = images::megabytes(&archive)?;
         println!(
             "  {:<30} {megabytes:>5.1} MB, at most {LARGEST_IMAGE_MEGABYTES}",
             archive.display()

@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use nix::unistd::geteuid;
-use testbed::progress;
+use testbed::{preflight, progress};
 
 /// The program's name.
 pub(super) const PROGRAM: &str = "wrk";
@@ -17,24 +16,7 @@ pub(super) const CONNECTIONS: &str = "64";
 /// # Errors
 /// When it cannot be installed.
 pub(super) fn ensure_installed() -> Result<()> {
-    let is_there = || Command::new(PROGRAM).arg("-v").output().is_ok();
-    if is_there() {
-        return Ok(());
-    }
-    ensure!(
-        geteuid().is_root(),
-        "wrk is missing: `apt-get install wrk` needs root"
-    );
-    progress::step("install wrk with apt-get", || {
-        let mut install = progress::bound_to_this_process("apt-get");
-        install
-            .args(["install", "--yes", "--no-install-recommends", PROGRAM])
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        progress::run(&mut install).map(drop)
-    })
-    .context("wrk is missing and cannot be installed; `apt-get update` may help")?;
-    ensure!(is_there(), "wrk is still missing after apt-get install");
-    Ok(())
+    preflight::install(&[(PROGRAM, PROGRAM)], "the benchmark needs it")
 }
 
 /// Requests per second that the server at `address` answers over one run.
