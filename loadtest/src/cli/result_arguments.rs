@@ -49,12 +49,7 @@ impl ResultArguments {
     /// How many requests may fail.
     #[must_use]
     pub fn max_failed(&self) -> MaxFailed {
-        let usual = if self.threshold.iter().any(Threshold::is_about_failures) {
-            MaxFailed::Share(1.0)
-        } else {
-            MaxFailed::Count(0)
-        };
-        self.max_failed.unwrap_or(usual)
+        Threshold::max_failed(self.max_failed, &self.threshold)
     }
 
     /// Opens the files, before any load.

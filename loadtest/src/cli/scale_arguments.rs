@@ -5,7 +5,10 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::Args;
 
 use super::{ClusterArguments, LoadArguments, ReportArguments};
-use crate::units::{MaxFailed, Rate, parse_duration};
+use crate::{
+    load::Threshold,
+    units::{MaxFailed, Rate, parse_duration},
+};
 
 /// Flags of `loadtest scale`.
 #[derive(Debug, Args)]
@@ -69,9 +72,14 @@ pub struct ScaleArguments {
     #[arg(long, value_name = "RATE", default_value = "20", value_parser = parse_tail, help_heading = "Phases")]
     pub tail_rate: TailRate,
 
-    /// How many requests of the step, and of the tail, may fail: a number, or a share as in 0.1%
-    #[arg(long, value_name = "NUMBER", default_value = "0")]
-    pub max_failed: MaxFailed,
+    /// How many requests of the step, and of the tail, may fail: a number, or a share as in 0.1% (default: 0, or what a
+    /// threshold on `failed` says)
+    #[arg(long, value_name = "NUMBER")]
+    pub max_failed: Option<MaxFailed>,
+
+    /// What the step must reach, as in `loadtest run`: 'p(99)<500' 'failed<0.1%' (more than one, or repeat)
+    #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
+    pub threshold: Vec<Threshold>,
 
     /// Write the report to this file, as JSON
     #[arg(long, value_name = "FILE")]

@@ -277,6 +277,8 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::{
         super::{intervals::Interval, report::Summary},
         *,
@@ -338,8 +340,6 @@ mod tests {
 
     #[test]
     fn names_of_servers_are_bounded() {
-        use http::HeaderValue;
-
         let mut recorder = Recorder::new(1, Duration::from_secs(1));
         for name in 0..SERVED_BY_KEPT + 50 {
             let traits = Traits {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::report::LoadReport;
-use crate::units::short;
+use crate::units::{MaxFailed, short};
 
 /// What a threshold is about.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,10 +57,18 @@ pub struct ThresholdReport {
 }
 
 impl Threshold {
-    /// Whether it is about failures, and so takes the place of `--max-failed`.
+    /// How many requests may fail: as many as were `given`, or else none, unless a threshold is about failures and decides
+    /// it.
     #[must_use]
-    pub fn is_about_failures(&self) -> bool {
-        matches!(self.metric, Metric::Failed)
+    pub fn max_failed(given: Option<MaxFailed>, thresholds: &[Self]) -> MaxFailed {
+        let decides = |threshold: &Self| threshold.metric == Metric::Failed;
+        given.unwrap_or_else(|| {
+            if thresholds.iter().any(decides) {
+                MaxFailed::Share(1.0)
+            } else {
+                MaxFailed::Count(0)
+            }
+        })
     }
 
     /// Compares it with a report.

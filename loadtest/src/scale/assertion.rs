@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::plan::Expected;
+use crate::load::{LoadReport, Threshold};
 
 /// What became of an assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -65,5 +66,17 @@ impl Pending {
 
     pub(super) fn not_reached(self) -> Assertion {
         self.stands(Standing::NotReached, "the run did not get there")
+    }
+}
+
+/// What must be of the step's requests, in the user's words.
+pub(super) const THRESHOLD: &str = "threshold";
+
+/// Holds the step against one of the user's thresholds.
+pub(super) fn threshold(threshold: &Threshold, step: Option<&LoadReport>) -> Assertion {
+    let pending = Pending::new(THRESHOLD, None, threshold.to_string());
+    match step.map(|step| threshold.check(step)) {
+        None => pending.not_reached(),
+        Some(checked) => pending.holds_if(checked.holds, checked.observed_text()),
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     cli::ScaleArguments,
     cluster::{Cluster, Hpa},
     exit::{BadConfiguration, Exit},
-    load::{Mix, Plan, Schedule, probe},
+    load::{Mix, Plan, Schedule, Threshold, probe},
     output::{self, OutputFile},
     signals::Interrupt,
     units::{Rate, short},
@@ -63,7 +63,8 @@ pub async fn run(arguments: &ScaleArguments, mut interrupt: Interrupt) -> anyhow
         config,
     } = prepared;
     announce(&setup, &config)?;
-    let bounds = arguments.load.bounds(arguments.max_failed, MAX_LAG);
+    let max_failed = Threshold::max_failed(arguments.max_failed, &arguments.threshold);
+    let bounds = arguments.load.bounds(max_failed, MAX_LAG);
     let mut runs = Vec::new();
     for number in 1..=arguments.repeat {
         if arguments.repeat > 1 {
@@ -84,7 +85,7 @@ pub async fn run(arguments: &ScaleArguments, mut interrupt: Interrupt) -> anyhow
         };
         // What kept the load away would keep it away again.
         let goes_on = recording.step.is_some() && !recording.interrupted;
-        runs.push(ScaleRun::of(chains, recording, bounds));
+        runs.push(ScaleRun::of(chains, recording, bounds, &arguments.threshold));
         if !goes_on {
             break;
         }

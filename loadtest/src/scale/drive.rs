@@ -316,7 +316,7 @@ impl<'a> Driver<'a> {
             .fresh(self.cluster, &self.setup.namespace, &self.setup.expected)
             .await
         {
-            Lines::event(&event);
+            self.lines.event(&event);
             self.timeline.add_event(event);
         }
     }

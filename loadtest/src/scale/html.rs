@@ -111,7 +111,10 @@ fn class(verdict: ScaleVerdict) -> &'static str {
     match verdict {
         ScaleVerdict::Passed => "good",
         ScaleVerdict::Interrupted => "unknown",
-        ScaleVerdict::Failed | ScaleVerdict::RequestsFailed | ScaleVerdict::Invalid => "bad",
+        ScaleVerdict::Failed
+        | ScaleVerdict::RequestsFailed
+        | ScaleVerdict::ThresholdBroken
+        | ScaleVerdict::Invalid => "bad",
     }
 }
 
@@ -280,10 +283,7 @@ fn latency(run: &ScaleRun) -> Chart {
 
 fn chart(run: &ScaleRun, title: &'static str, unit: &'static str, lines: Vec<Line>) -> Chart {
     let timeline = &run.timeline;
-    let marks = timeline
-        .events
-        .iter()
-        .filter(|event| event.warning || is_turn(event));
+    let marks = timeline.events.iter().filter(|event| event.is_notable());
     let mark = |event: &EventMark| Mark {
         at: event.at,
         title: format!(
@@ -303,13 +303,6 @@ fn chart(run: &ScaleRun, title: &'static str, unit: &'static str, lines: Vec<Lin
         marks: marks.map(mark).collect(),
         shaded: timeline.marks.plateau_began.and_then(|began| Some((began, end?))),
     }
-}
-
-/// Whether an event is a decision: of an HPA, or of who adds and takes away nodes.
-fn is_turn(event: &EventMark) -> bool {
-    ["HorizontalPodAutoscaler/", "Node/", "ConfigMap/"]
-        .iter()
-        .any(|kind| event.regarding.starts_with(kind))
 }
 
 fn of_load(

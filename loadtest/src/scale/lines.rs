@@ -1,4 +1,7 @@
-//! The live timeline: a line whenever something changes, and every few seconds otherwise.
+//! The live timeline: a line whenever something changes, and every few seconds otherwise. Of the events those that are marked
+//! in the plots; the reports have all of them.
+
+use std::collections::BTreeSet;
 
 use super::{
     plan::Expected,
@@ -13,6 +16,8 @@ const QUIET: f64 = 5.0;
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     said: Option<(f64, Vec<i32>, Phase, u64, bool)>,
+    /// What was said of whom: the same event comes again and again, as probes do.
+    events: BTreeSet<[String; 3]>,
 }
 
 impl Lines {
@@ -36,7 +41,15 @@ impl Lines {
         }
     }
 
-    pub(super) fn event(event: &EventMark) {
+    fn is_news(&mut self, event: &EventMark) -> bool {
+        let text = [&event.regarding, &event.reason, &event.note].map(String::clone);
+        event.is_notable() && self.events.insert(text)
+    }
+
+    pub(super) fn event(&mut self, event: &EventMark) {
+        if !self.is_news(event) {
+            return;
+        }
         let warning = if event.warning { "warning: " } else { "" };
         say(&format!(
             "{:>5.0} s  . {warning}{} {}: {}",
@@ -73,4 +86,31 @@ fn describe(sample: &Sample, expected: &[Expected]) -> String {
     }
     parts.extend(sample.problem.iter().map(|problem| format!("({problem})")));
     parts.join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(regarding: &str, reason: &str, warning: bool) -> EventMark {
+        EventMark {
+            at: 1.0,
+            regarding: regarding.to_owned(),
+            reporter: "somebody".to_owned(),
+            reason: reason.to_owned(),
+            note: "a sentence".to_owned(),
+            warning,
+        }
+    }
+
+    #[test]
+    fn decisions_and_warnings_are_said_once_and_the_life_of_pods_is_not() {
+        let mut lines = Lines::default();
+        let rescale = event("HorizontalPodAutoscaler/app-a", "SuccessfulRescale", false);
+        let unready = event("Pod/app-a-1", "Unhealthy", true);
+        assert!(lines.is_news(&rescale) && lines.is_news(&unready));
+        assert!(!lines.is_news(&unready), "a probe fails every two seconds");
+        assert!(lines.is_news(&event("Pod/app-a-2", "Unhealthy", true)));
+        assert!(!lines.is_news(&event("Pod/app-a-2", "Pulled", false)));
+    }
 }

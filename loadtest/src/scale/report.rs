@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    assertion::{Assertion, Standing},
+    assertion::{Assertion, Standing, THRESHOLD},
     breakdown::TimeToScale,
     drive::Recording,
     plan::Expected,
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     chain::Diagnosis,
     exit::Exit,
-    load::{Bounds, LoadReport},
+    load::{Bounds, LoadReport, Threshold},
     suite::{self, Case, Suite},
     units::short,
 };
@@ -38,6 +38,8 @@ pub enum ScaleVerdict {
     Failed,
     /// The scaling is as it should be, but too many requests failed.
     RequestsFailed,
+    /// The scaling is as it should be, but the requests are not as a threshold wants them.
+    ThresholdBroken,
     /// The generator did not hold the rate.
     Invalid,
     /// Stopped by a signal.
@@ -51,7 +53,7 @@ impl ScaleVerdict {
         match self {
             Self::Passed => Exit::Ok,
             Self::Failed => Exit::AssertionFailed,
-            Self::RequestsFailed => Exit::ThresholdBroken,
+            Self::RequestsFailed | Self::ThresholdBroken => Exit::ThresholdBroken,
             Self::Invalid => Exit::Invalid,
             Self::Interrupted => Exit::Interrupted,
         }
@@ -64,6 +66,7 @@ impl ScaleVerdict {
             Self::Passed => "PASSED",
             Self::Failed => "FAILED",
             Self::RequestsFailed => "FAILED: requests failed",
+            Self::ThresholdBroken => "FAILED: a threshold is broken",
             Self::Invalid => "INVALID: this machine could not hold the rate",
             Self::Interrupted => "INTERRUPTED",
         }
@@ -77,9 +80,8 @@ impl ScaleVerdict {
                 .any(|one| names.contains(&one.name) && one.standing == Standing::Failed)
         };
         let (valid, requests) = (["step-valid", "tail-valid"], ["step-requests", "tail-requests"]);
-        let mut others = assertions
-            .iter()
-            .filter(|one| !valid.contains(&one.name) && !requests.contains(&one.name));
+        let apart = [&valid[..], &requests, &[THRESHOLD]].concat();
+        let mut others = assertions.iter().filter(|one| !apart.contains(&one.name));
         if interrupted {
             Self::Interrupted
         } else if failed(&valid) {
@@ -88,6 +90,8 @@ impl ScaleVerdict {
             Self::Failed
         } else if failed(&requests) {
             Self::RequestsFailed
+        } else if failed(&[THRESHOLD]) {
+            Self::ThresholdBroken
         } else {
             Self::Passed
         }
@@ -136,7 +140,12 @@ pub struct ScaleRun {
 impl ScaleRun {
     /// Judges a recording.
     #[must_use]
-    pub fn of(chains: Vec<Diagnosis>, recording: Recording, bounds: Bounds) -> Self {
+    pub fn of(
+        chains: Vec<Diagnosis>,
+        recording: Recording,
+        bounds: Bounds,
+        thresholds: &[Threshold],
+    ) -> Self {
         let Recording {
             timeline,
             step,
@@ -151,6 +160,7 @@ impl ScaleRun {
             step: step.as_ref(),
             tail: tail.as_ref(),
             bounds,
+            thresholds,
         };
         let assertions = assess(&timeline, &measured);
         let nobody = BTreeMap::new();

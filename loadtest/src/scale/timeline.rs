@@ -159,6 +159,19 @@ pub struct EventMark {
     pub warning: bool,
 }
 
+impl EventMark {
+    /// Whether it is more than the everyday life of a pod: a warning, or a decision of an HPA or of who adds and takes away
+    /// nodes.
+    #[must_use]
+    pub fn is_notable(&self) -> bool {
+        let decides = |kind: &&str| self.regarding.starts_with(*kind);
+        self.warning
+            || ["HorizontalPodAutoscaler/", "Node/", "ConfigMap/"]
+                .iter()
+                .any(decides)
+    }
+}
+
 /// The turning points, in seconds since the load began. Nothing for one that was not reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Marks {

@@ -1,14 +1,14 @@
 //! From the record to what it proves. Pure: the same record always gives the same verdict.
 
 use super::{
-    assertion::{Assertion, Pending},
+    assertion::{Assertion, Pending, threshold},
     plan::Expected,
     timeline::{HpaSample, Phase, Sample, Timeline},
 };
 use crate::{
     chain::Diagnosis,
-    load::{Bounds, LoadReport},
-    units::short,
+    load::{Bounds, LoadReport, Threshold},
+    units::{number, short},
 };
 
 /// The end of the plateau, in seconds, over which the metric is compared with the load.
@@ -35,6 +35,8 @@ pub struct Measured<'a> {
     pub tail: Option<&'a LoadReport>,
     /// What both must keep to.
     pub bounds: Bounds,
+    /// What the step must reach.
+    pub thresholds: &'a [Threshold],
 }
 
 /// Every assertion, in the order of the run.
@@ -62,6 +64,12 @@ pub fn assess(timeline: &Timeline, measured: &Measured<'_>) -> Vec<Assertion> {
             assertions.push(valid(valid_name, load, &measured.bounds));
         }
     }
+    assertions.extend(
+        measured
+            .thresholds
+            .iter()
+            .map(|one| threshold(one, measured.step)),
+    );
     assertions
 }
 
@@ -258,11 +266,6 @@ fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadRe
         off * 100.0
     );
     pending.holds_if(off.abs() <= METRIC_TOLERANCE, text)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of one run")]
-fn number(count: u64) -> f64 {
-    count as f64
 }
 
 fn scaled_down(timeline: &Timeline, expected: &Expected) -> Assertion {

@@ -7,7 +7,7 @@ use loadtest::{
     cluster::PodsMetric,
     load::{
         Bounds, Connections, Counts, Expectations, FailureKind, Latencies, LoadReport, PlanReport, Protocol,
-        Rates, Spacing, StageReport, Summary,
+        Rates, Spacing, StageReport, Summary, Threshold,
     },
     scale::{
         Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, MetricLook, NodesSample,
@@ -327,6 +327,11 @@ pub(crate) fn judge(recording: Recording) -> ScaleReport {
 
 /// Judges several as the command does.
 pub(crate) fn report(recordings: Vec<Recording>) -> ScaleReport {
+    report_against(&[], recordings)
+}
+
+/// The same where the user has thresholds.
+pub(crate) fn report_against(thresholds: &[Threshold], recordings: Vec<Recording>) -> ScaleReport {
     let config = ScaleConfig {
         namespace: "sample-app".to_owned(),
         context: None,
@@ -338,7 +343,7 @@ pub(crate) fn report(recordings: Vec<Recording>) -> ScaleReport {
         max_lag: Duration::from_millis(20),
         max_failed: MaxFailed::Count(0),
     };
-    let run = |recording| ScaleRun::of(Vec::new(), recording, bounds);
+    let run = |recording| ScaleRun::of(Vec::new(), recording, bounds, thresholds);
     let report = ScaleReport::of(config, recordings.into_iter().map(run).collect());
     schema::report(&serde_json::to_vec(&report).unwrap());
     report

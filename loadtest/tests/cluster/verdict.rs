@@ -5,7 +5,7 @@ use loadtest::{
     scale::{Phase, Recording, ScaleReport, ScaleVerdict, Standing},
 };
 
-use crate::recording::{at, each, fail_one, judge, recording};
+use crate::recording::{at, each, fail_one, judge, recording, report_against};
 
 fn judged(change: impl FnOnce(&mut Recording)) -> ScaleReport {
     let mut recording = recording();
@@ -169,6 +169,29 @@ fn one_failed_request_fails_and_says_where() {
     assert_fails("tail-requests", "1 reset", |run| {
         fail_one(run.tail.as_mut().unwrap());
     });
+}
+
+#[test]
+fn a_threshold_that_the_step_does_not_reach_fails_and_says_what_it_reached() {
+    let thresholds = ["failed<1", "rate>400"].map(|text| text.parse().unwrap());
+    let report = report_against(&thresholds, vec![recording()]);
+    let seen: Vec<_> = report.runs[0]
+        .assertions
+        .iter()
+        .filter(|one| one.name == "threshold")
+        .map(|one| (one.expected.as_str(), one.standing, one.observed.as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("failed<1", Standing::Passed, "0"),
+            ("rate>400", Standing::Failed, "392 requests/s")
+        ]
+    );
+    assert_eq!(
+        (report.verdict, report.verdict.exit()),
+        (ScaleVerdict::ThresholdBroken, Exit::ThresholdBroken)
+    );
 }
 
 #[test]

@@ -154,7 +154,7 @@ pub(crate) fn judge(recording: Recording) -> ScaleReport {
         max_lag: Duration::from_millis(250),
         max_failed: MaxFailed::Count(0),
     };
-    let report = ScaleReport::of(config, vec![ScaleRun::of(Vec::new(), recording, bounds)]);
+    let report = ScaleReport::of(config, vec![ScaleRun::of(Vec::new(), recording, bounds, &[])]);
     schema::report(&serde_json::to_vec(&report).unwrap());
     report
 }
