@@ -6,12 +6,13 @@
 //! adapter's certificate.
 
 pub mod adapter;
+pub mod component;
 pub mod exposition;
 pub mod scrape;
 pub mod trust;
 
 use crate::{
-    objects::{self, name, namespace, of_kind, text, title},
+    objects::{self, namespace, of_kind, text, title},
     permissions::{Account, Action, allowed},
 };
 use adapter::Adapter;
@@ -179,10 +180,10 @@ fn permitted(
         name: "horizontal-pod-autoscaler",
     };
     let mut needed = vec![
-        (adapter.account(), pods("list")),
+        (adapter.component.account(), pods("list")),
         (hpa_controller, custom_metrics),
     ];
-    needed.extend(["get", "list", "watch"].map(|verb| (prometheus.account(), pods(verb))));
+    needed.extend(["get", "list", "watch"].map(|verb| (prometheus.component.account(), pods(verb))));
     needed
         .into_iter()
         .filter(|(account, action)| !allowed(objects, *account, *action))
@@ -200,17 +201,4 @@ fn permitted(
             )
         })
         .collect()
-}
-
-/// The account of a workload's pods.
-fn account<'object>(workload: &'object Value, template: &'object Value) -> Account<'object> {
-    let account = text(template, "/spec/serviceAccountName");
-    Account {
-        namespace: namespace(workload),
-        name: if account.is_empty() {
-            name(workload)
-        } else {
-            account
-        },
-    }
 }

@@ -2,12 +2,8 @@
 //!
 //! As pkg/naming of prometheus-adapter v0.12.0 does it.
 
-use super::{BrokenLink, Link, exposition::Exposition, scrape::Prometheus};
-use crate::{
-    objects::{self, containers, flag, labels, list, mounted_file, namespace, text, title, workloads},
-    permissions::Account,
-    render,
-};
+use super::{BrokenLink, Link, component::Component, exposition::Exposition, scrape::Prometheus};
+use crate::objects::{self, list, namespace, text, title};
 use regex::Regex;
 use serde_json::Value;
 use std::{
@@ -27,63 +23,28 @@ static RANGE: LazyLock<Regex> =
 
 /// The prometheus-adapter of the rendered objects, and its rules.
 pub struct Adapter<'objects> {
-    workload: &'objects Value,
-    template: &'objects Value,
-    container: &'objects Value,
+    /// The container that is told where Prometheus is.
+    pub component: Component<'objects>,
     rules: Vec<Value>,
 }
 
 impl<'objects> Adapter<'objects> {
-    /// Finds the container that is told where Prometheus is, and reads its rules from its ConfigMap.
+    /// Finds it, and reads its rules.
     ///
     /// # Errors
     /// Says what is missing.
     pub fn find(objects: &'objects [Value]) -> Result<Self, String> {
-        for (workload, template) in workloads(objects) {
-            for container in containers(template) {
-                if flag(container, "--prometheus-url").is_none() {
-                    continue;
-                }
-                let path = flag(container, "--config").ok_or("the adapter has no --config")?;
-                let file = mounted_file(objects, namespace(workload), template, container, path)
-                    .ok_or_else(|| format!("{} has no file {path}", title(workload)))?;
-                let mut documents = render::parse(file).map_err(|error| format!("{path}: {error}"))?;
-                let rules = documents
-                    .pop()
-                    .map(|config| list(&config, "/rules").to_vec())
-                    .unwrap_or_default();
-                if rules.is_empty() {
-                    return Err(format!(
-                        "{path} has no rules; the adapter would serve no API at all"
-                    ));
-                }
-                return Ok(Self {
-                    workload,
-                    template,
-                    container,
-                    rules,
-                });
-            }
+        let component = Component::with_flag(objects, "--prometheus-url")
+            .ok_or("there is no container with --prometheus-url, so no adapter")?;
+        let config = component.file_of(objects, "--config")?;
+        let rules = list(&config, "/rules").to_vec();
+        if rules.is_empty() {
+            return Err(format!(
+                "{} has no rules; the adapter would serve no API at all",
+                title(component.workload)
+            ));
         }
-        Err("there is no container with --prometheus-url, so no adapter".to_owned())
-    }
-
-    /// The account that it lists pods with.
-    #[must_use]
-    pub fn account(&self) -> Account<'objects> {
-        super::account(self.workload, self.template)
-    }
-
-    /// The object that makes its pods, with their template.
-    #[must_use]
-    pub fn pods(&self) -> (&'objects Value, &'objects Value) {
-        (self.workload, self.template)
-    }
-
-    /// A flag of the adapter.
-    #[must_use]
-    pub fn flag(&self, name: &str) -> Option<&'objects str> {
-        flag(self.container, name)
+        Ok(Self { component, rules })
     }
 
     /// The names of the metrics that the rules yield. A rule whose series is not exported counts with the name that it would
@@ -144,8 +105,8 @@ impl<'objects> Adapter<'objects> {
     /// Whether the adapter's flags lead it to Prometheus, and are such that it starts.
     pub(super) fn check_connection(&self, objects: &[Value], prometheus: &Prometheus<'_>) -> Vec<BrokenLink> {
         let mut broken = Vec::new();
-        let url = self.flag("--prometheus-url").unwrap_or_default();
-        if let Err(reason) = leads_to(objects, url, prometheus, namespace(self.workload)) {
+        let url = self.component.flag("--prometheus-url").unwrap_or_default();
+        if let Err(reason) = leads_to(objects, url, prometheus, namespace(self.component.workload)) {
             broken.push(BrokenLink::new(
                 Link::Queried,
                 format!("--prometheus-url={url}: {reason}"),
@@ -153,7 +114,8 @@ impl<'objects> Adapter<'objects> {
         }
         // The adapter's defaults: ten minutes, and the relist interval.
         let duration = |flag| {
-            self.flag(flag)
+            self.component
+                .flag(flag)
                 .and_then(|value| humantime::parse_duration(value).ok())
         };
         let relist = duration("--metrics-relist-interval").unwrap_or(Duration::from_mins(10));
@@ -184,19 +146,11 @@ fn leads_to(
     let in_namespace = labels_of_host.next().unwrap_or(own_namespace);
     let service = objects::find(objects, "Service", in_namespace, service)
         .ok_or_else(|| format!("there is no Service {in_namespace}/{service}"))?;
-    let (workload, template) = prometheus.pods();
-    if namespace(workload) != in_namespace || !objects::carries(template, &labels(service, "/spec/selector"))
-    {
-        return Err(format!(
-            "{} does not select the pods of {}",
-            title(service),
-            title(workload)
-        ));
-    }
+    prometheus.component.is_behind(service)?;
     let entry = list(service, "/spec/ports")
         .iter()
         .find(|entry| entry["port"].as_u64() == Some(port));
-    match entry.map(|entry| objects::resolve_port(template, &entry["targetPort"])) {
+    match entry.map(|entry| objects::resolve_port(prometheus.component.template, &entry["targetPort"])) {
         Some(Some(_)) => Ok(()),
         Some(None) => Err(format!(
             "{} leads to a port that no container has",

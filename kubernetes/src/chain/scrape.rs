@@ -2,19 +2,16 @@
 //!
 //! <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config>
 
-use crate::{
-    objects::{self, containers, flag, labels, list, mounted_file, name, namespace, text, title, workloads},
-    permissions::Account,
-    render,
-};
+use super::component::Component;
+use crate::objects::{self, containers, labels, list, name, namespace, text, title};
 use regex::{Captures, Regex};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 
 /// The Prometheus of the rendered objects, and its configuration.
 pub struct Prometheus<'objects> {
-    workload: &'objects Value,
-    template: &'objects Value,
+    /// The container that is given a Prometheus configuration.
+    pub component: Component<'objects>,
     config: Value,
 }
 
@@ -30,40 +27,15 @@ pub struct Target {
 }
 
 impl<'objects> Prometheus<'objects> {
-    /// Finds the container that is given a Prometheus configuration, and reads that from its ConfigMap.
+    /// Finds it, and reads its configuration.
     ///
     /// # Errors
     /// Says what is missing.
     pub fn find(objects: &'objects [Value]) -> Result<Self, String> {
-        for (workload, template) in workloads(objects) {
-            for container in containers(template) {
-                let Some(path) = flag(container, "--config.file") else {
-                    continue;
-                };
-                let file = mounted_file(objects, namespace(workload), template, container, path)
-                    .ok_or_else(|| format!("{} has no file {path}", title(workload)))?;
-                let mut documents = render::parse(file).map_err(|error| format!("{path}: {error}"))?;
-                let config = documents.pop().ok_or_else(|| format!("{path} is empty"))?;
-                return Ok(Self {
-                    workload,
-                    template,
-                    config,
-                });
-            }
-        }
-        Err("there is no container with --config.file, so no Prometheus".to_owned())
-    }
-
-    /// The account that it discovers pods with.
-    #[must_use]
-    pub fn account(&self) -> Account<'objects> {
-        super::account(self.workload, self.template)
-    }
-
-    /// The object that makes its pods, with their template.
-    #[must_use]
-    pub fn pods(&self) -> (&'objects Value, &'objects Value) {
-        (self.workload, self.template)
+        let component = Component::with_flag(objects, "--config.file")
+            .ok_or("there is no container with --config.file, so no Prometheus")?;
+        let config = component.file_of(objects, "--config.file")?;
+        Ok(Self { component, config })
     }
 
     /// How often it scrapes where a job says nothing else.

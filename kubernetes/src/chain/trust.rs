@@ -1,10 +1,8 @@
 //! The API server's side: does it reach the adapter, and does the certificate that the sidecar makes convince it?
 
-use super::{BrokenLink, Link, adapter::Adapter};
+use super::{BrokenLink, Link, adapter::Adapter, component::Component};
 use crate::{
-    objects::{
-        self, containers, environment, labels, list, name, namespace, of_kind, resolve_port, text, title,
-    },
+    objects::{self, containers, environment, list, name, namespace, of_kind, resolve_port, text, title},
     permissions::{Action, allowed, bound},
 };
 use serde_json::Value;
@@ -51,8 +49,7 @@ pub(super) fn check(objects: &[Value], adapter: &Adapter<'_>) -> Vec<BrokenLink>
         expect(false, Link::Trusted, reason);
     }
 
-    let (_, template) = adapter.pods();
-    match sidecar(template) {
+    match sidecar(adapter.component.template) {
         None => expect(
             false,
             Link::Trusted,
@@ -65,7 +62,7 @@ pub(super) fn check(objects: &[Value], adapter: &Adapter<'_>) -> Vec<BrokenLink>
         }
     }
 
-    let account = adapter.account();
+    let account = adapter.component.account();
     for verb in ["get", "patch"] {
         let action = Action {
             verb,
@@ -110,15 +107,7 @@ fn leads_to_adapter(objects: &[Value], api_service: &Value, adapter: &Adapter<'_
             title(api_service)
         )
     })?;
-    let (workload, template) = adapter.pods();
-    if namespace(workload) != in_namespace || !objects::carries(template, &labels(service, "/spec/selector"))
-    {
-        return Err(format!(
-            "{} does not select the pods of {}",
-            title(service),
-            title(workload)
-        ));
-    }
+    adapter.component.is_behind(service)?;
     // The API's default.
     let number = api_service
         .pointer("/spec/service/port")
@@ -128,8 +117,8 @@ fn leads_to_adapter(objects: &[Value], api_service: &Value, adapter: &Adapter<'_
     let port = ports
         .find(|port| port["port"].as_u64() == Some(number))
         .ok_or_else(|| format!("{} has no port {number}", title(service)))?;
-    let reached = resolve_port(template, &port["targetPort"]).map(|port| port.to_string());
-    let listened = adapter.flag("--secure-port");
+    let reached = resolve_port(adapter.component.template, &port["targetPort"]).map(|port| port.to_string());
+    let listened = adapter.component.flag("--secure-port");
     if reached.as_deref() == listened {
         Ok(())
     } else {
@@ -148,7 +137,11 @@ fn sidecar(template: &Value) -> Option<&Value> {
 fn sidecar_problems(api_service: &Value, adapter: &Adapter<'_>, sidecar: &Value) -> Vec<String> {
     let settings = environment(sidecar);
     let setting = |variable: &str| settings.get(variable).copied().unwrap_or_default();
-    let (workload, template) = adapter.pods();
+    let Component {
+        workload,
+        template,
+        container,
+    } = adapter.component;
     let mut problems = Vec::new();
 
     let expected = format!(
@@ -181,18 +174,15 @@ fn sidecar_problems(api_service: &Value, adapter: &Adapter<'_>, sidecar: &Value)
                 .to_owned(),
         );
     }
-    let container =
-        containers(template).find(|container| objects::flag(container, "--prometheus-url").is_some());
     let written = volume_of(sidecar, setting("DIRECTORY"));
     for (flag, file) in [
         ("--tls-cert-file", "tls.crt"),
         ("--tls-private-key-file", "tls.key"),
     ] {
-        let read = adapter
-            .flag(flag)
+        let read = objects::flag(container, flag)
             .and_then(|path| path.strip_suffix(file))
             .map(|path| path.trim_end_matches('/'));
-        let read = read.and_then(|directory| volume_of(container?, directory));
+        let read = read.and_then(|directory| volume_of(container, directory));
         if read.is_none() || read != written {
             problems.push(format!("{flag} is not the {file} that the sidecar writes"));
         }

@@ -1,0 +1,74 @@
+//! A part of the monitoring that is known by a flag of its container: Prometheus, the adapter.
+
+use crate::{
+    objects::{self, containers, flag, labels, mounted_file, name, namespace, text, title, workloads},
+    permissions::Account,
+    render,
+};
+use serde_json::Value;
+
+/// The container, and what makes its pods.
+#[derive(Clone, Copy)]
+pub struct Component<'objects> {
+    pub(super) workload: &'objects Value,
+    pub(super) template: &'objects Value,
+    pub(super) container: &'objects Value,
+}
+
+impl<'objects> Component<'objects> {
+    /// The first container with a flag.
+    pub(super) fn with_flag(objects: &'objects [Value], wanted: &str) -> Option<Self> {
+        workloads(objects).find_map(|(workload, template)| {
+            let container = containers(template).find(|container| flag(container, wanted).is_some())?;
+            Some(Self {
+                workload,
+                template,
+                container,
+            })
+        })
+    }
+
+    /// A flag of the container.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<&'objects str> {
+        flag(self.container, name)
+    }
+
+    /// The YAML file that a flag names, from the ConfigMap that is mounted there.
+    pub(super) fn file_of(&self, objects: &[Value], name: &str) -> Result<Value, String> {
+        let of = title(self.workload);
+        let path = self.flag(name).ok_or_else(|| format!("{of} has no {name}"))?;
+        let namespace = namespace(self.workload);
+        let file = mounted_file(objects, namespace, self.template, self.container, path)
+            .ok_or_else(|| format!("{of} has no file {path}"))?;
+        let mut documents = render::parse(file).map_err(|error| format!("{path}: {error}"))?;
+        documents.pop().ok_or_else(|| format!("{path} is empty"))
+    }
+
+    /// The account of its pods.
+    #[must_use]
+    pub fn account(&self) -> Account<'objects> {
+        let account = text(self.template, "/spec/serviceAccountName");
+        Account {
+            namespace: namespace(self.workload),
+            name: if account.is_empty() {
+                name(self.workload)
+            } else {
+                account
+            },
+        }
+    }
+
+    /// Whether a Service selects its pods.
+    pub(super) fn is_behind(&self, service: &Value) -> Result<(), String> {
+        let is_selected = namespace(self.workload) == namespace(service)
+            && objects::carries(self.template, &labels(service, "/spec/selector"));
+        is_selected.then_some(()).ok_or_else(|| {
+            format!(
+                "{} does not select the pods of {}",
+                title(service),
+                title(self.workload)
+            )
+        })
+    }
+}
