@@ -50,7 +50,7 @@ pub fn run(arguments: &MergeArguments) -> anyhow::Result<Exit> {
         max_failed: arguments.result.max_failed(),
     };
     conclude(
-        &merge(&load, parts.collect()),
+        &merge(&load, parts.collect(), None),
         &bounds,
         &arguments.result,
         files,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Request, header};
+use http_body_util::BodyExt;
 use jiff::{Timestamp, fmt::rfc2822};
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
@@ -10,12 +11,13 @@ use k8s_openapi::api::{
     core::v1::{ContainerStatus, Pod},
 };
 use kube::{
-    Api,
+    Api, Resource,
     api::{DeleteParams, ListParams, LogParams, PostParams},
     client::Body,
+    core::Request as Requests,
 };
 
-use super::{Cluster, Read, ReadError, read, read_within};
+use super::{Cluster, Read, ReadError, describe, read, read_within};
 
 /// How long one pod's log may take: some megabytes, where the load was long.
 const LOG_PATIENCE: Duration = Duration::from_mins(1);
@@ -205,5 +207,32 @@ impl Cluster {
     pub async fn log(&self, namespace: &str, pod: &str) -> Read<String> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         read_within(LOG_PATIENCE, api.logs(pod, &LogParams::default())).await
+    }
+
+    /// All that a pod has said and will say, once it has ended, even when the pod is deleted meanwhile. Calls `heard` as
+    /// soon as the pod can be heard. Waits for as long as it takes.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or has no log of the pod.
+    pub async fn log_to_its_end(&self, namespace: &str, pod: &str, heard: impl FnOnce()) -> Read<String> {
+        let follow = LogParams {
+            follow: true,
+            ..LogParams::default()
+        };
+        let request = Requests::new(Pod::url_path(&(), Some(namespace))).logs(pod, &follow);
+        let request = request.map_err(|error| ReadError(error.to_string()))?;
+        // On the heap: futures of requests are large.
+        let answer = Box::pin(self.client.send(request.map(Body::from))).await;
+        let answer = answer.map_err(|error| ReadError(describe(&error)))?;
+        if !answer.status().is_success() {
+            return Err(ReadError(format!("status {}", answer.status())));
+        }
+        heard();
+        let (mut body, mut said) = (answer.into_body(), Vec::new());
+        // A node may end it in any way when the container goes: what it told is told.
+        while let Some(Ok(frame)) = body.frame().await {
+            said.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+        }
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 }

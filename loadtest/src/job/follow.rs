@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::{
-    cluster::{Cluster, PodProgress, StripePod},
+    cluster::{Cluster, PodProgress, Read, StripePod},
     exit::{BadConfiguration, Exit},
     load::{Part, StripeResult},
 };
@@ -46,9 +46,9 @@ impl Seen {
 }
 
 pub(super) struct Follower<'a> {
-    cluster: &'a Cluster,
-    namespace: &'a str,
-    job: &'a str,
+    pub(super) cluster: &'a Cluster,
+    pub(super) namespace: &'a str,
+    pub(super) job: &'a str,
     stripes: Vec<Seen>,
     shown: String,
 }
@@ -102,27 +102,41 @@ impl<'a> Follower<'a> {
     }
 
     async fn look_at(&mut self, pod: StripePod) {
-        let Some(seen) = self
-            .stripes
-            .get_mut(pod.stripe)
-            .filter(|seen| seen.part.is_none())
-        else {
+        if self.see(pod.clone()) && matches!(pod.progress, PodProgress::Ended { .. }) {
+            let log = self.cluster.log(self.namespace, &pod.name).await;
+            self.hear(&pod, log);
+        }
+    }
+
+    /// Takes the news of a pod. Whether its stripe's result is still to come.
+    pub(super) fn see(&mut self, pod: StripePod) -> bool {
+        let seen = self.stripes.get_mut(pod.stripe);
+        let unheard = seen.filter(|seen| seen.part.is_none());
+        unheard.map(|seen| seen.pod = Some(pod)).is_some()
+    }
+
+    /// The pods that were seen, of stripes whose result is still to come.
+    pub(super) fn unheard(&self) -> impl Iterator<Item = &StripePod> {
+        let unheard = self.stripes.iter().filter(|seen| seen.part.is_none());
+        unheard.filter_map(|seen| seen.pod.as_ref())
+    }
+
+    /// Takes a stripe's result from the log of its pod, which has ended.
+    pub(super) fn hear(&mut self, pod: &StripePod, log: Read<String>) {
+        let Some(seen) = self.stripes.get_mut(pod.stripe) else {
             return;
         };
-        if let PodProgress::Ended { code, why } = &pod.progress {
-            match self.cluster.log(self.namespace, &pod.name).await {
-                Ok(log) => {
-                    let ended = || Err(describe_end(*code, why.as_deref(), &log));
-                    seen.part = Some(Part {
-                        name: pod.name.clone(),
-                        result: StripeResult::find(&log).unwrap_or_else(ended),
-                    });
-                }
-                // It may be read the next time.
-                Err(error) => seen.unread = Some(format!("its log cannot be read: {error}")),
+        match log {
+            Ok(log) => {
+                let ended = || Err(describe_end(&pod.progress, &log));
+                seen.part = Some(Part {
+                    name: pod.name.clone(),
+                    result: StripeResult::find(&log).unwrap_or_else(ended),
+                });
             }
+            // It may be read the next time.
+            Err(error) => seen.unread = Some(format!("its log cannot be read: {error}")),
         }
-        seen.pod = Some(pod);
     }
 
     /// Whether a load can still come of the pods. Before the start nothing was sent, and it is worth ending.
@@ -205,14 +219,19 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// How a pod without a result ended: Kubernetes' words, the exit code, and the process' own last words.
-fn describe_end(code: Option<i32>, why: Option<&str>, log: &str) -> String {
+/// How a pod without a result ended: Kubernetes' words and the exit code where they are known, and the process' own last
+/// words.
+fn describe_end(progress: &PodProgress, log: &str) -> String {
+    let (code, why) = match progress {
+        PodProgress::Ended { code, why } => (*code, why.clone()),
+        PodProgress::Waiting(_) | PodProgress::Running => (None, None),
+    };
     let code = code.map(|code| format!("exit code {code}"));
     let last = log
         .lines()
         .rfind(|line| !line.trim().is_empty() && !line.starts_with(NO_LOG));
     let last = last.map(|line| line.chars().take(SHOWN).collect::<String>());
-    let parts = [why.map(str::to_owned), code, last];
+    let parts = [why, code, last];
     let said: Vec<_> = parts.into_iter().flatten().collect();
     format!("it ended without a result: {}", said.join(": "))
 }

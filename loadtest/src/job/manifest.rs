@@ -44,6 +44,8 @@ pub struct Manifest<'a> {
     pub threads: usize,
     /// When whatever still runs is ended, from the Job's start on.
     pub deadline: Duration,
+    /// How long a pod that is to end may take for the requests in flight and its result.
+    pub drain: Duration,
     /// Whether it stays for good.
     pub keep: bool,
 }
@@ -95,6 +97,7 @@ fn pod(manifest: &Manifest<'_>) -> PodSpec {
     )]);
     PodSpec {
         restart_policy: Some("Never".to_owned()),
+        termination_grace_period_seconds: Some(i64::try_from(manifest.drain.as_secs()).unwrap_or(i64::MAX)),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
@@ -231,6 +234,7 @@ mod tests {
             load: &load(),
             threads: 2,
             deadline: Duration::from_secs(110),
+            drain: Duration::from_secs(40),
             keep,
         });
         serde_json::to_value(job).unwrap()
@@ -264,6 +268,7 @@ mod tests {
         );
         let pod = &spec["template"]["spec"];
         assert_eq!(pod["restartPolicy"], "Never");
+        assert_eq!(pod["terminationGracePeriodSeconds"], 40);
         assert_eq!(
             pod["containers"][0]["args"],
             json!([

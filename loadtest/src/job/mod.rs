@@ -4,6 +4,7 @@
 mod files;
 mod follow;
 mod manifest;
+mod stop;
 
 use std::time::Duration;
 
@@ -79,6 +80,7 @@ pub async fn run(arguments: &JobArguments, mut interrupt: Interrupt) -> anyhow::
         load: &load,
         threads,
         deadline: arguments.start_in + takes + 2 * GRACE,
+        drain: plan.timeout + GRACE,
         keep: arguments.keep,
     });
     if let Err(refusal) = cluster.create_job(&namespace, &job).await {
@@ -91,20 +93,22 @@ pub async fn run(arguments: &JobArguments, mut interrupt: Interrupt) -> anyhow::
         arguments.stripes, load.start_at
     );
     let mut follower = Follower::new(&cluster, &namespace, &name, arguments.stripes);
-    let outcome = tokio::select! {
+    let ended = tokio::select! {
         ended = follower.until_ended(started, started + takes + GRACE) => Some(ended),
         () = interrupt.requested() => None,
     };
-    if outcome.is_none() || !arguments.keep {
+    let stopped_after = ended
+        .is_none()
+        .then(|| Instant::now().saturating_duration_since(started));
+    if stopped_after.is_some() {
+        follower.stop(plan.timeout + GRACE).await;
+    } else if !arguments.keep {
         delete(&cluster, &namespace, &name).await;
     }
-    let Some(ended) = outcome else {
-        return Ok(Exit::Interrupted);
-    };
-    ended?;
+    ended.unwrap_or(Ok(()))?;
     let bounds = task.load.bounds(task.result.max_failed(), MAX_LAG);
-    let report = merge(&load, follower.into_parts()?);
-    conclude(&report, &bounds, &task.result, files, false)
+    let report = merge(&load, follower.into_parts()?, stopped_after);
+    conclude(&report, &bounds, &task.result, files, stopped_after.is_some())
 }
 
 async fn permitted(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {

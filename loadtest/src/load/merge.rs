@@ -37,18 +37,27 @@ pub struct Part {
 }
 
 /// The report on `load`, of the results of its stripes, in their order. Exact: it is what one process would have reported
-/// whose threads had measured the same.
+/// whose threads had measured the same. A load that the user stopped is as long as the longest of its stripes, and
+/// `stopped_after`, since its start, where no result says how long that is.
 #[must_use]
-pub fn merge(load: &SharedLoad, parts: Vec<Part>) -> LoadReport {
+pub fn merge(load: &SharedLoad, parts: Vec<Part>, stopped_after: Option<Duration>) -> LoadReport {
+    let planned = Duration::from_secs_f64(load.plan.duration_seconds);
+    let mut longest = None;
     let mut recorders = Vec::new();
     let mut stripes = Vec::new();
     for (stripe, part) in (0..).zip(parts) {
-        let (problem, own) = match part.result {
+        let result = part
+            .result
+            .and_then(|result| match load.differs_from(&result.load) {
+                Some(difference) => Err(difference),
+                None => Ok(result),
+            });
+        let (problem, own) = match result {
             Err(problem) => (Some(problem), Vec::new()),
-            Ok(result) => match load.differs_from(&result.load) {
-                Some(difference) => (Some(difference), Vec::new()),
-                None => (result.problem(), result.recorders),
-            },
+            Ok(result) => {
+                longest = longest.max(Some(result.length()));
+                (result.problem(stopped_after.is_some()), result.recorders)
+            }
         };
         let mut all = Recorder::new(load.targets.len(), Duration::ZERO);
         for recorder in &own {
@@ -63,12 +72,13 @@ pub fn merge(load: &SharedLoad, parts: Vec<Part>) -> LoadReport {
         });
         recorders.extend(own.into_iter().map(Box::new));
     }
+    let length = stopped_after.map_or(planned, |after| longest.unwrap_or(after).min(planned));
     let sent = Sent {
         plan: load.plan.clone(),
         targets: &load.targets,
         started_at: load.start_at,
-        length: Duration::from_secs_f64(load.plan.duration_seconds),
-        expected: load.plan.expected(),
+        length,
+        expected: load.plan.expected(length),
     };
     LoadReport {
         stripes,
@@ -92,8 +102,9 @@ mod tests {
             mix::{Mix, Protocol},
             network::Network,
             record::Ended,
-            report::PlanReport,
-            schedule::Schedule,
+            report::{PlanReport, StageReport},
+            schedule::{Schedule, Spacing},
+            segment::Segment,
             target::Expectations,
         },
         *,
@@ -180,7 +191,7 @@ mod tests {
     fn stripes_that_are_merged_give_the_report_of_one_process_exactly() {
         let parts = (0..3).map(|stripe| part(StripeResult::find(&line(&result(stripe))).unwrap()));
         let load = load().as_read().unwrap();
-        let mut merged = merge(&load, parts.collect());
+        let mut merged = merge(&load, parts.collect(), None);
         let stripes = std::mem::take(&mut merged.stripes);
         assert!(
             stripes.iter().all(|stripe| stripe.problem.is_none()),
@@ -272,12 +283,55 @@ mod tests {
             let report = merge(
                 &load(),
                 vec![part(first), part(Ok(result(1))), part(Ok(result(2)))],
+                None,
             );
             let problem = report.stripes[0].problem.as_deref().unwrap();
             assert!(problem.contains(says), "{problem}");
             let sum = |stripes: &[StripeReport]| stripes.iter().map(|stripe| stripe.counts.sent).sum::<u64>();
             assert_eq!(report.requests.sent, sum(&report.stripes));
             assert_eq!(report.requests.sent > sum(&report.stripes[1..]), counts, "{says}");
+        }
+    }
+    /// Up from 100 to 300 requests a second in 2 s, and down to 0 in 4 s.
+    #[test]
+    fn a_load_that_was_stopped_is_as_long_as_its_longest_stripe() {
+        let seconds = Duration::from_secs_f64;
+        let segment = |length: f64, from: f64, to: f64| Segment {
+            length: seconds(length),
+            from,
+            to,
+        };
+        let stages = [segment(2.0, 100.0, 300.0), segment(4.0, 300.0, 0.0)];
+        let mut load = load();
+        load.plan.stages = stages.map(StageReport::from).to_vec();
+        load.plan.duration_seconds = 6.0;
+        let stopped = |stripe: u64, after: f64| {
+            let whose = Stripe { first: stripe, of: 3 };
+            part(Ok(StripeResult::new(
+                whose,
+                load.clone(),
+                Some(seconds(after)),
+                threads(stripe).collect(),
+            )))
+        };
+        let lost = || part(Err("its pod never ran".to_owned()));
+        for (parts, length) in [
+            (vec![stopped(0, 3.0), lost(), stopped(2, 2.5)], 3.0),
+            // Its signal came while it drained.
+            (vec![stopped(0, 3.0), lost(), stopped(2, 7.0)], 6.0),
+            (vec![lost(), lost(), lost()], 1.5),
+        ] {
+            let is_lost: Vec<_> = parts.iter().map(|part| part.result.is_err()).collect();
+            let report = merge(&load, parts, Some(seconds(1.5)));
+            let expected = Schedule::of(&stages, Spacing::Even).expected(seconds(length));
+            let seen = (report.duration_seconds, report.rates.requested * length);
+            assert!(
+                (seen.0 - length).abs() < 1e-9 && (seen.1 - expected).abs() < 1e-6,
+                "{seen:?} where {length} s and {expected} requests are right"
+            );
+            for (stripe, is_lost) in report.stripes.iter().zip(is_lost) {
+                assert_eq!(stripe.problem.is_some(), is_lost, "{stripe:?}");
+            }
         }
     }
 }

@@ -194,12 +194,16 @@ impl PlanReport {
         }
     }
 
-    /// How many arrivals the whole schedule has.
-    pub(crate) fn expected(&self) -> f64 {
-        let stages = self.stages.iter();
-        stages
-            .map(|stage| f64::midpoint(stage.from, stage.to) * stage.seconds)
-            .sum()
+    /// How many arrivals the schedule has in its first `length`.
+    pub(crate) fn expected(&self, length: Duration) -> f64 {
+        let mut left = length.as_secs_f64();
+        let begun = self.stages.iter().filter(|stage| stage.seconds > 0.0);
+        let each = begun.map(|stage| {
+            let seconds = stage.seconds.min(left);
+            left -= seconds;
+            (stage.from + (stage.to - stage.from) * seconds / stage.seconds / 2.0) * seconds
+        });
+        each.sum()
     }
 }
 
@@ -331,7 +335,7 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(sent: Sent<'_>, recorders: &[R]
             schedule_held: if seconds > 0.0 {
                 taken_up * length.as_secs_f64() / seconds
             } else {
-                0.0
+                taken_up
             },
         },
         latency_ms,

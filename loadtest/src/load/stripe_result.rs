@@ -144,9 +144,19 @@ impl StripeResult {
             .ok_or_else(|| "its result contradicts itself".to_owned())
     }
 
-    /// Why the load is not what it was to be, as far as this stripe goes.
+    /// How long it sent requests: until it was stopped, or to the end of the schedule.
+    pub(super) fn length(&self) -> Duration {
+        let planned = self.load.plan.duration_seconds;
+        let length = self
+            .stopped_after_seconds
+            .map_or(planned, |after| after.min(planned));
+        Duration::try_from_secs_f64(length).unwrap_or_default()
+    }
+
+    /// Why the load is not what it was to be, as far as this stripe goes. Where all of them were to stop, a stripe that did
+    /// is none.
     #[must_use]
-    pub fn problem(&self) -> Option<String> {
+    pub fn problem(&self, all_stopped: bool) -> Option<String> {
         let late = self.late_seconds.map(|seconds| {
             format!(
                 "it came up {} s after the start, and sent nothing",
@@ -155,6 +165,7 @@ impl StripeResult {
         });
         let stopped = self
             .stopped_after_seconds
+            .filter(|_| !all_stopped)
             .map(|seconds| format!("it was stopped after {} s", short(seconds)));
         late.or(stopped)
     }
