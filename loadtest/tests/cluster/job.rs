@@ -2,13 +2,11 @@
 
 use std::process::Output;
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
-    pods::{Cluster, Trouble, end},
+    pods::{Cluster, Trouble},
     schema,
 };
 
@@ -87,36 +85,6 @@ async fn a_log_that_is_cut_off_makes_the_run_invalid() {
 #[tokio::test]
 async fn a_pod_that_comes_late_makes_the_run_invalid() {
     is_lost(Trouble::Late, "after the start, and sent nothing").await;
-}
-
-#[tokio::test]
-async fn a_signal_deletes_the_job() {
-    let cluster = Cluster::with(Trouble::None).await;
-    let load = [
-        &cluster.url,
-        "-q",
-        "60",
-        "-z",
-        "2s",
-        "--start-in",
-        "10m",
-        "--keep",
-    ];
-    let (mut command, _kubeconfig) = cluster.command(&load).await;
-    let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if line.contains("3 running") {
-            break;
-        }
-    }
-    end(child.id().unwrap(), Signal::INT);
-    let output = child.wait_with_output().await.unwrap();
-    assert_eq!(output.status.code(), Some(105), "{output:?}");
-    assert_eq!(cluster.jobs(), (1, 1));
-    cluster
-        .wait_until(|state| state.pods.values().all(|pod| pod.code.is_some()))
-        .await;
 }
 
 #[tokio::test]

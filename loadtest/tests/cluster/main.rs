@@ -5,6 +5,7 @@ mod breakdown;
 mod chain;
 mod fixtures;
 mod job;
+mod job_interrupted;
 mod objects;
 mod page;
 mod pods;

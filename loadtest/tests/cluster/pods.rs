@@ -3,12 +3,14 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     process::{Output, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use axum::{Json, Router, extract::RawQuery, response::IntoResponse, routing::get};
+use axum::{Json, Router, body::Body, extract::RawQuery, response::IntoResponse, routing::get};
+use futures_util::stream;
 use http::{Method, StatusCode, Uri};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -40,6 +42,8 @@ pub(crate) enum Trouble {
     LogLater,
     /// It comes up after the start.
     Late,
+    /// Nobody tells it to end when the Job is deleted: its node is away.
+    Unreachable,
     /// No image for any pod.
     NoImage,
 }
@@ -54,6 +58,7 @@ pub(crate) struct Pod {
     log: String,
     /// How often its log was asked for.
     asked: u32,
+    /// It is nowhere to be seen, and its log with it.
     deleted: bool,
 }
 
@@ -128,8 +133,11 @@ impl Cluster {
             if *method == Method::DELETE {
                 state.jobs.remove(name);
                 state.deleted.push(name.to_owned());
-                for process in state.pods.values().filter_map(|pod| pod.process) {
-                    end(process, Signal::TERM);
+                for (stripe, pod) in &state.pods {
+                    let reached = *stripe != UNLUCKY || self.trouble != Trouble::Unreachable;
+                    if let Some(process) = pod.process.filter(|_| reached) {
+                        end(process, Signal::TERM);
+                    }
                 }
             }
             let stripes = job["spec"]["completions"].as_u64().unwrap();
@@ -150,6 +158,12 @@ impl Cluster {
                 .parse()
                 .unwrap();
             let pod = state.pods.get_mut(&stripe).unwrap();
+            if pod.deleted {
+                return missing(name);
+            }
+            if uri.query().unwrap_or_default().contains("follow=true") {
+                return Body::from_stream(stream::once(self.clone().log_to_its_end(stripe))).into_response();
+            }
             pod.asked += 1;
             if self.trouble == Trouble::LogLater && pod.asked == 1 {
                 let (code, status) = failure(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer");
@@ -239,12 +253,25 @@ impl Cluster {
             "unable to retrieve container logs for containerd://0123".clone_into(&mut log);
         }
         let mut state = self.state.lock().unwrap();
+        let is_over = state.jobs.is_empty();
         let pod = state.pods.get_mut(&stripe).unwrap();
         pod.process = None;
         pod.log = log;
-        pod.deleted = trouble == Trouble::Deleted;
+        pod.deleted = trouble == Trouble::Deleted || is_over;
         // 128 and the signal's number, as a shell and Kubernetes have it.
         pod.code = Some(output.status.code().unwrap_or(137));
+    }
+
+    /// The log of somebody who listens already, and so hears what a pod says that is deleted.
+    async fn log_to_its_end(self, stripe: usize) -> Result<String, Infallible> {
+        loop {
+            if let Some(pod) = self.state.lock().unwrap().pods.get(&stripe)
+                && pod.code.is_some()
+            {
+                return Ok(pod.log.clone());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(crate) async fn wait_until(&self, reached: impl Fn(&State) -> bool) {

@@ -1,0 +1,181 @@
+//! `loadtest job` that the user stops, against the same made-up API server, in which a deleted pod is gone with its log as
+//! soon as it has ended.
+
+use std::{
+    fs,
+    process::Output,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr},
+};
+
+use crate::{
+    pods::{Cluster, Trouble, end},
+    schema,
+};
+
+/// 60 requests a second for two minutes.
+const LOAD: [&str; 8] = ["-q", "60", "-z", "2m", "-t", "1s", "--json", "--start-in"];
+
+/// A command that is under way.
+struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    _kubeconfig: NamedTempFile,
+}
+
+impl Running {
+    async fn start(cluster: &Cluster, arguments: &[&str]) -> Self {
+        let all = [&[cluster.url.as_str()], &LOAD[..], arguments].concat();
+        let (mut command, kubeconfig) = cluster.command(&all).await;
+        let mut child = command.spawn().unwrap();
+        Self {
+            lines: BufReader::new(child.stderr.take().unwrap()).lines(),
+            child,
+            _kubeconfig: kubeconfig,
+        }
+    }
+
+    /// The same, once its pods have sent for more than a second.
+    async fn under_load(cluster: &Cluster, arguments: &[&str]) -> Self {
+        let running = Self::start(cluster, &[&["15s"], arguments].concat()).await;
+        cluster.wait_until(|state| state.requests > 80).await;
+        running
+    }
+
+    async fn until_it_says(&mut self, what: &str) {
+        let mut said = Vec::new();
+        while let Some(line) = self.lines.next_line().await.unwrap() {
+            if line.contains(what) {
+                return;
+            }
+            said.push(line);
+        }
+        panic!("it never said {what:?}: {said:#?}");
+    }
+
+    fn signal(&self, signal: Signal) {
+        end(self.child.id().unwrap(), signal);
+    }
+
+    async fn ended(mut self) -> Output {
+        while self.lines.next_line().await.unwrap().is_some() {}
+        self.child.wait_with_output().await.unwrap()
+    }
+
+    /// The report of a command that was interrupted, and says so.
+    async fn interrupted(self) -> Value {
+        let output = self.ended().await;
+        assert_eq!(output.status.code(), Some(105), "{output:?}");
+        let report = schema::report(&output.stdout);
+        assert_eq!(report["verdict"]["outcome"], "interrupted");
+        report
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_job_writes_all_reports_of_what_was_measured_until_then() {
+    let cluster = Cluster::with(Trouble::None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let flags = ["-o", "--html", "--junit", "--markdown"];
+    let files = flags.map(|flag| (flag, file(flag)));
+    let arguments: Vec<_> = files.iter().flat_map(|(flag, path)| [*flag, path]).collect();
+    let running = Running::under_load(&cluster, &arguments).await;
+    running.signal(Signal::INT);
+    let report = running.interrupted().await;
+
+    let answered = cluster.state.lock().unwrap().requests;
+    for (count, expected) in [
+        ("scheduled", answered),
+        ("sent", answered),
+        ("succeeded", answered),
+        ("failed", 0),
+    ] {
+        assert_eq!(report["requests"][count], expected, "{count}: {report:#}");
+    }
+    let stripes = report["stripes"].as_array().unwrap();
+    let sent = |stripe: &Value| stripe["sent"].as_u64().unwrap();
+    assert_eq!(stripes.len(), 3);
+    assert_eq!(stripes.iter().map(sent).sum::<u64>(), answered);
+    for stripe in stripes {
+        assert!(sent(stripe) > 20 && stripe["problem"].is_null(), "{stripe}");
+    }
+    assert_eq!(
+        report["verdict"]["reasons"],
+        json!(["stopped by a signal before its end"])
+    );
+    let requested = report["rates"]["requested"].as_f64().unwrap();
+    let seconds = report["duration_seconds"].as_f64().unwrap();
+    assert!((requested - 60.0).abs() < 0.1 && seconds < 60.0, "{report:#}");
+    for (flag, path) in &files {
+        let text = fs::read_to_string(path).unwrap().to_lowercase();
+        assert!(text.contains("interrupted"), "{flag}: {text}");
+    }
+    assert_eq!(cluster.jobs(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_signal_before_the_start_ends_the_pods_and_reports_that_nothing_was_sent() {
+    let cluster = Cluster::with(Trouble::None).await;
+    let page = NamedTempFile::new().unwrap();
+    let page_path = page.path().to_str().unwrap();
+    let mut running = Running::start(&cluster, &["10m", "--keep", "--html", page_path]).await;
+    running.until_it_says("3 running").await;
+    running.signal(Signal::TERM);
+    let report = running.interrupted().await;
+    assert_eq!(report["requests"]["scheduled"], 0);
+    assert_eq!(report["duration_seconds"], 0.0);
+    assert_eq!(
+        report["verdict"]["reasons"],
+        json!(["stopped by a signal before its end", "no request was sent"])
+    );
+    assert!(fs::read_to_string(page.path()).unwrap().contains("INTERRUPTED"));
+    assert_eq!(cluster.jobs(), (1, 1));
+    let state = cluster.state.lock().unwrap();
+    assert!(state.pods.values().all(|pod| pod.code.is_some()), "{state:?}");
+}
+
+#[tokio::test]
+async fn a_result_that_does_not_come_in_time_is_lost_and_the_others_are_reported() {
+    let cluster = Cluster::with(Trouble::Unreachable).await;
+    let running = Running::under_load(&cluster, &[]).await;
+    running.signal(Signal::INT);
+    let report = running.interrupted().await;
+    let reasons = report["verdict"]["reasons"].as_array().unwrap();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert_eq!(
+        reasons[1],
+        "stripe 1 of 3 is lost (pod-1): its pod went away, or did not end in time"
+    );
+    let sent: Vec<_> = (0..3)
+        .map(|stripe| report["stripes"][stripe]["sent"].as_u64().unwrap())
+        .collect();
+    assert!(sent[0] > 20 && sent[1] == 0 && sent[2] > 20, "{sent:?}");
+    assert_eq!(report["requests"]["succeeded"], sent[0] + sent[2]);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let cluster = Cluster::with(Trouble::Unreachable).await;
+    let mut running = Running::under_load(&cluster, &[]).await;
+    running.signal(Signal::INT);
+    running.until_it_says("once more to stop at once").await;
+    cluster.wait_until(|state| state.pods[&0].code.is_some()).await;
+    let asked = Instant::now();
+    running.signal(Signal::INT);
+    let output = running.ended().await;
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(105), 0));
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "took {:?}",
+        asked.elapsed()
+    );
+    assert_eq!(cluster.jobs(), (1, 1));
+}
