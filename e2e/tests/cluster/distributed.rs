@@ -2,10 +2,12 @@
 //! says and no more, in a namespace that takes only pods of the restricted profile.
 
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{apply, deployed, eventually, kubectl, loadtest, on_failure_look_around, printed, succeed, xtask};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use testbed::{archive, cluster, paths};
 
@@ -19,6 +21,9 @@ const URL: &str = "http://app-a.sample-app.svc/hello";
 
 /// What `loadtest` ends with when a stripe is lost.
 const INVALID: i32 = 106;
+
+/// And when it is told to stop.
+const INTERRUPTED: i32 = 105;
 
 /// The rules that the documentation says are enough.
 fn documented_rules() -> Result<String> {
@@ -96,8 +101,8 @@ struct Run {
     report: Value,
 }
 
-/// Sends 60 requests a second for 15 seconds from two pods. Meanwhile `interfere` may do something.
-fn job(interfere: impl FnOnce() -> Result<()>) -> Result<Run> {
+/// Sends 60 requests a second for 15 seconds from two pods. Meanwhile `interfere` may do something, to the command too.
+fn job(interfere: impl FnOnce(&Child) -> Result<()>) -> Result<Run> {
     deployed()?;
     at_rest()?;
     let own_image = paths::own_images().join("loadtest.tar");
@@ -117,7 +122,7 @@ fn job(interfere: impl FnOnce() -> Result<()>) -> Result<Run> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let interfered = interfere();
+    let interfered = interfere(&running);
     // First its end: it deletes the Job.
     let output = running.wait_with_output()?;
     println!("{}", printed(&output));
@@ -157,10 +162,20 @@ fn requests_counted() -> Result<f64> {
     Ok(sum)
 }
 
+/// Waits until `app_a`'s pods have counted so many requests from now on.
+fn until_asked(times: f64) -> Result<()> {
+    let before = requests_counted()?;
+    eventually("app_a is asked", || {
+        let now = requests_counted()?;
+        ensure!(now >= before + times, "{now} requests, and {before} before");
+        Ok(())
+    })
+}
+
 #[test]
 fn a_load_from_two_pods_is_the_whole_schedule_and_leaves_nothing() {
     on_failure_look_around(|| {
-        let Run { output, report } = job(|| Ok(()))?;
+        let Run { output, report } = job(|_| Ok(()))?;
         ensure!(output.status.success(), "{}", printed(&output));
         let requests = &report["requests"];
         for (count, expected) in [
@@ -189,13 +204,8 @@ fn a_load_from_two_pods_is_the_whole_schedule_and_leaves_nothing() {
 #[test]
 fn a_stripe_whose_pod_goes_makes_the_run_invalid_and_is_named() {
     on_failure_look_around(|| {
-        let Run { output, report } = job(|| {
-            let before = requests_counted()?;
-            eventually("app_a is asked", || {
-                let now = requests_counted()?;
-                ensure!(now > before, "{now} requests, as before");
-                Ok(())
-            })?;
+        let Run { output, report } = job(|_| {
+            until_asked(1.0)?;
             let second = "batch.kubernetes.io/job-completion-index=1";
             kubectl(&["-n", NAMESPACE, "delete", "pod", "-l", second, "--wait=false"]).map(drop)
         })?;
@@ -211,6 +221,41 @@ fn a_stripe_whose_pod_goes_makes_the_run_invalid_and_is_named() {
             "the other stripe did its part: {stripes:?}"
         );
         ensure!(stripes[1]["problem"].is_string(), "{stripes:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interrupted_load_reports_what_its_pods_sent_until_then_and_leaves_nothing() {
+    on_failure_look_around(|| {
+        let Run { output, report } = job(|running| {
+            until_asked(300.0)?;
+            let running = Pid::from_raw(running.id().try_into()?);
+            Ok(kill(running, Signal::SIGINT)?)
+        })?;
+        ensure!(output.status.code() == Some(INTERRUPTED), "{}", printed(&output));
+        let (verdict, requests) = (&report["verdict"], &report["requests"]);
+        ensure!(verdict["outcome"] == "interrupted", "{verdict}");
+        let count = |name: &str| requests[name].as_u64().unwrap_or(u64::MAX);
+        ensure!(
+            (300..900).contains(&count("succeeded")) && count("succeeded") == count("scheduled"),
+            "every request that was due had its answer: {requests}"
+        );
+        let stripes = report["stripes"].as_array().context("no stripes")?;
+        let sent: Vec<_> = stripes
+            .iter()
+            .filter_map(|stripe| stripe["sent"].as_u64())
+            .collect();
+        ensure!(
+            sent.len() == 2
+                && sent.iter().all(|sent| *sent >= 100)
+                && sent.iter().sum::<u64>() == count("sent"),
+            "both took part: {stripes:?}"
+        );
+        ensure!(
+            stripes.iter().all(|stripe| stripe["problem"].is_null()),
+            "{stripes:?}"
+        );
         Ok(())
     });
 }
