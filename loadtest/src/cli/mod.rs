@@ -50,11 +50,11 @@ pub enum Command {
     Chain(ChainArguments),
     /// Send a step of load that needs N replicas, and prove that the cluster scales to them and back
     Scale(Box<ScaleArguments>),
-    /// Say what changed between two runs, as far as it can be told from chance
+    /// Say what changed between two runs, or several of each, as far as it can be told from chance
     Compare(CompareArguments),
     /// Say what the fields of a report mean: its JSON Schema
     Schema(SchemaArguments),
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed, a threshold broken, or the second run worse; \
+const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed, a threshold broken, or what is compared worse; \
 104 wrong command or configuration; 105 interrupted; 106 invalid: the rate could not be held, or a stripe was lost";

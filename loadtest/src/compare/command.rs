@@ -1,12 +1,16 @@
-//! The command: reads both, compares number by number, says what is worse.
+//! The command: reads the runs, compares number by number, says what is worse.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    estimate::{Estimate, Sample, share},
+    estimate::Estimate,
+    numbers::{Change, Measured, Row, compare},
     run::Run,
 };
 use crate::{
@@ -27,56 +31,53 @@ pub(crate) struct Comparison {
     schema: &'static str,
     /// Something is worse.
     worse: bool,
-    /// Each number that both runs have, in order.
+    /// What is compared.
+    runs: Runs,
+    /// Each number, in order.
     numbers: Vec<Row>,
 }
 
-/// One number of both runs.
+/// The runs of both sides.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Row {
-    /// Which: `mean` or a percentile of the latency, or `failed`.
-    name: &'static str,
-    /// Of `before` and `after`: `ms`, or `%` of what was due.
-    unit: &'static str,
-    /// In the first run; nothing where it was not measured.
-    before: Option<Estimate>,
-    /// In the second.
-    after: Option<Estimate>,
-    /// What became of it.
-    change: Change,
+struct Runs {
+    /// How many before.
+    before: usize,
+    /// How many after.
+    after: usize,
+    /// Not all of one side began before the other; else what changed may be the machine as well as the server.
+    in_turns: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Change {
-    /// Not to be told from chance, or less than the tolerance.
-    None,
-    /// Less than before.
-    Better,
-    /// More than before.
-    Worse,
-    /// One of the runs has no such number.
-    Unknown,
-}
+/// A run, and the file that it is from.
+type Read<'a> = (&'a Path, Run);
 
 /// Carries out the command.
 ///
 /// # Errors
-/// [`BadConfiguration`] where a file is no run, or the two cannot be compared.
+/// [`BadConfiguration`] where a file is no run, or the runs cannot be compared.
 pub fn run(arguments: &CompareArguments) -> anyhow::Result<Exit> {
-    let (before, after) = (Run::read(&arguments.before)?, Run::read(&arguments.after)?);
-    if !before.is_like(&after) {
+    let (before, after) = arguments.sides();
+    if before.len().min(after.len()) == 1 && before.len() != after.len() {
         return Err(BadConfiguration(format!(
-            "{} and {} did not send the same load (`plan` in the files); compare runs of the same command",
-            arguments.before.display(),
-            arguments.after.display()
+            "{} before, {} after: how far runs are apart takes two at least, of each side",
+            runs(before.len()),
+            runs(after.len())
         ))
         .into());
     }
-    let numbers = compare(&before, &after, arguments.tolerance.0);
+    let (before, after) = (read(before)?, read(after)?);
+    refuse_what_cannot_be_compared(&before.iter().chain(&after).collect::<Vec<_>>())?;
+    let measured =
+        |side: &[Read<'_>]| -> Vec<Measured> { side.iter().map(|(_, run)| Measured::of(run)).collect() };
+    let numbers = compare(&measured(&before), &measured(&after), arguments.tolerance.0);
     let comparison = Comparison {
         schema: SCHEMA,
         worse: numbers.iter().any(|row| row.change == Change::Worse),
+        runs: Runs {
+            before: before.len(),
+            after: after.len(),
+            in_turns: !is_earlier(&before, &after) && !is_earlier(&after, &before),
+        },
         numbers,
     };
     if arguments.json {
@@ -91,69 +92,55 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Exit> {
     })
 }
 
-fn compare(before: &Run, after: &Run, tolerance: f64) -> Vec<Row> {
-    let samples = (
-        Sample::new(before.latency_histogram.clone(), &before.seconds()),
-        Sample::new(after.latency_histogram.clone(), &after.seconds()),
-    );
-    let latency = |name, read: &dyn Fn(&Sample) -> Option<Estimate>| {
-        row(name, "ms", read(&samples.0), read(&samples.1), tolerance)
-    };
-    let failed = |run: &Run| {
-        let share = share(run.requests.failed, run.requests.scheduled)?;
-        Some(Estimate {
-            value: share.value * 100.0,
-            low: share.low * 100.0,
-            high: share.high.map(|high| high * 100.0),
-        })
-    };
-    vec![
-        latency("mean", &Sample::mean),
-        latency("p50", &|sample| sample.quantile(0.5)),
-        latency("p90", &|sample| sample.quantile(0.9)),
-        latency("p99", &|sample| sample.quantile(0.99)),
-        latency("p99.9", &|sample| sample.quantile(0.999)),
-        row("failed", "%", failed(before), failed(after), tolerance),
-    ]
+fn read(files: &[PathBuf]) -> Result<Vec<Read<'_>>, BadConfiguration> {
+    let runs = files.iter().map(|path| Ok((path.as_path(), Run::read(path)?)));
+    runs.collect()
 }
 
-/// Less is better, of every number here.
-fn row(
-    name: &'static str,
-    unit: &'static str,
-    before: Option<Estimate>,
-    after: Option<Estimate>,
-    tolerance: f64,
-) -> Row {
-    let change = match (&before, &after) {
-        (Some(before), Some(after)) => {
-            let off = (after.value - before.value).abs();
-            let matters = before.differs_from(after) && off > tolerance * before.value;
-            match (matters, after.value > before.value) {
-                (false, _) => Change::None,
-                (true, true) => Change::Worse,
-                (true, false) => Change::Better,
-            }
+fn refuse_what_cannot_be_compared(all: &[&Read<'_>]) -> Result<(), BadConfiguration> {
+    for (place, (path, run)) in all.iter().enumerate() {
+        for (earlier, other) in &all[..place] {
+            let why = if run == other {
+                "are the same run"
+            } else if !run.is_like(other) {
+                "did not send the same load (`plan` in the files); compare runs of the same command"
+            } else {
+                continue;
+            };
+            return Err(BadConfiguration(format!(
+                "{} and {} {why}",
+                earlier.display(),
+                path.display()
+            )));
         }
-        _ => Change::Unknown,
-    };
-    Row {
-        name,
-        unit,
-        before,
-        after,
-        change,
     }
+    Ok(())
+}
+
+/// Whether each run of `one` began before any of the `other`.
+fn is_earlier(one: &[Read<'_>], other: &[Read<'_>]) -> bool {
+    let mut pairs = one
+        .iter()
+        .flat_map(|run| other.iter().map(move |other| (run, other)));
+    pairs.all(|((_, run), (_, other))| run.started_at < other.started_at)
 }
 
 fn render(comparison: &Comparison) -> String {
+    let Runs {
+        before,
+        after,
+        in_turns,
+    } = comparison.runs;
     let mut text = String::new();
-    let headline = if comparison.worse { "WORSE" } else { "NOT WORSE" };
     let mut line = |line: std::fmt::Arguments<'_>| {
         writeln!(text, "{line}").expect("writing to a String does not fail");
     };
-    line(format_args!("{headline}"));
-    line(format_args!("  {:<8} {:<26} {:<26}", "", "before", "after"));
+    line(format_args!(
+        "{}",
+        if comparison.worse { "WORSE" } else { "NOT WORSE" }
+    ));
+    let of_before = format!("before, {}", runs(before));
+    line(format_args!("  {:<8} {of_before:<26} after, {}", "", runs(after)));
     for row in &comparison.numbers {
         let word = match row.change {
             Change::None => "no difference shown",
@@ -161,19 +148,32 @@ fn render(comparison: &Comparison) -> String {
             Change::Worse => "WORSE",
             Change::Unknown => "not measured",
         };
-        let by = match (&row.before, &row.after) {
-            (Some(before), Some(after)) if before.value > 0.0 => {
-                format!("{:+.1} %  ", (after.value / before.value - 1.0) * 100.0)
-            }
-            _ => String::new(),
-        };
         let (before, after) = (shown(row.before, row.unit), shown(row.after, row.unit));
+        let by = relative(row);
         line(format_args!(
             "  {:<8} {before:<26} {after:<26} {by}{word}",
             row.name
         ));
     }
+    if before == 1 {
+        line(format_args!(
+            "One run of each cannot tell a change of the machine from one of the server. Several that took turns can:\n  \
+             loadtest compare --before FILE… --after FILE…"
+        ));
+    } else if !in_turns {
+        line(format_args!(
+            "All runs of one side were before the other's, so that a change of the machine looks like one of the server: \
+             take turns."
+        ));
+    }
     text
+}
+
+fn runs(count: usize) -> String {
+    match count {
+        1 => "1 run".to_owned(),
+        count => format!("{count} runs"),
+    }
 }
 
 fn shown(estimate: Option<Estimate>, unit: &str) -> String {
@@ -182,4 +182,19 @@ fn shown(estimate: Option<Estimate>, unit: &str) -> String {
     };
     let high = high.map_or("?".to_owned(), short);
     format!("{} ({} … {high}) {unit}", short(value), short(low))
+}
+
+/// How much more it is after.
+fn relative(row: &Row) -> String {
+    match (row.difference, row.before, row.after) {
+        (Some(Estimate { value, low, high }), ..) => {
+            let unit = if row.unit == "%" { "points" } else { "%" };
+            let high = high.map_or("?".to_owned(), |high| format!("{high:+.1}"));
+            format!("{value:+.1} ({low:+.1} … {high}) {unit}  ")
+        }
+        (None, Some(before), Some(after)) if before.value > 0.0 => {
+            format!("{:+.1} %  ", (after.value / before.value - 1.0) * 100.0)
+        }
+        _ => String::new(),
+    }
 }

@@ -1,4 +1,4 @@
-//! Numbers of a run with the range in which they lie with a confidence of 95 %. Pure.
+//! Numbers of one run with the range in which they lie with a confidence of 95 %. Pure.
 //!
 //! Requests of one second are alike, so that a run knows less than its number of requests promises. How much less, the
 //! seconds themselves say: their means differ by more than chance alone would make them. That factor, the design effect,
@@ -13,14 +13,14 @@ use crate::units::number;
 /// Of the normal distribution, for 95 %.
 const Z: f64 = 1.96;
 
-/// A number and the range in which it lies.
+/// A number and the range in which it lies; of several runs, the mean of theirs, of latencies the geometric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Estimate {
     /// The number, in the unit that is named beside it.
     pub(crate) value: f64,
     /// Where its range begins, at a confidence of 95 %.
     pub(crate) low: f64,
-    /// Where its range ends. Nothing where the run has too few requests to bound it: a p99 of fifty.
+    /// Where its range ends. Nothing where one run has too few requests to bound it: a p99 of fifty.
     pub(crate) high: Option<f64>,
 }
 
@@ -29,6 +29,28 @@ impl Estimate {
     pub(crate) fn differs_from(&self, other: &Self) -> bool {
         let below = |one: &Self, other: &Self| one.high.is_some_and(|high| high < other.low);
         below(self, other) || below(other, self)
+    }
+
+    /// Whether the range does not hold this value.
+    pub(crate) fn excludes(&self, value: f64) -> bool {
+        value < self.low || self.high.is_some_and(|high| high < value)
+    }
+
+    /// On another scale, which rises with this one.
+    pub(crate) fn map(self, to: impl Fn(f64) -> f64) -> Self {
+        Self {
+            value: to(self.value),
+            low: to(self.low),
+            high: self.high.map(to),
+        }
+    }
+
+    /// The standard error that the range stands for.
+    pub(crate) fn error(&self) -> f64 {
+        let width = self
+            .high
+            .map_or(2.0 * (self.value - self.low), |high| high - self.low);
+        width / (2.0 * Z)
     }
 }
 
@@ -111,31 +133,10 @@ pub(crate) fn share(count: u64, all: u64) -> Option<Estimate> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    /// Seconds of so many requests, in each of which `latency` says how long one takes, in milliseconds.
-    fn sample(seconds: u32, each: u32, mut latency: impl FnMut(u32) -> f64) -> Sample {
-        let mut latencies = Histogram::new(3).unwrap();
-        let mut means = Vec::new();
-        for second in 0..seconds {
-            let of_second: Vec<f64> = (0..each).map(|_| latency(second)).collect();
-            for value in &of_second {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "some milliseconds"
-                )]
-                latencies.record((value * 1000.0) as u64).unwrap();
-            }
-            means.push((each.into(), of_second.iter().sum::<f64>() / f64::from(each)));
-        }
-        Sample::new(latencies, &means)
-    }
-
-    /// Of an exponential distribution with this mean, moved from 0 by a tenth of it.
-    fn chance(random: &mut fastrand::Rng, mean: f64) -> f64 {
-        mean * (0.1 - 0.9 * (1.0 - random.f64()).ln())
-    }
+    use super::{
+        super::simulation::{chance, sample},
+        *,
+    };
 
     #[test]
     fn nineteen_of_twenty_ranges_hold_the_truth() {
@@ -145,11 +146,8 @@ mod tests {
         let truth = 10.0 * (0.1 + 0.9 * 100.0_f64.ln());
         for _ in 0..400 {
             let sample = sample(10, 200, |_| chance(&mut random, 10.0));
-            let holds = |estimate: Estimate, truth: f64| {
-                estimate.low <= truth && estimate.high.is_none_or(|high| truth <= high)
-            };
-            mean_held += u32::from(holds(sample.mean().unwrap(), 10.0));
-            p99_held += u32::from(holds(sample.quantile(0.99).unwrap(), truth));
+            mean_held += u32::from(!sample.mean().unwrap().excludes(10.0));
+            p99_held += u32::from(!sample.quantile(0.99).unwrap().excludes(truth));
         }
         // 380 of 400, give or take three standard deviations of 4.4; a design effect that is never below 1 widens it.
         assert!((366..=399).contains(&mean_held), "{mean_held} of 400 means");

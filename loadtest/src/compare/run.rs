@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use hdrhistogram::Histogram;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,9 +12,11 @@ use crate::{exit::BadConfiguration, load::histogram};
 /// The form that is understood.
 const SCHEMA: &str = "loadtest.run/v1";
 
-/// A run that was written by `loadtest run -o`.
-#[derive(Debug, Deserialize)]
+/// A run that was written by `loadtest run -o`. What is equal is the same run.
+#[derive(Debug, PartialEq, Deserialize)]
 pub(crate) struct Run {
+    /// When the first request was due.
+    pub(crate) started_at: Timestamp,
     plan: Plan,
     pub(crate) requests: Requests,
     /// Every latency, in microseconds.
@@ -30,24 +33,24 @@ struct Plan {
     protocol: Value,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 pub(crate) struct Requests {
     pub(crate) scheduled: u64,
     pub(crate) failed: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Interval {
     latency_ms: Latency,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Latency {
     count: u64,
     mean: Option<f64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Verdict {
     outcome: String,
 }

@@ -207,61 +207,6 @@ fn reports_for_people_and_programs_say_what_must_hold() {
     );
 }
 
-#[test]
-fn two_runs_are_compared_and_a_slower_one_is_worse() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let slow = support::serve(Router::new().route(
-        "/hello",
-        get(|| async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            "Hello there"
-        }),
-    ));
-    let slow = format!("http://{slow}/hello");
-    let run = |url: &str, rate: &str, name: &str| {
-        let file = path(name);
-        let output = loadtest(&["run", url, "-q", rate, "-z", "2s", "-o", &file]);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        file
-    };
-    let (fast, slow) = (run(&hello(), "100", "fast.json"), run(&slow, "100", "slow.json"));
-
-    let output = loadtest(&["compare", &fast, &slow]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(99), "{text}");
-    let line = |name: &str| {
-        text.lines()
-            .find(|line| line.trim_start().starts_with(name))
-            .unwrap()
-    };
-    assert!(
-        text.starts_with("WORSE") && line("p50").ends_with("WORSE"),
-        "{text}"
-    );
-    assert!(line("failed").ends_with("no difference shown"), "{text}");
-
-    let output = loadtest(&["compare", &slow, &fast, "--json"]);
-    assert_eq!(output.status.code(), Some(0), "faster is not worse: {output:?}");
-    let report = schema::report(&output.stdout);
-    assert_eq!(report["numbers"][1]["change"], "better", "{report}");
-    let output = loadtest(&["compare", &fast, &fast]);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-
-    let other = run(&hello(), "50", "other.json");
-    std::fs::write(path("text.json"), "{}").unwrap();
-    for (after, says) in [
-        (other, "did not send the same load"),
-        (path("text.json"), "is no run"),
-        (path("missing.json"), "No such file"),
-    ] {
-        let output = loadtest(&["compare", &fast, &after]);
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(104), "{text}");
-        assert!(text.contains(says), "{after} does not say {says:?}: {text}");
-    }
-}
-
 /// The seconds in which so many requests were due, from a run of these flags.
 fn sent_by_second(flags: &[&str]) -> Vec<u64> {
     let url = hello();
