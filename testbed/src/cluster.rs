@@ -61,9 +61,9 @@ pub fn up() -> Result<()> {
     tools::build(tools::ALL)?;
     progress::step("write the components' images", images::write_upstream)?;
 
-    if !Path::new(preflight::BRIDGE_SETTINGS).exists() {
+    for module in preflight::missing_modules() {
         eprintln!(
-            "  note    the kernel module br_netfilter is not loaded: it will be (modprobe), and stays loaded"
+            "  note    the kernel module {module} is not loaded: it will be (modprobe), and stays loaded"
         );
     }
     let since_warm = Instant::now();

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -241,15 +241,15 @@ fn network() -> Result<()> {
         progress::run(Command::new("ip").args(arguments.split(' ')))?;
     }
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
-    // Answers between pods of this bridge pass through the tables that undo a Service's address. Where the module is
-    // built in or loaded, the setting is there; where it is not, the node cannot be used.
-    if !Path::new(preflight::BRIDGE_SETTINGS).exists() {
+    for module in preflight::missing_modules() {
         // The machine's, not ours alone, and not undone: it cannot be told who else has come to use it.
-        eprintln!("modprobe br_netfilter: the machine keeps this module loaded");
-        let _ = Command::new("modprobe").arg("br_netfilter").status();
+        eprintln!("modprobe {module}: the machine keeps this module loaded");
+        let _ = Command::new("modprobe").arg(module).status();
     }
-    fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")
-        .context("the kernel has no br_netfilter (modprobe br_netfilter)")
+    if let Some(module) = preflight::missing_modules().first() {
+        bail!("the kernel has no {module} (modprobe {module})");
+    }
+    fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1").context("bridge-nf-call-iptables")
 }
 
 /// Names, as far as a cluster without an uplink needs them: its own. A name server that cannot be reached costs the

@@ -39,8 +39,17 @@ pub const FORWARDS: [(u16, u16); 3] = [
     (9090, 30_090),
 ];
 
-/// There when the kernel module `br_netfilter` is built in or loaded.
-pub(crate) const BRIDGE_SETTINGS: &str = "/proc/sys/net/bridge";
+/// Kernel modules that the kernel does not load by itself in time, and a setting of each that is there when the module is
+/// built in or loaded.
+const MODULES: [(&str, &str); 2] = [
+    // Answers between pods of this bridge pass through the tables that undo a Service's address.
+    ("br_netfilter", "/proc/sys/net/bridge/bridge-nf-call-iptables"),
+    // kube-proxy sets its timeouts, or ends, before it makes the first rule that would have the module loaded.
+    (
+        "nf_conntrack",
+        "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established",
+    ),
+];
 
 /// Looks at what no command can bring: Linux, root, Go.
 ///
@@ -144,6 +153,16 @@ fn disk_has_room() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The kernel modules that have to be loaded first.
+#[must_use]
+pub fn missing_modules() -> Vec<&'static str> {
+    MODULES
+        .into_iter()
+        .filter(|(_, setting)| !Path::new(setting).exists())
+        .map(|(module, _)| module)
+        .collect()
 }
 
 fn is_present(program: &str) -> bool {

@@ -25,6 +25,7 @@ fn machine() -> Result<String> {
         "/proc/sys/net/ipv4/ip_forward",
         "/etc/hosts",
         "/etc/resolv.conf",
+        "/sys/fs/cgroup/cgroup.subtree_control",
     ] {
         seen.extend([file, ":\n", &fs::read_to_string(file).unwrap_or_default(), "\n"]);
     }
@@ -129,6 +130,16 @@ fn a_cluster_comes_up_once_and_goes_without_a_trace() {
             "jsonpath={.metadata.uid}",
         ])?;
         ensure!(first == second, "the second `up` made another cluster");
+        // CoreDNS is ready once it has reached the API server by its Service's address.
+        for part in ["daemonset/kube-proxy", "deployment/coredns"] {
+            e2e::kubectl(&[
+                "rollout",
+                "status",
+                "--timeout=180s",
+                "--namespace=kube-system",
+                part,
+            ])?;
+        }
         let inside = succeed(&mut xtask(&["cluster", "exec", "--", "ip", "route"]))?;
         ensure!(
             inside.contains("default dev node0"),
