@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitStatus, waitpid};
 
 use crate::sandbox::DETACH;
@@ -67,6 +68,7 @@ pub fn run() -> Result<()> {
         std::thread::spawn(move || end_with_the_owner(&lock));
     }
 
+    raise_descriptor_limit()?;
     // These sockets stay in the machine's network; every later one is of the cluster's.
     let listeners = listen()?;
     unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
@@ -95,6 +97,13 @@ pub fn run() -> Result<()> {
     });
     std::thread::spawn(move || services.reap());
     forward(listeners)
+}
+
+/// Lets this process and its children open as many files as they may. A shell's limit is often 1,024, which is 512
+/// forwarded connections; a service manager gives containerd more, too.
+fn raise_descriptor_limit() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("cannot raise the limit of open files")
 }
 
 /// Ends this process, and so the cluster, when the command that started it ends before the cluster is whole.

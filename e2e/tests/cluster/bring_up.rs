@@ -1,6 +1,8 @@
 //! The testbed: up from nothing, up again after anything, and nothing left behind.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -222,6 +224,33 @@ fn an_owned_cluster_ends_with_its_owner() {
     });
 }
 
+#[test]
+fn more_connections_are_forwarded_than_a_shell_may_open_files() {
+    on_failure_look_around(|| {
+        down()?;
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .current_dir(paths::workspace())
+            .args(["-c", r#"ulimit -S -n 256 && exec "$0" cluster up"#])
+            .arg(xtask(&[]).get_program());
+        succeed(&mut shell)?;
+        let connections = (0..400)
+            .map(|_| TcpStream::connect("127.0.0.1:6443"))
+            .collect::<Result<Vec<_>, _>>()?;
+        node_is_ready().context("with 400 connections open beside kubectl's")?;
+        for connection in &connections {
+            connection.set_nonblocking(true)?;
+            // The API server says nothing before it is spoken to.
+            let seen = connection.peek(&mut [0]).map_err(|error| error.kind());
+            ensure!(
+                seen == Err(ErrorKind::WouldBlock),
+                "a connection was closed: {seen:?}"
+            );
+        }
+        Ok(())
+    });
+}
+
 /// What `cluster up` says, and its exit code, when the machine lacks something.
 fn refusal(prepare: impl FnOnce(&mut std::process::Command)) -> Result<String> {
     let mut command = xtask(&["cluster", "up"]);
@@ -237,7 +266,7 @@ fn refusal(prepare: impl FnOnce(&mut std::process::Command)) -> Result<String> {
 fn what_the_machine_lacks_is_said_with_what_to_do_instead() {
     on_failure_look_around(|| {
         down()?;
-        let taken = std::net::TcpListener::bind("127.0.0.1:30080").context("port 30080")?;
+        let taken = TcpListener::bind("127.0.0.1:30080").context("port 30080")?;
         let said = refusal(|_| ())?;
         ensure!(said.contains("30080") && said.contains("--context"), "{said}");
         drop(taken);
