@@ -123,7 +123,8 @@ pub fn remove() -> io::Result<()> {
     }
     if let Ok(off) = fs::read_to_string(record()) {
         for controller in off.split_whitespace() {
-            // Refused for one that somebody else's cgroup has come to use: it then has to stay on.
+            // Refused for one that somebody else's cgroup hands down further: it then has to stay on. systemd switches what
+            // its units use on again when it next looks at them (`daemon-reload`).
             let _ = fs::write(subtree_control(), format!("-{controller}"));
         }
         fs::remove_file(record())?;
