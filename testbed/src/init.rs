@@ -255,10 +255,12 @@ fn network() -> Result<()> {
         eprintln!("modprobe {module}: the machine keeps this module loaded");
         let _ = Command::new("modprobe").arg(module).status();
     }
-    if let Some(module) = preflight::missing_modules().first() {
-        bail!("the kernel has no {module} (modprobe {module})");
+    let missing = preflight::missing_modules().join(", ");
+    if !missing.is_empty() {
+        bail!("modprobe failed: the kernel has no {missing}, without which no Service works");
     }
-    fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1").context("bridge-nf-call-iptables")
+    fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")
+        .context("cannot switch on bridge-nf-call-iptables")
 }
 
 /// Names, as far as a cluster without an uplink needs them: its own. A name server that cannot be reached costs the

@@ -237,7 +237,7 @@ fn more_connections_are_forwarded_than_a_shell_may_open_files() {
         let connections = (0..400)
             .map(|_| TcpStream::connect("127.0.0.1:6443"))
             .collect::<Result<Vec<_>, _>>()?;
-        node_is_ready().context("with 400 connections open beside kubectl's")?;
+        eventually("kubectl is answered beside 400 open connections", node_is_ready)?;
         for connection in &connections {
             connection.set_nonblocking(true)?;
             // The API server says nothing before it is spoken to.

@@ -14,7 +14,6 @@ use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, LogParams, PostParams},
     client::Body,
-    core::Request as Requests,
 };
 
 use super::{Cluster, Read, ReadError, describe, read, read_within};
@@ -219,7 +218,7 @@ impl Cluster {
             follow: true,
             ..LogParams::default()
         };
-        let request = Requests::new(Pod::url_path(&(), Some(namespace))).logs(pod, &follow);
+        let request = kube::core::Request::new(Pod::url_path(&(), Some(namespace))).logs(pod, &follow);
         let request = request.map_err(|error| ReadError(error.to_string()))?;
         // On the heap: futures of requests are large.
         let answer = Box::pin(self.client.send(request.map(Body::from))).await;

@@ -87,17 +87,22 @@ impl Observed {
         let count = number(self.runs.len() as u64);
         let values = self.runs.iter().map(|run| self.kind.scaled(run.value));
         let value = values.clone().sum::<f64>() / count;
-        let freedom = count - 1.0;
         let spread: f64 = values.map(|of_run| (of_run - value).powi(2)).sum();
         // Small counts are often the same by chance: three runs with one failure each do not make the share certain.
         let least = match self.kind {
             Kind::Latency => 0.0,
             Kind::Share => self.runs.iter().map(|run| run.error().powi(2)).sum::<f64>() / count,
         };
+        let variance = spread / (count - 1.0);
         Some(Mean {
             value,
-            variance: (spread / freedom).max(least) / count,
-            freedom,
+            variance: variance.max(least) / count,
+            // What counts vary by is known, not estimated.
+            freedom: if variance > least {
+                count - 1.0
+            } else {
+                f64::INFINITY
+            },
         })
     }
 }
@@ -250,14 +255,20 @@ mod tests {
 
     #[test]
     fn few_failures_are_chance_though_every_run_has_as_many() {
-        let failed = |counts: [u64; 3]| {
-            let runs = counts.map(|count| share(count, 1000).unwrap().map(|share| share * 100.0));
-            Observed::new(Kind::Share, runs.to_vec())
+        let failed = |counts: &[u64]| {
+            let runs = counts.iter().map(|count| share(*count, 1000).unwrap());
+            Observed::new(
+                Kind::Share,
+                runs.map(|run| run.map(|share| share * 100.0)).collect(),
+            )
         };
-        let none = failed([0, 0, 0]);
-        let differs = |counts| none.difference(&failed(counts)).unwrap().excludes(0.0);
-        assert!(!differs([1, 1, 1]));
-        assert!(differs([30, 30, 30]));
-        assert!(!differs([0, 0, 90]), "what one run had alone is no change");
+        let differs = |counts: &[u64]| {
+            let none = failed(&vec![0; counts.len()]);
+            none.difference(&failed(counts)).unwrap().excludes(0.0)
+        };
+        assert!(!differs(&[1, 1, 1]));
+        assert!(differs(&[30, 30, 30]));
+        assert!(differs(&[50, 50]), "two runs see what one run each sees");
+        assert!(!differs(&[0, 0, 90]), "what one run had alone is no change");
     }
 }

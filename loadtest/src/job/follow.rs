@@ -232,6 +232,10 @@ fn describe_end(progress: &PodProgress, log: &str) -> String {
         .rfind(|line| !line.trim().is_empty() && !line.starts_with(NO_LOG));
     let last = last.map(|line| line.chars().take(SHOWN).collect::<String>());
     let parts = [why, code, last];
-    let said: Vec<_> = parts.into_iter().flatten().collect();
-    format!("it ended without a result: {}", said.join(": "))
+    let said = parts.into_iter().flatten();
+    let all: Vec<_> = ["it ended without a result".to_owned()]
+        .into_iter()
+        .chain(said)
+        .collect();
+    all.join(": ")
 }

@@ -19,7 +19,11 @@ impl Follower<'_> {
     /// after, and its log with it, so each log is followed from before.
     pub(super) async fn stop(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        eprintln!("stopping: waiting for the pods' results; once more to stop at once, without a report");
+        eprintln!(
+            "stopping: the Job is deleted, and its pods give their results; once more to stop at once, without a report: in \
+             the first seconds the Job may still be there then (`kubectl --namespace {} delete job {}`)",
+            self.namespace, self.job
+        );
         if let Ok(pods) = self.cluster.stripe_pods(self.namespace, self.job).await {
             for pod in pods {
                 self.see(pod);
@@ -37,7 +41,7 @@ impl Follower<'_> {
                 (pod, log)
             });
         }
-        // It closes when each of them has dropped its own.
+        // A receiver without a sender is ready: when each of them has dropped its own.
         drop(opening);
         drop(timeout(OPENING, all_open.recv()).await);
         delete(self.cluster, self.namespace, self.job).await;

@@ -55,8 +55,8 @@ pub fn merge(load: &SharedLoad, parts: Vec<Part>, stopped_after: Option<Duration
         let (problem, own) = match result {
             Err(problem) => (Some(problem), Vec::new()),
             Ok(result) => {
-                longest = longest.max(Some(result.length()));
-                (result.problem(stopped_after.is_some()), result.recorders)
+                longest = longest.max(result.length());
+                (result.problem(stopped_after), result.recorders)
             }
         };
         let mut all = Recorder::new(load.targets.len(), Duration::ZERO);
@@ -292,6 +292,7 @@ mod tests {
             assert_eq!(report.requests.sent > sum(&report.stripes[1..]), counts, "{says}");
         }
     }
+
     /// Up from 100 to 300 requests a second in 2 s, and down to 0 in 4 s.
     #[test]
     fn a_load_that_was_stopped_is_as_long_as_its_longest_stripe() {
@@ -315,13 +316,20 @@ mod tests {
             )))
         };
         let lost = || part(Err("its pod never ran".to_owned()));
+        let late = || {
+            let whose = Stripe { first: 0, of: 3 };
+            part(Ok(StripeResult::late(whose, load.clone(), seconds(1.0))))
+        };
         for (parts, length) in [
             (vec![stopped(0, 3.0), lost(), stopped(2, 2.5)], 3.0),
             // Its signal came while it drained.
             (vec![stopped(0, 3.0), lost(), stopped(2, 7.0)], 6.0),
             (vec![lost(), lost(), lost()], 1.5),
+            (vec![late(), stopped(1, 2.5), stopped(2, 2.0)], 2.5),
+            (vec![late(), lost(), lost()], 1.5),
         ] {
-            let is_lost: Vec<_> = parts.iter().map(|part| part.result.is_err()).collect();
+            let sent = |part: &Part| part.result.as_ref().is_ok_and(|result| result.length().is_some());
+            let is_lost: Vec<_> = parts.iter().map(|part| !sent(part)).collect();
             let report = merge(&load, parts, Some(seconds(1.5)));
             let expected = Schedule::of(&stages, Spacing::Even).expected(seconds(length));
             let seen = (report.duration_seconds, report.rates.requested * length);
@@ -333,5 +341,28 @@ mod tests {
                 assert_eq!(stripe.problem.is_some(), is_lost, "{stripe:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_stripe_that_ended_long_before_the_user_stopped_the_rest_is_named() {
+        let load = load();
+        let stopped = |stripe: u64, after: u64| {
+            let whose = Stripe { first: stripe, of: 3 };
+            let after = Some(Duration::from_secs(after));
+            part(Ok(StripeResult::new(
+                whose,
+                load.clone(),
+                after,
+                threads(stripe).collect(),
+            )))
+        };
+        let parts = vec![stopped(0, 5), stopped(1, 59), stopped(2, 61)];
+        let report = merge(&load, parts, Some(Duration::from_mins(1)));
+        let problems: Vec<_> = report
+            .stripes
+            .iter()
+            .map(|stripe| stripe.problem.as_deref())
+            .collect();
+        assert_eq!(problems, [Some("it was stopped after 5 s"), None, None]);
     }
 }

@@ -69,6 +69,9 @@ impl SharedLoad {
     }
 }
 
+/// How much a pod's clock may be off that of the API server, which tells whole seconds.
+const CLOCKS: Duration = Duration::from_secs(5);
+
 /// What one stripe measured, complete: results of all stripes give the same report as one process would.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StripeResult {
@@ -111,6 +114,12 @@ impl StripeResult {
         }
     }
 
+    /// Of a stripe that was stopped before the start.
+    #[must_use]
+    pub fn not_begun(stripe: Stripe, load: SharedLoad) -> Self {
+        Self::new(stripe, load, Some(Duration::ZERO), Vec::new())
+    }
+
     /// The result among the lines of `text`; `None` where there is none.
     ///
     /// # Errors
@@ -144,19 +153,26 @@ impl StripeResult {
             .ok_or_else(|| "its result contradicts itself".to_owned())
     }
 
-    /// How long it sent requests: until it was stopped, or to the end of the schedule.
-    pub(super) fn length(&self) -> Duration {
+    /// How long it sent requests: until it was stopped, or to the end of the schedule. `None` where it was late, and sent
+    /// nothing.
+    pub(super) fn length(&self) -> Option<Duration> {
+        if self.late_seconds.is_some() {
+            return None;
+        }
         let planned = self.load.plan.duration_seconds;
         let length = self
             .stopped_after_seconds
             .map_or(planned, |after| after.min(planned));
-        Duration::try_from_secs_f64(length).unwrap_or_default()
+        Duration::try_from_secs_f64(length).ok()
     }
 
-    /// Why the load is not what it was to be, as far as this stripe goes. Where all of them were to stop, a stripe that did
-    /// is none.
+    /// Why the load is not what it was to be, as far as this stripe goes. That it was stopped is no problem where the user
+    /// stopped all of them, so long after the start.
     #[must_use]
-    pub fn problem(&self, all_stopped: bool) -> Option<String> {
+    pub fn problem(&self, all_stopped_after: Option<Duration>) -> Option<String> {
+        let by_the_user = |after: f64| {
+            all_stopped_after.is_some_and(|all| after + CLOCKS.as_secs_f64() >= all.as_secs_f64())
+        };
         let late = self.late_seconds.map(|seconds| {
             format!(
                 "it came up {} s after the start, and sent nothing",
@@ -165,7 +181,7 @@ impl StripeResult {
         });
         let stopped = self
             .stopped_after_seconds
-            .filter(|_| !all_stopped)
+            .filter(|after| !by_the_user(*after))
             .map(|seconds| format!("it was stopped after {} s", short(seconds)));
         late.or(stopped)
     }

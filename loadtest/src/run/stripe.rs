@@ -26,6 +26,8 @@ pub(super) async fn run(
     let plan = task.plan_in_stripes(stripe.of)?;
     let output = task.result.output.as_deref().map(OutputFile::open).transpose()?;
     let Some(addresses) = reached(&plan, &mut interrupt).await? else {
+        let load = SharedLoad::of(&plan, stripe.of, start_at);
+        publish(&StripeResult::not_begun(stripe, load), output)?;
         return Ok(Exit::Interrupted);
     };
     if let Ok(late) = Duration::try_from(Timestamp::now().duration_since(start_at)) {

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     net::TcpListener,
     process::{Child, Command},
     time::{Instant, sleep},
@@ -215,7 +216,7 @@ impl Cluster {
             .unwrap()
             .iter();
         let arguments = arguments.map(|argument| expand(argument.as_str().unwrap(), stripe));
-        let child = (trouble != Trouble::NoImage).then(|| {
+        let mut child = (trouble != Trouble::NoImage).then(|| {
             Command::new(env!("CARGO_BIN_EXE_loadtest"))
                 .args(arguments)
                 .stdin(Stdio::null())
@@ -226,6 +227,13 @@ impl Cluster {
                 .unwrap()
         });
         let process = child.as_ref().and_then(Child::id);
+        let mut said = String::new();
+        let errors = child.as_mut().and_then(|child| child.stderr.take());
+        let mut errors = errors.map(BufReader::new);
+        // It runs once it has said something, and by then listens to signals.
+        if let Some(errors) = &mut errors {
+            errors.read_line(&mut said).await.unwrap();
+        }
         let pod = Pod {
             process,
             code: None,
@@ -234,7 +242,9 @@ impl Cluster {
             deleted: false,
         };
         self.state.lock().unwrap().pods.insert(stripe, pod);
-        let Some(child) = child else { return };
+        let (Some(child), Some(mut errors)) = (child, errors) else {
+            return;
+        };
         let signal = match trouble {
             Trouble::Killed | Trouble::Deleted => Some(Signal::KILL),
             Trouble::Terminating => Some(Signal::TERM),
@@ -244,8 +254,10 @@ impl Cluster {
             self.wait_until(|state| state.requests > 30).await;
             end(process.unwrap(), signal);
         }
-        let output = child.wait_with_output().await.unwrap();
-        let mut log = String::from_utf8([output.stderr, output.stdout].concat()).unwrap();
+        let (output, errors) = tokio::join!(child.wait_with_output(), errors.read_to_string(&mut said));
+        errors.unwrap();
+        let output = output.unwrap();
+        let mut log = said + str::from_utf8(&output.stdout).unwrap();
         if trouble == Trouble::Cut {
             log.truncate(log.len() - 100);
         }
@@ -275,7 +287,7 @@ impl Cluster {
     }
 
     pub(crate) async fn wait_until(&self, reached: impl Fn(&State) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !reached(&self.state.lock().unwrap()) {
             assert!(
                 Instant::now() < deadline,
