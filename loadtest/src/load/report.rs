@@ -16,7 +16,7 @@ use super::{
     merge::StripeReport,
     mix::Protocol,
     record::{Counts, Recorder},
-    schedule::Spacing,
+    schedule::{Schedule, Spacing},
     segment::Segment,
     target::{Expectations, Target},
 };
@@ -196,14 +196,13 @@ impl PlanReport {
 
     /// How many arrivals the schedule has in its first `length`.
     pub(crate) fn expected(&self, length: Duration) -> f64 {
-        let mut left = length.as_secs_f64();
-        let begun = self.stages.iter().filter(|stage| stage.seconds > 0.0);
-        let each = begun.map(|stage| {
-            let seconds = stage.seconds.min(left);
-            left -= seconds;
-            (stage.from + (stage.to - stage.from) * seconds / stage.seconds / 2.0) * seconds
+        let stages = self.stages.iter().map(|stage| Segment {
+            length: Duration::try_from_secs_f64(stage.seconds).unwrap_or_default(),
+            from: stage.from,
+            to: stage.to,
         });
-        each.sum()
+        let stages: Vec<_> = stages.collect();
+        Schedule::of(&stages, self.spacing).expected(length)
     }
 }
 
