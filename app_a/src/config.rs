@@ -1,10 +1,11 @@
 //! Configuration: what the services share, and how `app_b` is reached.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use reqwest::Url;
-use service::config::{Command, Configuration, Invalid, ServiceConfig, values};
+use service::config::{Command, Configuration, Invalid, LogConfig, ServiceConfig, values};
 
 /// The public frontend of the pair
 #[derive(Debug, Clone, Parser)]
@@ -55,12 +56,12 @@ pub struct AppBConfig {
 }
 
 impl Configuration for Config {
-    fn service(&self) -> &ServiceConfig {
-        &self.service
+    fn log(&self) -> &LogConfig {
+        &self.service.log
     }
 
-    fn command(&self) -> Option<&Command> {
-        self.command.as_ref()
+    fn probe(&self) -> Option<ExitCode> {
+        self.service.probe(self.command.as_ref())
     }
 
     fn check(&self) -> Result<(), Invalid> {

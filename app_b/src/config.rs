@@ -1,7 +1,9 @@
 //! Configuration: what the services share, and where the users are stored.
 
+use std::process::ExitCode;
+
 use clap::Parser;
-use service::config::{Command, Configuration, ServiceConfig};
+use service::config::{Command, Configuration, Invalid, LogConfig, ServiceConfig};
 
 use crate::store::{self, DatabaseUrl};
 
@@ -26,11 +28,15 @@ pub struct Config {
 }
 
 impl Configuration for Config {
-    fn service(&self) -> &ServiceConfig {
-        &self.service
+    fn log(&self) -> &LogConfig {
+        &self.service.log
     }
 
-    fn command(&self) -> Option<&Command> {
-        self.command.as_ref()
+    fn probe(&self) -> Option<ExitCode> {
+        self.service.probe(self.command.as_ref())
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        self.service.check()
     }
 }

@@ -1,40 +1,59 @@
-//! What the tests on a cluster share: its commands, and a look at everything when one of them fails.
+//! What the tests on a cluster share: commands, HTTP requests, deadlines, and diagnostics after a failure.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use testbed::{cluster, paths, wait};
+use wiring::ROLLOUTS;
 
-/// A deadline for what takes seconds on an idle machine, and more on a busy one.
-pub const GENEROUS: Duration = Duration::from_mins(4);
+/// A deadline for operations that take seconds on an idle machine, and longer on a busy one.
+pub const DEADLINE: Duration = Duration::from_mins(4);
 
-/// `cargo xtask` without a build in between; `cargo xtask test` says where it is.
+/// The overlay that the tests deploy, below the root of the workspace.
+pub const OVERLAY: &str = "kubernetes/overlays/local";
+
+/// A change of the manifests: a file below `kubernetes`, a text in it, and the replacement.
+pub type Change<'a> = (&'a str, &'a str, &'a str);
+
+/// Makes the adapter's certificate valid for two minutes. Its renewal is due after 72 to 84 s.
+pub const SHORT_CERTIFICATE: Change<'_> = (
+    "components/custom-metrics/adapter/deployment.yaml",
+    "value: 30days",
+    "value: 2m",
+);
+
+/// The value of an environment variable that `cargo xtask test` sets.
+fn from_xtask(variable: &str) -> PathBuf {
+    env::var_os(variable)
+        .unwrap_or_else(|| {
+            panic!("{variable} is not set: run these tests with `cargo xtask test --suite NAME`")
+        })
+        .into()
+}
+
+/// `cargo xtask`, without a build.
+///
+/// # Panics
+/// When `cargo xtask test` does not run this test.
 #[must_use]
 pub fn xtask(arguments: &[&str]) -> Command {
-    let program =
-        std::env::var_os("XTASK").map_or_else(|| paths::target().join("debug/xtask"), PathBuf::from);
-    let mut command = Command::new(program);
+    let mut command = Command::new(from_xtask("XTASK"));
     command.current_dir(paths::workspace()).args(arguments);
     command
 }
 
-/// The load generator, on the testbed; `cargo xtask test` says where it is, too.
+/// The load generator, with the kubeconfig of the testbed.
 ///
 /// # Panics
-/// When neither that nor `rustc` does.
+/// When `cargo xtask test` does not run this test.
 #[must_use]
 pub fn loadtest(arguments: &[&str]) -> Command {
-    let built = || {
-        paths::own_programs()
-            .expect("rustc names this machine")
-            .join("loadtest")
-    };
-    let program = std::env::var_os("LOADTEST").map_or_else(built, PathBuf::from);
-    let mut command = Command::new(program);
+    let mut command = Command::new(from_xtask("LOADTEST"));
     command
         .current_dir(paths::workspace())
         .env("KUBECONFIG", paths::kubeconfig())
@@ -42,10 +61,25 @@ pub fn loadtest(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end.
+/// The archive of one of this project's images.
+///
+/// # Panics
+/// When `cargo xtask test` does not run this test.
+#[must_use]
+pub fn image(name: &str) -> PathBuf {
+    from_xtask("IMAGES").join(format!("{name}.tar"))
+}
+
+/// How often each scaling proof is repeated: `cargo xtask test --soak` repeats it.
+#[must_use]
+pub fn rounds() -> u32 {
+    if env::var_os("SOAK").is_some() { 3 } else { 1 }
+}
+
+/// Runs a command until it exits.
 ///
 /// # Errors
-/// When it cannot be started.
+/// When the command cannot be started.
 pub fn output(command: &mut Command) -> Result<Output> {
     command
         .stdin(Stdio::null())
@@ -53,21 +87,21 @@ pub fn output(command: &mut Command) -> Result<Output> {
         .with_context(|| format!("cannot run {command:?}"))
 }
 
-/// Runs a command that has to succeed, and gives its standard output.
+/// Runs a command that must succeed, and returns its standard output.
 ///
 /// # Errors
-/// When it fails, with everything that it printed.
+/// When the command fails, with everything that it printed.
 pub fn succeed(command: &mut Command) -> Result<String> {
     let output = output(command)?;
     if !output.status.success() {
-        bail!("{command:?}\nended with {}:\n{}", output.status, printed(&output));
+        bail!("{command:?} failed: {}\n{}", output.status, text(&output));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Both streams of a command that has ended.
+/// Standard output and standard error of a command.
 #[must_use]
-pub fn printed(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -75,10 +109,10 @@ pub fn printed(output: &Output) -> String {
     )
 }
 
-/// kubectl, as a user runs it.
+/// Runs kubectl on the testbed, as a user does, and returns its standard output.
 ///
 /// # Errors
-/// When it fails.
+/// When kubectl fails.
 pub fn kubectl(arguments: &[&str]) -> Result<String> {
     succeed(cluster::kubectl().current_dir(paths::workspace()).args(arguments))
 }
@@ -86,7 +120,7 @@ pub fn kubectl(arguments: &[&str]) -> Result<String> {
 /// Applies manifests from memory.
 ///
 /// # Errors
-/// When the API server refuses one.
+/// When the API server rejects one.
 pub fn apply(manifests: &str) -> Result<()> {
     let mut child = cluster::kubectl()
         .args(["apply", "-f", "-"])
@@ -101,105 +135,140 @@ pub fn apply(manifests: &str) -> Result<()> {
         .write_all(manifests.as_bytes())?;
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        bail!("kubectl apply: {}", printed(&output));
+        bail!("kubectl apply: {}", text(&output));
     }
     Ok(())
 }
 
-/// The local overlay as it is applied.
+/// Starts the cluster if necessary, deploys the local overlay unchanged, and waits until every Deployment is ready.
 ///
 /// # Errors
-/// When it does not build.
-pub fn rendered() -> Result<String> {
-    kubectl(&["kustomize", "kubernetes/overlays/local"])
+/// When a Deployment does not become ready.
+pub fn deploy() -> Result<()> {
+    start_cluster()?;
+    apply_overlay()
 }
 
-/// A cluster with the local overlay on it, unchanged, and everything ready.
+/// As [`deploy`], with changed manifests.
 ///
 /// # Errors
-/// When a part does not become ready.
-pub fn deployed() -> Result<()> {
+/// When a Deployment does not become ready.
+pub fn deploy_changed(change: Change<'_>) -> Result<()> {
+    start_cluster()?;
+    apply_changed(change)
+}
+
+/// Starts the cluster if necessary, and imports the images of the pair that the node does not have.
+fn start_cluster() -> Result<()> {
     succeed(&mut xtask(&["cluster", "up"]))?;
-    let archives = ["app-a", "app-b", "serving-cert"].map(|name| {
-        paths::own_images()
-            .join(format!("{name}.tar"))
-            .display()
-            .to_string()
-    });
-    let mut load = xtask(&["cluster", "load"]);
-    succeed(load.args(&archives))?;
-    kubectl(&["apply", "-k", "kubernetes/overlays/local"])?;
-    rolled_out()
+    let archives = ["app-a", "app-b", "serving-cert"].map(image);
+    succeed(xtask(&["cluster", "load"]).args(archives)).map(drop)
 }
 
-/// One HTTP/1.1 exchange on a connection of its own: status line, headers and body of the answer, as they come.
+/// Applies the local overlay unchanged on a running cluster, and waits until every Deployment is ready.
 ///
 /// # Errors
-/// When the server cannot be reached, does not answer in time, or closes the connection without an answer.
-pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<String> {
-    const PATIENCE: Duration = Duration::from_secs(20);
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        request.extend([name, ": ", value, "\r\n"]);
+/// When a Deployment does not become ready.
+pub fn apply_overlay() -> Result<()> {
+    kubectl(&["apply", "-k", OVERLAY])?;
+    wait_for_rollouts()
+}
+
+/// Applies a copy of the manifests with one change, and waits until every Deployment is ready.
+///
+/// # Errors
+/// When the text to change is missing, or a Deployment does not become ready.
+pub fn apply_changed((file, from, to): Change<'_>) -> Result<()> {
+    let copy = tempfile::tempdir()?;
+    copy_folder(&paths::workspace().join("kubernetes"), copy.path())?;
+    let path = copy.path().join(file);
+    let manifest = fs::read_to_string(&path).with_context(|| file.to_owned())?;
+    ensure!(
+        manifest.contains(from),
+        "{file} does not contain {from:?}: the test is out of date"
+    );
+    fs::write(&path, manifest.replace(from, to))?;
+    let overlay = copy.path().join("overlays/local");
+    kubectl(&["apply", "-k", &overlay.display().to_string()])?;
+    wait_for_rollouts()
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir_all(&target)?;
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
     }
-    let exchange = || -> Result<String> {
-        let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
-        connection.set_write_timeout(Some(PATIENCE))?;
-        connection.write_all(format!("{request}\r\n").as_bytes())?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer)?;
-        ensure!(!answer.is_empty(), "closed without an answer");
-        Ok(answer)
-    };
-    exchange().with_context(|| format!("{method} http://{address}{path}"))
+    Ok(())
 }
 
-/// Waits for every Deployment.
+/// Waits until every Deployment of the overlay is ready.
 ///
 /// # Errors
-/// When one does not become ready in time.
-pub fn rolled_out() -> Result<()> {
-    for (namespace, name) in [
-        ("monitoring", "prometheus"),
-        ("monitoring", "prometheus-adapter"),
-        ("sample-app", "app-b"),
-        ("sample-app", "app-a"),
-    ] {
-        let name = format!("deployment/{name}");
+/// When one is not ready within four minutes.
+pub fn wait_for_rollouts() -> Result<()> {
+    for rollout in ROLLOUTS {
         kubectl(&[
             "rollout",
             "status",
             "--timeout=240s",
             "--namespace",
-            namespace,
-            &name,
+            rollout.namespace,
+            &format!("deployment/{}", rollout.deployment),
         ])?;
     }
     Ok(())
 }
 
-/// Waits until the chain of metrics is whole from end to end.
+/// Waits until every link of the metrics chain holds.
 ///
 /// # Errors
-/// When it is not within the deadline, with the links.
-pub fn chain_is_whole() -> Result<()> {
+/// When a link is still broken after three minutes, with the state of each link.
+pub fn wait_for_chain() -> Result<()> {
     succeed(&mut loadtest(&["chain", "--wait", "180s"])).map(drop)
 }
 
-/// Looks at a condition until it holds, and gives what it found.
+/// Sends one HTTP/1.1 request on a new connection, and returns status line, headers and body of the response.
 ///
 /// # Errors
-/// When the deadline passes first.
-pub fn eventually<T>(what: &str, condition: impl FnMut() -> Result<T>) -> Result<T> {
-    wait::until(what, GENEROUS, condition)
+/// When the server cannot be reached, does not respond within 20 s, or closes the connection without a response.
+pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<String> {
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    let exchange = || -> Result<String> {
+        let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        connection.set_write_timeout(Some(TIMEOUT))?;
+        connection.write_all(format!("{request}\r\n").as_bytes())?;
+        let mut response = String::new();
+        connection.read_to_string(&mut response)?;
+        ensure!(!response.is_empty(), "connection closed without a response");
+        Ok(response)
+    };
+    exchange().with_context(|| format!("{method} http://{address}{path}"))
 }
 
-/// Runs a test's body; when it fails, prints what the cluster looks like before it panics.
+/// Polls a condition until it holds, and returns its value.
+///
+/// # Errors
+/// When the condition does not hold within [`DEADLINE`], with the last error of the condition.
+pub fn eventually<T>(what: &str, condition: impl FnMut() -> Result<T>) -> Result<T> {
+    wait::until(what, DEADLINE, condition)
+}
+
+/// Runs the body of a test. If it fails, prints the objects, events and logs of the cluster before the panic.
 ///
 /// # Panics
 /// When the body fails.
-pub fn on_failure_look_around(body: impl FnOnce() -> Result<()>) {
+pub fn with_diagnostics(body: impl FnOnce() -> Result<()>) {
     if let Err(error) = body() {
         for arguments in [
             "get pods,hpa,deployments,apiservices -A -o wide",

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use engine::BadConfiguration;
+
 /// How the program ended. The codes are those of k6, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -27,7 +29,7 @@ impl Exit {
             Self::Ok => 0,
             Self::AssertionFailed => 1,
             Self::ThresholdBroken => 99,
-            Self::BadConfiguration => 104,
+            Self::BadConfiguration => BadConfiguration::EXIT_CODE,
             Self::Interrupted => 105,
             Self::Invalid => 106,
         }
@@ -37,17 +39,5 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         exit.code().into()
-    }
-}
-
-/// A mistake that is found before any load is sent. Ends the program with [`Exit::BadConfiguration`].
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BadConfiguration(pub String);
-
-impl BadConfiguration {
-    /// From anything that says what is wrong.
-    pub fn new(what: impl std::fmt::Display) -> Self {
-        Self(what.to_string())
     }
 }

@@ -1,21 +1,14 @@
 //! Load and proof: sends requests open loop and measures them honestly, and shows that the cluster scales on them.
 //!
-//! [`load`] is the generator, and [`cluster`] reads Kubernetes; [`run`], [`job`], [`merge`], [`chain`], [`scale`], [`compare`] and
-//! [`schema`] are the commands.
+//! The crate `engine` is the generator, and the crate `prover` reads Kubernetes; this crate is the command line, the
+//! [`commands`] and their reports.
 
-pub mod chain;
 pub mod cli;
-pub mod cluster;
-pub mod compare;
+pub mod commands;
 pub mod exit;
-pub mod job;
-pub mod load;
-pub mod merge;
+pub mod options;
 pub mod output;
-mod page;
-pub mod run;
-pub mod scale;
-pub mod schema;
+pub mod page;
+pub mod report_files;
 pub mod signals;
 pub mod suite;
-pub mod units;

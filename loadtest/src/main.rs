@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use engine::BadConfiguration;
 use loadtest::{
-    chain,
     cli::{Cli, Command},
-    compare,
-    exit::{BadConfiguration, Exit},
-    job, merge, run, scale, schema,
-    signals::Interrupt,
+    commands::{chain, compare, job, merge, run, scale, schema},
+    exit::Exit,
+    signals,
 };
 
 fn main() -> ExitCode {
@@ -43,14 +42,17 @@ fn main() -> ExitCode {
 /// The load has threads of its own; one more is enough for the display and the cluster.
 #[tokio::main(flavor = "current_thread")]
 async fn start(cli: &Cli) -> anyhow::Result<Exit> {
-    let interrupt = Interrupt::listen()?;
+    let interrupt = signals::listen()?;
     match &cli.command {
-        Command::Run(arguments) => run::run(arguments, interrupt).await,
-        Command::Job(arguments) => job::run(arguments, interrupt).await,
-        Command::Merge(arguments) => merge::run(arguments),
-        Command::Chain(arguments) => chain::run(arguments, interrupt).await,
-        Command::Scale(arguments) => scale::run(arguments, interrupt).await,
-        Command::Compare(arguments) => compare::run(arguments),
-        Command::Schema(arguments) => schema::run(arguments),
+        Command::Run(arguments) => run::run(arguments.options()?, interrupt).await,
+        Command::Job(arguments) => {
+            let (job, result) = arguments.options()?;
+            job::run(job, result, interrupt).await
+        }
+        Command::Merge(arguments) => merge::run(arguments.options()?),
+        Command::Chain(arguments) => chain::run(arguments.options(), interrupt).await,
+        Command::Scale(arguments) => Box::pin(scale::run(arguments.options()?, interrupt)).await,
+        Command::Compare(arguments) => compare::run(&arguments.options()),
+        Command::Schema(arguments) => schema::run(arguments.report.into()),
     }
 }

@@ -7,8 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-
-use crate::exit::BadConfiguration;
+use engine::BadConfiguration;
 
 /// A file to be written when the load is over.
 #[derive(Debug)]

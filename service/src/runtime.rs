@@ -1,29 +1,29 @@
-//! From `main` to a served service: configuration, telemetry, the runtime, and the process' exit code.
+//! From `main` to the end of the process: configuration, telemetry, the runtime, and the exit code.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::config::{self, Command, Configuration};
-use crate::{healthcheck, telemetry};
+use crate::config::{self, Configuration};
+use crate::telemetry;
 
-/// Reads the configuration, starts logging, and runs `serve` until it ends.
+/// Reads the configuration, starts logging, and runs `serve` until it completes.
 ///
-/// The exit code is 0 after a clean end, 64 for a configuration that cannot be used, 1 for anything else: it could
-/// not start, or requests were cut off at the drain deadline.
+/// The exit code is 0 after a clean shutdown, 64 for a bad configuration, and 1 for everything else: the program could
+/// not start, or requests were aborted at the drain deadline.
 pub fn run<C: Configuration, F: Future<Output = Result<()>>>(serve: impl FnOnce(C) -> F) -> ExitCode {
     let config = match config::parse::<C>() {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if config.command() == Some(&Command::Healthcheck) {
-        return healthcheck::run(config.service().admin_listen);
+    if let Some(code) = config.probe() {
+        return code;
     }
-    telemetry::init(config.service());
+    telemetry::init(config.log());
     match start(serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "ended");
+            tracing::error!(error = format!("{error:#}"), "failed");
             ExitCode::FAILURE
         }
     }
@@ -35,7 +35,7 @@ fn start(service: impl Future<Output = Result<()>>) -> Result<()> {
         .build()
         .context("starting the runtime")?;
     let outcome = runtime.block_on(service);
-    // A lookup or a query that still blocks a thread must not hold up the end.
+    // A lookup or a query that still blocks a thread must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

@@ -1,62 +1,35 @@
-//! The server: both listeners, and the order in which they end.
+//! The server: both listeners, and the order of the shutdown.
 
 mod accept;
+mod activity;
+mod clock;
 mod connection;
+mod http_service;
 mod io;
 mod signals;
+mod stage;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::http::Request;
-use axum::response::Response;
-use hyper::body::Incoming;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tower::Service;
 
 use crate::admin;
 use crate::config::ServiceConfig;
 use crate::readiness::{Readiness, State};
 use accept::Acceptor;
-use connection::Limits;
+use clock::Limits;
+use stage::Stage;
+
+pub use http_service::HttpService;
 pub use signals::Signals;
 
-/// How far the end has come; it only moves on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
-    /// Normal operation.
-    Serving,
-    /// Still accepting, but each answer asks its client to take its next request elsewhere.
-    Leaving,
-    /// No longer accepting; what is in flight is answered.
-    Draining,
-}
-
-/// What a server serves: routes, with or without middleware around them. It is called without being asked whether it is
-/// ready, so it has to be, always.
-pub trait HttpService:
-    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
-    + Clone
-    + Send
-    + 'static
-{
-}
-
-impl<S> HttpService for S where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
-        + Clone
-        + Send
-        + 'static
-{
-}
-
-/// Both listeners bound, the admin one already answering.
+/// A server with both listeners bound. The admin listener already answers.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -68,10 +41,10 @@ pub struct Server {
     drain_deadline: Duration,
 }
 
-/// Requests were still in flight at the drain deadline and were cut off.
+/// Requests were still in flight at the drain deadline and were aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadlineMissed {
-    /// Connections that were cut.
+    /// The number of aborted connections.
     pub connections: usize,
 }
 
@@ -79,7 +52,7 @@ impl std::fmt::Display for DeadlineMissed {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             formatter,
-            "{} connections were still busy at the drain deadline and were cut",
+            "{} connections were still open at the drain deadline and were aborted",
             self.connections
         )
     }
@@ -88,10 +61,10 @@ impl std::fmt::Display for DeadlineMissed {
 impl std::error::Error for DeadlineMissed {}
 
 impl Server {
-    /// Binds both listeners and answers probes from now on; `/readyz` says 503 until [`Server::run`].
+    /// Binds both listeners and starts to answer probes. `/readyz` answers 503 until [`Server::run`].
     ///
     /// # Errors
-    /// When an address cannot be bound; the message names it and the variable to change.
+    /// When an address cannot be bound. The message names the address and the variable to change.
     pub async fn bind(config: &ServiceConfig, registry: Registry) -> Result<Self> {
         let listener = bind(config.listen, "LISTEN").await?;
         let admin_listener = bind(config.admin_listen, "ADMIN_LISTEN").await?;
@@ -102,7 +75,7 @@ impl Server {
             keep_alive_timeout: config.keep_alive_timeout,
             max_age: Some(config.max_connection_age),
         };
-        // Scrapes come over few connections, which may stay.
+        // Scrapes use few connections, which need no maximum age.
         let admin_limits = Limits {
             max_age: None,
             ..limits
@@ -130,10 +103,10 @@ impl Server {
         })
     }
 
-    /// The bound address of the service itself.
+    /// The bound address of the public listener.
     ///
     /// # Errors
-    /// When the socket does not know it, which the kernel does not let happen.
+    /// When the kernel cannot report the address.
     pub fn address(&self) -> Result<SocketAddr> {
         Ok(self.listener.local_addr()?)
     }
@@ -144,9 +117,12 @@ impl Server {
         self.admin_address
     }
 
-    /// Answers requests until `shutdown` completes, then ends in this order: `/readyz` says 503 at once; accepting
-    /// goes on for the drain delay, because the cluster removes this pod's endpoint at the same time; then no more is
-    /// accepted and what is in flight is answered, under the drain deadline; the admin listener ends last.
+    /// Serves requests until `shutdown` completes, and then shuts down in this order:
+    ///
+    /// 1. `/readyz` answers 503 at once.
+    /// 2. The server accepts connections for the drain delay, because the cluster removes this pod's endpoint meanwhile.
+    /// 3. The server stops accepting, and completes the requests in flight until the drain deadline.
+    /// 4. The admin listener closes last.
     ///
     /// # Errors
     /// [`DeadlineMissed`] when requests were still in flight at the deadline.
@@ -162,7 +138,7 @@ impl Server {
         stage.send_replace(Stage::Leaving);
         tracing::info!(
             drain.delay_ms = milliseconds(self.drain_delay),
-            "leaving: /readyz says 503"
+            "leaving: /readyz answers 503"
         );
         tokio::time::sleep(self.drain_delay).await;
 
@@ -176,14 +152,14 @@ impl Server {
         if connections > 0 {
             return Err(DeadlineMissed { connections }.into());
         }
-        tracing::info!("every request was answered");
+        tracing::info!("shut down: every request was answered");
         Ok(())
     }
 }
 
 async fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; set {variable} to a free address of this machine")
+        format!("cannot listen on {address}: set {variable} to a free address of this machine")
     })
 }
 

@@ -1,43 +1,21 @@
-//! Logging: JSON lines where a machine reads them, text on a terminal, a panic as one event.
+//! Logging: JSON lines for machines, text on a terminal, and a panic as one event.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 use std::panic;
 
-use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::config::ServiceConfig;
+use crate::config::LogConfig;
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
-}
-
-impl LogFormat {
-    fn is_json(self, on_terminal: bool) -> bool {
-        match self {
-            Self::Auto => !on_terminal,
-            Self::Json => true,
-            Self::Text => false,
-        }
-    }
-}
-
-/// Sends events to standard output, and panics to the events. Called once, before anything is logged.
+/// Writes events to standard output, and turns panics into events. Called once, before the first event.
 ///
 /// # Panics
-/// When called twice: that is a programming error.
-pub fn init(config: &ServiceConfig) {
+/// When it is called twice, which is a programming error.
+pub fn init(config: &LogConfig) {
     let on_terminal = std::io::stdout().is_terminal();
-    let subscriber = fmt().with_env_filter(EnvFilter::new(&config.log_filter));
-    if config.log_format.is_json(on_terminal) {
+    let subscriber = fmt().with_env_filter(EnvFilter::new(&config.filter));
+    if config.format.is_json(on_terminal) {
         subscriber
             .json()
             .flatten_event(true)
@@ -58,18 +36,5 @@ fn log_panic(info: &panic::PanicHookInfo<'_>) {
         tracing::error!(panic.message = message, panic.location = location, panic.backtrace = %backtrace, "panicked");
     } else {
         tracing::error!(panic.message = message, panic.location = location, "panicked");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn auto_is_text_on_a_terminal_and_json_elsewhere() {
-        assert!(LogFormat::Auto.is_json(false));
-        assert!(!LogFormat::Auto.is_json(true));
-        assert!(!LogFormat::Text.is_json(false));
-        assert!(LogFormat::Json.is_json(true));
     }
 }

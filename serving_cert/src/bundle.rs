@@ -1,35 +1,35 @@
-//! What a `caBundle` should hold: the authorities of the servers that are running, and whatever others have put there.
+//! The content of a `caBundle`: the authorities of the running servers, and certificates that others have added.
 
 use crate::certificate::{ORGANISATION, parse_der};
 use pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use time::OffsetDateTime;
 
-/// The most authorities of ours in one bundle. Pods come and go, and leave theirs behind until it expires; nobody can sign
-/// with them any more, but a bundle must not grow without end. About 1 KiB each.
+/// The largest number of this tool's authorities in one bundle, of about 1 KiB each. A deleted pod leaves its authority behind
+/// until it expires. Nobody has the key, but the bundle must not grow without limit.
 pub const MOST_OF_OURS: usize = 16;
 
-/// The most authorities of one pod: the one in use, and the one before or after it.
+/// The largest number of authorities of one pod: the one in use, and the previous or the next one.
 pub const MOST_OF_ONE_POD: usize = 2;
 
-/// One certificate of the bundle and whose it is.
+/// The owner of a certificate in the bundle.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    /// Must be there: in use, or about to be.
+    /// This pod: in use, or about to be. It must be in the bundle.
     Required,
-    /// An earlier one of this pod.
+    /// This pod: an earlier authority.
     ThisPod,
-    /// Another pod's, made by this tool.
+    /// Another pod that runs this tool.
     OtherPod,
-    /// Not made by this tool: never ours to remove, unless it has expired.
+    /// Somebody else. This tool removes such a certificate only after it has expired.
     Foreign,
 }
 
-/// The bundle to write, in PEM, or `None` when `current` is right already.
+/// Returns the bundle to write, in PEM, or `None` if `current` needs no change.
 ///
-/// `required` are this pod's authorities, `common_name` is what their subjects say. Kept is what others have put there;
-/// expired and unreadable certificates go, as do this pod's earlier ones beyond [`MOST_OF_ONE_POD`] and, oldest first,
-/// other pods' beyond [`MOST_OF_OURS`].
+/// `required` are this pod's authorities, with `common_name` in their subjects. Certificates of others stay. Expired and
+/// unreadable certificates are removed. So are the oldest of this pod's authorities beyond [`MOST_OF_ONE_POD`], and the oldest of
+/// other pods' authorities beyond [`MOST_OF_OURS`].
 #[must_use]
 pub fn merge(
     current: &[u8],
@@ -47,8 +47,8 @@ pub fn merge(
 
     let mut after: Vec<(CertificateDer<'static>, Owner)> = Vec::new();
     for certificate in before.iter().chain(required) {
-        let seen = after.iter().any(|(other, _)| other == certificate);
-        if !seen && let Some(owner) = classify(certificate, required, common_name, now) {
+        let is_known = after.iter().any(|(other, _)| other == certificate);
+        if !is_known && let Some(owner) = classify(certificate, required, common_name, now) {
             after.push((certificate.clone(), owner));
         }
     }
@@ -63,7 +63,7 @@ pub fn merge(
     (unreadable || before != after).then(|| encode(&after))
 }
 
-/// Whose a certificate is; `None` when it is to be dropped: expired, or no certificate at all.
+/// Returns the owner of a certificate. `None` if the certificate has expired or is unreadable.
 fn classify(
     certificate: &CertificateDer<'_>,
     required: &[CertificateDer<'static>],
@@ -87,7 +87,7 @@ fn classify(
     })
 }
 
-/// Removes those of `owner` from the front, which is the oldest end, until at most `most` of those that `counts` are left.
+/// Removes the oldest certificates of `owner`, which are at the front, until at most `most` of those that `counts` selects remain.
 fn drop_oldest(
     bundle: &mut Vec<(CertificateDer<'static>, Owner)>,
     owner: Owner,
@@ -106,7 +106,7 @@ fn drop_oldest(
     });
 }
 
-/// Certificates as PEM, one after the other.
+/// Returns the certificates as concatenated PEM blocks.
 #[must_use]
 pub fn encode(certificates: &[CertificateDer<'_>]) -> String {
     let config = EncodeConfig::new().set_line_ending(LineEnding::LF);

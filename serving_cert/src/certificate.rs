@@ -1,4 +1,4 @@
-//! A certificate authority that signs one serving certificate and whose key is forgotten at once.
+//! A certificate authority that signs one serving certificate, and whose key is then discarded.
 
 use anyhow::{Context, Result, bail, ensure};
 use rcgen::{
@@ -10,26 +10,26 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
-/// The organisation in the subject of every authority made here; tells ours from anybody else's in a `caBundle`.
+/// The organisation in the subject of every authority that this tool creates. It identifies them in a `caBundle`.
 pub const ORGANISATION: &str = "serving-cert";
 
-/// Certificates are valid from a little before now, because the clocks of other nodes may be behind.
+/// Certificates are valid from this long before their creation, because the clocks of other nodes may be behind.
 const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// RFC 5280, appendix A.1, `ub-common-name`.
 const COMMON_NAME_LENGTH: usize = 64;
 
-/// What a certificate is made for.
+/// The identity that a certificate is issued for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The names that callers verify; the first is the one that the API server uses.
+    /// The names that clients verify. The API server uses the first one.
     pub dns_names: Vec<String>,
-    /// The pod that makes it; names the authority.
+    /// The pod that issues the certificate. Part of the subject of the authority.
     pub pod: String,
 }
 
 impl Identity {
-    /// The identity of a Service's server: `NAME.NAMESPACE.svc`, as the API server calls it, and the full name.
+    /// The identity of the server behind a Service: `NAME.NAMESPACE.svc`, which the API server uses, and the full name.
     #[must_use]
     pub fn of_service(name: &str, namespace: &str, cluster_domain: &str, pod: &str) -> Self {
         let short = format!("{name}.{namespace}.svc");
@@ -40,7 +40,7 @@ impl Identity {
         }
     }
 
-    /// The common name of this pod's authorities: the end of the pod's name, which is the part that differs.
+    /// The common name of this pod's authorities: the end of the pod's name, which differs between pods.
     #[must_use]
     pub fn common_name(&self) -> &str {
         let start = self.pod.len().saturating_sub(COMMON_NAME_LENGTH);
@@ -50,27 +50,27 @@ impl Identity {
 
 /// A serving certificate, its key, and the authority that signed it.
 pub struct ServingCertificate {
-    /// The serving certificate, followed by its authority's, in PEM.
+    /// The serving certificate, followed by the certificate of its authority, in PEM.
     pub chain_pem: String,
-    /// The serving certificate's private key, in PEM (PKCS 8). Never logged.
+    /// The private key of the serving certificate, in PEM (PKCS 8). Never logged.
     pub key_pem: String,
-    /// The authority's certificate.
+    /// The certificate of the authority.
     pub authority: CertificateDer<'static>,
-    /// The first instant at which it is valid.
+    /// The start of the validity.
     pub not_before: OffsetDateTime,
-    /// The last instant at which it is valid.
+    /// The end of the validity.
     pub not_after: OffsetDateTime,
     dns_names: Vec<String>,
-    /// Between 0 and 255, by chance, and the same whenever this certificate is read again.
+    /// A random number from 0 to 255, derived from the certificate, so that it does not change between reads.
     jitter: u8,
 }
 
 impl ServingCertificate {
-    /// Makes an authority and a serving certificate, both valid for `validity` from `now`, with keys of their own
-    /// (ECDSA P-256). The authority's key does not survive this call.
+    /// Creates an authority and a serving certificate with separate keys (ECDSA P-256), both valid for `validity` from `now`.
+    /// The key of the authority is discarded before this function returns.
     ///
     /// # Errors
-    /// When a name is not a DNS name, or the system gives no randomness.
+    /// When a name is not a DNS name, or the system provides no random numbers.
     pub fn issue(identity: &Identity, validity: Duration, now: OffsetDateTime) -> Result<Self> {
         let (not_before, not_after) = (now - CLOCK_SKEW, now + validity);
 
@@ -78,14 +78,14 @@ impl ServingCertificate {
         authority.distinguished_name = authority_subject(identity);
         authority.not_before = not_before;
         authority.not_after = not_after;
-        // It signs servers only, no further authorities.
+        // The authority may sign servers, but no further authorities.
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
 
         let mut serving = CertificateParams::new(identity.dns_names.clone())?;
-        // Nobody goes by it, but it must differ from the authority's: a certificate whose subject is its issuer counts as
-        // self-issued, and some verifiers stop there.
+        // Clients ignore the subject, but it must differ from the subject of the authority: some verifiers reject a
+        // certificate whose subject equals its issuer as self-issued.
         serving.distinguished_name = DistinguishedName::new();
         serving.not_before = not_before;
         serving.not_after = not_after;
@@ -99,10 +99,10 @@ impl ServingCertificate {
         Self::parse(&(certificate.pem() + &authority.pem()), &key.serialize_pem())
     }
 
-    /// Reads what [`ServingCertificate::issue`] made.
+    /// Parses the PEM texts of a certificate that [`ServingCertificate::issue`] created.
     ///
     /// # Errors
-    /// When it is not a serving certificate followed by its authority, or the key is another certificate's.
+    /// When the chain is not a serving certificate followed by its authority, or the key belongs to another certificate.
     pub fn parse(chain_pem: &str, key_pem: &str) -> Result<Self> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
             .collect::<Result<_, _>>()
@@ -134,7 +134,7 @@ impl ServingCertificate {
             not_before: parsed.validity().not_before.to_datetime(),
             not_after: parsed.validity().not_after.to_datetime(),
             dns_names,
-            // The last byte of the signature's second number.
+            // The last byte of the signature is random.
             jitter: serving.last().copied().unwrap_or_default(),
             chain_pem: chain_pem.to_owned(),
             key_pem: key_pem.to_owned(),
@@ -142,26 +142,26 @@ impl ServingCertificate {
         })
     }
 
-    /// When to make the next one: after about two thirds of its life (60 to 70 % from when it was made), at a moment
-    /// that differs between certificates, so that the pods of one Deployment do not all renew at once.
+    /// The time of the renewal: after 60 to 70 % of the validity. It differs between certificates, so that the pods of one
+    /// Deployment do not renew at the same time.
     #[must_use]
     pub fn renewal_time(&self) -> OffsetDateTime {
-        let made = self.not_before + CLOCK_SKEW;
-        let life = self.not_after - made;
-        made + life * 0.6 + life * (0.1 * f64::from(self.jitter) / 255.0)
+        let created = self.not_before + CLOCK_SKEW;
+        let life = self.not_after - created;
+        created + life * 0.6 + life * (0.1 * f64::from(self.jitter) / 255.0)
     }
 
-    /// Whether it is still to be used at `now` for these names; otherwise a new one is due.
+    /// Whether the certificate is valid for `identity` at `now` and its renewal is not due.
     #[must_use]
     pub fn serves(&self, identity: &Identity, now: OffsetDateTime) -> bool {
         self.dns_names == identity.dns_names && now >= self.not_before && now < self.renewal_time()
     }
 }
 
-/// Reads a certificate's fields.
+/// Parses the fields of a certificate.
 ///
 /// # Errors
-/// When it is not an X.509 certificate.
+/// When the bytes are not an X.509 certificate.
 pub fn parse_der<'der>(certificate: &'der CertificateDer<'_>) -> Result<X509Certificate<'der>> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).context("not an X.509 certificate")?;
     Ok(parsed)

@@ -1,67 +1,85 @@
-//! Configuration, by flag or environment variable.
+//! Configuration: the log settings that all programs share, and what the certificate is for.
 
-use crate::certificate::Identity;
+use crate::{certificate::Identity, files::Files};
 use clap::{Args, Parser, Subcommand};
-use std::{path::PathBuf, time::Duration};
+use service::config::{Configuration, Invalid, LogConfig};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+use time::OffsetDateTime;
 
-/// Makes, publishes and renews the serving certificate of an aggregated API server.
-#[derive(Debug, Parser)]
-#[command(version)]
-pub struct Cli {
-    /// What to do.
+/// Creates, publishes and renews the serving certificate of an aggregated API server
+// The client's own log events are off: its errors are returned, and the sidecar logs them.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "serving-cert", version, mut_arg("log_filter", |arg| arg.default_value("info,kube_client=off")))]
+pub struct Config {
+    /// The command
     #[command(subcommand)]
     pub command: Command,
+
+    /// The settings of the log
+    #[command(flatten)]
+    pub log: LogConfig,
 }
 
-/// What to do.
-#[derive(Debug, Subcommand)]
+/// A command.
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run as the server's sidecar until SIGTERM.
-    Run(Run),
-    /// Say whether the certificate is there and valid; for probes.
-    Check(Check),
+    /// Run as the sidecar of the server until SIGTERM
+    Run(RunConfig),
+    /// Exit 0 if the certificate exists and is valid, 1 if not; for probes
+    Check(FilesConfig),
 }
 
 /// The settings of `run`.
 #[derive(Clone, Debug, Args)]
-pub struct Run {
-    /// The APIService whose caBundle is kept, such as v1beta1.custom.metrics.k8s.io.
-    #[arg(long, env = "API_SERVICE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+pub struct RunConfig {
+    /// The `APIService` whose caBundle is maintained
+    #[arg(long, env = "API_SERVICE", value_name = "NAME", value_parser = name)]
     pub api_service: String,
-    /// The Service through which the server is reached; part of the certificate's names.
-    #[arg(long, env = "SERVICE_NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+
+    /// The Service of the server; part of the certificate's DNS names
+    #[arg(long, env = "SERVICE_NAME", value_name = "NAME", value_parser = name)]
     pub service_name: String,
-    /// That Service's namespace.
-    #[arg(long, env = "SERVICE_NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+
+    /// The namespace of that Service
+    #[arg(long, env = "SERVICE_NAMESPACE", value_name = "NAME", value_parser = name)]
     pub service_namespace: String,
-    /// The cluster's DNS domain.
-    #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
+
+    /// The DNS domain of the cluster
+    #[arg(long, env = "CLUSTER_DOMAIN", value_name = "NAME", value_parser = name, default_value = "cluster.local")]
     pub cluster_domain: String,
-    /// This pod's name; names its authorities in the caBundle.
-    #[arg(long, env = "POD_NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+
+    /// The name of this pod; part of the subject of its authorities
+    #[arg(long, env = "POD_NAME", value_name = "NAME", value_parser = name)]
     pub pod_name: String,
-    /// Where the certificate is, or goes.
+
+    /// The files of the certificate
     #[command(flatten)]
-    pub files: Check,
-    /// How long a certificate is valid; the next is made after about two thirds of it, and in use two rounds later. At
-    /// least 1m.
-    #[arg(long, env = "VALIDITY", default_value = "30days", value_parser = at_least_a_minute)]
+    pub files: FilesConfig,
+
+    /// Lifetime of a certificate; it is renewed after about two thirds of it, and in use two reconcile intervals later
+    #[arg(long, env = "VALIDITY", value_name = "DURATION", value_parser = validity, default_value = "30days")]
     pub validity: Duration,
-    /// How often the caBundle is looked at, and put right. At least 100ms.
-    #[arg(long, env = "RECONCILE_INTERVAL", default_value = "10s", value_parser = at_least_a_tenth)]
+
+    /// Interval at which the caBundle is checked and repaired
+    #[arg(long, env = "RECONCILE_INTERVAL", value_name = "DURATION", value_parser = interval, default_value = "10s")]
     pub reconcile_interval: Duration,
 }
 
-/// The settings of `check`.
+/// The files of the certificate.
 #[derive(Clone, Debug, Args)]
-pub struct Check {
-    /// The directory of tls.crt and tls.key, shared with the server.
-    #[arg(long, env = "DIRECTORY", default_value = "/var/run/serving-cert")]
+pub struct FilesConfig {
+    /// The directory of tls.crt and tls.key, which the server reads
+    #[arg(
+        long,
+        env = "DIRECTORY",
+        value_name = "PATH",
+        default_value = "/var/run/serving-cert"
+    )]
     pub directory: PathBuf,
 }
 
-impl Run {
-    /// What certificates are made for.
+impl RunConfig {
+    /// The identity that certificates are issued for.
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity::of_service(
@@ -73,18 +91,50 @@ impl Run {
     }
 }
 
-fn at_least_a_minute(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::from_mins(1))
-}
-
-fn at_least_a_tenth(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::from_millis(100))
-}
-
-fn duration(text: &str, least: Duration) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration >= least => Ok(duration),
-        Ok(_) => Err(format!("expected at least {}", humantime::format_duration(least))),
-        Err(error) => Err(format!("expected a duration such as 10s or 30days: {error}")),
+impl Configuration for Config {
+    fn log(&self) -> &LogConfig {
+        &self.log
     }
+
+    fn probe(&self) -> Option<ExitCode> {
+        let Command::Check(files) = &self.command else {
+            return None;
+        };
+        Some(
+            match Files::new(&files.directory).check(OffsetDateTime::now_utc()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("serving-cert: {error:#}");
+                    ExitCode::FAILURE
+                }
+            },
+        )
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        Ok(())
+    }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a name of at least one character".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn validity(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_mins(1), text)
+        .ok_or_else(|| "a duration of at least 1m such as 30days".to_owned())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_millis(100), text)
+        .ok_or_else(|| "a duration of at least 100ms such as 10s".to_owned())
+}
+
+fn at_least(shortest: Duration, text: &str) -> Option<Duration> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|duration| *duration >= shortest)
 }

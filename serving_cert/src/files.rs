@@ -17,7 +17,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// The files in `directory`, which has to exist.
+    /// The files in `directory`, which must exist.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
@@ -25,20 +25,20 @@ impl Files {
         }
     }
 
-    /// The serving certificate and its authority's.
+    /// The file of the serving certificate and its authority.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.directory.join("tls.crt")
     }
 
-    /// The serving certificate's private key.
+    /// The file of the private key.
     #[must_use]
     pub fn key(&self) -> PathBuf {
         self.directory.join("tls.key")
     }
 
-    /// Writes both, readable by the owner only. Each is replaced as a whole; a reader that catches the one new and the
-    /// other old sees that they do not belong together, and the server then keeps what it has until the next change
+    /// Writes both files, readable by the owner only. Each file is replaced atomically. A reader may still read one new and one
+    /// old file. They do not match, and the server then keeps its certificate until the next change
     /// (`DynamicCertKeyPairContent` in k8s.io/apiserver).
     ///
     /// # Errors
@@ -50,17 +50,17 @@ impl Files {
 
     fn replace(&self, path: &Path, content: &str) -> Result<()> {
         let error = || format!("cannot write {}", path.display());
-        // Made with mode 0600, and removed if anything fails before the rename.
+        // Created with mode 0600. Removed if a step before the rename fails.
         let mut file = NamedTempFile::new_in(&self.directory).with_context(error)?;
         file.write_all(content.as_bytes()).with_context(error)?;
         file.persist(path).with_context(error)?;
         Ok(())
     }
 
-    /// Reads both.
+    /// Reads both files.
     ///
     /// # Errors
-    /// When one is missing, or they do not belong together.
+    /// When a file is missing, or the key does not match the certificate.
     pub fn read(&self) -> Result<ServingCertificate> {
         let read = |path: PathBuf| {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -68,10 +68,10 @@ impl Files {
         ServingCertificate::parse(&read(self.certificate())?, &read(self.key())?)
     }
 
-    /// Whether a server that reads the files at `now` can serve with them.
+    /// Checks that a server can use the files at `now`.
     ///
     /// # Errors
-    /// Says what is wrong: missing, unreadable, not belonging together, not valid yet, expired.
+    /// When a file is missing or unreadable, the key does not match, or the certificate is not valid yet or has expired.
     pub fn check(&self, now: OffsetDateTime) -> Result<()> {
         let certificate = self.read()?;
         ensure!(

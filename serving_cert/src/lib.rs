@@ -1,14 +1,14 @@
-//! The serving certificate of an aggregated API server: made in its pod, trusted through its `APIService`, renewed in
-//! place.
+//! The serving certificate of an aggregated API server: created in its pod, trusted through its `APIService`, and renewed
+//! in place.
 //!
-//! It runs as a sidecar of the server (here prometheus-adapter). At start it makes a certificate authority and one
-//! serving certificate in memory, and forgets the authority's key. It publishes the authority in the `APIService`'s
-//! `caBundle`, and only then writes `tls.crt` and `tls.key` into a directory in memory that it shares with the server.
-//! Well before the end it does the same again, and the server loads the new files by itself.
+//! The program is a sidecar of the server, which is prometheus-adapter here. At start it creates a certificate authority and
+//! one serving certificate in memory, and discards the key of the authority. It publishes the authority in the `caBundle` of
+//! the `APIService`, and only then writes `tls.crt` and `tls.key` to a directory in memory that it shares with the server.
+//! It repeats this before the certificate expires, and the server loads the new files by itself.
 //!
-//! Why so, and not a Secret that a Job makes and a `CronJob` renews: no private key reaches etcd, git or a disk; nothing has
-//! to be mounted that does not exist yet; a second `kubectl apply` meets no immutable Job; and renewal is the same code
-//! as the start, so that it is not met for the first time a month later.
+//! The alternative, a Secret that a Job creates and a `CronJob` renews, has three disadvantages. The private key would be in
+//! etcd. A second `kubectl apply` would fail on the immutable Job. The code of the renewal would first run a month after
+//! the deployment; here it is the same code as the start.
 
 pub mod bundle;
 pub mod certificate;
@@ -16,3 +16,37 @@ pub mod config;
 pub mod files;
 pub mod publish;
 pub mod sidecar;
+
+use anyhow::{Context, Result, bail};
+use config::{Command, Config};
+use publish::Publisher;
+use service::server::Signals;
+use sidecar::Sidecar;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// How long the API server may take to respond. The next round tries again.
+const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs the sidecar until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When there is no API server to connect to, a certificate cannot be created, or a file cannot be written.
+pub async fn run(config: Config) -> Result<()> {
+    let mut signals = Signals::install()?;
+    let Command::Run(config) = config.command else {
+        bail!("`check` is a probe and does not run the sidecar");
+    };
+    let mut client_config = kube::Config::infer()
+        .await
+        .context("found no configuration of a Kubernetes API server")?;
+    client_config.read_timeout = Some(API_TIMEOUT);
+    let client = kube::Client::try_from(client_config).context("cannot configure the Kubernetes client")?;
+    let publisher = Publisher::new(client, &config.api_service, config.identity().common_name());
+    let sidecar = Sidecar::new(&config, publisher, OffsetDateTime::now_utc())?;
+    tokio::select! {
+        result = sidecar.run(config.reconcile_interval) => result,
+        // The files stay: a restarted container uses them again, and they disappear with the pod.
+        () = signals.received() => Ok(()),
+    }
+}

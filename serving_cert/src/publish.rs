@@ -1,4 +1,4 @@
-//! Keeps authorities in an `APIService`'s `caBundle`.
+//! Publishes authorities in the `caBundle` of an `APIService`.
 
 use crate::bundle;
 use k8s_openapi::ByteString;
@@ -11,24 +11,24 @@ use rustls_pki_types::CertificateDer;
 use serde_json::json;
 use time::OffsetDateTime;
 
-/// How often a write is tried again at once because somebody else was faster. Beyond that the next round is soon enough.
+/// The number of attempts after conflicting writes. After that the next round tries again.
 const ATTEMPTS: usize = 5;
 
-/// Names us as the owner of the field, for server-side apply and for people who wonder.
+/// The field manager of the writes, which `kubectl get --show-managed-fields` shows.
 const FIELD_MANAGER: &str = "serving-cert";
 
-/// What a look at the `APIService` led to.
+/// The result of publishing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The authorities were there.
+    /// The bundle already contained the authorities.
     Unchanged,
-    /// They were added.
+    /// The authorities were added.
     Published,
-    /// There is no such `APIService`, yet or any more.
+    /// The `APIService` does not exist.
     Missing,
 }
 
-/// One `APIService` and the pod that publishes there.
+/// Publishes the authorities of one pod in one `APIService`.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     api: Api<APIService>,
@@ -37,7 +37,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes in the `APIService` called `name`; `common_name` is the subject of this pod's authorities.
+    /// A publisher for the `APIService` `name`. `common_name` is in the subject of this pod's authorities.
     #[must_use]
     pub fn new(client: Client, name: &str, common_name: &str) -> Self {
         Self {
@@ -47,13 +47,13 @@ impl Publisher {
         }
     }
 
-    /// Makes sure that `authorities` are in the bundle, without taking away what others need there.
+    /// Adds `authorities` to the bundle if they are missing, and keeps the certificates of others.
     ///
-    /// Two pods may do this at the same time: a write holds only if nothing has changed since the read, by
-    /// `resourceVersion`, and is tried again otherwise.
+    /// Two pods may write at the same time. A write succeeds only if the object has not changed since the read
+    /// (`resourceVersion`); otherwise it is repeated.
     ///
     /// # Errors
-    /// When the API server cannot be reached or refuses.
+    /// When the API server cannot be reached or rejects the request.
     pub async fn ensure(
         &self,
         authorities: &[CertificateDer<'static>],

@@ -1,8 +1,8 @@
-//! The sidecar's life: publish, write, watch over it, renew.
+//! The loop of the sidecar: publish the authority, write the certificate, repair the caBundle, renew.
 
 use crate::{
     certificate::{Identity, ServingCertificate},
-    config::Run,
+    config::RunConfig,
     files::Files,
     publish::{Outcome, Publisher},
 };
@@ -11,23 +11,23 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
-/// How many rounds a trouble lasts before it is logged again.
+/// The number of failed rounds between two warnings about the same failure.
 const ROUNDS_BETWEEN_WARNINGS: u32 = 30;
 
-/// Everything that `run` holds on to.
+/// The state of the sidecar.
 pub struct Sidecar {
     identity: Identity,
     validity: Duration,
     files: Files,
     publisher: Publisher,
-    /// In the files, or, before the first round, about to be.
+    /// The certificate in the files. Before the first round: the certificate to write.
     current: ServingCertificate,
-    /// Whether `current` is in the files.
+    /// Whether `current` has been written.
     written: bool,
-    /// Made and not yet in the files: its authority has to be known to every API server first.
+    /// The certificate that replaces `current` once every API server knows its authority.
     next: Option<Next>,
-    /// Why the last rounds could not publish, and how many in a row, so that a lasting trouble is logged now and then.
-    trouble: Option<(String, u32)>,
+    /// The reason why the last rounds could not publish, and their number, so that a lasting failure is logged regularly.
+    failure: Option<(String, u32)>,
 }
 
 struct Next {
@@ -36,11 +36,11 @@ struct Next {
 }
 
 impl Sidecar {
-    /// Takes up the certificate that an earlier life of this container has left in the directory, or makes one.
+    /// Uses the certificate that an earlier run of this container left in the directory, or creates one.
     ///
     /// # Errors
-    /// When no certificate can be made.
-    pub fn new(config: &Run, publisher: Publisher, now: OffsetDateTime) -> Result<Self> {
+    /// When no certificate can be created.
+    pub fn new(config: &RunConfig, publisher: Publisher, now: OffsetDateTime) -> Result<Self> {
         let (identity, files) = (config.identity(), Files::new(&config.files.directory));
         let found = files.read().ok().filter(|found| found.serves(&identity, now));
         let written = found.is_some();
@@ -63,17 +63,17 @@ impl Sidecar {
             current,
             written,
             next: None,
-            trouble: None,
+            failure: None,
         })
     }
 
-    /// One round: what is due is made, published and written, in this order; the files change only after the API server
-    /// has confirmed the authority. Troubles with the API server are logged and left to the next round.
+    /// Runs one round: creates a certificate if one is due, publishes its authority, and writes the files. The files change only
+    /// after the API server has confirmed the authority. Failures of the API server are logged, and the next round tries again.
     ///
     /// # Errors
-    /// When a certificate cannot be made, or the directory not be written.
+    /// When a certificate cannot be created, or the directory cannot be written.
     pub async fn round(&mut self, now: OffsetDateTime) -> Result<()> {
-        // Published in an earlier round: one interval is time enough for every API server to have seen it.
+        // Published in an earlier round: every API server has read the authority within one interval.
         if self.next.as_ref().is_some_and(|next| next.published)
             && let Some(next) = self.next.take()
         {
@@ -100,21 +100,21 @@ impl Sidecar {
         Ok(())
     }
 
-    /// Whether the API server has all authorities now.
+    /// Publishes the authorities. Returns whether the API server has all of them.
     async fn publish(&mut self, now: OffsetDateTime) -> bool {
         let mut authorities = vec![self.current.authority.clone()];
         authorities.extend(self.next.iter().map(|next| next.certificate.authority.clone()));
-        let trouble = match self.publisher.ensure(&authorities, now).await {
+        let failure = match self.publisher.ensure(&authorities, now).await {
             Ok(Outcome::Published) => {
                 info!("authority published");
                 None
             }
             Ok(Outcome::Unchanged) => None,
-            Ok(Outcome::Missing) => Some("there is no such APIService; waiting for it".to_owned()),
+            Ok(Outcome::Missing) => Some("the APIService does not exist; waiting for it".to_owned()),
             Err(error) => Some(format!("{:#}", anyhow::Error::new(error))),
         };
-        self.trouble = trouble.map(|reason| {
-            let rounds = match &self.trouble {
+        self.failure = failure.map(|reason| {
+            let rounds = match &self.failure {
                 Some((before, rounds)) if *before == reason => rounds + 1,
                 _ => 0,
             };
@@ -123,10 +123,10 @@ impl Sidecar {
             }
             (reason, rounds)
         });
-        self.trouble.is_none()
+        self.failure.is_none()
     }
 
-    /// Rounds every `interval`, and every second until the first has succeeded, because the server waits for it.
+    /// Runs a round every `interval`. Until the first success a round runs every second, because the server waits for the files.
     ///
     /// # Errors
     /// As [`Sidecar::round`].

@@ -9,29 +9,29 @@ use testbed::cluster;
 
 #[derive(Subcommand)]
 pub(crate) enum Action {
-    /// Make the cluster, unless it is there and well
+    /// Start the cluster, unless it is up and healthy
     Up,
-    /// End it, and leave nothing behind
+    /// Stop the cluster and remove everything that it left
     Down,
-    /// Run a command inside of its namespaces
+    /// Run a command inside the namespaces of the cluster
     Exec {
         /// The command and its arguments
         #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// Print the path of its kubeconfig, which works from outside
+    /// Print the path of the kubeconfig for use outside of the cluster
     Kubeconfig,
-    /// What is up, and how to reach it
+    /// Show what is running and how to reach it
     Status,
     /// Print a log: init, containerd, kubelet, kubeadm
     Logs {
-        /// Which one
+        /// The name of the log
         #[arg(default_value = "kubelet")]
         name: String,
     },
-    /// Bring image archives to the node
+    /// Import image archives on the node
     Load {
-        /// Archives as `docker save` writes them
+        /// Archives in the format of `docker save`
         #[arg(required = true)]
         archives: Vec<PathBuf>,
     },
@@ -52,21 +52,21 @@ pub(crate) fn run(action: Action) -> Result<ExitCode> {
         #[cfg(target_os = "linux")]
         Action::Init => testbed::init::run()?,
         #[cfg(not(target_os = "linux"))]
-        Action::Init => anyhow::bail!("only Linux has namespaces"),
+        Action::Init => anyhow::bail!("the testbed needs Linux"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn kubectl(arguments: &[String]) -> Result<ExitCode> {
-    // Without it kubectl would look for some other cluster, and find none at localhost:8080.
+    // Without a kubeconfig kubectl would try localhost:8080 and print a misleading error.
     ensure!(
         testbed::paths::kubeconfig().exists(),
-        "the cluster is not up: `cargo xtask cluster up` makes it"
+        "the cluster is not up: start it with `cargo xtask cluster up`"
     );
     let status = cluster::kubectl()
         .args(arguments)
         .status()
-        .context("kubectl is not built: cluster up")?;
+        .context("cannot run kubectl: `cargo xtask cluster up` builds it")?;
     Ok(exit_code(status.code().unwrap_or(1)))
 }
 

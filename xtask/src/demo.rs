@@ -1,39 +1,43 @@
-//! `cargo xtask demo`: a cluster, the pair on it, load, and the proof that it scales out and in.
+//! `cargo xtask demo`: deploys the pair on a cluster, drives a step of load, and proves that the pods scale out and in.
 
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use testbed::{cluster, paths, progress};
+use testbed::{cluster, paths, progress, tools};
+use wiring::ROLLOUTS;
 
-use crate::images;
+use crate::images::{self, Profile};
 
-/// 392 requests a second need 8 pods at 50 each, and only 8: with the HPA's tolerance of 10 %, 7 pods would do up to
-/// 385, and once 8 run, 9 are not asked for below 440.
+/// 392 requests/s need exactly 8 pods at 50 each: the HPA's tolerance of 10 % keeps 7 pods up to 385, and 8 pods up
+/// to 440.
 const RATE: &str = "392";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Use this cluster of your kubeconfig (minikube, kind, …) instead of making one
+    /// Use this context of your kubeconfig (minikube, kind, …) instead of a new cluster
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// Where `app_a` is reached, if its Service's own address is not it
+    /// The URL of `app_a`, if the address of its Service is not reachable from here
     #[arg(long)]
     url: Option<String>,
-    /// Requests a second of the step
+    /// The rate of the step, in requests per second
     #[arg(long, default_value = RATE)]
     rate: String,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    println!("{}", expected_time(options.context.is_none())?);
+    // First, because an error in the source shows sooner than the build of Kubernetes ends.
+    images::build(Profile::Quick)?;
+    images::write_tags()?;
     if options.context.is_none() {
         cluster::up()?;
     }
-    images::run()?;
     let cluster = Cluster {
         context: options.context.clone(),
     };
-    progress::step("bring the images to the cluster", || cluster.load_images())?;
+    progress::step("import the images on the cluster", || cluster.import_images())?;
     cluster.deploy()?;
     let url = match &options.url {
         Some(url) => url.clone(),
@@ -42,19 +46,19 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let report = paths::target().join("report");
     std::fs::create_dir_all(&report)?;
     let (html, json) = (report.join("scale.html"), report.join("scale.json"));
-    let mut command = Command::new(images::loadtest()?);
+    let mut command = Command::new(images::loadtest(Profile::Quick)?);
     command
         .args(["scale", "--url", &format!("{url}/hello"), "--rate", &options.rate])
         .arg("--html")
         .arg(&html)
         .arg("--json")
         .arg(&json);
-    cluster.address(&mut command);
+    cluster.select(&mut command);
     let status = command.status().context("cannot run loadtest")?;
     println!("report: {}\n        {}", html.display(), json.display());
     if options.context.is_none() {
         println!(
-            "the cluster stays up: app_a {url}/hello, Prometheus http://127.0.0.1:9090; `cargo xtask cluster down` ends it"
+            "the cluster stays up: app_a {url}/hello, Prometheus http://127.0.0.1:9090; `cargo xtask cluster down` stops it"
         );
     }
     Ok(ExitCode::from(
@@ -62,7 +66,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     ))
 }
 
-/// The testbed, or a cluster of the user's.
+/// The time that this run will take, measured on 2 cores.
+fn expected_time(on_testbed: bool) -> Result<&'static str> {
+    Ok(if on_testbed && !tools::missing(tools::ALL)?.is_empty() {
+        "demo: about 18 minutes the first time, 15 of them to build Kubernetes and Prometheus; 3 minutes from then on"
+    } else if !images::loadtest(Profile::Quick)?.exists() {
+        "demo: about 6 minutes the first time, 3 of them to build the services; 3 minutes from then on"
+    } else {
+        "demo: about 3 minutes"
+    })
+}
+
+/// The testbed, or a cluster of the user's kubeconfig.
 struct Cluster {
     context: Option<String>,
 }
@@ -79,16 +94,16 @@ impl Cluster {
         }
     }
 
-    /// Points the load generator at this cluster.
-    fn address(&self, command: &mut Command) {
+    /// Makes the load generator use this cluster.
+    fn select(&self, command: &mut Command) {
         match &self.context {
             None => command.env("KUBECONFIG", paths::kubeconfig()),
             Some(context) => command.args(["--context", context]),
         };
     }
 
-    fn load_images(&self) -> Result<()> {
-        let archives = images::archives();
+    fn import_images(&self) -> Result<()> {
+        let archives = images::service_archives(Profile::Quick);
         let Some(context) = &self.context else {
             return cluster::load(&archives);
         };
@@ -103,9 +118,10 @@ impl Cluster {
                 command
             } else {
                 bail!(
-                    "how images reach the cluster {context} is not known (it is neither minikube nor kind): \
-                     bring target/images/*.tar to its nodes with `ctr -n k8s.io images import`, or push them to its registry, \
-                     then `kubectl apply -k kubernetes/overlays/local` and `loadtest scale --url URL --context {context}`"
+                    "the context {context} is neither minikube nor kind, so the demo cannot import images there. \
+                     Run `cargo xtask images`, then import target/images/*.tar on each node with `ctr -n k8s.io images import`, \
+                     or push the images to the registry of the cluster. Then run `kubectl apply -k kubernetes/overlays/local` \
+                     and `loadtest scale --url URL --context {context}`"
                 );
             };
             progress::run(command.arg(archive))?;
@@ -118,20 +134,15 @@ impl Cluster {
             let overlay = paths::workspace().join("kubernetes/overlays/local");
             progress::run(self.kubectl().args(["apply", "-k"]).arg(overlay)).map(drop)
         })?;
-        progress::step("every Deployment ready", || {
-            for (namespace, name) in [
-                ("sample-app", "app-b"),
-                ("sample-app", "app-a"),
-                ("monitoring", "prometheus"),
-                ("monitoring", "prometheus-adapter"),
-            ] {
-                let name = format!("deployment/{name}");
+        progress::step("wait for every Deployment", || {
+            for rollout in ROLLOUTS {
+                let name = format!("deployment/{}", rollout.deployment);
                 let arguments = [
                     "rollout",
                     "status",
                     "--timeout=180s",
                     "--namespace",
-                    namespace,
+                    rollout.namespace,
                     &name,
                 ];
                 progress::run(self.kubectl().args(arguments))?;
@@ -140,7 +151,7 @@ impl Cluster {
         })
     }
 
-    /// The address of `app_a`'s Service, not of a pod: a port-forward would pin one.
+    /// The URL of the Service `app-a`. Not a port-forward, which sends all requests to one pod.
     fn app_a_url(&self) -> Result<String> {
         if self.context.is_none() {
             return Ok("http://127.0.0.1:30080".to_owned());
@@ -154,7 +165,7 @@ impl Cluster {
             )
             .map(|text| text.split_whitespace().next().unwrap_or_default().to_owned())
         };
-        // The overlay that was just applied gives it a port on each node.
+        // The local overlay makes it a NodePort.
         let service = ["service", "app-a", "--namespace", "sample-app"];
         let node = read(
             &["nodes"],
@@ -162,7 +173,7 @@ impl Cluster {
         )?;
         let port = read(&service, "{.spec.ports[0].nodePort}")?;
         if node.is_empty() || port.is_empty() {
-            bail!("the Service app-a has no address that is reached from here: name one with --url");
+            bail!("the Service app-a has no address that is reachable from here: pass its URL with --url");
         }
         Ok(format!("http://{node}:{port}"))
     }

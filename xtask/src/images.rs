@@ -1,5 +1,5 @@
-//! `cargo xtask images`: this project's images, from its own source, without Docker. `docker build` of the Dockerfile
-//! gives the same programs, paths and users.
+//! `cargo xtask images`: this project's container images, built from source without Docker. `docker build` of the
+//! Dockerfile gives the same programs, paths and users.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,24 +11,43 @@ use testbed::{paths, progress};
 
 use crate::cargo;
 
-/// The user that every image runs as: "nonroot", as distroless images number it.
+/// The user that every image runs as: "nonroot" of the distroless images.
 const USER: u64 = 65_532;
 
-/// One of our images.
+/// How the programs of the images are compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// For the demo and the tests: builds in a third of the time, without link-time optimisation.
+    Quick,
+    /// For deployments and benchmarks.
+    Release,
+}
+
+impl Profile {
+    /// The name of the profile in Cargo.toml, and of its folder below `target`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// One of this project's images.
 struct Image {
-    /// Its name, and the archive's.
+    /// The name of the image and of its archive.
     name: &'static str,
     /// The program, `/PROGRAM` in the image.
     program: &'static str,
-    /// The folders whose source goes into it.
+    /// The folders of the crates that the program is built from.
     crates: &'static [&'static str],
-    /// What the address variables are in a container: reachable from outside of it.
+    /// Environment variables with the addresses that a container listens on.
     environment: &'static [&'static str],
     /// A folder that the program writes to, where a volume is mounted.
     data: Option<&'static str>,
 }
 
-/// Those that the manifests name.
+/// The images that the manifests name.
 const SERVICES: [Image; 3] = [
     Image {
         name: "app-a",
@@ -51,31 +70,36 @@ const SERVICES: [Image; 3] = [
     Image {
         name: "serving-cert",
         program: "serving-cert",
-        crates: &["serving_cert"],
+        crates: &["service", "serving_cert"],
         environment: &[],
         data: None,
     },
 ];
 
-/// The load generator's: `loadtest job` is told its name.
+/// The image of the load generator. No manifest names it: `loadtest job --image` does.
 const LOADTEST: Image = Image {
     name: "loadtest",
     program: "loadtest",
-    crates: &["loadtest"],
+    crates: &[
+        "kubernetes/wiring",
+        "loadtest",
+        "loadtest/engine",
+        "loadtest/prover",
+    ],
     environment: &[],
     data: None,
 };
 
 impl Image {
-    fn archive(&self) -> PathBuf {
-        paths::own_images().join(format!("{}.tar", self.name))
+    fn archive(&self, profile: Profile) -> PathBuf {
+        folder(profile).join(format!("{}.tar", self.name))
     }
 
-    /// A hash of what the image is made of, so that changed code rolls out. All of Cargo.lock is in it: a tag may change
-    /// without need, and stays only where another compiler makes the program anew.
+    /// A hash of the source that the image is built from, so that changed code rolls out. It covers all of Cargo.lock,
+    /// so an unrelated dependency changes the tag too. It does not cover the compiler and the profile.
     fn tag(&self) -> Result<String> {
         let root = paths::workspace();
-        // The last two say how the archive is laid out, and how the process starts.
+        // The last two files define the layout of the archive and how the process starts.
         let mut files: Vec<_> = [
             "Cargo.toml",
             "Cargo.lock",
@@ -107,7 +131,7 @@ impl Image {
         Ok(format!("{}:{}", self.name, self.tag()?))
     }
 
-    fn write(&self, programs: &Path) -> Result<()> {
+    fn write(&self, profile: Profile) -> Result<()> {
         let config = Config {
             entrypoint: vec![format!("/{}", self.program)],
             user: format!("{USER}:{USER}"),
@@ -121,10 +145,10 @@ impl Image {
         };
         let mut entries = vec![Entry::program(
             format!("/{}", self.program),
-            programs.join(self.program),
+            programs(profile)?.join(self.program),
         )];
         entries.extend(self.data.map(|folder| Entry::directory(folder, 0o750, USER)));
-        archive::write(&self.archive(), &self.reference()?, &config, &entries)
+        archive::write(&self.archive(profile), &self.reference()?, &config, &entries)
     }
 }
 
@@ -143,15 +167,15 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Builds the programs, static, writes the archives, and puts the tags into the manifests.
+/// `cargo xtask images`: builds the release images and writes their tags into the manifests.
 ///
 /// # Errors
 /// When a build fails, or a file cannot be written.
 pub(crate) fn run() -> Result<()> {
-    build()?;
+    build(Profile::Release)?;
     write_tags()?;
     for image in all() {
-        let archive = image.archive();
+        let archive = image.archive(Profile::Release);
         println!(
             "{}  {:.1} MB  {}",
             archive.display(),
@@ -162,91 +186,112 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Builds the programs and writes the archives, for tags that the manifests name already.
-///
-/// # Errors
-/// As [`run`]; and when the manifests name other tags than the source gives.
-pub(crate) fn build_as_committed() -> Result<()> {
-    check_tags()?;
-    build()
-}
-
-/// Builds the programs, static, and writes the archives.
+/// Builds the programs, statically linked, and writes the archives.
 ///
 /// # Errors
 /// When a build fails, or a file cannot be written.
-fn build() -> Result<()> {
-    build_services()?;
-    build_loadtest().map(drop)
+pub(crate) fn build(profile: Profile) -> Result<()> {
+    match profile {
+        // One build shares the libraries. Each gets the union of the features that the programs need.
+        Profile::Quick => {
+            compile(profile, &["app_a", "app_b", "serving_cert", "loadtest"])?;
+            write(profile, all())
+        }
+        // Two builds: the services contain no feature that only the load generator needs.
+        Profile::Release => {
+            build_services()?;
+            build_loadtest().map(drop)
+        }
+    }
 }
 
-/// The same for those images alone that the manifests name.
+/// Builds the release images that the manifests name.
 ///
 /// # Errors
-/// As [`run`].
+/// When a build fails, or a file cannot be written.
 pub(crate) fn build_services() -> Result<()> {
-    build_these(&["app_a", "app_b", "serving_cert"], &SERVICES)
+    compile(Profile::Release, &["app_a", "app_b", "serving_cert"])?;
+    write(Profile::Release, SERVICES.iter())
 }
 
-/// The load generator's image alone. Says where its program is.
-///
-/// Apart: built together they would get the same features of the libraries that they share, and the services would be made
-/// of what the load generator needs.
+/// Builds the release image of the load generator, and returns the path of its program.
 ///
 /// # Errors
-/// As [`run`].
+/// When a build fails, or a file cannot be written.
 pub(crate) fn build_loadtest() -> Result<PathBuf> {
-    build_these(&["loadtest"], &[LOADTEST])?;
-    loadtest()
+    compile(Profile::Release, &["loadtest"])?;
+    write(Profile::Release, [&LOADTEST].into_iter())?;
+    loadtest(Profile::Release)
 }
 
-fn build_these(packages: &[&str], images: &[Image]) -> Result<()> {
+fn compile(profile: Profile, packages: &[&str]) -> Result<()> {
     if std::env::consts::OS != "linux" {
         bail!(
-            "the images hold Linux programs, and this is {}: build them with the Dockerfile, \
+            "the images contain Linux programs, and this machine runs {}: build them with the Dockerfile, \
              `docker build --target app_a --tag app-a:TAG .` and so on, with the tags of {}",
             std::env::consts::OS,
             tags_file().display()
         );
     }
     let target = paths::host()?;
-    progress::step(&format!("build {}", packages.join(", ")), || {
-        let mut command = cargo::command(&["build", "--release", "--locked", "--target", &target, "--bins"]);
-        command
-            .args(packages.iter().flat_map(|package| ["--package", package]))
-            .env("RUSTFLAGS", STATIC);
-        progress::run(&mut command).map(drop)
-    })?;
-    let programs = paths::own_programs()?;
+    progress::step(
+        &format!("build {} ({})", packages.join(", "), profile.name()),
+        || {
+            let mut command = cargo::command(&[
+                "build",
+                "--profile",
+                profile.name(),
+                "--locked",
+                "--target",
+                &target,
+                "--bins",
+            ]);
+            command
+                .args(packages.iter().flat_map(|package| ["--package", package]))
+                .env("RUSTFLAGS", STATIC);
+            progress::run(&mut command).map(drop)
+        },
+    )
+}
+
+fn write(profile: Profile, mut images: impl Iterator<Item = &'static Image>) -> Result<()> {
     progress::step("write the images", || {
-        images.iter().try_for_each(|image| image.write(&programs))
+        images.try_for_each(|image| image.write(profile))
     })
 }
 
-/// Flags for programs that need no C library in their image. To be used with `--target`: they are then for the programs
-/// alone, not for what runs during the build.
+/// Flags for programs that need no C library in their image. With `--target` they apply to the programs alone, not to
+/// build scripts and macros.
 pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
 
-/// The load generator, once the images are built: what its image runs is what this machine runs.
-pub(crate) fn loadtest() -> Result<PathBuf> {
-    Ok(paths::own_programs()?.join(LOADTEST.program))
+/// The folder of the compiled programs.
+pub(crate) fn programs(profile: Profile) -> Result<PathBuf> {
+    Ok(paths::target().join(paths::host()?).join(profile.name()))
+}
+
+/// The folder of the archives.
+pub(crate) fn folder(profile: Profile) -> PathBuf {
+    match profile {
+        Profile::Quick => paths::target().join("images-quick"),
+        Profile::Release => paths::target().join("images"),
+    }
+}
+
+/// The program of the load generator that [`build`] made: its image contains the same file.
+pub(crate) fn loadtest(profile: Profile) -> Result<PathBuf> {
+    Ok(programs(profile)?.join(LOADTEST.program))
 }
 
 fn all() -> impl Iterator<Item = &'static Image> {
     SERVICES.iter().chain([&LOADTEST])
 }
 
-/// Where the archives lie.
-pub(crate) fn archives() -> Vec<PathBuf> {
-    all().map(Image::archive).collect()
+/// The archives of the images that the manifests name.
+pub(crate) fn service_archives(profile: Profile) -> Vec<PathBuf> {
+    SERVICES.iter().map(|image| image.archive(profile)).collect()
 }
 
-/// Where those lie that the manifests name.
-pub(crate) fn service_archives() -> Vec<PathBuf> {
-    SERVICES.iter().map(Image::archive).collect()
-}
-
-/// The size of a file, in units of 10^6 bytes.
+/// The size of a file in megabytes (10^6 bytes).
 pub(crate) fn megabytes(path: &Path) -> Result<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a size for people")]
     let bytes = fs::metadata(path)?.len() as f64;
@@ -257,7 +302,7 @@ fn tags_file() -> PathBuf {
     paths::workspace().join("kubernetes/components/images/kustomization.yaml")
 }
 
-/// The tags file as the source wants it.
+/// The text of the tags file with the tags of the present source.
 fn with_current_tags(text: &str) -> Result<String> {
     let mut name = None;
     let mut lines = Vec::new();
@@ -273,25 +318,29 @@ fn with_current_tags(text: &str) -> Result<String> {
     Ok(lines.join("\n") + "\n")
 }
 
-fn write_tags() -> Result<()> {
+/// Writes the tags of the present source into the manifests.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub(crate) fn write_tags() -> Result<()> {
     let text = fs::read_to_string(tags_file())?;
     let current = with_current_tags(&text)?;
     if text != current {
         fs::write(tags_file(), current)?;
-        println!("{} names the new tags", tags_file().display());
+        println!("new image tags written to {}", tags_file().display());
     }
     Ok(())
 }
 
-/// Holds the tags in the manifests against the source.
+/// Checks that the manifests name the tags of the present source.
 ///
 /// # Errors
-/// When they differ.
+/// When they name other tags.
 pub(crate) fn check_tags() -> Result<()> {
     let text = fs::read_to_string(tags_file())?;
     if text != with_current_tags(&text)? {
         bail!(
-            "the source has changed since {} was written: run `cargo xtask images` and commit it",
+            "{} names the tags of an older source: run `cargo xtask images` and commit the file",
             tags_file().display()
         );
     }

@@ -9,6 +9,8 @@ mod cargo;
 mod cluster;
 mod demo;
 mod images;
+mod lints;
+mod suites;
 mod test;
 mod up;
 
@@ -21,26 +23,30 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// A cluster on this machine, the pair on it, load: pods seen going from 2 to 8 and back, with a report
+    /// Deploy the pair on a cluster on this machine, scale it from 2 to 8 pods and back under load, and write a report
     Demo(demo::Options),
-    /// Everything that CI checks
+    /// Run all checks of CI, suite by suite
     Test(test::Options),
-    /// The testbed: a real Kubernetes on this machine
+    /// Start, stop and inspect the testbed: a real Kubernetes on this machine
     #[command(subcommand)]
     Cluster(cluster::Action),
-    /// The pair alone on 127.0.0.1:5000 and :5001, without a cluster, until Ctrl-C
+    /// Run the pair without a cluster on 127.0.0.1:5000 and :5001, until Ctrl-C
     Up,
-    /// The benchmarks, each beside a peer in the same run or against a bound; all of them unless one is named
+    /// Run the benchmarks, each against a peer in the same run or against a bound. Runs all unless one is named
     Bench {
         #[command(subcommand)]
         benchmark: Option<bench::Benchmark>,
     },
-    /// Write the images of both services, and the load generator's, to target/images, and the tags into the manifests
-    Images,
-    /// kubectl on the testbed: `cargo xtask k get pods -A`
+    /// Build the release images into target/images, and write their tags into the manifests
+    Images {
+        /// Only write the tags, without a build
+        #[arg(long)]
+        tags_only: bool,
+    },
+    /// Run kubectl on the testbed: `cargo xtask k get pods -A`
     #[command(disable_help_flag = true)]
     K {
-        /// kubectl's arguments
+        /// The arguments of kubectl
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -53,7 +59,8 @@ fn main() -> ExitCode {
         Task::Cluster(action) => cluster::run(action),
         Task::Up => up::run(),
         Task::Bench { benchmark } => bench::run(benchmark),
-        Task::Images => images::run().map(|()| ExitCode::SUCCESS),
+        Task::Images { tags_only: true } => images::write_tags().map(|()| ExitCode::SUCCESS),
+        Task::Images { tags_only: false } => images::run().map(|()| ExitCode::SUCCESS),
         Task::K { arguments } => cluster::kubectl(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -1,116 +1,246 @@
-//! `cargo xtask test`: everything that CI checks, in the order in which a failure is cheapest to learn of.
+//! `cargo xtask test`: runs the suites and prints how long each took.
 
 use std::fs::{self, File};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use testbed::{cluster, paths, preflight, progress, tools};
+use clap::builder::PossibleValuesParser;
+use testbed::{cluster, paths, preflight, progress};
 
-use crate::{cargo, images};
-
-/// Checks licences and sources of dependencies. Advisories need a database that is fetched from outside,
-/// so they are checked where there is a network: `cargo deny check advisories`.
-const CARGO_DENY: &str = "0.20.2";
+use crate::cargo;
+use crate::images::{self, Profile};
+use crate::suites::{SUITES, Suite};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out what needs a cluster: root, and some 40 minutes. Go stays: it builds kubectl, which renders the manifests
-    #[arg(long)]
+    /// Run only this suite; repeat for several
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SUITES.iter().map(|suite| suite.name)))]
+    suite: Vec<String>,
+    /// Skip the suites that need the testbed and therefore root. Go stays necessary: it builds kubectl, which renders the manifests
+    #[arg(long, conflicts_with = "suite")]
     no_cluster: bool,
+    /// Repeat each scaling proof three times, with the release images. Takes about half an hour more
+    #[arg(long, conflicts_with = "no_cluster")]
+    soak: bool,
+}
+
+/// What the suites of one run share.
+pub(crate) struct Session {
+    /// This program, which the tests on the cluster call.
+    xtask: PathBuf,
+    /// The images that the cluster runs.
+    pub(crate) profile: Profile,
+    soak: bool,
+}
+
+/// How a suite ended.
+struct Outcome {
+    suite: &'static Suite,
+    took: Duration,
+    passed: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    // Now, because building the tests puts another file in its place, which is as good.
-    let xtask = std::env::current_exe().context("the path of this program")?;
-    if !options.no_cluster {
+    let chosen: Vec<_> = SUITES.iter().filter(|suite| options.wants(suite)).collect();
+    let on_cluster = chosen.iter().any(|suite| suite.on_cluster);
+    if on_cluster {
         preflight::machine_can()?;
     }
-    check("format", &["fmt", "--all", "--check"])?;
-    images::check_tags()?;
-    check(
-        "lints",
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    )?;
-    licences()?;
-    progress::step("kubectl, for rendering the manifests", || {
-        tools::build(&[tools::KUBECTL])
-    })?;
-    check(
-        "unit and integration tests, manifests",
-        &["test", "--workspace", "--locked"],
-    )?;
-    if options.no_cluster {
-        println!("all but the cluster's tests passed");
-        return Ok(ExitCode::SUCCESS);
+    let session = Session {
+        // Resolved now: building the tests replaces the file, and the replacement serves as well.
+        xtask: std::env::current_exe().context("the path of this program")?,
+        profile: if options.soak {
+            Profile::Release
+        } else {
+            Profile::Quick
+        },
+        soak: options.soak,
+    };
+    // Held until this process exits: every cluster of the tests stops with it, however it exits.
+    let owner = on_cluster.then(hold_ownership).transpose()?;
+    if on_cluster {
+        cluster::down()?;
     }
-    images::build_as_committed()?;
-    // Before the tests, so that each step shows its progress, and so that none of them sees the machine change.
-    preflight::install_packages()?;
-    tools::build(tools::ALL)?;
-    // Held for as long as this process lives: every cluster of the tests ends with it, whatever ends it.
-    let owner = hold_ownership()?;
-    cluster::down()?;
-    let mut command = cargo::command(&["test", "--locked", "--package", "e2e", "--features", "cluster"]);
-    command
-        .args(["--", "--test-threads=1", "--nocapture"])
-        .env("XTASK", xtask)
-        .env("LOADTEST", images::loadtest()?)
-        .env(paths::OWNER, paths::owner())
-        // Absolute: cargo runs tests in their package's folder.
-        .env("CARGO_TARGET_DIR", paths::target());
-    let status = command.status().context("cannot run cargo test")?;
-    // The cluster is the tests'; nothing of it outlives them, whatever they found.
-    cluster::down()?;
+    let mut outcomes = Vec::new();
+    let mut failure = None;
+    for suite in chosen {
+        println!("\n== suite {}: {}", suite.name, suite.checks);
+        let start = Instant::now();
+        failure = (suite.run)(&session).err();
+        outcomes.push(Outcome {
+            suite,
+            took: start.elapsed(),
+            passed: failure.is_none(),
+        });
+        if failure.is_some() {
+            break;
+        }
+    }
+    if on_cluster {
+        cluster::down()?;
+    }
     drop(owner);
-    if !status.success() {
-        bail!(
-            "the tests on the cluster failed; logs of its last processes: {}",
+    print!("\n{}", table(&outcomes));
+    match failure {
+        Some(error) if on_cluster => Err(error.context(format!(
+            "the logs of the testbed's last processes are in {}",
             paths::logs().display()
-        );
+        ))),
+        Some(error) => Err(error),
+        None => {
+            println!("passed");
+            Ok(ExitCode::SUCCESS)
+        }
     }
-    println!(
-        "everything passed; the scaling, drawn: {}",
-        paths::target().join("report").display()
-    );
-    Ok(ExitCode::SUCCESS)
+}
+
+impl Options {
+    fn wants(&self, suite: &Suite) -> bool {
+        let named = |name: &str| self.suite.iter().any(|wanted| wanted == name);
+        if self.suite.is_empty() {
+            return !(self.no_cluster && suite.on_cluster);
+        }
+        // Suites on the cluster run what the suite `programs` builds.
+        let needs_programs = SUITES.iter().any(|other| other.on_cluster && named(other.name));
+        named(suite.name) || (suite.name == "programs" && needs_programs)
+    }
+}
+
+impl Session {
+    /// The tests that need no cluster.
+    pub(crate) fn host_tests(&self) -> Result<()> {
+        self.nextest("host", &["--workspace"])
+    }
+
+    /// The tests of the crate `e2e` that `filter` selects, in nextest's language of filtersets.
+    pub(crate) fn cluster_tests(&self, profile: &str, filter: &str) -> Result<()> {
+        self.nextest(
+            profile,
+            &["--package", "e2e", "--features", "cluster", "--filterset", filter],
+        )
+    }
+
+    fn nextest(&self, profile: &str, arguments: &[&str]) -> Result<()> {
+        let program = cargo::NEXTEST.install()?;
+        let mut command = progress::bound_to_this_process(&program.to_string_lossy());
+        command
+            .current_dir(paths::workspace())
+            .args(["nextest", "run", "--locked", "--profile", profile])
+            .args(arguments)
+            .env("XTASK", &self.xtask)
+            .env("LOADTEST", images::loadtest(self.profile)?)
+            .env("IMAGES", images::folder(self.profile))
+            .env(paths::OWNER, paths::owner())
+            // Absolute: tests run in the folder of their package.
+            .env("CARGO_TARGET_DIR", paths::target());
+        if self.soak {
+            command.env("SOAK", "1");
+        }
+        let status = command.status().context("cannot run cargo-nextest")?;
+        println!(
+            "times of the tests: {}",
+            paths::target()
+                .join("nextest")
+                .join(profile)
+                .join("junit.xml")
+                .display()
+        );
+        if !status.success() {
+            bail!("suite {profile}: {status}");
+        }
+        Ok(())
+    }
 }
 
 fn hold_ownership() -> Result<File> {
     fs::create_dir_all(paths::cache()).context("cannot create target/testbed")?;
     let owner = File::create(paths::owner())?;
     if owner.try_lock().is_err() {
-        bail!("another `cargo xtask test` of this checkout is at work");
+        bail!("another `cargo xtask test` of this checkout is running: wait until it exits");
     }
     Ok(owner)
 }
 
-/// Runs cargo with its output shown.
-fn check(name: &str, arguments: &[&str]) -> Result<()> {
-    println!("== {name}: cargo {}", arguments.join(" "));
-    let status = cargo::command(arguments).status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("{name}: cargo {} ended with {status}", arguments.join(" "));
+fn table(outcomes: &[Outcome]) -> String {
+    let mut lines = vec![format!("{:<10}{:>10}{:>10}", "suite", "took", "budget")];
+    for Outcome { suite, took, passed } in outcomes {
+        let remark = match (passed, *took > suite.budget) {
+            (false, _) => "  FAILED",
+            (true, true) => "  WARNING: over its budget",
+            (true, false) => "",
+        };
+        lines.push(format!(
+            "{:<10}{:>10}{:>10}{remark}",
+            suite.name,
+            clock(*took),
+            clock(suite.budget)
+        ));
     }
-    Ok(())
+    let (took, budget) = outcomes
+        .iter()
+        .fold((Duration::ZERO, Duration::ZERO), |sum, outcome| {
+            (sum.0 + outcome.took, sum.1 + outcome.suite.budget)
+        });
+    lines.push(format!("{:<10}{:>10}{:>10}", "all", clock(took), clock(budget)));
+    lines.join("\n") + "\n"
 }
 
-fn licences() -> Result<()> {
-    let deny = cargo::install("cargo-deny", CARGO_DENY, &["--no-default-features"])?;
-    progress::step("licences and sources of dependencies", || {
-        let mut command = Command::new(&deny);
-        command
-            .current_dir(paths::workspace())
-            .args(["check", "licenses", "bans", "sources"]);
-        progress::run(&mut command).map(drop)
-    })
+/// As in `12:05`: minutes and seconds.
+fn clock(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(name: &str, seconds: u64, passed: bool) -> Outcome {
+        let suite = SUITES.iter().find(|suite| suite.name == name).unwrap();
+        Outcome {
+            suite,
+            took: Duration::from_secs(seconds),
+            passed,
+        }
+    }
+
+    fn line_of<'a>(table: &'a str, name: &str) -> &'a str {
+        table.lines().find(|line| line.starts_with(name)).unwrap()
+    }
+
+    #[test]
+    fn the_table_has_the_time_of_each_suite_and_the_sum() {
+        let table = table(&[outcome("lints", 65, true), outcome("host", 200, false)]);
+        assert!(line_of(&table, "lints").contains("1:05"), "{table}");
+        assert!(line_of(&table, "host").ends_with("FAILED"), "{table}");
+        assert!(line_of(&table, "all").contains("4:25"), "{table}");
+        assert!(!table.contains("WARNING"), "{table}");
+    }
+
+    #[test]
+    fn a_suite_over_its_budget_is_a_warning() {
+        let table = table(&[outcome("lints", 3600, true), outcome("host", 1, true)]);
+        assert!(line_of(&table, "lints").contains("WARNING"), "{table}");
+        assert!(!line_of(&table, "host").contains("WARNING"), "{table}");
+    }
+
+    #[test]
+    fn a_suite_on_the_cluster_runs_after_the_programs_are_built() {
+        let options = |suites: &[&str], no_cluster| Options {
+            suite: suites.iter().map(ToString::to_string).collect(),
+            no_cluster,
+            soak: false,
+        };
+        let chosen = |options: Options| -> Vec<_> {
+            let suites = SUITES.iter().filter(|suite| options.wants(suite));
+            suites.map(|suite| suite.name).collect()
+        };
+        assert_eq!(chosen(options(&["chain"], false)), ["programs", "chain"]);
+        assert_eq!(chosen(options(&["host"], false)), ["host"]);
+        assert_eq!(chosen(options(&[], true)), ["lints", "host"]);
+        assert_eq!(chosen(options(&[], false)).len(), SUITES.len());
+    }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask up`: the pair on this machine without a cluster, until Ctrl-C.
+//! `cargo xtask up`: runs the pair on this machine without a cluster, until Ctrl-C.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -19,10 +19,10 @@ use testbed::{paths, progress};
 
 use crate::cargo;
 
-/// Longest start, on a busy machine: hashing the seeded passwords takes most of it.
+/// How long a service may take to start on a busy machine. Hashing the seeded passwords takes most of that time.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
-/// More than the services' own `DRAIN_DEADLINE` (15 s) for what is in flight; then it is killed.
+/// How long a service may take to shut down before it is killed. Longer than its `DRAIN_DEADLINE` of 15 s.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 struct Service {
@@ -42,17 +42,17 @@ const APP_B: Service = Service {
     admin: "127.0.0.1:9001",
 };
 
-/// What happened while the pair runs.
+/// An event while the pair is running.
 enum Event {
     Signal(Signal),
-    /// A process closed its output, which it does by ending.
+    /// A service closed its output because it exited.
     Closed(&'static str),
 }
 
 /// Builds the pair, runs it until Ctrl-C or SIGTERM, and stops it.
 ///
 /// # Errors
-/// When an address is taken, a build fails, or a service ends by itself.
+/// When an address is in use, a build fails, or a service exits by itself.
 pub(crate) fn run() -> Result<ExitCode> {
     for service in [&APP_B, &APP_A] {
         service.check_free()?;
@@ -77,21 +77,21 @@ fn serve(running: &mut Vec<Running>, sender: &Sender<Event>, events: &Receiver<E
         (&APP_A, vec![("APP_B_URL", format!("http://{}", APP_B.address))]),
     ] {
         running.push(service.start(&variables, sender.clone())?);
-        match service.until_ready(events)? {
+        match service.wait_until_ready(events)? {
             Some(Event::Signal(_)) => return Ok(ExitCode::SUCCESS),
             Some(Event::Closed(name)) => {
-                bail!("{name} ended before it was ready; its last lines above say why")
+                bail!("{name} exited before it was ready; its log above says why")
             }
             None => {}
         }
     }
     println!("{}", instructions(&database.display().to_string()));
-    match events.recv().context("nothing is watched any more")? {
+    match events.recv().context("no service is watched")? {
         Event::Signal(signal) => {
-            println!("{signal}: stopping both");
+            println!("{signal}: stopping both services");
             Ok(ExitCode::SUCCESS)
         }
-        Event::Closed(name) => bail!("{name} ended by itself; its last lines above say why"),
+        Event::Closed(name) => bail!("{name} exited by itself; its log above says why"),
     }
 }
 
@@ -114,8 +114,8 @@ Ctrl-C stops both.
     )
 }
 
-/// Turns the signals that end this process into events. They are caught and not blocked: a child would inherit the
-/// block, and never see the signal that is to end it.
+/// Turns SIGINT and SIGTERM into events. The signals are caught, not blocked: a child process would inherit the block and
+/// ignore the signal to stop.
 fn watch_signals(sender: Sender<Event>) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("catching signals")?;
     thread::spawn(move || {
@@ -138,7 +138,7 @@ impl Service {
             TcpListener::bind(address).with_context(|| {
                 let port = address.rsplit(':').next().unwrap_or_default();
                 format!(
-                    "{} needs {address}, which is taken; `ss -ltnp 'sport = :{port}'` shows by whom",
+                    "{} needs {address}, which is in use; `ss -ltnp 'sport = :{port}'` shows the process",
                     self.name
                 )
             })?;
@@ -153,13 +153,13 @@ impl Service {
             .env("LISTEN", self.address)
             .env("ADMIN_LISTEN", self.admin)
             .env("LOG_FORMAT", "text")
-            // Nobody has to be told that this instance leaves.
+            // No load balancer has to notice that this instance is shutting down.
             .env("DRAIN_DELAY", "0s")
             .envs(variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in the terminal is for this process, which then stops both in order.
+            // Ctrl-C in the terminal must reach only this process, which then stops both services in order.
             .process_group(0);
         let mut child = command
             .spawn()
@@ -181,13 +181,13 @@ impl Service {
         })
     }
 
-    /// Waits until the service is ready; what happened instead, if anything did.
-    fn until_ready(&self, events: &Receiver<Event>) -> Result<Option<Event>> {
+    /// Waits until the service is ready. Returns the event that came first, if one did.
+    fn wait_until_ready(&self, events: &Receiver<Event>) -> Result<Option<Event>> {
         let deadline = Instant::now() + READY_WITHIN;
         while !self.is_ready()? {
             if Instant::now() > deadline {
                 bail!(
-                    "{} is not ready after {READY_WITHIN:?}; its lines above may say why",
+                    "{} is not ready after {READY_WITHIN:?}; its log above may say why",
                     self.name
                 );
             }
@@ -207,7 +207,7 @@ impl Service {
             .stderr(Stdio::null());
         Ok(check
             .status()
-            .with_context(|| format!("asking {} whether it is ready", self.name))?
+            .with_context(|| format!("cannot run the healthcheck of {}", self.name))?
             .success())
     }
 }
@@ -224,39 +224,39 @@ struct Running {
 }
 
 impl Running {
-    fn tell_to_end(&self) {
+    fn terminate(&self) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
             kill(Pid::from_raw(pid), Signal::SIGTERM).ok();
         }
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 }
 
-/// Ends them in the reverse order of their start, so that `app_a`'s last requests still find `app_b`. A second signal
-/// ends the patience.
+/// Stops the services in the reverse order of their start, so that the last requests of `app_a` still reach `app_b`. A
+/// second signal kills them.
 fn stop(mut running: Vec<Running>, events: &Receiver<Event>) {
     while let Some(mut service) = running.pop() {
-        service.tell_to_end();
+        service.terminate();
         let deadline = Instant::now() + STOP_WITHIN;
-        let (mut is_patient, mut is_killed) = (true, false);
+        let (mut may_drain, mut is_killed) = (true, false);
         let status = loop {
-            if let Some(status) = service.ended() {
+            if let Some(status) = service.exit_status() {
                 break status;
             }
-            if !is_killed && (!is_patient || Instant::now() > deadline) {
-                eprintln!("{} does not end: killed", service.name);
+            if !is_killed && (!may_drain || Instant::now() > deadline) {
+                eprintln!("{} did not shut down in time: killed", service.name);
                 service.child.kill().ok();
                 is_killed = true;
             }
             match events.recv_timeout(Duration::from_millis(20)) {
-                Ok(Event::Signal(_)) => is_patient = false,
+                Ok(Event::Signal(_)) => may_drain = false,
                 Ok(Event::Closed(_)) | Err(_) => {}
             }
         };
-        println!("{} ended with {status}", service.name);
+        println!("{} stopped: {status}", service.name);
     }
 }
 
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_is_named_with_a_way_to_its_owner() {
+    fn an_address_in_use_is_named_with_a_command_that_finds_its_process() {
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let address: &'static str = holder.local_addr().unwrap().to_string().leak();
         let service = Service {

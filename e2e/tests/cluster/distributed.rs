@@ -1,40 +1,43 @@
-//! A load from several pods: the load generator's own image, run as a Job by somebody who may do what the documentation
-//! says and no more, in a namespace that takes only pods of the restricted profile.
+//! Load from several pods: the image of the load generator runs as a Job. The account that creates the Job has only the
+//! permissions of the documentation, and its namespace admits only pods of the restricted profile.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{apply, deployed, eventually, kubectl, loadtest, on_failure_look_around, printed, succeed, xtask};
+use e2e::{
+    SHORT_CERTIFICATE, apply, deploy_changed, eventually, image, kubectl, loadtest, succeed, text,
+    with_diagnostics, xtask,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use testbed::{archive, cluster, paths};
 
-use crate::scaling::at_rest;
+use crate::scaling::wait_for_minimum;
 
-/// Where the pods of the load run.
+/// The namespace of the Job.
 const NAMESPACE: &str = "load";
 
-/// `app_a` as a pod sees it.
+/// The URL of `app_a` from inside of the cluster.
 const URL: &str = "http://app-a.sample-app.svc/hello";
 
-/// What `loadtest` ends with when a stripe is lost.
+/// The exit code of `loadtest` when a stripe is lost.
 const INVALID: i32 = 106;
 
-/// And when it is told to stop.
+/// The exit code of `loadtest` after SIGINT.
 const INTERRUPTED: i32 = 105;
 
-/// The rules that the documentation says are enough.
+/// The RBAC rules that the documentation lists.
 fn documented_rules() -> Result<String> {
-    let text = std::fs::read_to_string(paths::workspace().join("docs/loadtest.md"))?;
-    let rules = text
+    let document = std::fs::read_to_string(paths::workspace().join("docs/loadtest.md"))?;
+    let rules = document
         .split_once("```yaml\n")
         .and_then(|(_, rest)| rest.split_once("```"));
-    Ok(rules.context("no rules in docs/loadtest.md")?.0.to_owned())
+    Ok(rules.context("docs/loadtest.md lists no rules")?.0.to_owned())
 }
 
-/// A namespace, and in it an account with the documented rules.
+/// Creates the namespace and an account with the documented rules.
 fn prepare() -> Result<()> {
     let rules = documented_rules()?;
     apply(&format!(
@@ -76,7 +79,7 @@ subjects:
     ))
 }
 
-/// The kubeconfig of that account, in `folder`.
+/// Writes a kubeconfig for that account to `folder`.
 fn kubeconfig(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("kubeconfig");
     std::fs::copy(paths::kubeconfig(), &path)?;
@@ -95,19 +98,19 @@ fn kubeconfig(folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A load from two pods, and what came of it.
+/// The result of a load from two pods.
 struct Run {
     output: Output,
     report: Value,
 }
 
-/// Sends 60 requests a second from two pods, for `seconds`. Meanwhile `interfere` may do something, to the command too.
+/// Sends 60 requests per second from two pods for `seconds`. `interfere` runs meanwhile, with the process of the command.
 fn job(seconds: u32, interfere: impl FnOnce(&Child) -> Result<()>) -> Result<Run> {
-    deployed()?;
-    at_rest()?;
-    let own_image = paths::own_images().join("loadtest.tar");
-    succeed(xtask(&["cluster", "load"]).arg(&own_image))?;
-    let image = archive::reference(&own_image)?;
+    deploy_changed(SHORT_CERTIFICATE)?;
+    wait_for_minimum()?;
+    let archive = image("loadtest");
+    succeed(xtask(&["cluster", "load"]).arg(&archive))?;
+    let image = archive::reference(&archive)?;
     prepare()?;
     let folder = tempfile::tempdir()?;
     let report = folder.path().join("report.json");
@@ -122,20 +125,21 @@ fn job(seconds: u32, interfere: impl FnOnce(&Child) -> Result<()>) -> Result<Run
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let interfered = interfere(&running);
-    // First its end: it deletes the Job.
+    let interference = interfere(&running);
+    // Wait for the command before any error is returned: the command deletes the Job.
     let output = running.wait_with_output()?;
-    println!("{}", printed(&output));
-    interfered.with_context(|| printed(&output))?;
-    let report = std::fs::read(report).with_context(|| printed(&output))?;
-    nothing_is_left()?;
+    println!("{}", text(&output));
+    interference.with_context(|| text(&output))?;
+    let report = std::fs::read(report).with_context(|| text(&output))?;
+    wait_for_cleanup()?;
     Ok(Run {
-        report: serde_json::from_slice(&report).with_context(|| printed(&output))?,
+        report: serde_json::from_slice(&report).with_context(|| text(&output))?,
         output,
     })
 }
 
-fn nothing_is_left() -> Result<()> {
+/// Waits until the namespace has no Job and no pod.
+fn wait_for_cleanup() -> Result<()> {
     eventually("no Job and no pod", || {
         let left = kubectl(&["-n", NAMESPACE, "get", "jobs,pods", "-o", "name"])?;
         ensure!(left.is_empty(), "{left}");
@@ -143,7 +147,7 @@ fn nothing_is_left() -> Result<()> {
     })
 }
 
-/// What `app_a`'s pods have counted by now.
+/// The requests that the pods of `app_a` have counted.
 fn requests_counted() -> Result<f64> {
     let names = "jsonpath={.items[*].metadata.name}";
     let app_a = ["get", "pods", "-l", "app.kubernetes.io/name=app-a"];
@@ -162,21 +166,21 @@ fn requests_counted() -> Result<f64> {
     Ok(sum)
 }
 
-/// Waits until `app_a`'s pods have counted so many requests from now on.
-fn until_asked(times: f64) -> Result<()> {
+/// Waits until the pods of `app_a` have counted `times` more requests.
+fn wait_for_requests(times: f64) -> Result<()> {
     let before = requests_counted()?;
-    eventually("app_a is asked", || {
+    eventually(&format!("{times} more requests to app_a"), || {
         let now = requests_counted()?;
-        ensure!(now >= before + times, "{now} requests, and {before} before");
+        ensure!(now >= before + times, "{now} requests, and {before} at the start");
         Ok(())
     })
 }
 
 #[test]
-fn a_load_from_two_pods_is_the_whole_schedule_and_leaves_nothing() {
-    on_failure_look_around(|| {
+fn a_load_from_two_pods_sends_the_whole_schedule_and_leaves_nothing() {
+    with_diagnostics(|| {
         let Run { output, report } = job(15, |_| Ok(()))?;
-        ensure!(output.status.success(), "{}", printed(&output));
+        ensure!(output.status.success(), "{}", text(&output));
         let requests = &report["requests"];
         for (count, expected) in [
             ("scheduled", 900),
@@ -195,30 +199,30 @@ fn a_load_from_two_pods_is_the_whole_schedule_and_leaves_nothing() {
         let pods = report["served_by"].as_object().context("no served_by")?;
         ensure!(
             pods.len() == 2 && pods.keys().all(|pod| pod.starts_with("app-a-")),
-            "the Service spreads the load over app_a's pods: {pods:?}"
+            "the Service did not spread the load over both pods of app_a: {pods:?}"
         );
         Ok(())
     });
 }
 
 #[test]
-fn a_stripe_whose_pod_goes_makes_the_run_invalid_and_is_named() {
-    on_failure_look_around(|| {
+fn a_run_that_loses_a_pod_is_invalid_and_names_its_stripe() {
+    with_diagnostics(|| {
         let Run { output, report } = job(15, |_| {
-            until_asked(1.0)?;
+            wait_for_requests(1.0)?;
             let second = "batch.kubernetes.io/job-completion-index=1";
             kubectl(&["-n", NAMESPACE, "delete", "pod", "-l", second, "--wait=false"]).map(drop)
         })?;
-        ensure!(output.status.code() == Some(INVALID), "{}", printed(&output));
+        ensure!(output.status.code() == Some(INVALID), "{}", text(&output));
         ensure!(
             String::from_utf8_lossy(&output.stdout).contains("stripe 1 of 2 is lost"),
             "{}",
-            printed(&output)
+            text(&output)
         );
         let stripes = report["stripes"].as_array().context("no stripes")?;
         ensure!(
             stripes.len() == 2 && stripes[0]["problem"].is_null() && stripes[0]["sent"] == 450,
-            "the other stripe did its part: {stripes:?}"
+            "the other stripe is incomplete: {stripes:?}"
         );
         ensure!(stripes[1]["problem"].is_string(), "{stripes:?}");
         Ok(())
@@ -226,20 +230,20 @@ fn a_stripe_whose_pod_goes_makes_the_run_invalid_and_is_named() {
 }
 
 #[test]
-fn an_interrupted_load_reports_what_its_pods_sent_until_then_and_leaves_nothing() {
-    on_failure_look_around(|| {
+fn an_interrupted_load_reports_the_requests_until_then_and_leaves_nothing() {
+    with_diagnostics(|| {
         let Run { output, report } = job(60, |running| {
-            until_asked(300.0)?;
+            wait_for_requests(300.0)?;
             let running = Pid::from_raw(running.id().try_into()?);
             Ok(kill(running, Signal::SIGINT)?)
         })?;
-        ensure!(output.status.code() == Some(INTERRUPTED), "{}", printed(&output));
+        ensure!(output.status.code() == Some(INTERRUPTED), "{}", text(&output));
         let (verdict, requests) = (&report["verdict"], &report["requests"]);
         ensure!(verdict["outcome"] == "interrupted", "{verdict}");
         let count = |name: &str| requests[name].as_u64().unwrap_or(u64::MAX);
         ensure!(
             (300..3600).contains(&count("succeeded")) && count("succeeded") == count("scheduled"),
-            "every request that was due had its answer: {requests}"
+            "some requests that were due had no response: {requests}"
         );
         let stripes = report["stripes"].as_array().context("no stripes")?;
         let sent: Vec<_> = stripes
@@ -250,7 +254,7 @@ fn an_interrupted_load_reports_what_its_pods_sent_until_then_and_leaves_nothing(
             sent.len() == 2
                 && sent.iter().all(|sent| *sent >= 100)
                 && sent.iter().sum::<u64>() == count("sent"),
-            "both took part: {stripes:?}"
+            "a stripe sent too little: {stripes:?}"
         );
         ensure!(
             stripes.iter().all(|stripe| stripe["problem"].is_null()),

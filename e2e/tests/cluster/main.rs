@@ -1,11 +1,12 @@
-//! The tests on a cluster, in the order of their modules' names: first the testbed, then the chain, the disk, the load
-//! from several pods, the scaling, and where its time goes.
+//! The tests on a cluster. `xtask/src/suites.rs` assigns each module to a suite.
 
 mod bring_up;
+mod certificate;
 mod chain;
-mod disk;
 mod distributed;
+mod metrics;
 mod processes;
+mod prometheus;
 mod report;
 mod scaling;
-mod stages;
+mod storage;

@@ -1,5 +1,5 @@
-//! The cluster's processes, as the machine sees them: those of its process namespace, and of no other. Another
-//! containerd or kubelet of the machine is somebody else's.
+//! The processes of the cluster: those of its process namespace. Another containerd or kubelet on the machine may belong to
+//! somebody else.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// The process of this number; none when it has ended, reaped or not (a machine's first process may reap nobody).
+    /// The process with this number. None if it has exited, even if nobody has reaped it.
     fn find(number: i32) -> Option<Self> {
-        // `number (name) state parent …`, where the name may have spaces and parentheses itself (proc_pid_stat(5)).
+        // `number (name) state parent …` (proc_pid_stat(5)). The name may contain spaces and parentheses.
         let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
         let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
         let mut fields = rest.split_whitespace();
@@ -46,60 +46,63 @@ impl Process {
     }
 }
 
-/// The process namespace of a cluster, which names its processes even when its first one has ended.
+/// The process namespace of a cluster. It identifies the processes even after the first one has exited.
 #[derive(Debug)]
 pub(crate) struct Namespace {
-    /// What `/proc/PID/ns/pid` of its processes links to.
+    /// The target of the link `/proc/PID/ns/pid` of each process.
     link: PathBuf,
-    /// Its first process, as the machine numbers it.
+    /// The number of the first process, in the machine's namespace.
     first: i32,
 }
 
 impl Namespace {
-    /// That of the cluster that is up, or on its way.
+    /// The namespace of the cluster that is up or starting.
     pub(crate) fn of_the_cluster() -> Result<Self> {
         let number = fs::read_to_string(paths::lock()).context("no cluster has been made")?;
         let first = number.trim().parse().context("no cluster is up")?;
-        let link = link(first).with_context(|| format!("the first process, {first}, has ended"))?;
+        let link = link(first).with_context(|| format!("the first process, {first}, has exited"))?;
         ensure!(
             link != self::link("self")?,
-            "process {first} is of our own namespace"
+            "process {first} is in the namespace of this test"
         );
         Ok(Self { link, first })
     }
 
-    /// The file of its network namespace, for `nsenter --net`.
+    /// The file of the network namespace, for `nsenter --net`.
     pub(crate) fn network(&self) -> String {
         format!("/proc/{}/ns/net", self.first)
     }
 
-    /// Its living processes.
+    /// The living processes.
     pub(crate) fn processes(&self) -> Result<Vec<Process>> {
         let mut all = Process::all()?;
         all.retain(|process| link(process.number).is_ok_and(|link| link == self.link));
         Ok(all)
     }
 
-    /// Ends its processes of this name as `kill -9` does.
+    /// Sends SIGKILL to every process with this name.
     pub(crate) fn kill_all(&self, name: &str) -> Result<()> {
         let mut victims = self.processes()?;
         victims.retain(|process| process.name == name);
-        ensure!(!victims.is_empty(), "no {name} runs");
+        ensure!(!victims.is_empty(), "no {name} is running");
         victims.iter().try_for_each(Process::kill)
     }
 
-    /// Ends the process that made it and waits for its first one, as `kill -9` does.
+    /// Sends SIGKILL to the parent of the first process: `unshare`, which made the namespace.
     pub(crate) fn kill_the_maker(&self) -> Result<()> {
-        let first = Process::find(self.first).context("the first process has ended")?;
-        let maker = Process::find(first.parent).context("nobody waits for the first process")?;
-        ensure!(maker.name == "unshare", "{maker:?} waits for the first process");
+        let first = Process::find(self.first).context("the first process has exited")?;
+        let maker = Process::find(first.parent).context("the first process has no parent")?;
+        ensure!(
+            maker.name == "unshare",
+            "the parent of the first process is {maker:?}"
+        );
         maker.kill()
     }
 
-    /// Whether nothing of it lives any more.
+    /// Fails as long as a process is alive.
     pub(crate) fn is_empty(&self) -> Result<()> {
         let left = self.processes()?;
-        ensure!(left.is_empty(), "still there: {left:?}");
+        ensure!(left.is_empty(), "still alive: {left:?}");
         Ok(())
     }
 }

@@ -1,17 +1,21 @@
-//! What the load tool's report has to say, so that a proof counts.
+//! Runs the scaling proof of the load tool, and checks that its report contains the proof.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{loadtest, output, printed};
+use e2e::{loadtest, output, text};
 use serde_json::Value;
 use testbed::paths;
 
-/// Runs the load tool's proof, and keeps its report.
-pub(crate) fn scale(name: &str, expected: &[(&str, u64)], arguments: &[&str]) -> Result<()> {
-    let folder = paths::target().join("report");
-    std::fs::create_dir_all(&folder)?;
-    let file = |extension: &str| folder.join(format!("{name}.{extension}"));
+/// The file of a report. `target/report` keeps it after the test.
+pub(crate) fn path(name: &str, extension: &str) -> PathBuf {
+    paths::target().join("report").join(format!("{name}.{extension}"))
+}
+
+/// Runs `loadtest scale`, which must prove that each HPA goes from 2 to the expected replicas and back to 2.
+pub(crate) fn prove(name: &str, expected: &[(&str, u64)], arguments: &[&str]) -> Result<()> {
+    std::fs::create_dir_all(paths::target().join("report"))?;
+    let file = |extension: &str| path(name, extension);
     let mut command = loadtest(&["scale"]);
     command
         .arg("--html")
@@ -19,12 +23,12 @@ pub(crate) fn scale(name: &str, expected: &[(&str, u64)], arguments: &[&str]) ->
         .arg("--json")
         .arg(file("json"));
     let output = output(command.args(arguments))?;
-    println!("{}", printed(&output));
+    println!("{}", text(&output));
     ensure!(
         output.status.success(),
-        "loadtest scale ended with {}: {}",
+        "loadtest scale: {}: {}",
         output.status,
-        printed(&output)
+        text(&output)
     );
     let page = std::fs::read_to_string(file("html"))?;
     for (hpa, replicas) in expected {
@@ -33,14 +37,14 @@ pub(crate) fn scale(name: &str, expected: &[(&str, u64)], arguments: &[&str]) ->
             "SuccessfulRescale",
             "new pod, over time",
         ] {
-            ensure!(page.contains(part), "the page does not have {part:?}");
+            ensure!(page.contains(part), "the page does not contain {part:?}");
         }
     }
-    proved(&file("json"), expected)
+    proves(&file("json"), expected)
 }
 
-/// Holds the replicas that a report proved against `expected`, by HPA, and that the way to every new pod was seen.
-pub(crate) fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
+/// Checks that a report proves the expected replicas of each HPA, and has every stage of every new pod.
+pub(crate) fn proves(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
     let report: Value = serde_json::from_slice(&std::fs::read(report)?)?;
     let run = &report["runs"][0];
     let proved: Vec<_> = list(&run["expected"])?
@@ -59,14 +63,14 @@ pub(crate) fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
         report["verdict"]
     );
     let times = list(&run["time_to_scale"])?;
-    ensure!(times.len() == expected.len(), "not of every HPA: {times:?}");
+    ensure!(times.len() == expected.len(), "an HPA is missing: {times:?}");
     for ((hpa, replicas), time) in expected.iter().zip(times) {
         let pods = list(&time["pods"])?;
         ensure!(
             time["hpa"] == *hpa
                 && pods.len() as u64 == replicas - 2
                 && time["problems"] == serde_json::json!({}),
-            "the way to {hpa}'s pods: {time}"
+            "the stages of the pods of {hpa}: {time}"
         );
         for pod in pods {
             let times: Vec<Option<f64>> = list(&pod["stages"])?
@@ -75,7 +79,7 @@ pub(crate) fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
                 .collect();
             ensure!(
                 times.len() == 10 && times.iter().all(Option::is_some),
-                "not every stage was seen, and without a contradiction: {pod}"
+                "a stage is missing: {pod}"
             );
         }
     }
@@ -83,5 +87,5 @@ pub(crate) fn proved(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
 }
 
 fn list(value: &Value) -> Result<&Vec<Value>> {
-    value.as_array().with_context(|| format!("no list: {value}"))
+    value.as_array().with_context(|| format!("not a list: {value}"))
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use prover::{chain::ChainOptions, cluster::PrometheusService};
 
-use crate::{chain::ChainOptions, cluster::PrometheusService};
+use crate::options::ChainCommandOptions;
 
 /// Where the cluster is, and what is where in it.
 #[derive(Debug, Args)]
@@ -67,4 +68,17 @@ pub struct ChainArguments {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a text here would replace that of the command")]
     pub cluster: ClusterArguments,
+}
+
+impl ChainArguments {
+    /// The options of the command.
+    #[must_use]
+    pub fn options(&self) -> ChainCommandOptions {
+        ChainCommandOptions {
+            context: self.cluster.context.clone(),
+            chains: self.hpa.iter().map(|hpa| self.cluster.chain(hpa)).collect(),
+            wait: self.wait,
+            json: self.json,
+        }
+    }
 }

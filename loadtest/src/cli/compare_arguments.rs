@@ -3,8 +3,9 @@
 use std::{path::PathBuf, slice};
 
 use clap::Args;
+use engine::units::Share;
 
-use crate::units::Share;
+use crate::options::CompareOptions;
 
 /// Flags of `loadtest compare`.
 #[derive(Debug, Args)]
@@ -42,11 +43,21 @@ pub struct CompareArguments {
 
 impl CompareArguments {
     /// The files of the runs before, and of those after.
-    #[must_use]
-    pub fn sides(&self) -> (&[PathBuf], &[PathBuf]) {
+    fn sides(&self) -> (&[PathBuf], &[PathBuf]) {
         match (&self.one_before, &self.one_after) {
             (Some(before), Some(after)) => (slice::from_ref(before), slice::from_ref(after)),
             _ => (&self.before, &self.after),
+        }
+    }
+    /// The options of the command.
+    #[must_use]
+    pub fn options(&self) -> CompareOptions {
+        let (before, after) = self.sides();
+        CompareOptions {
+            before: before.to_vec(),
+            after: after.to_vec(),
+            tolerance: self.tolerance.0,
+            json: self.json,
         }
     }
 }

@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, error::ErrorKind, parser::ValueSource};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use engine::{MOST_STRIPES, units::parse_duration};
+use prover::{
+    cluster::quantity::{self, Quantity},
+    job::{JobOptions, Word},
+};
 
-use super::{LoadArguments, ScheduleArguments, TaskArguments};
-use crate::{cluster::quantity, load::MOST_STRIPES, units::parse_duration};
+use super::{
+    load_arguments::LoadArguments, run_arguments::TaskArguments, schedule_arguments::ScheduleArguments,
+};
+use crate::options::ResultOptions;
 
 /// Flags of `loadtest job`.
 #[derive(Debug, Args)]
@@ -49,6 +55,28 @@ pub struct JobArguments {
     pub task: TaskArguments,
 }
 
+impl JobArguments {
+    /// The options of the Job, and of its result.
+    ///
+    /// # Errors
+    /// As for [`TaskArguments::plan_in_stripes`], and when a file cannot be written.
+    pub fn options(&self) -> anyhow::Result<(JobOptions, ResultOptions)> {
+        let job = JobOptions {
+            plan: self.task.plan_in_stripes(self.stripes)?,
+            url: self.task.url.clone(),
+            words: self.words.0.clone(),
+            stripes: self.stripes,
+            image: self.image.clone(),
+            context: self.context.clone(),
+            namespace: self.namespace.clone(),
+            start_in: self.start_in,
+            cpu: self.cpu.clone(),
+            keep: self.keep,
+        };
+        Ok((job, self.task.result.options(self.task.load.max_lag)?))
+    }
+}
+
 fn parse_start_in(text: &str) -> Result<Duration, String> {
     const MOST: Duration = Duration::from_hours(24);
     let start_in = parse_duration(text)?;
@@ -69,15 +97,6 @@ fn parse_cpu(text: &str) -> Result<Quantity, String> {
 /// The flags of `run` as they were given, for `run` to be called with them elsewhere.
 #[derive(Clone, Debug, Default)]
 pub struct Words(pub Vec<Word>);
-
-/// One of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
-    /// The flag's long name.
-    pub flag: String,
-    /// What was given to it; nothing for a flag that is only there.
-    pub value: Option<String>,
-}
 
 /// Of how a load is sent: a stripe needs no more.
 fn forwarded() -> clap::Command {

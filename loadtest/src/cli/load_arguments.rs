@@ -4,17 +4,12 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use tokio_rustls::rustls::pki_types::ServerName;
-
-use crate::{
-    exit::BadConfiguration,
-    load::{
-        Bounds, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule, Target, Tls, parse_header,
-        parse_method,
-    },
-    units::{Limit, MaxFailed, parse_age, parse_duration, parse_limit},
+use engine::{
+    BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule, ServerName, Target, Tls,
+    parse_header, parse_method,
+    units::{Limit, parse_age, parse_duration, parse_limit},
 };
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 /// Connections, where the user says nothing and the command neither.
 const CONNECTIONS: usize = 100;
@@ -242,15 +237,6 @@ impl LoadArguments {
             max_connection_age: self.max_connection_age.0,
             max_idle: self.max_idle,
             threads: self.threads,
-        }
-    }
-
-    /// The bounds that a load of these flags must keep. The bound of the lag is the user's, or else the command's.
-    #[must_use]
-    pub fn bounds(&self, max_failed: MaxFailed, usual_max_lag: Duration) -> Bounds {
-        Bounds {
-            max_lag: self.max_lag.unwrap_or(usual_max_lag),
-            max_failed,
         }
     }
 }

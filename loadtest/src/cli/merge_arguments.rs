@@ -3,9 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use engine::units::parse_duration;
 
-use super::ResultArguments;
-use crate::units::parse_duration;
+use super::result_arguments::ResultArguments;
+use crate::options::MergeOptions;
 
 /// Flags of `loadtest merge`.
 #[derive(Debug, Args)]
@@ -21,4 +22,17 @@ pub struct MergeArguments {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a text here would replace that of the command")]
     pub result: ResultArguments,
+}
+
+impl MergeArguments {
+    /// The options of the command.
+    ///
+    /// # Errors
+    /// [`BadConfiguration`](engine::BadConfiguration) when a file cannot be written.
+    pub fn options(&self) -> anyhow::Result<MergeOptions> {
+        Ok(MergeOptions {
+            files: self.files.clone(),
+            result: self.result.options(self.max_lag)?,
+        })
+    }
 }

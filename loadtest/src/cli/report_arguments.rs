@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{output::OutputFile, suite::Suite};
+use crate::{output::OutputFile, report_files::ReportFiles};
 
 /// Reports that both commands write.
 #[derive(Debug, Args)]
@@ -18,38 +18,15 @@ pub struct ReportArguments {
     pub markdown: Option<PathBuf>,
 }
 
-/// Their files, open.
-#[derive(Debug)]
-pub struct ReportFiles {
-    junit: Option<OutputFile>,
-    markdown: Option<OutputFile>,
-}
-
 impl ReportArguments {
     /// Opens the files, before any load.
     ///
     /// # Errors
-    /// [`BadConfiguration`](crate::exit::BadConfiguration) when one cannot be written.
+    /// [`BadConfiguration`](engine::BadConfiguration) when one cannot be written.
     pub fn open(&self) -> anyhow::Result<ReportFiles> {
         Ok(ReportFiles {
             junit: self.junit.as_deref().map(OutputFile::open).transpose()?,
             markdown: self.markdown.as_deref().map(OutputFile::open).transpose()?,
         })
-    }
-}
-
-impl ReportFiles {
-    /// Writes each that was asked for.
-    ///
-    /// # Errors
-    /// When writing fails.
-    pub fn write(self, suite: &Suite) -> anyhow::Result<()> {
-        if let Some(file) = self.junit {
-            file.write(suite.junit()?.as_bytes())?;
-        }
-        if let Some(file) = self.markdown {
-            file.write(suite.markdown().as_bytes())?;
-        }
-        Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! The flags for what must come of a run, and for where its report goes.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use engine::{Threshold, units::MaxFailed};
 
-use super::{ReportArguments, ReportFiles};
-use crate::{load::Threshold, output::OutputFile, units::MaxFailed};
+use super::report_arguments::ReportArguments;
+use crate::{options::ResultOptions, output::OutputFile, report_files::ResultFiles};
 
 /// What `run` and the commands that put its stripes together have in common.
 #[derive(Debug, Args)]
@@ -37,14 +38,6 @@ pub struct ResultArguments {
     pub reports: ReportArguments,
 }
 
-/// Their files, open.
-#[derive(Debug)]
-pub struct ResultFiles {
-    pub(crate) output: Option<OutputFile>,
-    pub(crate) html: Option<OutputFile>,
-    pub(crate) reports: ReportFiles,
-}
-
 impl ResultArguments {
     /// How many requests may fail.
     #[must_use]
@@ -55,12 +48,25 @@ impl ResultArguments {
     /// Opens the files, before any load.
     ///
     /// # Errors
-    /// [`BadConfiguration`](crate::exit::BadConfiguration) when one cannot be written.
+    /// [`BadConfiguration`](engine::BadConfiguration) when one cannot be written.
     pub fn open(&self) -> anyhow::Result<ResultFiles> {
         Ok(ResultFiles {
             output: self.output.as_deref().map(OutputFile::open).transpose()?,
             html: self.html.as_deref().map(OutputFile::open).transpose()?,
             reports: self.reports.open()?,
+        })
+    }
+    /// The options of the result; the files are open.
+    ///
+    /// # Errors
+    /// [`BadConfiguration`](engine::BadConfiguration) when a file cannot be written.
+    pub fn options(&self, max_lag: Option<Duration>) -> anyhow::Result<ResultOptions> {
+        Ok(ResultOptions {
+            max_lag,
+            max_failed: self.max_failed(),
+            thresholds: self.threshold.clone(),
+            json: self.json,
+            files: self.open()?,
         })
     }
 }

@@ -1,13 +1,13 @@
 //! The flags of `loadtest run`, most of which `loadtest job` has, too.
 
 use clap::Args;
+use engine::{BadConfiguration, Plan, Stripe};
 use jiff::Timestamp;
 
-use super::{LoadArguments, ResultArguments, ScheduleArguments};
-use crate::{
-    exit::BadConfiguration,
-    load::{Plan, Stripe},
+use super::{
+    load_arguments::LoadArguments, result_arguments::ResultArguments, schedule_arguments::ScheduleArguments,
 };
+use crate::options::RunOptions;
 
 /// Flags of `loadtest run`.
 #[derive(Debug, Args)]
@@ -30,6 +30,24 @@ pub struct RunArguments {
     /// When the first request of all parts is due, by clocks that agree: 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", requires = "stripe", help_heading = "Stripes")]
     pub start_at: Option<Timestamp>,
+}
+
+impl RunArguments {
+    /// The options of the command.
+    ///
+    /// # Errors
+    /// As for [`TaskArguments::plan`], and when a file cannot be written.
+    pub fn options(&self) -> anyhow::Result<RunOptions> {
+        let stripe = self.stripe.zip(self.start_at);
+        Ok(RunOptions {
+            plan: match stripe {
+                Some((stripe, _)) => self.task.plan_in_stripes(stripe.of)?,
+                None => self.task.plan()?,
+            },
+            stripe,
+            result: self.task.result.options(self.task.load.max_lag)?,
+        })
+    }
 }
 
 /// What is sent, and what must come of it.

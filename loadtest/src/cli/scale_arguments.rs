@@ -2,12 +2,19 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use anyhow::Context;
 use clap::Args;
-
-use super::{ClusterArguments, LoadArguments, ReportArguments};
-use crate::{
-    load::Threshold,
+use engine::{
+    BadConfiguration, Mix, Schedule, Spacing, Threshold,
     units::{MaxFailed, Rate, parse_duration},
+};
+
+use super::{
+    cluster_arguments::ClusterArguments, load_arguments::LoadArguments, report_arguments::ReportArguments,
+};
+use crate::{
+    options::{ScaleOptions, Step},
+    output::OutputFile,
 };
 
 /// Flags of `loadtest scale`.
@@ -102,6 +109,66 @@ pub struct ScaleArguments {
     pub load: LoadArguments,
 }
 
+impl ScaleArguments {
+    /// The options of the command; the files are open.
+    ///
+    /// # Errors
+    /// [`BadConfiguration`] when a file cannot be written, or nothing can be sent.
+    pub fn options(&self) -> anyhow::Result<ScaleOptions> {
+        let json = self.json.as_deref().map(OutputFile::open).transpose()?;
+        let html = self.html.as_deref().map(OutputFile::open).transpose()?;
+        let reports = self.reports.open()?;
+        let mix = self.mix()?;
+        let network = self.load.network(&mix)?;
+        Ok(ScaleOptions {
+            context: self.cluster.context.clone(),
+            namespace: self.cluster.namespace.clone(),
+            prometheus: self.cluster.prometheus.clone(),
+            series: self.cluster.series.clone(),
+            step: self.step()?,
+            plan: self.load.plan(mix, network, Schedule::of(&[], Spacing::Even)),
+            connections: self.load.connections,
+            repeat: self.repeat,
+            scale_up_deadline: self.scale_up_deadline,
+            plateau: self.plateau,
+            scale_down_deadline: self.scale_down_deadline,
+            settle_deadline: self.settle_deadline,
+            chain_wait: self.chain_wait,
+            tail_rate: self.tail_rate.0,
+            max_lag: self.load.max_lag,
+            max_failed: Threshold::max_failed(self.max_failed, &self.threshold),
+            thresholds: self.threshold.clone(),
+            json,
+            html,
+            reports,
+        })
+    }
+
+    fn mix(&self) -> anyhow::Result<Mix> {
+        let url = self.url.as_deref().map(with_default_path);
+        self.load.mix(url.as_deref())
+    }
+
+    fn step(&self) -> anyhow::Result<Step> {
+        if !self.expect.is_empty() {
+            return Ok(Step::Mix {
+                rate: self.rate.context("--expect needs --rate")?,
+                parts: self
+                    .expect
+                    .iter()
+                    .map(|one| (one.hpa.clone(), one.rate))
+                    .collect(),
+            });
+        }
+        let hpa = self.hpa.clone();
+        match (self.rate, self.replicas) {
+            (Some(rate), _) => Ok(Step::Rate { hpa, rate }),
+            (None, Some(replicas)) => Ok(Step::Replicas { hpa, replicas }),
+            (None, None) => Err(BadConfiguration::new("--rate or --replicas").into()),
+        }
+    }
+}
+
 /// An HPA and the rate that reaches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HpaRate {
@@ -134,5 +201,32 @@ fn parse_tail(text: &str) -> Result<TailRate, String> {
         Ok(TailRate(None))
     } else {
         text.parse().map(|rate| TailRate(Some(rate)))
+    }
+}
+
+/// `http://host` and `http://host/` mean the page that the whole project is about.
+fn with_default_path(url: &str) -> String {
+    match url.parse::<http::Uri>() {
+        Ok(parsed) if parsed.path_and_query().is_none_or(|path| path == "/") => {
+            format!("{}/hello", url.trim_end_matches('/'))
+        }
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_without_a_path_means_hello() {
+        for (url, meant) in [
+            ("http://h:1", "http://h:1/hello"),
+            ("http://h:1/", "http://h:1/hello"),
+            ("http://h:1/jobs", "http://h:1/jobs"),
+            ("http://h:1/?a=b", "http://h:1/?a=b"),
+        ] {
+            assert_eq!(with_default_path(url), meant);
+        }
     }
 }

@@ -3,10 +3,8 @@
 use std::{fs, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
-
-use crate::{
-    exit::BadConfiguration,
-    load::{Schedule, Segment, Spacing},
+use engine::{
+    BadConfiguration, Schedule, Segment, Spacing,
     units::{Rate, parse_duration, short},
 };
 

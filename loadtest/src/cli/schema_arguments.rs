@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::options::Report;
+
 /// The JSON that commands write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportKind {
@@ -13,6 +15,17 @@ pub enum ReportKind {
     Compare,
     /// That of `chain`
     Chain,
+}
+
+impl From<ReportKind> for Report {
+    fn from(kind: ReportKind) -> Self {
+        match kind {
+            ReportKind::Run => Self::Run,
+            ReportKind::Scale => Self::Scale,
+            ReportKind::Compare => Self::Compare,
+            ReportKind::Chain => Self::Chain,
+        }
+    }
 }
 
 /// Flags of `loadtest schema`.

@@ -1,7 +1,7 @@
 //! A small line plot as SVG: lines over time, steps, gaps where nothing was measured, marks for events.
 //! Colours come from the page's style sheet, so that they follow its light and dark mode.
 
-use super::{BOTTOM, LEFT, RIGHT, WIDTH, add, escape, ticks};
+use super::plot::{BOTTOM, LEFT, RIGHT, WIDTH, add, escape, ticks};
 
 const HEIGHT: f64 = 230.0;
 const TOP: f64 = 12.0;
@@ -96,7 +96,7 @@ impl Chart {
                     "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>"
                 ),
             );
-            let text = crate::units::short(*tick);
+            let text = engine::units::short(*tick);
             add(
                 svg,
                 format_args!(
@@ -108,7 +108,7 @@ impl Chart {
         }
         for tick in ticks(scale.last).iter().filter(|tick| **tick <= scale.last) {
             let (x, y) = (scale.x(*tick), bottom + 16.0);
-            let text = crate::units::short(*tick);
+            let text = engine::units::short(*tick);
             add(
                 svg,
                 format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{text} s</text>"),

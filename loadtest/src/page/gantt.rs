@@ -1,7 +1,8 @@
 //! Bars over time, each of parts that follow one another.
 
-use super::{BOTTOM, CLASSES, LEFT, RIGHT, WIDTH, add, escape, ticks};
-use crate::units::{number, short};
+use engine::units::{number, short};
+
+use super::plot::{BOTTOM, CLASSES, LEFT, RIGHT, WIDTH, add, escape, ticks};
 
 const ROW: f64 = 22.0;
 

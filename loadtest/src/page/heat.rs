@@ -1,7 +1,8 @@
 //! A map of how many requests took how long in each stretch of time.
 
-use super::{BOTTOM, LEFT, RIGHT, WIDTH, add};
-use crate::units::{self, short};
+use engine::units::{self, short};
+
+use super::plot::{BOTTOM, LEFT, RIGHT, WIDTH, add};
 
 const ROW: f64 = 16.0;
 

@@ -1,17 +1,23 @@
-//! The code that reads a cluster, against an API server that is made up by named scenarios.
+//! The commands on a cluster, against an API server that is made up by named scenarios.
 #![expect(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
 
-mod breakdown;
 mod chain;
+mod commands;
+#[expect(dead_code, reason = "some states are for the tests of the prover")]
+#[path = "../../prover/tests/it/fixtures.rs"]
 mod fixtures;
 mod job;
 mod job_interrupted;
+mod kubeconfig;
+#[path = "../../prover/tests/it/objects.rs"]
 mod objects;
 mod page;
 mod pods;
+#[expect(dead_code, reason = "some recordings are for the tests of the prover")]
+#[path = "../../prover/tests/it/recording.rs"]
 mod recording;
 mod scale;
 #[path = "../support/schema.rs"]
 mod schema;
-mod verdict;
+#[path = "../../prover/tests/it/world.rs"]
 mod world;

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use loadtest::scale::render_html;
+use loadtest::{commands::scale::summary, page::render_scale};
 
 use crate::recording::{at, judge, recording, report};
 
 #[test]
 fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network() {
     let report = judge(recording());
-    let page = render_html(&report).unwrap();
+    let page = render_scale(&report).unwrap();
     // For a person to look at.
     std::fs::write(
         Path::new(env!("CARGO_TARGET_TMPDIR")).join("scale-report.html"),
@@ -63,7 +63,13 @@ fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network()
 fn a_failed_run_says_so_at_the_top() {
     let mut run = recording();
     at(&mut run, 30).desired = 9;
-    let page = render_html(&judge(run)).unwrap();
+    let report = judge(run);
+    let text = summary(&report);
+    assert!(
+        text.contains("FAILED never-more app-a") && text.contains("9 after 30 s"),
+        "{text}"
+    );
+    let page = render_scale(&report).unwrap();
     let (top, _) = page.split_once("<h2>Over time</h2>").unwrap();
     assert!(
         top.contains("<h1 class=\"bad\">FAILED</h1>") && top.contains("9 after 30 s"),
@@ -75,7 +81,7 @@ fn a_failed_run_says_so_at_the_top() {
 fn several_runs_are_on_one_page_the_times_of_all_first() {
     let mut failed = recording();
     at(&mut failed, 30).desired = 9;
-    let page = render_html(&report(vec![recording(), failed])).unwrap();
+    let page = render_scale(&report(vec![recording(), failed])).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("<h1 class=\"bad\">FAILED</h1>"));
     let places: Vec<_> = ["over 2 runs", "<h1>Run 1: PASSED</h1>", "<h1>Run 2: FAILED</h1>"]
         .iter()

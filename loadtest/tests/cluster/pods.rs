@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    fixtures::kubeconfig,
+    kubeconfig::kubeconfig,
     objects::{self, failure},
 };
 

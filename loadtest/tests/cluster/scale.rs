@@ -1,53 +1,15 @@
-//! A whole run against a made-up cluster.
+//! A whole run against a made-up cluster, as text and as a page, and `loadtest scale` as it is called.
 
 use std::sync::atomic::Ordering;
 
-use loadtest::{
-    scale::{ScaleVerdict, Stage, render_html},
-    signals::Interrupt,
+use engine::Interrupt;
+use loadtest::{commands::scale::summary, page::render_scale};
+use prover::prove::{ScaleVerdict, Stage};
+
+use crate::{
+    commands::Written,
+    world::{World, follow},
 };
-use tokio::sync::watch;
-
-use crate::world::{World, Written, follow};
-
-#[tokio::test]
-async fn a_cluster_that_follows_the_load_passes() {
-    let world = World::start(follow).await;
-    let mut report = world.run(&mut Interrupt::never()).await;
-    assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", report.summary());
-    let run = report.runs.remove(0);
-    let (step, tail) = (run.step.unwrap(), run.tail.unwrap());
-    assert!(
-        step.requests.sent > 280 * 5 && tail.requests.sent >= 20,
-        "{:?} {:?}",
-        step.requests,
-        tail.requests
-    );
-    let about: Vec<_> = run
-        .timeline
-        .events
-        .iter()
-        .map(|event| event.regarding.as_str())
-        .collect();
-    assert!(
-        [
-            "HorizontalPodAutoscaler/app-a",
-            "Node/node-b",
-            "ConfigMap/cluster-autoscaler-status"
-        ]
-        .iter()
-        .all(|name| about.contains(name))
-            && !about.contains(&"Pod/coredns-1")
-            && !about.iter().any(|name| name.contains("somebody-else")),
-        "{about:?}"
-    );
-    let notes: Vec<_> = run.timeline.events.iter().map(|event| &event.note).collect();
-    assert_eq!(
-        notes.len(),
-        notes.iter().collect::<std::collections::BTreeSet<_>>().len(),
-        "an event came twice: {notes:?}"
-    );
-}
 
 #[tokio::test]
 async fn the_report_says_where_each_pod_is_and_what_it_counted() {
@@ -71,67 +33,13 @@ async fn the_report_says_where_each_pod_is_and_what_it_counted() {
         "{:?}",
         run.pods
     );
-    let page = render_html(&report).unwrap();
+    let page = render_scale(&report).unwrap();
     for part in [
         "<td>app-a-5d8f7-5</td><td>node-b</td><td>zone-b</td>",
         "nodes ready",
     ] {
         assert!(page.contains(part), "no {part:?} in the page");
     }
-}
-
-#[tokio::test]
-async fn one_pod_too_many_fails() {
-    let world = World::start(|state, rate| {
-        follow(state, rate);
-        if state.pods == 6 {
-            state.desired = 7;
-        }
-    })
-    .await;
-    let report = world.run(&mut Interrupt::never()).await;
-    assert_eq!(report.verdict, ScaleVerdict::Failed);
-    let text = report.summary();
-    assert!(
-        text.contains("FAILED never-more app-a") && text.contains("7 after"),
-        "{text}"
-    );
-}
-
-#[tokio::test]
-async fn a_cluster_that_goes_away_is_reported_and_the_load_stays_valid() {
-    let world = World::start(|state, rate| {
-        follow(state, rate);
-        state.away = state.pods == 6;
-    })
-    .await;
-    let report = world.run(&mut Interrupt::never()).await;
-    assert_eq!(report.verdict, ScaleVerdict::Failed);
-    let text = report.summary();
-    assert!(text.contains("etcdserver: request timed out"), "{text}");
-    assert!(
-        text.contains("ok     step-requests") && text.contains("ok     step-valid"),
-        "{text}"
-    );
-}
-
-#[tokio::test]
-async fn a_run_that_is_stopped_keeps_what_it_has() {
-    let world = World::start(follow).await;
-    let stop = watch::Sender::new(false);
-    let mut interrupt = Interrupt::by(&stop);
-    let plateau = async {
-        world.scenario.wait_until(|state| state.pods == 6).await;
-        stop.send_replace(true);
-    };
-    let (report, ()) = tokio::join!(world.run(&mut interrupt), plateau);
-    assert_eq!(report.verdict, ScaleVerdict::Interrupted, "{}", report.summary());
-    assert!(
-        report.runs[0]
-            .step
-            .as_ref()
-            .is_some_and(|step| step.requests.sent > 0 && step.requests.in_flight() == 0)
-    );
 }
 
 #[tokio::test]
@@ -192,18 +100,18 @@ async fn what_cannot_be_read_before_the_step_has_no_time_and_says_why_and_the_re
         world.scenario.change(|state| state.prometheus = true);
     };
     let (report, ()) = tokio::join!(world.run(&mut interrupt), comes_back);
-    assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", report.summary());
+    assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", summary(&report));
     let path = report.runs[0].time_to_scale[0].last().unwrap();
     for time in &path.stages {
         let unknown = [Stage::Counted, Stage::Scraped, Stage::Served].contains(&time.stage);
         assert_eq!(time.at.is_none(), unknown, "{time:?}");
     }
-    let page = render_html(&report).unwrap();
+    let page = render_scale(&report).unwrap();
     for says in [
         "app-a: Prometheus: no endpoints available",
         "app-a: pods' own metrics: Prometheus knows no port",
     ] {
-        assert!(report.summary().contains(says), "{}", report.summary());
+        assert!(summary(&report).contains(says), "{}", summary(&report));
         assert!(page.replace("&#39;", "'").contains(says));
     }
 }

@@ -10,19 +10,19 @@ use axum::{Router, http::StatusCode, routing::get};
 use rustix::process::Signal;
 
 use crate::{
-    schema,
-    support::{self, loadtest},
+    process::{self, loadtest},
+    schema, support,
 };
 
 /// The program under load, seen to be so, and the rest of what it says.
-fn under_way(arguments: &[&str]) -> (Child, support::Lines) {
+fn under_way(arguments: &[&str]) -> (Child, process::Lines) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut progress = support::Lines::of(child.stderr.take().unwrap());
+    let mut progress = process::Lines::of(child.stderr.take().unwrap());
     progress.wait_for("in flight");
     (child, progress)
 }
@@ -95,9 +95,9 @@ fn too_many_failures_end_with_99() {
 fn a_generator_that_was_stopped_itself_ends_with_106_and_says_so() {
     let url = hello();
     let (child, _progress) = under_way(&["run", &url, "-q", "200", "-z", "5s"]);
-    support::signal(&child, Signal::STOP);
-    support::stop(Duration::from_secs(2));
-    support::signal(&child, Signal::CONT);
+    process::signal(&child, Signal::STOP);
+    process::stop(Duration::from_secs(2));
+    process::signal(&child, Signal::CONT);
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(106), "{output:?}");
@@ -253,7 +253,7 @@ fn stages_spikes_and_traces_send_what_they_say() {
 #[test]
 fn mistakes_end_with_104_before_any_load() {
     let url = hello();
-    let nobody = format!("http://{}/", support::nobody());
+    let nobody = format!("http://{}/", process::nobody());
     let missing = "/no/such/folder/report.json";
     for (arguments, says) in [
         (vec!["run", &url, "-q", "0", "-z", "1s"], "above 0"),
@@ -311,7 +311,7 @@ fn a_first_signal_writes_the_report_and_a_second_stops_at_once() {
     let run = |timeout: &str| {
         let (child, mut progress) =
             under_way(&["run", &url, "-q", "20", "-z", "60s", "-t", timeout, "--json"]);
-        support::signal(&child, Signal::TERM);
+        process::signal(&child, Signal::TERM);
         progress.wait_for("stopping");
         (child, progress)
     };
@@ -329,7 +329,7 @@ fn a_first_signal_writes_the_report_and_a_second_stops_at_once() {
 
     let (child, _progress) = run("1h");
     let asked = Instant::now();
-    support::signal(&child, Signal::INT);
+    process::signal(&child, Signal::INT);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(105), 0));
     assert!(

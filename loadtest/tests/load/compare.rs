@@ -5,10 +5,7 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use tempfile::TempDir;
 
-use crate::{
-    schema,
-    support::{self, loadtest},
-};
+use crate::{process::loadtest, schema, support};
 
 /// A server that takes this long.
 fn serve(latency: Duration) -> String {

@@ -3,11 +3,12 @@
 
 mod command;
 mod compare;
-mod connections;
-mod hiccup;
-mod measurement;
+mod process;
 mod protocols;
 #[path = "../support/schema.rs"]
 mod schema;
 mod stripes;
+#[expect(dead_code, reason = "some servers are for the tests of the engine")]
+#[path = "../../engine/tests/it/support.rs"]
 mod support;
+mod tls;

@@ -1,24 +1,14 @@
 //! What a request carries, and what it travels by: bodies, forms, TLS, HTTP/2.
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::net::Ipv4Addr;
 
 use axum::{
     Router,
-    extract::ConnectInfo,
     http::{HeaderMap, Version, header},
     routing::{get, post},
 };
-use loadtest::load::{Mix, Protocol, Target};
 
-use crate::{
-    schema,
-    support::{self, loadtest},
-};
+use crate::{process::loadtest, schema, support, tls};
 
 /// A server of TLS that is called `shop.example`, and the file with the authority that vouches for it.
 struct Shop {
@@ -29,7 +19,7 @@ struct Shop {
 impl Shop {
     fn open() -> Self {
         let says = |version: Version| async move { format!("{version:?}") };
-        let (address, pem) = support::serve_tls(Router::new().route("/", get(says)), "shop.example");
+        let (address, pem) = tls::serve_tls(Router::new().route("/", get(says)), "shop.example");
         let authority = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(authority.path(), pem).unwrap();
         Self {
@@ -179,55 +169,6 @@ fn looking_names_up_again_loses_no_request_and_is_reported() {
 }
 
 #[test]
-fn http2_carries_many_requests_on_few_connections_and_replaces_them_with_age() {
-    type Seen = Arc<Mutex<BTreeMap<SocketAddr, (u64, Version)>>>;
-    let seen = Seen::default();
-    let by_connection = Arc::clone(&seen);
-    let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, version: Version| async move {
-        by_connection
-            .lock()
-            .unwrap()
-            .entry(peer)
-            .or_insert((0, version))
-            .0 += 1;
-        // So long that 200 a second are 20 at a time.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        "Hello there"
-    };
-    let address = support::serve(Router::new().route("/", get(handler)));
-    let url = format!("http://{address}/");
-    let mut plan = support::plan(&url, 200, Duration::from_secs(2));
-    let target = Target::new(http::Method::GET, &url).unwrap();
-    let protocol = Protocol::Http2 { streams: 100 };
-    plan.mix = Mix::new(vec![target], &[], &bytes::Bytes::new(), protocol).unwrap();
-    (plan.connections, plan.max_connection_age) = (2, None);
-    let report = support::drive(plan.clone());
-    assert_eq!((report.requests.succeeded, report.connections.opened), (400, 2));
-    {
-        let mut seen = seen.lock().unwrap();
-        assert!(
-            seen.values()
-                .all(|(count, version)| *count == 200 && *version == Version::HTTP_2),
-            "{seen:?}"
-        );
-        seen.clear();
-    }
-    plan.max_connection_age = Some(Duration::from_millis(500));
-    let report = support::drive(plan.clone());
-    assert_eq!((report.requests.succeeded, report.requests.retries), (400, 0));
-    let connections = seen.lock().unwrap().len();
-    assert!((6..=12).contains(&connections), "{connections} in two seconds");
-
-    // 2 connections of 2 streams of 100 ms each are 40 requests a second: the rest waits for one, and is late.
-    let target = plan.mix.targets()[0].clone();
-    let protocol = Protocol::Http2 { streams: 2 };
-    plan.mix = Mix::new(vec![target], &[], &bytes::Bytes::new(), protocol).unwrap();
-    let report = support::drive(plan);
-    let median = report.latency_ms.p50.unwrap();
-    assert!(median > 1000.0, "{median} ms: more than two at a time");
-}
-
-#[test]
 fn what_cannot_be_reached_by_tls_or_http2_says_why() {
     let plain = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
     let plain = format!("https://{plain}/");
@@ -235,7 +176,7 @@ fn what_cannot_be_reached_by_tls_or_http2_says_why() {
     let shop = format!("https://{}:{}/", Ipv4Addr::LOCALHOST, shop.port);
     let empty = tempfile::NamedTempFile::new().unwrap();
     let empty = empty.path().to_str().unwrap();
-    let http1_only = support::serve_tls_http1("shop.example");
+    let http1_only = tls::serve_tls_http1("shop.example");
     let http1_only = format!("https://{http1_only}/");
     for (arguments, says) in [
         (vec![&plain[..], "-k"], "TLS"),

@@ -15,8 +15,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
+    process::{self, Lines, loadtest},
     schema,
-    support::{self, Counter, Lines, loadtest},
+    support::{self, Counter},
 };
 
 /// A server that counts what it is asked, and the flags of a load on it: 90 a second for 2 s, a quarter to `/b`.
@@ -154,7 +155,7 @@ fn a_stripe_that_is_stopped_leaves_a_result_that_says_so() {
     let mut child = stripe(&flags, "0/1", Timestamp::now() + Duration::from_mins(5), &file);
     let mut lines = Lines::of(child.stderr.take().unwrap());
     lines.wait_for("ready for");
-    support::signal(&child, Signal::TERM);
+    process::signal(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(105));
     let (code, report, _) = merge(&[&file]);
     assert_eq!(code, Some(106));

@@ -1,6 +1,6 @@
 //! Reports are what their schema says, and no more.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
@@ -10,7 +10,10 @@ pub(crate) fn report(json: &[u8]) -> Value {
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(json)));
     let form = report["schema"].as_str().unwrap();
     let kind = form.split(['.', '/']).nth(1).unwrap();
-    let path = format!("{}/../docs/schema/{kind}.json", env!("CARGO_MANIFEST_DIR"));
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let path = folders
+        .find_map(|folder| fs::canonicalize(folder.join(format!("docs/schema/{kind}.json"))).ok())
+        .unwrap();
     let mut schema: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     close(&mut schema);
     let validator = jsonschema::draft202012::new(&schema).unwrap();

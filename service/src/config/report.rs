@@ -1,4 +1,4 @@
-//! Turns clap's errors into one line that an operator can act on: the variable, its value, what it accepts.
+//! Turns an error of clap into one line for an operator: the variable, its value, and the values that it accepts.
 
 use std::error::Error as _;
 use std::fmt;
@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
 
-use super::EXIT_BAD_CONFIGURATION;
+/// Exit code for a bad configuration: `EX_USAGE` of `sysexits.h`.
+pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 
-/// A value that is fine alone but not together with the others.
+/// A value that conflicts with another value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     variable: &'static str,
@@ -17,7 +18,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// `variable` is the environment variable to change, `accepted` completes "it accepts …".
+    /// `variable` is the environment variable to change. `accepted` completes the sentence "it accepts …".
     pub fn new(variable: &'static str, accepted: impl Into<String>) -> Self {
         Self {
             variable,
@@ -37,10 +38,10 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// Prints the error and gives the code to exit with.
+/// Prints the error and returns the exit code.
 pub(super) fn print<C: CommandFactory>(error: &Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // A closed standard output is no reason to fail on a request for help.
+        // A closed standard output must not fail a request for help.
         error.print().ok();
         return ExitCode::SUCCESS;
     }
@@ -66,7 +67,7 @@ fn print_line(command: &Command, line: &dyn fmt::Display) {
     );
 }
 
-/// The line for a value that was refused, or nothing where clap's own words are as good (an unknown flag).
+/// The line for a rejected value. `None` if the message of clap is as good, as for an unknown flag.
 fn explain(error: &Error, command: &Command) -> Option<String> {
     let Some(ContextValue::String(usage)) = error.get(ContextKind::InvalidArg) else {
         return None;
@@ -74,6 +75,7 @@ fn explain(error: &Error, command: &Command) -> Option<String> {
     let flag = usage.split([' ', '=', '[']).next()?;
     let argument = command
         .get_arguments()
+        .chain(command.get_subcommands().flat_map(Command::get_arguments))
         .find(|argument| Some(flag) == long_flag(argument).as_deref())?;
     let variable = argument.get_env()?.to_string_lossy();
     let accepted = match (error.source(), error.get(ContextKind::ValidValue)) {
@@ -82,9 +84,9 @@ fn explain(error: &Error, command: &Command) -> Option<String> {
         _ => return None,
     };
     let value = match error.get(ContextKind::InvalidValue) {
-        // A URL may carry a password.
+        // A URL may contain a password.
         Some(ContextValue::String(value)) if !argument.is_hide_env_values_set() => format!("{value:?}"),
-        _ => "a value that cannot be used".to_owned(),
+        _ => "not usable".to_owned(),
     };
     Some(format!(
         "{variable} (or {flag}) is {value}: it accepts {accepted}"

@@ -1,18 +1,18 @@
-//! One parser for each kind of value. What a parser returns as its error is what the variable accepts, so that the
-//! message to the operator never says only "invalid".
+//! One parser for each kind of value. The error of a parser is the description of the accepted values, so that a message to
+//! the operator never says only "invalid".
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-/// No setting means anything above a day, and arithmetic on such an instant cannot overflow.
+/// The longest duration. No setting needs more than a day, and adding it to an instant cannot overflow.
 const LONGEST: Duration = Duration::from_hours(24);
 
 /// An address with its port.
 ///
 /// # Errors
-/// Says what is accepted, as all parsers here do.
+/// The accepted values, as for all parsers of this module.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "an IP address and a port such as 127.0.0.1:5000 or [::]:5000".to_owned())
@@ -21,7 +21,7 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
 /// A duration, 0 included.
 ///
 /// # Errors
-/// Says what is accepted.
+/// The accepted values.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()
@@ -32,7 +32,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// A duration above 0.
 ///
 /// # Errors
-/// Says what is accepted.
+/// The accepted values.
 pub fn positive_duration(text: &str) -> Result<Duration, String> {
     duration(text)
         .ok()
@@ -43,7 +43,7 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
 /// A whole number, 0 included.
 ///
 /// # Errors
-/// Says what is accepted.
+/// The accepted values.
 pub fn count(text: &str) -> Result<usize, String> {
     text.parse()
         .map_err(|_| "a whole number such as 0 or 1024".to_owned())
@@ -52,7 +52,7 @@ pub fn count(text: &str) -> Result<usize, String> {
 /// A whole number above 0.
 ///
 /// # Errors
-/// Says what is accepted.
+/// The accepted values.
 pub fn positive_count(text: &str) -> Result<usize, String> {
     let number: Option<usize> = text.parse().ok();
     number
@@ -60,18 +60,18 @@ pub fn positive_count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "a whole number above 0 such as 1024".to_owned())
 }
 
-/// `true` or `false` and nothing else: a typing error must not switch something on.
+/// Only `true` or `false`: a typing error must not enable a setting.
 ///
 /// # Errors
-/// Says what is accepted.
+/// The accepted values.
 pub fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "true or false".to_owned())
 }
 
-/// Text that can stand in a header field: visible ASCII, at most 253 characters, the longest name of a pod.
+/// Text for a header field: visible ASCII, at most 253 characters, which is the longest name of a pod.
 ///
 /// # Errors
-/// Says what is accepted.
+/// The accepted values.
 pub fn header_text(text: &str) -> Result<String, String> {
     let fits = (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| text.to_owned())
@@ -81,7 +81,7 @@ pub fn header_text(text: &str) -> Result<String, String> {
 /// The directives of tracing-subscriber's `EnvFilter`.
 ///
 /// # Errors
-/// Says what is accepted.
+/// The accepted values.
 pub fn log_filter(text: &str) -> Result<String, String> {
     let accepted =
         "a level (off, error, warn, info, debug, trace) or levels by module such as info,app_a=debug";

@@ -1,4 +1,4 @@
-//! The accept loop. It outlives errors, and hands over its connections when it stops.
+//! The accept loop. It survives errors, and returns its open connections when it stops.
 
 use std::io;
 use std::sync::Arc;
@@ -11,26 +11,27 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::HttpService;
-use super::Stage;
-use super::connection::{self, Limits};
+use super::clock::Limits;
+use super::connection;
+use super::http_service::HttpService;
+use super::stage::Stage;
 
-/// Pause after an error that the next accept would meet again, such as no free file descriptor.
+/// The pause after an error that the next accept would meet again, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Such an error lasts, and one line a second says it as well as twenty.
+/// The shortest time between two warnings about such an error.
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Largest head of a request, in bytes.
+/// The largest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// How often an HTTP/2 connection is asked whether its peer is still there.
+/// The interval of HTTP/2 pings, which detect a dead peer.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Accepts on one listener and serves one service.
+/// Accepts connections on one listener and serves one service on them.
 pub(super) struct Acceptor<S> {
     listener: TcpListener,
-    /// The same socket, for the last look at its backlog.
+    /// The same socket, to empty its backlog at the end.
     backlog: std::net::TcpListener,
     service: S,
     limits: Limits,
@@ -40,7 +41,7 @@ pub(super) struct Acceptor<S> {
     warned: Option<Instant>,
 }
 
-/// The connections that were open when accepting stopped.
+/// The open connections after accepting has stopped.
 pub(super) struct Connections(JoinSet<()>);
 
 impl<S: HttpService> Acceptor<S> {
@@ -54,15 +55,14 @@ impl<S: HttpService> Acceptor<S> {
         let backlog = listener.try_clone()?;
         let listener = TcpListener::from_std(listener)?;
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        // The connection's own driver bounds the time for a head: hyper's timer would run between requests, too, and
-        // would close connections that a load balancer still uses.
+        // The clock of the connection limits the time for a head. hyper's timer would also run between requests, and would
+        // close connections that a load balancer keeps for reuse.
         builder
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
-            // Head and body are a few hundred bytes, but for a scrape: copying them together costs less than having the
-            // kernel do it.
+            // Head and body are a few hundred bytes, except in a scrape: one copy costs less than a vectored write.
             .writev(false);
         builder
             .http2()
@@ -81,12 +81,12 @@ impl<S: HttpService> Acceptor<S> {
         })
     }
 
-    /// Accepts until draining begins.
+    /// Accepts connections until draining starts.
     pub(super) async fn serve(mut self) -> Connections {
         let mut stage = self.stage.clone();
         let draining = async move {
             if stage.wait_for(|stage| *stage == Stage::Draining).await.is_err() {
-                // Nobody can announce the end any more: this listener lives as long as the process.
+                // Without a sender this listener lives as long as the process.
                 std::future::pending::<()>().await;
             }
         };
@@ -104,9 +104,9 @@ impl<S: HttpService> Acceptor<S> {
         }
     }
 
-    /// Stops accepting, but first takes what the kernel has already accepted: those clients would be reset.
+    /// Stops accepting. Serves the connections in the backlog first, because the kernel would reset them.
     fn stop(mut self) -> Connections {
-        // Asking the socket itself: the runtime may not have heard yet that a connection is waiting.
+        // Directly on the socket: the runtime may not know yet that a connection is waiting.
         while let Ok((stream, _)) = self.backlog.accept() {
             if let Ok(stream) = stream
                 .set_nonblocking(true)
@@ -119,7 +119,7 @@ impl<S: HttpService> Acceptor<S> {
     }
 
     fn spawn(&mut self, stream: TcpStream) {
-        // Answers are small and whole: waiting for more to send would only delay them.
+        // Responses are small and complete. Nagle's algorithm would only delay them.
         stream.set_nodelay(true).ok();
         let (builder, service, stage) = (
             Arc::clone(&self.builder),
@@ -127,11 +127,11 @@ impl<S: HttpService> Acceptor<S> {
             self.stage.clone(),
         );
         self.connections
-            .spawn(connection::drive(builder, stream, service, self.limits, stage));
+            .spawn(connection::serve(builder, stream, service, self.limits, stage));
     }
 
-    /// A client that is gone before it was accepted is no reason to wait, anything else is: without a pause, the loop
-    /// would spin for as long as the process has no free file descriptor.
+    /// Pauses after an error, unless only one client was lost. Without a pause the loop would spin as long as the process has
+    /// no free file descriptor.
     async fn pause(&mut self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
         if matches!(
@@ -152,11 +152,11 @@ impl<S: HttpService> Acceptor<S> {
 }
 
 impl Connections {
-    /// Waits for them to end; at the deadline, cuts those that are left and says how many.
+    /// Waits until the connections close. Aborts the remaining ones at the deadline, and returns their number.
     pub(super) async fn finish(mut self, deadline: Instant) -> usize {
         while let Ok(Some(_)) = tokio::time::timeout_at(deadline, self.0.join_next()).await {}
-        let left = self.0.len();
+        let remaining = self.0.len();
         self.0.shutdown().await;
-        left
+        remaining
     }
 }

@@ -1,4 +1,4 @@
-//! A TCP stream that tells its connection's driver when bytes arrive, and that closes in two steps.
+//! A TCP stream that records when bytes arrive, and that closes in two steps.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::connection::Activity;
+use super::activity::Activity;
 
 /// The stream of one connection.
 #[derive(Debug)]
@@ -55,9 +55,9 @@ impl Write for WatchedStream {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Says that nothing more will be sent, then reads until the client has closed its side, too. Closing at once
-    /// would reset the connection if the client is still sending (a body that is too large, a pipelined request), and
-    /// a reset can take from the client an answer that it has not read yet. The driver bounds the wait.
+    /// Closes the sending side, then reads until the client has closed its side too. Closing both sides at once would reset
+    /// the connection if the client is still sending (a body that is too large, a pipelined request), and a reset can
+    /// discard a response that the client has not read yet. The clock of the connection limits the wait.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.activity.is_lingering() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Handlers for the signals that end a service. Made at the start, so that one which comes early is not lost, nor
-/// ignored, as the kernel does for the first process of a container.
+/// Handlers for the signals that shut a service down. Installed at the start, so that an early signal is not lost. Without a
+/// handler, the kernel ignores the signals for the first process of a container.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -15,7 +15,7 @@ impl Signals {
     /// Installs the handlers.
     ///
     /// # Errors
-    /// When the kernel refuses one.
+    /// When the kernel rejects a handler.
     pub fn install() -> Result<Self> {
         let install = |kind| signal(kind).context("installing a signal handler");
         Ok(Self {
@@ -24,12 +24,12 @@ impl Signals {
         })
     }
 
-    /// Completes with the first of them.
+    /// Completes at the first signal.
     pub async fn received(&mut self) {
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         };
-        tracing::info!(signal = name, "told to end");
+        tracing::info!(signal = name, "shutting down");
     }
 }

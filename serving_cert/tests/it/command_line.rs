@@ -1,51 +1,73 @@
-//! The binary as probes and people meet it.
+//! The program as probes and users run it.
 
 use crate::support::{VALIDITY, identity};
+use rustix::process::{Pid, Signal, kill_process};
 use serving_cert::{certificate::ServingCertificate, files::Files};
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-fn serving_cert(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_serving-cert"))
+/// The settings without a default.
+const COMPLETE: [(&str, &str); 4] = [
+    ("API_SERVICE", "v1beta1.custom.metrics.k8s.io"),
+    ("SERVICE_NAME", "prometheus-adapter"),
+    ("SERVICE_NAMESPACE", "monitoring"),
+    ("POD_NAME", "adapter-0"),
+];
+
+fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_serving-cert"));
+    command
         .args(arguments)
         .env_clear()
-        .envs(environment.iter().copied())
-        .output()
-        .expect("started")
+        .envs(environment.iter().copied());
+    command
+}
+
+fn serving_cert(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    command(arguments, environment).output().expect("started")
 }
 
 #[test]
-fn bad_configuration_exits_64_and_names_the_setting_and_what_it_accepts() {
-    let complete = [
-        ("API_SERVICE", "v1beta1.custom.metrics.k8s.io"),
-        ("SERVICE_NAME", "prometheus-adapter"),
-        ("SERVICE_NAMESPACE", "monitoring"),
-        ("POD_NAME", "adapter-0"),
-    ];
-    for (setting, value, flag, expected) in [
+fn a_bad_configuration_exits_64_and_names_the_variable_and_the_accepted_values() {
+    for (variable, value, flag, accepted) in [
         (
             "VALIDITY",
             "soon",
             "--validity",
-            "expected a duration such as 10s or 30days",
+            "it accepts a duration of at least 1m such as 30days",
         ),
-        ("VALIDITY", "1s", "--validity", "expected at least 1m"),
+        (
+            "VALIDITY",
+            "1s",
+            "--validity",
+            "it accepts a duration of at least 1m such as 30days",
+        ),
         (
             "RECONCILE_INTERVAL",
             "0s",
             "--reconcile-interval",
-            "expected at least 100ms",
+            "it accepts a duration of at least 100ms such as 10s",
         ),
-        ("API_SERVICE", "", "--api-service", "a value is required"),
+        (
+            "API_SERVICE",
+            "",
+            "--api-service",
+            "it accepts a name of at least one character",
+        ),
+        ("LOG_FORMAT", "xml", "--log-format", "it accepts auto, json, text"),
+        ("LOG_FILTER", "", "--log-filter", "it accepts a level"),
     ] {
-        let environment: Vec<_> = complete.iter().copied().chain([(setting, value)]).collect();
+        let environment: Vec<_> = COMPLETE.iter().copied().chain([(variable, value)]).collect();
         let output = serving_cert(&["run"], &environment);
         let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(64), "{setting}={value}: {message}");
+        assert_eq!(output.status.code(), Some(64), "{variable}={value}: {message}");
         assert!(
-            message.contains(flag) && message.contains(expected),
-            "{setting}={value}: {message}"
+            message.contains(&format!("{variable} (or {flag}) is {value:?}")) && message.contains(accepted),
+            "{variable}={value}: {message}"
         );
     }
     assert_eq!(serving_cert(&["run"], &[]).status.code(), Some(64));
@@ -53,7 +75,61 @@ fn bad_configuration_exits_64_and_names_the_setting_and_what_it_accepts() {
 }
 
 #[test]
-fn check_passes_on_a_valid_pair_and_says_what_is_wrong_otherwise() {
+fn a_failure_exits_1_and_is_logged_in_the_chosen_format() {
+    // Without a kubeconfig and outside of a pod there is no API server.
+    let home = TempDir::new().expect("a directory");
+    let home = home.path().to_str().expect("text");
+    for (format, expected) in [
+        (
+            "json",
+            r#""level":"ERROR","error":"found no configuration of a Kubernetes API server"#,
+        ),
+        ("text", "found no configuration of a Kubernetes API server"),
+    ] {
+        let own = [("HOME", home), ("LOG_FORMAT", format)];
+        let environment: Vec<_> = COMPLETE.iter().copied().chain(own).collect();
+        let output = serving_cert(&["run"], &environment);
+        let log = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(log.contains(expected), "{format}: {log}");
+        assert_eq!(log.starts_with('{'), format == "json", "{format}: {log}");
+    }
+}
+
+#[test]
+fn sigterm_and_sigint_exit_0() {
+    let directory = TempDir::new().expect("a directory");
+    let kubeconfig = directory.path().join("config");
+    // Nothing listens on this port: the sidecar waits for the API server.
+    let text = "{apiVersion: v1, kind: Config, current-context: c, \
+                contexts: [{name: c, context: {cluster: c, user: u}}], users: [{name: u, user: {}}], \
+                clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]}";
+    std::fs::write(&kubeconfig, text).expect("written");
+    let own = [
+        ("KUBECONFIG", kubeconfig.to_str().expect("text")),
+        ("DIRECTORY", directory.path().to_str().expect("text")),
+    ];
+    let environment: Vec<_> = COMPLETE.iter().copied().chain(own).collect();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut child = command(&["run"], &environment)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        lines
+            .by_ref()
+            .map(|line| line.expect("text"))
+            .find(|line| line.contains("authority not published"))
+            .expect("a warning");
+        kill_process(Pid::from_child(&child), signal).expect("signalled");
+        let rest: Vec<_> = lines.map(|line| line.expect("text")).collect();
+        assert_eq!(child.wait().expect("exited").code(), Some(0), "{rest:?}");
+        assert!(rest.iter().any(|line| line.contains("shutting down")), "{rest:?}");
+    }
+}
+
+#[test]
+fn check_passes_for_a_valid_certificate_and_names_the_fault_otherwise() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().to_str().expect("text");
     let check = || {

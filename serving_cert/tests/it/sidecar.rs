@@ -1,9 +1,9 @@
-//! The sidecar's rounds, at times of the test's choosing.
+//! The rounds of the sidecar, at chosen times.
 
 use crate::support::{ApiServer, NAME, SERVER_NAME, start, verify};
 use serving_cert::{
     certificate::ServingCertificate,
-    config::{Check, Run},
+    config::{FilesConfig, RunConfig},
     files::Files,
     publish::Publisher,
     sidecar::Sidecar,
@@ -12,14 +12,14 @@ use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-fn config(directory: &Path) -> Run {
-    Run {
+fn config(directory: &Path) -> RunConfig {
+    RunConfig {
         api_service: NAME.to_owned(),
         service_name: "prometheus-adapter".to_owned(),
         service_namespace: "monitoring".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
         pod_name: "adapter-0".to_owned(),
-        files: Check {
+        files: FilesConfig {
             directory: directory.to_owned(),
         },
         validity: crate::support::VALIDITY,
@@ -41,7 +41,7 @@ fn trusts(server: &ApiServer, certificate: &ServingCertificate, now: OffsetDateT
 }
 
 #[tokio::test]
-async fn the_first_round_publishes_and_writes_for_the_owner_only() {
+async fn the_first_round_publishes_and_writes_files_for_the_owner_only() {
     let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
     sidecar(&server, directory.path(), start())
         .round(start())
@@ -82,7 +82,7 @@ async fn nothing_is_written_before_the_authority_is_published() {
 }
 
 #[tokio::test]
-async fn a_bundle_that_is_overwritten_or_made_anew_is_put_right() {
+async fn a_bundle_that_is_overwritten_or_recreated_is_repaired() {
     let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
     let mut sidecar = sidecar(&server, directory.path(), start());
     sidecar.round(start()).await.expect("a round");
@@ -121,7 +121,7 @@ async fn renewal_publishes_first_writes_a_round_later_and_keeps_both_trusted() {
     assert_eq!(
         served(&directory).chain_pem,
         first.chain_pem,
-        "served before it is trusted everywhere"
+        "served before every API server trusts it"
     );
     sidecar.round(due).await.expect("writes");
     let second = served(&directory);
@@ -131,7 +131,7 @@ async fn renewal_publishes_first_writes_a_round_later_and_keeps_both_trusted() {
 }
 
 #[tokio::test]
-async fn a_container_that_is_restarted_takes_up_what_it_left() {
+async fn a_restarted_container_uses_its_certificate_again() {
     let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
     sidecar(&server, directory.path(), start())
         .round(start())

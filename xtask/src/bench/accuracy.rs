@@ -1,22 +1,22 @@
-//! Whether the generators agree on the percentiles of a server whose latencies are known.
+//! Compares the percentiles that the generators report for a server with known latencies.
 
 use anyhow::{Result, ensure};
 
 use super::generator::{Generator, Load, Report};
 use super::program::Server;
 
-/// How far a percentile of ours may be from oha's.
+/// The largest accepted relative difference between a percentile of loadtest and of oha.
 const TOLERANCE: f64 = 0.05;
 
-/// Moderate: the server's delays are all that takes time.
+/// A moderate rate: only the delays of the server take time.
 const RATE: u32 = 400;
 
 const SECONDS: u32 = 10;
 
-/// Measures and prints, and adds the bounds that are broken. The first of the generators is held against the second.
+/// Measures, prints the results, and adds broken bounds to `broken`. Compares the first generator with the second.
 ///
 /// # Errors
-/// When one does not run, or a request fails.
+/// When a generator does not run, or a request fails.
 pub(super) fn run(generators: &[Generator; 2], server: &Server, broken: &mut Vec<String>) -> Result<()> {
     let load = Load {
         url: format!("http://{}/hello", server.address),
@@ -24,7 +24,7 @@ pub(super) fn run(generators: &[Generator; 2], server: &Server, broken: &mut Vec
         seconds: SECONDS,
     };
     println!(
-        "\nlatency of a server that takes 20 ms, and 80 ms for every fifth request, at {RATE}/s for {SECONDS} s, in ms"
+        "\nlatency in ms of a server that takes 20 ms, and 80 ms for every fifth request, at {RATE}/s for {SECONDS} s"
     );
     println!("  percentile  loadtest       oha   ratio");
     let [ours, theirs] = [&generators[0], &generators[1]].map(|generator| measure(generator, &load));
@@ -38,7 +38,7 @@ pub(super) fn run(generators: &[Generator; 2], server: &Server, broken: &mut Vec
         println!("  {name:>10}  {ours:>8.2}  {theirs:>8.2}  {ratio:>6.3}");
         if (ratio - 1.0).abs() > TOLERANCE {
             broken.push(format!(
-                "{name} is {ours:.2} ms as loadtest has it and {theirs:.2} ms as oha has it, at most {:.0} % apart",
+                "{name} is {ours:.2} ms in loadtest and {theirs:.2} ms in oha, more than {:.0} % apart",
                 TOLERANCE * 100.0
             ));
         }
@@ -50,7 +50,7 @@ fn measure(generator: &Generator, load: &Load) -> Result<Report> {
     let report = generator.run(load)?;
     ensure!(
         report.failures == 0,
-        "{} of {}'s requests failed",
+        "{} requests of {} failed",
         report.failures,
         generator.name
     );

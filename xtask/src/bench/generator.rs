@@ -1,4 +1,4 @@
-//! A load generator under measurement: one run, open loop, on one core, and what its report says of it.
+//! A load generator under measurement: runs it open loop on one core, and reads its report.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use super::program::{self, GENERATOR_CORE, Process, SERVER_CORE, Server};
 use super::{directory, wrk};
 use crate::{cargo, images};
 
-/// How long a generator may take beyond its schedule: requests that are in flight, and its own report.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a generator may run beyond its schedule, for requests in flight and its report.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The server that generators are measured against, an example of loadtest.
+/// The server that the generators send to: an example of the crate loadtest.
 const SERVER: &str = "fixed_answer";
 
-/// What to send.
+/// A constant load.
 pub(super) struct Load {
     pub(super) url: String,
     /// Requests per second.
@@ -27,31 +27,31 @@ pub(super) struct Load {
     pub(super) seconds: u32,
 }
 
-/// What a generator reports of a run.
+/// The result of a run, as the generator reports it.
 pub(super) struct Report {
-    /// Requests answered with 200, per second of the schedule.
+    /// Responses with status 200, per second of the schedule.
     pub(super) achieved: f64,
     pub(super) failures: u64,
-    /// Latencies from the intended start, as the generator has it.
+    /// Latencies, measured from the intended start.
     pub(super) p50_ms: f64,
     pub(super) p90_ms: f64,
     pub(super) p99_ms: f64,
-    /// 99th percentile of the generator's own delay, where it measures one.
+    /// 99th percentile of the generator's own delay. Only loadtest measures it.
     pub(super) lag_p99_ms: Option<f64>,
 }
 
-/// A generator, and how it is called and read.
+/// A generator: its program, its arguments and the form of its report.
 pub(super) struct Generator {
     pub(super) name: &'static str,
     pub(super) program: PathBuf,
-    /// Its arguments, parted by spaces, but for the connections, the URL, and where the report goes.
+    /// The arguments, separated by spaces, without connections, URL and report file.
     pub(super) arguments: fn(&Load) -> String,
-    /// Reads its JSON; `None` when that is not as expected.
+    /// Reads the JSON report. `None` if its form is not the expected one.
     pub(super) read: fn(&Value, &Load) -> Option<Report>,
 }
 
 impl Generator {
-    /// This project's own, built now.
+    /// The generator of this project. Builds it.
     ///
     /// # Errors
     /// When the build fails.
@@ -61,8 +61,8 @@ impl Generator {
             program: images::build_loadtest()?,
             arguments: |load| {
                 let Load { rate, seconds, .. } = load;
-                // Connections are kept, as oha keeps them. What a second measured is packed once nothing in it can end any
-                // more, two seconds after the timeout: so that this has begun when memory is first looked at.
+                // No maximum age of connections, because oha has none. The short timeout matters for memory: the generator
+                // compresses the record of a second two seconds after the timeout, which must be before the first sample.
                 format!(
                     "run --rate {rate} --duration {seconds}s --threads 1 --max-connection-age 0 --timeout 5s"
                 )
@@ -81,25 +81,25 @@ impl Generator {
         })
     }
 
-    /// Sends the load, to the end.
+    /// Sends the whole load and returns the report.
     ///
     /// # Errors
-    /// When the program does not run, or leaves no report.
+    /// When the program does not run, or writes no report.
     pub(super) fn run(&self, load: &Load) -> Result<Report> {
         self.start(load)?.report()
     }
 
-    /// The same, with the CPU time that the run took: the generator's, whose time counts once it has ended.
+    /// As [`Generator::run`], with the CPU time of the generator. The kernel adds it up when the process exits.
     ///
     /// # Errors
     /// As [`Generator::run`].
     pub(super) fn run_with_cpu_time(&self, load: &Load) -> Result<(Report, Duration)> {
-        let before = cpu_time_of_ended_children()?;
+        let before = cpu_time_of_exited_children()?;
         let report = self.run(load)?;
-        Ok((report, cpu_time_of_ended_children()?.saturating_sub(before)))
+        Ok((report, cpu_time_of_exited_children()?.saturating_sub(before)))
     }
 
-    /// Begins to send the load.
+    /// Starts to send the load.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -107,7 +107,7 @@ impl Generator {
         let directory = directory()?;
         let report = directory.join(format!("{}.json", self.name));
         let log = directory.join(format!("{}.log", self.name));
-        // What an earlier run left is not taken for this one's.
+        // The report of an earlier run must not pass for this one's.
         fs::remove_file(&report).ok();
         let output = File::create(&log).with_context(|| log.display().to_string())?;
         let mut command = program::pinned(&self.program, GENERATOR_CORE);
@@ -127,7 +127,7 @@ impl Generator {
     }
 }
 
-/// A generator that is at work.
+/// A running generator.
 pub(super) struct Run<'a> {
     pub(super) process: Process,
     generator: &'a Generator,
@@ -137,16 +137,16 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Waits for the end, and reads the report. Whether the run was a good one is the reader's to say: the exit code
-    /// of a generator tells of bounds that are not the benchmark's.
+    /// Waits until the generator exits, and reads the report. Ignores the exit code: it stands for thresholds of the
+    /// generator, not for the bounds of the benchmark.
     ///
     /// # Errors
-    /// When it does not end, or leaves no report.
+    /// When the generator does not exit in time, or writes no report.
     pub(super) fn report(mut self) -> Result<Report> {
         let schedule = Duration::from_secs(self.load.seconds.into());
         let status = self
             .process
-            .until_ended(schedule + PATIENCE)
+            .wait_for_exit(schedule + TIMEOUT)
             .context(self.generator.name)?;
         let json: Option<Value> = fs::read(&self.report)
             .ok()
@@ -154,7 +154,7 @@ impl Run<'_> {
         json.and_then(|json| (self.generator.read)(&json, self.load))
             .with_context(|| {
                 format!(
-                    "{} ended with {status} and no report as expected in {}; it printed {}",
+                    "{}: {status}; no valid report in {}; its output is in {}",
                     self.generator.name,
                     self.report.display(),
                     self.log.display()
@@ -163,7 +163,7 @@ impl Run<'_> {
     }
 }
 
-fn cpu_time_of_ended_children() -> Result<Duration> {
+fn cpu_time_of_exited_children() -> Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let microseconds = [usage.user_time(), usage.system_time()]
         .iter()
@@ -179,14 +179,16 @@ fn cpu_time_of_ended_children() -> Result<Duration> {
 pub(super) fn build_server() -> Result<PathBuf> {
     let mut build = cargo::command(&["build", "--release", "--locked", "--package", "loadtest"]);
     build.args(["--example", SERVER]);
-    progress::step("build a server for generators", || progress::run(&mut build))?;
+    progress::step("build the server for the generators", || {
+        progress::run(&mut build)
+    })?;
     Ok(paths::target().join("release/examples").join(SERVER))
 }
 
-/// Starts it on a core of its own.
+/// Starts the server on its own core.
 ///
 /// # Errors
-/// When it does not start.
+/// When the server does not start.
 pub(super) fn serve(program: &Path, arguments: &[&str]) -> Result<Server> {
     Server::bare(program::pinned(program, SERVER_CORE), arguments)
 }

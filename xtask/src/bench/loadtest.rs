@@ -1,4 +1,4 @@
-//! `cargo xtask bench loadtest`: the load generator beside oha and wrk.
+//! `cargo xtask bench loadtest`: the load generator against oha and wrk.
 
 use std::thread;
 
@@ -10,28 +10,29 @@ use super::program::{self, GENERATOR_CORE, Server};
 use super::search::Search;
 use super::{accuracy, median, oha, wrk};
 
-/// loadtest holds at least so much of what oha holds.
+/// The lowest accepted rate of loadtest, relative to oha.
 const LEAST_RATIO: f64 = 1.0;
 
-/// A rate is held when at least so much of it was answered, without a failure,
+/// A generator holds a rate if it gets at least this share of it answered, without a failure, and if the p99 latency is
+/// at most [`LARGEST_P99_MS`].
 const LEAST_ACHIEVED: f64 = 0.99;
 
-/// and when 99 % of the answers came within this time of the intended start. The server takes some 20 microseconds: what
-/// is beyond is the generator's.
+/// The largest accepted p99 latency from the intended start. The server takes about 20 microseconds: the generator
+/// causes the rest.
 const LARGEST_P99_MS: f64 = 1.0;
 
-/// Rates at which both generators are at ease: CPU time is compared at the same work.
+/// Rates that both generators hold easily. CPU times compare only for the same work.
 const COMMON_RATES: [u32; 2] = [10_000, 20_000];
 
 const SECONDS_AT_COMMON_RATES: u32 = 5;
 
-/// How long to measure.
+/// The extent of the measurement.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Options {
-    /// Rounds, of which the median counts
+    /// Number of rounds; the result is their median
     #[arg(long, default_value_t = Options::default().rounds, value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: u32,
-    /// Seconds at each rate
+    /// Seconds per rate
     #[arg(long, default_value_t = Options::default().seconds, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
 }
@@ -45,17 +46,17 @@ impl Default for Options {
     }
 }
 
-/// Measures and prints, and adds the bounds that are broken.
+/// Measures, prints the results, and adds broken bounds to `broken`.
 ///
 /// # Errors
-/// When a program cannot be had, or does not run.
+/// When a program cannot be installed, built or run.
 pub(super) fn run(options: Options, broken: &mut Vec<String>) -> Result<()> {
     ensure!(
         thread::available_parallelism()?.get() > GENERATOR_CORE,
-        "the server and the generator need a core each"
+        "this benchmark needs 2 cores: one for the server, one for the generator"
     );
     wrk::ensure_installed()?;
-    // Ours is the first.
+    // This project's generator is the first.
     let generators = [Generator::loadtest()?, oha::install()?];
     let program = generator::build_server()?;
     let server = generator::serve(&program, &[])?;
@@ -80,7 +81,7 @@ fn closed_loop(options: Options, server: &Server) -> Result<f64> {
     }
     let ceiling = median(&mut rates);
     println!(
-        "\nthe server and the generator on one core each, {} connections; wrk, closed loop: {ceiling:.0} requests per second",
+        "\nserver and generator on one core each, {} connections; wrk, closed loop: {ceiling:.0} requests per second",
         wrk::CONNECTIONS
     );
     Ok(ceiling)
@@ -94,7 +95,7 @@ fn highest_rates(
     broken: &mut Vec<String>,
 ) -> Result<()> {
     println!(
-        "\nhighest rate held open loop on one core, p99 within {LARGEST_P99_MS} ms of the intended start, {} s each",
+        "\nhighest open-loop rate on one core with a p99 latency of at most {LARGEST_P99_MS} ms, {} s per rate",
         options.seconds
     );
     println!("  round  loadtest       oha   ratio");
@@ -111,29 +112,29 @@ fn highest_rates(
     println!("  of wrk {:>8.2}  {:>8.2}", ours / ceiling, theirs / ceiling);
     if ratio < LEAST_RATIO {
         broken.push(format!(
-            "loadtest holds {ratio:.3} of the rate that oha holds on one core, at least {LEAST_RATIO}"
+            "loadtest holds {ratio:.3} of the rate of oha on one core, less than {LEAST_RATIO}"
         ));
     }
     Ok(())
 }
 
-/// The highest rate of each. They take turns, and begin in turn.
+/// Returns the highest rate of each generator. The generators alternate, and so does the one that starts.
 fn search(options: Options, generators: &[Generator; 2], server: &Server, round: u32) -> Result<[f64; 2]> {
     let mut searches = [Search::default(), Search::default()];
     while searches.iter().any(|search| search.next().is_some()) {
-        for index in in_turn(round) {
+        for index in order(round) {
             let Some(rate) = searches[index].next() else {
                 continue;
             };
             let report = generators[index].run(&load(server, rate, options.seconds))?;
             let holds = holds(&report, rate);
-            show(
+            print_measurement(
                 &generators[index],
                 rate,
                 &report,
                 if holds { "held" } else { "missed" },
             );
-            searches[index].tried(rate, holds);
+            searches[index].record(rate, holds);
         }
     }
     let mut highest = [0.0; 2];
@@ -141,7 +142,7 @@ fn search(options: Options, generators: &[Generator; 2], server: &Server, round:
         let rate = search.highest();
         ensure!(
             rate.is_some(),
-            "{} holds no rate at all on this machine as it is",
+            "{} holds no rate on this machine, which is probably too busy",
             generators[index].name
         );
         highest[index] = f64::from(rate.unwrap_or(0));
@@ -149,8 +150,8 @@ fn search(options: Options, generators: &[Generator; 2], server: &Server, round:
     Ok(highest)
 }
 
-/// Whoever comes second finds a warmer machine.
-fn in_turn(round: u32) -> [usize; 2] {
+/// The second generator runs on a warmer machine, so the order alternates.
+fn order(round: u32) -> [usize; 2] {
     if round.is_multiple_of(2) { [1, 0] } else { [0, 1] }
 }
 
@@ -168,8 +169,8 @@ fn holds(report: &Report, rate: u32) -> bool {
         && report.p99_ms <= LARGEST_P99_MS
 }
 
-/// A sign of life, and what a surprising result is explained with.
-fn show(generator: &Generator, rate: u32, report: &Report, verdict: &str) {
+/// Prints one measurement: shows progress, and explains a surprising result.
+fn print_measurement(generator: &Generator, rate: u32, report: &Report, verdict: &str) {
     let lag = report
         .lag_p99_ms
         .map_or(String::new(), |lag| format!(", its lag {lag:.3} ms"));
@@ -181,17 +182,17 @@ fn show(generator: &Generator, rate: u32, report: &Report, verdict: &str) {
 
 fn cpu_times(options: Options, generators: &[Generator; 2], server: &Server) -> Result<()> {
     println!(
-        "\nCPU time of the generator for each request, {SECONDS_AT_COMMON_RATES} s each, median of {}",
+        "\nCPU time of the generator per request, {SECONDS_AT_COMMON_RATES} s per run, median of {}",
         options.rounds
     );
     println!("  requests per second   loadtest        oha   ratio");
     for rate in COMMON_RATES {
         let mut microseconds = [Vec::new(), Vec::new()];
         for round in 1..=options.rounds {
-            for index in in_turn(round) {
+            for index in order(round) {
                 let load = load(server, rate, SECONDS_AT_COMMON_RATES);
                 let (report, cpu_time) = generators[index].run_with_cpu_time(&load)?;
-                show(&generators[index], rate, &report, "");
+                print_measurement(&generators[index], rate, &report, "");
                 let requests = report.achieved * f64::from(SECONDS_AT_COMMON_RATES);
                 microseconds[index].push(cpu_time.as_secs_f64() * 1e6 / requests);
             }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench memory`: what the load generator holds over one long run.
+//! `cargo xtask bench memory`: memory growth of the load generator over one long run.
 
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,19 @@ use clap::Args;
 use super::generator::{self, Generator, Load};
 use super::program::pause;
 
-/// The bound is on the growth over the run: at no look the generator holds more than so much of what it held once it was
-/// warm. A generator that keeps every sample grows by some 100 kB each second at this rate; one that keeps histograms
-/// grows by what a second's histogram takes.
+/// The largest accepted memory of any sample, relative to the first. A generator that keeps every latency would grow by
+/// about 100 kB per second at this rate. One that keeps histograms grows by one compressed histogram per second.
 const LARGEST_GROWTH: f64 = 1.1;
 
-/// When the generator is warm, and from then on between two samples.
+/// The time before the first sample, when the generator is warm, and between two samples.
 const INTERVAL_SECONDS: u32 = 10;
 
 const RATE: u32 = 2_000;
 
-/// How long to measure.
+/// The extent of the measurement.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Options {
-    /// Minutes of the run
+    /// Duration of the run in minutes
     #[arg(long, default_value_t = Options::default().minutes, value_parser = clap::value_parser!(u32).range(1..=60))]
     minutes: u32,
 }
@@ -32,7 +31,7 @@ impl Default for Options {
     }
 }
 
-/// Measures and prints, and adds the bounds that are broken.
+/// Measures, prints the results, and adds broken bounds to `broken`.
 ///
 /// # Errors
 /// When a program does not run, or a request fails.
@@ -43,7 +42,7 @@ pub(super) fn run(options: Options, broken: &mut Vec<String>) -> Result<()> {
     let load = Load {
         url: format!("http://{}/hello", server.address),
         rate: RATE,
-        // So that it still runs at the last look.
+        // Long enough that the generator is running at the last sample.
         seconds: measured + INTERVAL_SECONDS / 2,
     };
     println!("\nmemory of loadtest over {} min at {RATE}/s", options.minutes);
@@ -62,10 +61,10 @@ pub(super) fn run(options: Options, broken: &mut Vec<String>) -> Result<()> {
     ensure!(report.failures == 0, "{} requests failed", report.failures);
     let most = megabytes.iter().copied().fold(0.0, f64::max);
     let growth = most / megabytes[0];
-    println!("  grown to {growth:.3} of what it was at {INTERVAL_SECONDS} s, at most {LARGEST_GROWTH}");
+    println!("  largest sample: {growth:.3} of the sample at {INTERVAL_SECONDS} s, at most {LARGEST_GROWTH}");
     if growth > LARGEST_GROWTH {
         broken.push(format!(
-            "loadtest's memory grows to {growth:.3} of what it was at {INTERVAL_SECONDS} s, at most {LARGEST_GROWTH}"
+            "the memory of loadtest grows to {growth:.3} of its size at {INTERVAL_SECONDS} s, more than {LARGEST_GROWTH}"
         ));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benchmarks, each beside a peer in the same run, or against a bound.
+//! `cargo xtask bench`: the benchmarks. Each compares with a peer in the same run, or with a bound.
 
 mod accuracy;
 mod generator;
@@ -21,19 +21,19 @@ use testbed::paths;
 /// A benchmark.
 #[derive(Clone, Copy, Subcommand)]
 pub(crate) enum Benchmark {
-    /// /hello against a bare axum in the same run, the images' sizes, memory at rest
+    /// Throughput of /hello against a bare axum, image sizes, idle memory
     Services,
-    /// The load generator beside oha and wrk: the rate that one core holds open loop, CPU for each request, and whether the
-    /// percentiles agree. Wants two cores that nobody else uses
+    /// The load generator against oha and wrk: the highest open-loop rate on one core, CPU time per request, accuracy of the
+    /// percentiles. Needs two cores without other load
     Loadtest(loadtest::Options),
-    /// The load generator's memory over one long run
+    /// Memory growth of the load generator over one long run
     Memory(memory::Options),
 }
 
-/// Measures, prints, and fails where a bound is broken. Without a `benchmark` all of them.
+/// Runs one benchmark, or all of them, and prints the results. Fails if a bound is broken.
 ///
 /// # Errors
-/// When a program cannot be had, or does not run.
+/// When a program cannot be installed, built or run.
 pub(crate) fn run(benchmark: Option<Benchmark>) -> Result<ExitCode> {
     let all = [
         Benchmark::Services,
@@ -48,9 +48,9 @@ pub(crate) fn run(benchmark: Option<Benchmark>) -> Result<ExitCode> {
         Benchmark::Memory(options) => memory::run(options, &mut broken),
     });
     for bound in &broken {
-        eprintln!("broken: {bound}");
+        eprintln!("broken bound: {bound}");
     }
-    // Said before what ended the measuring, if something did.
+    // After the broken bounds, which an error must not hide.
     measured?;
     Ok(if broken.is_empty() {
         ExitCode::SUCCESS
@@ -59,7 +59,7 @@ pub(crate) fn run(benchmark: Option<Benchmark>) -> Result<ExitCode> {
     })
 }
 
-/// Where the benchmarks leave their files.
+/// The folder for the files of the benchmarks.
 fn directory() -> Result<PathBuf> {
     let directory = paths::target().join("bench");
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;

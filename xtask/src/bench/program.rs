@@ -1,4 +1,4 @@
-//! Processes under measurement: killed when they are dropped, and pinned to a core where two must not share one.
+//! Processes under measurement. They are killed when they are dropped, and can be pinned to a core.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use testbed::progress;
 
-/// The core of a server that a generator on [`GENERATOR_CORE`] is measured against.
+/// The core of the server. The generator runs on [`GENERATOR_CORE`].
 pub(super) const SERVER_CORE: usize = 0;
 
-/// The one core of a generator.
+/// The core of the generator.
 pub(super) const GENERATOR_CORE: usize = 1;
 
-/// How long a program may take to come up.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a program may take to start.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Between two looks at a process. They cost the machine less than a thousandth of a core.
-const LOOK: Duration = Duration::from_millis(20);
+/// The interval between two polls of a process. Polling costs less than a thousandth of a core.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A command that ends when this process does, on one core alone.
+/// A command that runs on one core, and is killed when this process exits.
 pub(super) fn pinned(program: &Path, core: usize) -> Command {
     let mut command = progress::bound_to_this_process("taskset");
     command.args(["--cpu-list", &core.to_string()]).arg(program);
     command
 }
 
-/// A process, killed when it is dropped.
+/// A process. It is killed when it is dropped.
 pub(super) struct Process(Child);
 
 impl Process {
@@ -40,28 +40,28 @@ impl Process {
         Ok(Self(child))
     }
 
-    /// Waits for its end.
+    /// Waits until the process exits.
     ///
     /// # Errors
-    /// When it goes on for longer than `patience`.
-    pub(super) fn until_ended(&mut self, patience: Duration) -> Result<ExitStatus> {
-        let deadline = Instant::now() + patience;
+    /// When it is still running after `timeout`.
+    pub(super) fn wait_for_exit(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + timeout;
         loop {
             if let Some(status) = self.0.try_wait()? {
                 return Ok(status);
             }
-            ensure!(Instant::now() < deadline, "still running after {patience:?}");
-            pause(LOOK);
+            ensure!(Instant::now() < deadline, "still running after {timeout:?}");
+            pause(POLL_INTERVAL);
         }
     }
 
-    /// Memory that it holds, in units of 10^6 bytes.
+    /// The resident memory in megabytes (10^6 bytes).
     pub(super) fn resident_megabytes(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes: u64 = match line.and_then(|line| line.trim().strip_suffix(" kB")) {
             Some(number) => number.trim().parse()?,
-            None => bail!("the kernel names no VmRSS: the process has ended"),
+            None => bail!("the kernel reports no VmRSS: the process has exited"),
         };
         #[expect(clippy::cast_precision_loss, reason = "a size for people")]
         let bytes = (kibibytes * 1024) as f64;
@@ -76,15 +76,15 @@ impl Drop for Process {
     }
 }
 
-/// A server under measurement, killed when it is dropped.
+/// A server under measurement. It is killed when it is dropped.
 pub(super) struct Server {
     pub(super) process: Process,
-    /// Where it listens.
+    /// The address that it listens on.
     pub(super) address: String,
 }
 
 impl Server {
-    /// One of the services, as its healthcheck says ready.
+    /// Starts a service, and waits until its healthcheck succeeds.
     pub(super) fn service(program: &Path, variables: &[(&str, &str)]) -> Result<Self> {
         let (address, admin) = (free_address()?, free_address()?);
         let mut command = progress::bound_to_this_process(&program.to_string_lossy());
@@ -102,7 +102,7 @@ impl Server {
         })
     }
 
-    /// A program whose first argument is the address to listen at; ready when it listens.
+    /// Starts a program whose first argument is the address to listen on, and waits until it listens.
     pub(super) fn bare(mut command: Command, arguments: &[&str]) -> Result<Self> {
         let address = free_address()?;
         command.arg(&address).args(arguments);
@@ -118,23 +118,20 @@ impl Server {
     ) -> Result<Self> {
         let process = Process::start(command.stdout(Stdio::null()))?;
         let started = Self { process, address };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !is_ready(&started.address)? {
             ensure!(
                 Instant::now() < deadline,
-                "{} is not ready after {PATIENCE:?}",
+                "{} is not ready after {TIMEOUT:?}",
                 started.address
             );
-            pause(LOOK);
+            pause(POLL_INTERVAL);
         }
         Ok(started)
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "between two looks at a process that has nothing to wait on"
-)]
+#[expect(clippy::disallowed_methods, reason = "a process offers no event to wait for")]
 pub(super) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }

@@ -1,34 +1,34 @@
-//! Finds the highest rate that holds: up in coarse steps until one is missed, then between the two by halves.
+//! Finds the highest rate that a generator holds: coarse steps until it misses one, then a bisection.
 
-/// Where a search begins, in requests per second.
+/// The first rate, in requests per second.
 const START: u32 = 10_000;
 
-/// From one rate to the next, while every one of them holds (or none).
+/// The factor between two rates as long as the generator held every rate, or missed every rate.
 const COARSE: f64 = 1.25;
 
-/// How close the highest that holds and the lowest that is missed come in the end.
+/// The search ends when the lowest missed rate is at most this factor above the highest held rate.
 const FINE: f64 = 1.05;
 
-/// Below it nothing is looked for.
-const LEAST: u32 = 500;
+/// The lowest rate that is tried.
+const LOWEST: u32 = 500;
 
-/// A search that is under way.
+/// A running search.
 #[derive(Default)]
 pub(super) struct Search {
     held: Option<u32>,
     missed: Option<u32>,
-    /// Missed once. It takes two misses in a row: what the machine did for a moment must not end a search.
-    doubted: Option<u32>,
+    /// Missed once. Only two misses in a row count, so that a short disturbance does not end a search.
+    missed_once: Option<u32>,
 }
 
 impl Search {
-    /// The rate to try next; `None` when the search is over.
+    /// The rate to try next. `None` at the end of the search.
     pub(super) fn next(&self) -> Option<u32> {
-        match (self.doubted, self.held, self.missed) {
+        match (self.missed_once, self.held, self.missed) {
             (Some(rate), _, _) => Some(rate),
             (None, None, None) => Some(START),
             (None, Some(held), None) => Some(times(held, COARSE)),
-            (None, None, Some(missed)) => Some(times(missed, 1.0 / COARSE)).filter(|rate| *rate >= LEAST),
+            (None, None, Some(missed)) => Some(times(missed, 1.0 / COARSE)).filter(|rate| *rate >= LOWEST),
             (None, Some(held), Some(missed)) => {
                 let gap = f64::from(missed) / f64::from(held);
                 (gap > FINE).then(|| times(held, gap.sqrt()))
@@ -36,17 +36,17 @@ impl Search {
         }
     }
 
-    /// What came of trying the [`next`](Search::next) rate.
-    pub(super) fn tried(&mut self, rate: u32, holds: bool) {
-        let is_doubted = self.doubted.take() == Some(rate);
-        match (holds, is_doubted) {
+    /// Records whether the generator held the [`next`](Search::next) rate.
+    pub(super) fn record(&mut self, rate: u32, holds: bool) {
+        let is_second_try = self.missed_once.take() == Some(rate);
+        match (holds, is_second_try) {
             (true, _) => self.held = Some(rate),
             (false, true) => self.missed = Some(rate),
-            (false, false) => self.doubted = Some(rate),
+            (false, false) => self.missed_once = Some(rate),
         }
     }
 
-    /// The highest rate that held, if any did.
+    /// The highest held rate, if there is one.
     pub(super) fn highest(&self) -> Option<u32> {
         self.held
     }
@@ -65,14 +65,14 @@ fn times(rate: u32, factor: f64) -> u32 {
 mod tests {
     use super::*;
 
-    /// Searches where `holds` says what does, and returns the highest rate and the number of tries.
+    /// Runs a search against `holds`, and returns the highest rate and the number of tries.
     fn search(mut holds: impl FnMut(u32) -> bool) -> (Option<u32>, usize) {
         let mut search = Search::default();
         let mut tries = 0;
         while let Some(rate) = search.next() {
             tries += 1;
-            assert!(tries < 100, "no end in sight at {rate}/s");
-            search.tried(rate, holds(rate));
+            assert!(tries < 100, "the search does not end: {rate}/s");
+            search.record(rate, holds(rate));
         }
         (search.highest(), tries)
     }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_holds_nothing_is_found() {
+    fn a_search_without_a_held_rate_finds_nothing() {
         assert_eq!(search(|_| false).0, None);
     }
 }

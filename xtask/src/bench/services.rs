@@ -1,4 +1,4 @@
-//! `cargo xtask bench services`: `/hello` against a bare axum in the same run, the size of the images, memory at rest.
+//! `cargo xtask bench services`: throughput of `/hello` against a bare axum in the same run, image sizes, idle memory.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,27 +9,27 @@ use testbed::{paths, progress};
 use super::{directory, median, program::Server, wrk};
 use crate::{cargo, images};
 
-/// `app_a` answers at least so much of what a bare axum answers in the same time.
+/// The lowest accepted throughput of `app_a`, relative to a bare axum.
 const LEAST_RATIO: f64 = 0.9;
 
-/// An image, which `docker load` takes as a file.
+/// The largest accepted archive of an image.
 const LARGEST_IMAGE_MEGABYTES: f64 = 15.0;
 
-/// Memory of a service that waits for requests.
+/// The largest accepted resident memory of a service before its first request.
 const LARGEST_IDLE_MEGABYTES: f64 = 12.0;
 
-/// Rounds, each of which measures both. Many short ones: the machine's mood changes more slowly than a round, and the
-/// median of many pairs moves less than that of few long ones.
+/// Each round measures both servers. Many short rounds give a steadier median than a few long ones, because the speed of
+/// a shared machine changes more slowly than a round.
 const ROUNDS: usize = 31;
 const SECONDS_A_RUN: u32 = 1;
 
-/// wrk's.
+/// The threads of wrk.
 const THREADS: u32 = 2;
 
-/// Measures and prints, and adds the bounds that are broken.
+/// Measures, prints the results, and adds broken bounds to `broken`.
 ///
 /// # Errors
-/// When wrk or the programs cannot be had, or do not run.
+/// When wrk or a program cannot be installed, built or run.
 pub(super) fn run(broken: &mut Vec<String>) -> Result<()> {
     wrk::ensure_installed()?;
     build()?;
@@ -42,20 +42,20 @@ fn build() -> Result<()> {
     let mut build = cargo::command(&["build", "--release", "--locked", "--package", "app_a"]);
     build
         .args(["--example", "bare_hello", "--target", &paths::host()?])
-        // As the images' programs are built, which it is compared with.
+        // The flags of the programs that it is compared with.
         .env("RUSTFLAGS", images::STATIC);
     progress::step("build a bare axum", || progress::run(&mut build).map(drop))
 }
 
-/// A program as the images have it.
+/// A program of the release images.
 fn release(program: &str) -> Result<PathBuf> {
-    Ok(paths::own_programs()?.join(program))
+    Ok(images::programs(images::Profile::Release)?.join(program))
 }
 
 fn throughput(broken: &mut Vec<String>) -> Result<()> {
     let directory = directory()?;
     let database = format!("sqlite://{}", directory.join("app_b.db").display());
-    // A new database, so that hashing the seeded passwords is part of what memory at rest is measured after.
+    // A new database: the idle memory then includes what hashing the seeded passwords leaves behind.
     for file in ["app_b.db", "app_b.db-shm", "app_b.db-wal"] {
         fs::remove_file(directory.join(file)).ok();
     }
@@ -70,7 +70,7 @@ fn throughput(broken: &mut Vec<String>) -> Result<()> {
         &[("APP_B_URL", &format!("http://{}", app_b.address))],
     )?;
 
-    println!("\nmemory at rest, before any request");
+    println!("\nidle memory, before the first request");
     for (name, program) in [("app_a", &app_a), ("app_b", &app_b)] {
         idle_memory(name, program, broken)?;
     }
@@ -82,7 +82,7 @@ fn throughput(broken: &mut Vec<String>) -> Result<()> {
     println!("  round   app_a    bare axum   ratio");
     let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
-        // Whoever comes second finds a warmer machine: they take turns.
+        // The second of a pair runs on a warmer machine, so the order alternates.
         let (ours, theirs) = if round % 2 == 0 {
             let theirs = load(&bare)?;
             (load(&app_a)?, theirs)
@@ -99,17 +99,17 @@ fn throughput(broken: &mut Vec<String>) -> Result<()> {
     println!("  median ratio {ratio:.3}, at least {LEAST_RATIO}");
     if ratio < LEAST_RATIO {
         broken.push(format!(
-            "/hello at {ratio:.3} of a bare axum, at least {LEAST_RATIO}"
+            "/hello reaches {ratio:.3} of a bare axum, less than {LEAST_RATIO}"
         ));
     }
-    println!("\nmemory after the load, for information");
+    println!("\nmemory after the load (no bound)");
     for (name, program) in [("app_a", &app_a), ("bare axum", &bare)] {
         println!("  {name:<10} {:>5.1} MB", program.process.resident_megabytes()?);
     }
     Ok(())
 }
 
-/// Requests per second over one run.
+/// Returns the requests per second of one run.
 fn load(server: &Server) -> Result<f64> {
     let wrk = progress::bound_to_this_process(wrk::PROGRAM);
     wrk::requests_per_second(wrk, THREADS, SECONDS_A_RUN, &server.address)
@@ -120,7 +120,7 @@ fn idle_memory(name: &str, program: &Server, broken: &mut Vec<String>) -> Result
     println!("  {name:<10} {megabytes:>5.1} MB, at most {LARGEST_IDLE_MEGABYTES}");
     if megabytes > LARGEST_IDLE_MEGABYTES {
         broken.push(format!(
-            "{name} holds {megabytes:.1} MB at rest, at most {LARGEST_IDLE_MEGABYTES}"
+            "{name} uses {megabytes:.1} MB when idle, more than {LARGEST_IDLE_MEGABYTES}"
         ));
     }
     Ok(())
@@ -128,7 +128,7 @@ fn idle_memory(name: &str, program: &Server, broken: &mut Vec<String>) -> Result
 
 fn image_sizes(broken: &mut Vec<String>) -> Result<()> {
     println!("\nimages");
-    for archive in images::service_archives() {
+    for archive in images::service_archives(images::Profile::Release) {
         let megabytes = images::megabytes(&archive)?;
         println!(
             "  {:<30} {megabytes:>5.1} MB, at most {LARGEST_IMAGE_MEGABYTES}",
@@ -136,7 +136,7 @@ fn image_sizes(broken: &mut Vec<String>) -> Result<()> {
         );
         if megabytes > LARGEST_IMAGE_MEGABYTES {
             broken.push(format!(
-                "{} has {megabytes:.1} MB, at most {LARGEST_IMAGE_MEGABYTES}",
+                "{} has {megabytes:.1} MB, more than {LARGEST_IMAGE_MEGABYTES}",
                 archive.display()
             ));
         }

@@ -1,28 +1,28 @@
-//! wrk: a closed loop, which finds how much a server answers at the most.
+//! wrk: a closed-loop generator, which finds the highest throughput of a server.
 
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::{preflight, progress};
 
-/// The program's name.
+/// The name of the program and of its package.
 pub(super) const PROGRAM: &str = "wrk";
 
-/// Connections of a run, and of the generators that are held beside it.
+/// The connections of each run, of wrk and of the open-loop generators.
 pub(super) const CONNECTIONS: &str = "64";
 
-/// Installs wrk where it is missing.
+/// Installs wrk if it is missing.
 ///
 /// # Errors
-/// When it cannot be installed.
+/// When the package cannot be installed.
 pub(super) fn ensure_installed() -> Result<()> {
     preflight::install(&[(PROGRAM, PROGRAM)], "the benchmark needs it")
 }
 
-/// Requests per second that the server at `address` answers over one run.
+/// Runs wrk against the server at `address`, and returns the requests per second.
 ///
 /// # Errors
-/// When wrk does not run, or an answer is not as it should be.
+/// When wrk does not run, or reports an error or a status other than 2xx.
 pub(super) fn requests_per_second(
     mut wrk: Command,
     threads: u32,
@@ -34,10 +34,10 @@ pub(super) fn requests_per_second(
         .args(["--connections", CONNECTIONS])
         .args(["--duration", &format!("{seconds}s"), &url]);
     let report = progress::run(&mut wrk)?;
-    // wrk says nothing of errors where there are none.
-    for trouble in ["Non-2xx", "Socket errors"] {
-        ensure!(!report.contains(trouble), "{url} under load:\n{report}");
+    // wrk prints these lines only if there were errors.
+    for error in ["Non-2xx", "Socket errors"] {
+        ensure!(!report.contains(error), "{url} under load:\n{report}");
     }
     let line = report.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
-    Ok(line.context("wrk reports a rate")?.trim().parse()?)
+    Ok(line.context("wrk printed no rate")?.trim().parse()?)
 }

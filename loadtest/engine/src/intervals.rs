@@ -1,0 +1,155 @@
+//! What was measured, second by second. Seconds that are over are kept encoded, so that an hour is small.
+
+use std::{collections::VecDeque, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{counts::Counts, histogram};
+
+/// One second of intended starts: what was sent in it, and what became of that, whenever it ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Interval {
+    pub(crate) counts: Counts,
+    #[serde(with = "histogram")]
+    pub(crate) latency: Histogram<u64>,
+}
+
+impl Interval {
+    fn new() -> Self {
+        Self {
+            counts: Counts::default(),
+            latency: histogram::new(),
+        }
+    }
+}
+
+/// An interval in which nothing can end any more, kept as the few hundred bytes of its encoded histogram.
+#[derive(Debug, Deserialize)]
+#[serde(from = "Interval")]
+struct ClosedInterval {
+    counts: Counts,
+    encoded: Vec<u8>,
+}
+
+impl From<Interval> for ClosedInterval {
+    fn from(interval: Interval) -> Self {
+        Self {
+            counts: interval.counts,
+            encoded: histogram::encode(&interval.latency),
+        }
+    }
+}
+
+/// The intervals of a run from second 0 on.
+#[derive(Debug)]
+pub(crate) struct Intervals {
+    closed: Vec<ClosedInterval>,
+    open: VecDeque<Interval>,
+    timeout: Duration,
+}
+
+impl Intervals {
+    /// Of requests that end at `timeout` at the latest.
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self {
+            closed: Vec::new(),
+            open: VecDeque::new(),
+            timeout,
+        }
+    }
+
+    /// The interval of a request, by its intended start.
+    pub(crate) fn at(&mut self, intended: Duration) -> &mut Interval {
+        let second = usize::try_from(intended.as_secs()).expect("a run lasts less than 2^32 seconds");
+        let position = second.saturating_sub(self.closed.len());
+        while self.open.len() <= position {
+            self.open.push_back(Interval::new());
+        }
+        &mut self.open[position]
+    }
+
+    /// Encodes the intervals in which no request can end any more. Called now and then with the time since the start.
+    pub(crate) fn compact(&mut self, now: Duration) {
+        // A second for the generator's own delays.
+        let horizon = now.saturating_sub(self.timeout + Duration::from_secs(2));
+        while (self.closed.len() as u64) < horizon.as_secs() {
+            let Some(interval) = self.open.pop_front() else {
+                return;
+            };
+            self.closed.push(interval.into());
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Interval> + '_ {
+        let closed = self.closed.iter().map(|interval| Interval {
+            counts: interval.counts,
+            latency: histogram::decode(&interval.encoded).expect("what was encoded here decodes"),
+        });
+        closed.chain(self.open.iter().cloned())
+    }
+}
+
+impl Serialize for Intervals {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Intervals {
+    /// Of a run that is over: nothing can end in them any more.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self {
+            closed: Vec::deserialize(deserializer)?,
+            open: VecDeque::new(),
+            timeout: Duration::ZERO,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_interval_keeps_its_histogram() {
+        let mut intervals = Intervals::new(Duration::from_secs(1));
+        for second in 0..10_u64 {
+            let intended = Duration::from_secs(second);
+            let interval = intervals.at(intended);
+            interval.counts.succeeded += 1;
+            histogram::add(&mut interval.latency, Duration::from_millis(second + 1));
+            intervals.compact(intended);
+        }
+        assert!(
+            intervals.closed.len() >= 6,
+            "only {} intervals closed",
+            intervals.closed.len()
+        );
+        let seen: Vec<(u64, u64)> = intervals
+            .iter()
+            .map(|interval| (interval.counts.succeeded, interval.latency.max() / 1000))
+            .collect();
+        assert_eq!(
+            seen,
+            (1..=10).map(|milliseconds| (1, milliseconds)).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_requests() {
+        let mut intervals = Intervals::new(Duration::from_secs(1));
+        for request in 0..200_000_u64 {
+            let intended = Duration::from_micros(request * 50);
+            let latency = Duration::from_micros(500 + request % 300);
+            histogram::add(&mut intervals.at(intended).latency, latency);
+            intervals.compact(intended);
+        }
+        let encoded: usize = intervals
+            .closed
+            .iter()
+            .map(|interval| interval.encoded.len())
+            .sum();
+        assert!(encoded < 10 * 2048, "{encoded} bytes for ten seconds");
+    }
+}

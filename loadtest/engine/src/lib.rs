@@ -1,0 +1,60 @@
+//! The open-loop load generator: requests are sent when they are due, however the server fares, and every latency
+//! counts from that intended start.
+
+mod alarm;
+mod arrivals;
+mod bad_configuration;
+pub mod compare;
+mod connections;
+mod counts;
+mod dialer;
+mod exchange;
+mod failure;
+mod histogram;
+mod host;
+mod interrupt;
+mod intervals;
+mod load;
+mod merge;
+mod mix;
+mod multiplexed;
+mod network;
+mod plan;
+mod pool;
+mod probe;
+mod record;
+mod report;
+mod schedule;
+mod segment;
+mod stripe;
+mod stripe_result;
+mod target;
+mod threshold;
+pub mod units;
+mod verdict;
+
+pub use tokio_rustls::rustls::pki_types::ServerName;
+
+pub use self::{
+    arrivals::{Arrival, Arrivals, MOST_STRIPES, Stripe},
+    bad_configuration::BadConfiguration,
+    counts::Counts,
+    failure::FailureKind,
+    interrupt::Interrupt,
+    load::{Load, Snapshot},
+    merge::{Part, merge},
+    mix::{Mix, Protocol},
+    network::{BadTls, Network, Resolve, Tls},
+    plan::Plan,
+    probe::{Addresses, Unreachable, probe},
+    report::{
+        Connections, IntervalReport, Latencies, LoadReport, PlanReport, Rates, StageReport, StripeReport,
+        Summary, TargetReport,
+    },
+    schedule::{Schedule, Spacing},
+    segment::Segment,
+    stripe_result::{SharedLoad, StripeResult},
+    target::{BadTarget, Expectations, Origin, Target, parse_header, parse_method},
+    threshold::{Threshold, ThresholdReport},
+    verdict::{Bounds, Outcome, Verdict},
+};

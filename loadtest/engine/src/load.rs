@@ -1,0 +1,210 @@
+//! A load that is under way: its threads, its state and its report.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, anyhow};
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::{
+    arrivals::Stripe,
+    counts::Counts,
+    histogram,
+    plan::Plan,
+    probe::Addresses,
+    record::Recorder,
+    report::{self, LoadReport, PlanReport, Sent, Summary},
+    stripe::{self, Control},
+    stripe_result::{SharedLoad, StripeResult},
+};
+
+/// Time for all threads to come up before the first arrival is due.
+const LEAD: Duration = Duration::from_millis(20);
+
+/// The state of a load at one moment, for a live display.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshot {
+    /// Time since the first arrival was due.
+    pub elapsed: Duration,
+    /// Totals so far.
+    pub counts: Counts,
+    /// Latencies of what ended since the last snapshot.
+    pub latency: Summary,
+}
+
+/// A load that is under way.
+#[derive(Debug)]
+pub struct Load {
+    plan: Arc<Plan>,
+    start: Instant,
+    started_at: Timestamp,
+    stripe: Stripe,
+    threads: usize,
+    control: Arc<Control>,
+    recorders: Vec<Arc<Mutex<Recorder>>>,
+    ended: Vec<oneshot::Receiver<std::io::Result<()>>>,
+    stopped_after: Option<Duration>,
+}
+
+impl Load {
+    /// Starts the load on threads of its own.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(plan: Plan, addresses: &Addresses) -> anyhow::Result<Self> {
+        Self::start_stripe(plan, addresses, Stripe::WHOLE, Timestamp::now() + LEAD)
+    }
+
+    /// Starts one stripe of a load, of which other processes send the others; the first arrival of all is due at
+    /// `started_at`, by this machine's clock.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start_stripe(
+        plan: Plan,
+        addresses: &Addresses,
+        stripe: Stripe,
+        started_at: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let threads = plan.thread_count();
+        let plan = Arc::new(plan);
+        let control = Arc::new(Control::default());
+        let until_start = Duration::try_from(started_at.duration_since(Timestamp::now())).unwrap_or_default();
+        let start = Instant::now() + until_start;
+        let mut load = Self {
+            start,
+            started_at,
+            stripe,
+            threads,
+            control,
+            recorders: Vec::new(),
+            ended: Vec::new(),
+            stopped_after: None,
+            plan,
+        };
+        for number in 0..threads {
+            let recorder = Arc::new(Mutex::new(Recorder::new(
+                load.plan.mix.targets().len(),
+                load.plan.timeout,
+            )));
+            let work = stripe::Work {
+                start,
+                plan: Arc::clone(&load.plan),
+                hosts: addresses.0.clone(),
+                stripe: stripe.thread(number, threads),
+                control: Arc::clone(&load.control),
+                recorder: Arc::clone(&recorder),
+            };
+            let (sender, receiver) = oneshot::channel();
+            thread::Builder::new()
+                .name(format!("loadtest-{number}"))
+                .spawn(move || drop(sender.send(stripe::run(work))))
+                .context("starting a generator thread")?;
+            load.recorders.push(recorder);
+            load.ended.push(receiver);
+        }
+        Ok(load)
+    }
+
+    /// The state right now. Latencies are those of what ended since the last call.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut counts = Counts::default();
+        let mut latency = histogram::new();
+        for recorder in &self.recorders {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.merge(&recorder.counts);
+            histogram::merge(&mut latency, &recorder.take_live());
+        }
+        Snapshot {
+            elapsed: self.elapsed(),
+            counts,
+            latency: Summary::of(&latency),
+        }
+    }
+
+    /// Requests a second asked for at this moment.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.plan.schedule.rate_at(self.elapsed())
+    }
+
+    /// When the first arrival is due, or was.
+    #[must_use]
+    pub fn start_time(&self) -> Instant {
+        self.start
+    }
+
+    /// The same by the clock on the wall.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// Time since the first arrival was due.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.start)
+    }
+
+    /// Ends the arrivals now; what is in flight still ends by itself. For a load whose length is not known beforehand,
+    /// and for one that is interrupted.
+    pub fn stop(&mut self) {
+        if !self.control.stopped.swap(true, Ordering::Relaxed) {
+            self.stopped_after = Some(self.elapsed());
+        }
+    }
+
+    /// Resolves once every request has ended; at the latest one timeout after the last arrival. Can be polled again
+    /// after it was dropped.
+    ///
+    /// # Errors
+    /// When a generator thread failed.
+    pub async fn drained(&mut self) -> anyhow::Result<()> {
+        while let Some(ended) = self.ended.last_mut() {
+            let result = ended
+                .await
+                .map_err(|_| anyhow!("a generator thread ended in a panic"))?;
+            self.ended.pop();
+            result.context("a generator thread")?;
+        }
+        Ok(())
+    }
+
+    /// The report, once [`Load::drained`].
+    #[must_use]
+    pub fn report(self) -> LoadReport {
+        let length = self.stopped_after.map_or(self.plan.schedule.duration(), |after| {
+            after.min(self.plan.schedule.duration())
+        });
+        let recorders: Vec<_> = self
+            .recorders
+            .iter()
+            .map(|recorder| recorder.lock().unwrap_or_else(PoisonError::into_inner))
+            .collect();
+        let sent = Sent {
+            plan: PlanReport::of(&self.plan, self.threads),
+            targets: self.plan.mix.targets(),
+            started_at: self.started_at,
+            length,
+            expected: self.plan.schedule.expected(length),
+        };
+        report::build(sent, &recorders)
+    }
+
+    /// What this stripe measured, to be merged with the others', once [`Load::drained`].
+    #[must_use]
+    pub fn result(self) -> StripeResult {
+        let empty = || Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
+        let recorders = self.recorders.iter().map(|recorder| {
+            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *recorder, empty())
+        });
+        let load = SharedLoad::of(&self.plan, self.stripe.of, self.started_at);
+        StripeResult::new(self.stripe, load, self.stopped_after, recorders.collect())
+    }
+}

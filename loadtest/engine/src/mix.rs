@@ -1,0 +1,241 @@
+//! What each request is: one of several targets by its weight, with headers and a body, in a version of HTTP.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header};
+use http_body_util::Full;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::target::{BadTarget, Target};
+
+/// The version of HTTP that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: agreed on by TLS, and taken for granted without.
+    Http2 {
+        /// The most requests at a time on a connection.
+        streams: usize,
+    },
+}
+
+impl Protocol {
+    /// Its name in TLS.
+    pub(crate) fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => b"http/1.1",
+            Self::Http2 { .. } => b"h2",
+        }
+    }
+}
+
+/// Targets with their weights, and what each request carries.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    targets: Arc<[Target]>,
+    requests: Arc<[Request<Full<Bytes>>]>,
+    /// The sum of the weights up to and with each target, as a share of all.
+    thresholds: Arc<[f64]>,
+    protocol: Protocol,
+}
+
+impl Mix {
+    /// A mix of `targets`, each sent with `headers` and `body`.
+    ///
+    /// # Errors
+    /// Without a target.
+    pub fn new(
+        targets: Vec<Target>,
+        headers: &[(HeaderName, HeaderValue)],
+        body: &Bytes,
+        protocol: Protocol,
+    ) -> Result<Self, BadTarget> {
+        if targets.is_empty() {
+            return Err(BadTarget("no URL to send requests to".to_owned()));
+        }
+        let requests = targets
+            .iter()
+            .map(|target| request(target, headers, body, protocol))
+            .collect::<Result<_, _>>()?;
+        let all: f64 = targets.iter().map(|target| f64::from(target.weight)).sum();
+        let mut sum = 0.0;
+        let thresholds = targets
+            .iter()
+            .map(|target| {
+                sum += f64::from(target.weight);
+                sum / all
+            })
+            .collect();
+        Ok(Self {
+            targets: targets.into(),
+            requests,
+            thresholds,
+            protocol,
+        })
+    }
+
+    /// Whether a target is reached by TLS.
+    #[must_use]
+    pub fn needs_tls(&self) -> bool {
+        self.targets.iter().any(|target| target.origin().is_tls)
+    }
+
+    /// The version of HTTP that is spoken.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// All targets, in the order given.
+    #[must_use]
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// A fresh request for the target at `position`.
+    pub(crate) fn request(&self, position: usize) -> Request<Full<Bytes>> {
+        self.requests[position].clone()
+    }
+
+    /// Which target arrival number `index` asks for. Multiples of the golden ratio spread the shares evenly at every
+    /// scale, without the lockstep that a plain round robin would fall into with a round robin over connections.
+    #[must_use]
+    pub fn choose(&self, index: u64) -> usize {
+        if self.targets.len() == 1 {
+            return 0;
+        }
+        // Fixed point: the fraction of index * golden ratio, in units of 2^-64.
+        let fraction = index.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a share of 1; its last bits do not matter"
+        )]
+        let share = fraction as f64 / 18_446_744_073_709_551_616.0;
+        self.thresholds
+            .iter()
+            .position(|threshold| share < *threshold)
+            .unwrap_or(self.targets.len() - 1)
+    }
+}
+
+fn request(
+    target: &Target,
+    headers: &[(HeaderName, HeaderValue)],
+    body: &Bytes,
+    protocol: Protocol,
+) -> Result<Request<Full<Bytes>>, BadTarget> {
+    let bad =
+        |error: &dyn std::fmt::Display| BadTarget(format!("`{}` cannot be requested: {error}", target.url));
+    let path = target.url.path_and_query().map_or("/", |path| path.as_str());
+    let authority = target.url.authority().map_or("", |authority| authority.as_str());
+    let mut all = HeaderMap::new();
+    all.insert(
+        header::HOST,
+        HeaderValue::from_str(authority).map_err(|error| bad(&error))?,
+    );
+    all.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static(concat!("loadtest/", env!("CARGO_PKG_VERSION"))),
+    );
+    all.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    for (name, _) in headers {
+        all.remove(name);
+    }
+    for (name, value) in headers {
+        all.append(name, value.clone());
+    }
+    let mut request = Request::new(Full::new(body.clone()));
+    *request.method_mut() = target.method.clone();
+    match protocol {
+        Protocol::Http1 => *request.uri_mut() = path.parse().map_err(|error| bad(&error))?,
+        Protocol::Http2 { .. } => {
+            // Scheme and host are parts of the request; a host that the user names is what it is for.
+            let host = all.remove(header::HOST).map(|host| host.as_bytes().to_owned());
+            let mut parts = target.url.clone().into_parts();
+            parts.authority = match host {
+                Some(host) => Some(http::uri::Authority::try_from(&host[..]).map_err(|error| bad(&error))?),
+                None => parts.authority,
+            };
+            parts.path_and_query = Some(path.parse().map_err(|error| bad(&error))?);
+            *request.uri_mut() = Uri::from_parts(parts).map_err(|error| bad(&error))?;
+            *request.version_mut() = Version::HTTP_2;
+        }
+    }
+    *request.headers_mut() = all;
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::parse_header;
+
+    #[test]
+    fn a_mix_keeps_its_shares_over_any_stretch() {
+        let mix = Mix::new(
+            vec![
+                "3 GET http://h/a".parse().unwrap(),
+                "1 PUT http://h/b".parse().unwrap(),
+            ],
+            &[],
+            &Bytes::new(),
+            Protocol::Http1,
+        )
+        .unwrap();
+        for start in [0_u64, 17, 1_000_003] {
+            for length in [100_u64, 392, 10_000] {
+                let second = (start..start + length)
+                    .filter(|index| mix.choose(*index) == 1)
+                    .count();
+                let expected = usize::try_from(length / 4).unwrap();
+                assert!(
+                    second.abs_diff(expected) <= 4,
+                    "{second} of {length} from {start}, expected {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn requests_carry_host_headers_and_body() {
+        let headers = [
+            parse_header("Authorization: mytoken").unwrap(),
+            parse_header("host: other").unwrap(),
+        ];
+        let mix = Mix::new(
+            vec![Target::new(Method::PUT, "http://h:1/jobs?a=b").unwrap()],
+            &headers,
+            &Bytes::from_static(b"x"),
+            Protocol::Http1,
+        )
+        .unwrap();
+        let request = mix.request(0);
+        assert_eq!(
+            (
+                request.uri().to_string().as_str(),
+                request.headers()["host"].as_bytes()
+            ),
+            ("/jobs?a=b", &b"other"[..])
+        );
+        assert_eq!(request.headers()["authorization"], "mytoken");
+
+        let target = Target::new(Method::PUT, "http://h:1/jobs?a=b").unwrap();
+        let mix = Mix::new(
+            vec![target],
+            &headers,
+            &Bytes::new(),
+            Protocol::Http2 { streams: 1 },
+        )
+        .unwrap();
+        let request = mix.request(0);
+        assert_eq!(request.uri(), "http://other/jobs?a=b");
+        assert!(!request.headers().contains_key("host"));
+    }
+}

@@ -1,0 +1,323 @@
+//! What one stripe measures. HDR histograms throughout, so that memory depends on the length of a run in seconds and
+//! not on the number of requests.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    counts::Counts,
+    exchange::Traits,
+    failure::{Failure, FailureKind},
+    histogram,
+    intervals::Intervals,
+};
+
+/// Distinct values of `x-served-by` that are told apart; a server that invents a new one each time cannot fill memory.
+const SERVED_BY_KEPT: usize = 1000;
+
+/// Where the rest is counted.
+const OTHERS: &str = "(others)";
+
+/// Per-target results of a mix.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TargetRecord {
+    pub(crate) counts: Counts,
+    #[serde(with = "histogram")]
+    pub(crate) latency: Histogram<u64>,
+}
+
+/// How one request ended.
+pub(crate) struct Ended {
+    pub(crate) intended: Duration,
+    pub(crate) target: usize,
+    pub(crate) latency: Duration,
+    pub(crate) result: Result<(), Failure>,
+    pub(crate) traits: Traits,
+}
+
+/// What one server answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Served {
+    pub(crate) answers: u64,
+    /// When the first answer had come, since the start.
+    pub(crate) first: Duration,
+}
+
+/// The measurements of one stripe, or of several merged.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Recorder {
+    pub(crate) counts: Counts,
+    /// From the intended start to the end, of every request sent; the censored latency where it was cut off.
+    #[serde(with = "histogram")]
+    pub(crate) latency: Histogram<u64>,
+    /// The same of the requests that succeeded.
+    #[serde(with = "histogram")]
+    pub(crate) latency_succeeded: Histogram<u64>,
+    /// The exact sum behind the mean.
+    pub(crate) latency_sum: Duration,
+    /// From the intended start until the generator took the request up.
+    #[serde(with = "histogram")]
+    pub(crate) lag: Histogram<u64>,
+    /// From being taken up to having a connection.
+    #[serde(with = "histogram")]
+    pub(crate) connection_wait: Histogram<u64>,
+    /// Opening a connection.
+    #[serde(with = "histogram")]
+    pub(crate) connect: Histogram<u64>,
+    pub(crate) failures: BTreeMap<FailureKind, u64>,
+    /// The first failure of each kind, in words.
+    pub(crate) examples: BTreeMap<FailureKind, String>,
+    pub(crate) statuses: BTreeMap<u16, u64>,
+    pub(crate) served_by: BTreeMap<String, Served>,
+    pub(crate) targets: Vec<TargetRecord>,
+    pub(crate) body_bytes: u64,
+    pub(crate) opened: u64,
+    /// When the last arrival was sent or dropped, since the start.
+    pub(crate) last_taken_up: Duration,
+    /// Arrivals that were due before the load was stopped, and not taken up by then.
+    pub(crate) missed: u64,
+    /// Latencies of what ended since the last [`Recorder::take_live`].
+    #[serde(skip, default = "histogram::new")]
+    live: Histogram<u64>,
+    pub(crate) intervals: Intervals,
+}
+
+impl Recorder {
+    pub(crate) fn new(targets: usize, timeout: Duration) -> Self {
+        Self {
+            counts: Counts::default(),
+            latency: histogram::new(),
+            latency_succeeded: histogram::new(),
+            latency_sum: Duration::ZERO,
+            lag: histogram::new(),
+            connection_wait: histogram::new(),
+            connect: histogram::new(),
+            failures: BTreeMap::new(),
+            examples: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            served_by: BTreeMap::new(),
+            targets: vec![
+                TargetRecord {
+                    counts: Counts::default(),
+                    latency: histogram::new()
+                };
+                targets
+            ],
+            body_bytes: 0,
+            opened: 0,
+            last_taken_up: Duration::ZERO,
+            missed: 0,
+            live: histogram::new(),
+            intervals: Intervals::new(timeout),
+        }
+    }
+
+    /// An arrival was taken up, `lag` after its intended start.
+    pub(crate) fn sent(&mut self, intended: Duration, target: usize, lag: Duration) {
+        histogram::add(&mut self.lag, lag);
+        self.arrived(intended, target, lag, |counts| counts.sent += 1);
+    }
+
+    /// An arrival found no room.
+    pub(crate) fn dropped(&mut self, intended: Duration, target: usize, now: Duration) {
+        *self.failures.entry(FailureKind::Dropped).or_default() += 1;
+        self.examples
+            .entry(FailureKind::Dropped)
+            .or_insert_with(|| "as many in flight as --max-in-flight allows".to_owned());
+        self.arrived(intended, target, now.saturating_sub(intended), |counts| {
+            counts.dropped += 1;
+            counts.failed += 1;
+        });
+    }
+
+    fn arrived(&mut self, intended: Duration, target: usize, late: Duration, count: impl Fn(&mut Counts)) {
+        self.last_taken_up = self.last_taken_up.max(intended + late);
+        self.everywhere(intended, target, |counts| {
+            counts.scheduled += 1;
+            count(counts);
+        });
+    }
+
+    /// A request ended, well or badly.
+    pub(crate) fn ended(&mut self, ended: Ended) {
+        let Ended {
+            intended,
+            target,
+            latency,
+            result,
+            traits,
+        } = ended;
+        let failed = result.is_err();
+        self.everywhere(intended, target, |counts| {
+            counts.succeeded += u64::from(!failed);
+            counts.failed += u64::from(failed);
+            counts.retries += u64::from(traits.retried);
+        });
+        histogram::add(&mut self.latency, latency);
+        histogram::add(&mut self.live, latency);
+        histogram::add(&mut self.targets[target].latency, latency);
+        histogram::add(&mut self.intervals.at(intended).latency, latency);
+        self.latency_sum += latency;
+        match result {
+            Ok(()) => histogram::add(&mut self.latency_succeeded, latency),
+            Err(failure) => {
+                *self.failures.entry(failure.kind).or_default() += 1;
+                self.examples.entry(failure.kind).or_insert(failure.detail);
+            }
+        }
+        if let Some(wait) = traits.connection_wait {
+            histogram::add(&mut self.connection_wait, wait);
+        }
+        if let Some(time) = traits.connect_time {
+            histogram::add(&mut self.connect, time);
+        }
+        if let Some(status) = traits.status {
+            *self.statuses.entry(status).or_default() += 1;
+        }
+        if let Some(name) = traits.served_by {
+            let name = String::from_utf8_lossy(name.as_bytes());
+            let known = self.served_by.len() < SERVED_BY_KEPT || self.served_by.contains_key(&*name);
+            self.served(if known { &name } else { OTHERS }, 1, intended + latency);
+        }
+        self.body_bytes += traits.body_bytes;
+    }
+
+    fn served(&mut self, name: &str, answers: u64, first: Duration) {
+        match self.served_by.get_mut(name) {
+            Some(served) => {
+                served.answers += answers;
+                served.first = served.first.min(first);
+            }
+            None => drop(self.served_by.insert(name.to_owned(), Served { answers, first })),
+        }
+    }
+
+    fn everywhere(&mut self, intended: Duration, target: usize, count: impl Fn(&mut Counts)) {
+        count(&mut self.counts);
+        count(&mut self.targets[target].counts);
+        count(&mut self.intervals.at(intended).counts);
+    }
+
+    /// What ended since the last call.
+    pub(crate) fn take_live(&mut self) -> Histogram<u64> {
+        std::mem::replace(&mut self.live, histogram::new())
+    }
+
+    /// Adds another stripe's measurements to these.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.counts.merge(&other.counts);
+        for (mine, others) in [
+            (&mut self.latency, &other.latency),
+            (&mut self.latency_succeeded, &other.latency_succeeded),
+            (&mut self.lag, &other.lag),
+            (&mut self.connection_wait, &other.connection_wait),
+            (&mut self.connect, &other.connect),
+        ] {
+            histogram::merge(mine, others);
+        }
+        self.latency_sum += other.latency_sum;
+        for (kind, count) in &other.failures {
+            *self.failures.entry(*kind).or_default() += count;
+        }
+        for (kind, example) in &other.examples {
+            self.examples.entry(*kind).or_insert_with(|| example.clone());
+        }
+        for (status, count) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+        for (name, served) in &other.served_by {
+            self.served(name, served.answers, served.first);
+        }
+        for (mine, others) in self.targets.iter_mut().zip(&other.targets) {
+            mine.counts.merge(&others.counts);
+            histogram::merge(&mut mine.latency, &others.latency);
+        }
+        self.body_bytes += other.body_bytes;
+        self.opened += other.opened;
+        self.last_taken_up = self.last_taken_up.max(other.last_taken_up);
+        self.missed += other.missed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::{
+        super::{intervals::Interval, report::Summary},
+        *,
+    };
+
+    fn ended(intended: Duration, latency: Duration) -> Ended {
+        Ended {
+            intended,
+            target: 0,
+            latency,
+            result: Ok(()),
+            traits: Traits::default(),
+        }
+    }
+
+    #[test]
+    fn a_request_counts_in_the_second_that_it_was_to_start_in() {
+        let mut recorder = Recorder::new(1, Duration::from_secs(1));
+        for second in 0..10_u64 {
+            let intended = Duration::from_secs(second);
+            recorder.sent(intended, 0, Duration::ZERO);
+            recorder.ended(ended(intended, Duration::from_millis(second + 1)));
+            recorder.intervals.compact(intended);
+        }
+        let seen: Vec<(u64, u64, u64)> = recorder
+            .intervals
+            .iter()
+            .map(|Interval { counts, latency }| (counts.sent, counts.succeeded, latency.max() / 1000))
+            .collect();
+        let meant: Vec<_> = (1..=10).map(|milliseconds| (1, 1, milliseconds)).collect();
+        assert_eq!(seen, meant);
+    }
+
+    #[test]
+    fn percentiles_of_two_known_latencies_are_those_within_a_thousandth() {
+        let mut recorder = Recorder::new(1, Duration::from_secs(1));
+        for request in 0..1000_u64 {
+            // Four of five at 20.123 ms.
+            let microseconds = if request % 5 == 4 { 80_987 } else { 20_123 };
+            recorder.ended(ended(
+                Duration::from_millis(request),
+                Duration::from_micros(microseconds),
+            ));
+        }
+        let summary = Summary::of(&recorder.latency);
+        for (measured, made) in [
+            (summary.p50, 20.123),
+            (summary.p90, 80.987),
+            (summary.p99, 80.987),
+            (summary.mean, 0.8 * 20.123 + 0.2 * 80.987),
+        ] {
+            let measured = measured.unwrap();
+            assert!(
+                (measured / made - 1.0).abs() <= 0.001,
+                "{measured} ms, and not {made}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_servers_are_bounded() {
+        let mut recorder = Recorder::new(1, Duration::from_secs(1));
+        for name in 0..SERVED_BY_KEPT + 50 {
+            let traits = Traits {
+                served_by: Some(HeaderValue::from(name)),
+                ..Traits::default()
+            };
+            recorder.ended(Ended {
+                traits,
+                ..ended(Duration::ZERO, Duration::from_millis(1))
+            });
+        }
+        assert_eq!(recorder.served_by.len(), SERVED_BY_KEPT + 1);
+        assert_eq!(recorder.served_by[OTHERS].answers, 50);
+    }
+}

@@ -1,0 +1,206 @@
+//! Latencies, failures and mixes come out as they were put in.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    http::StatusCode,
+    routing::{any, get},
+};
+use engine::{Expectations, FailureKind, Mix, Protocol, Stripe};
+
+use crate::support::{self, Counter};
+
+/// Tokio's timer, with which the server waits, rounds up to the next millisecond.
+const TIMER_MS: f64 = 1.5;
+
+#[test]
+fn a_server_with_two_speeds_has_two_percentiles() {
+    let counter = Counter::default();
+    // Four of five after 20 ms, one of five after 120 ms.
+    let handler = move || async move {
+        let slow = counter.next() % 5 == 4;
+        tokio::time::sleep(Duration::from_millis(if slow { 120 } else { 20 })).await;
+        "Hello there"
+    };
+    let address = support::serve(Router::new().route("/", get(handler)));
+    let report = support::drive(support::plan(
+        &format!("http://{address}/"),
+        200,
+        Duration::from_secs(4),
+    ));
+    let latency = &report.latency_ms;
+    let close = |what: &str, measured: Option<f64>, expected: f64| {
+        let measured = measured.unwrap();
+        let allowed = expected * 0.05 + TIMER_MS + report.lag_ms.p99.unwrap();
+        assert!(
+            (0.0..=allowed).contains(&(measured - expected)),
+            "{what} is {measured} ms where {expected} ms were made"
+        );
+    };
+    close("p50", latency.p50, 20.0);
+    close("p90", latency.p90, 120.0);
+    close("p99", latency.p99, 120.0);
+    close("mean", latency.mean, 40.0);
+    assert_eq!(report.requests.succeeded, 800);
+}
+
+#[test]
+fn each_failure_is_of_its_kind_and_none_is_hidden() {
+    let router = Router::new()
+        .route("/status", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))
+        .route("/body", get(|| async { "something else" }))
+        .route("/never", get(std::future::pending::<()>))
+        .route(
+            "/redirect",
+            get(|| async { (StatusCode::FOUND, [("location", "/body")]) }),
+        );
+    let address = support::serve(router);
+    for (path, kind) in [
+        ("status", FailureKind::Status),
+        ("redirect", FailureKind::Status),
+        ("body", FailureKind::Body),
+        ("never", FailureKind::Timeout),
+    ] {
+        let mut plan = support::plan(
+            &format!("http://{address}/{path}"),
+            50,
+            Duration::from_millis(400),
+        );
+        plan.timeout = Duration::from_millis(300);
+        plan.expectations = Expectations {
+            bodies: vec!["Hello there".to_owned()],
+            ..Expectations::default()
+        };
+        let report = support::drive(plan);
+        assert_eq!(
+            (
+                report.requests.sent,
+                report.requests.failed,
+                report.failures[&kind]
+            ),
+            (20, 20, 20),
+            "{path}: {report:#?}"
+        );
+        assert_eq!(
+            report.latency_ms.count, 20,
+            "{path}: the failed ones have a latency, too"
+        );
+        assert!(
+            !report.failure_examples[&kind].is_empty(),
+            "{path} gives no example"
+        );
+    }
+}
+
+#[test]
+fn what_does_not_end_counts_with_the_time_it_was_given() {
+    let address = support::serve(Router::new().route("/", get(std::future::pending::<()>)));
+    let mut plan = support::plan(&format!("http://{address}/"), 100, Duration::from_millis(500));
+    plan.timeout = Duration::from_millis(700);
+    let report = support::drive(plan);
+    assert_eq!(
+        (report.requests.failed, report.requests.in_flight()),
+        (50, 0),
+        "all drained, as failed"
+    );
+    let (least, most) = (report.latency_ms.p50.unwrap(), report.latency_ms.max.unwrap());
+    assert!(
+        (699.0..760.0).contains(&least) && most < 800.0,
+        "censored at {least} to {most} ms"
+    );
+}
+
+#[test]
+fn nothing_that_listens_is_a_failure_of_each_request() {
+    let address = support::serve_for(2);
+    let report = support::drive(support::plan(
+        &format!("http://{address}/"),
+        100,
+        Duration::from_millis(500),
+    ));
+    assert!(
+        report.failures[&FailureKind::Connect] >= 40,
+        "{:?}",
+        report.failures
+    );
+    assert_eq!(report.requests.succeeded + report.requests.failed, 50);
+}
+
+#[test]
+fn what_is_not_http_is_a_failure_of_protocol() {
+    let address = support::speak(b"SSH-2.0-OpenSSH_9.2\r\n");
+    let report = support::drive(support::plan(
+        &format!("http://{address}/"),
+        50,
+        Duration::from_millis(400),
+    ));
+    assert_eq!(
+        report.failures[&FailureKind::Protocol],
+        20,
+        "{:?}",
+        report.failures
+    );
+}
+
+#[test]
+fn a_body_cut_short_is_a_failure_of_the_connection() {
+    let address = support::speak(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nHello there");
+    let report = support::drive(support::plan(
+        &format!("http://{address}/"),
+        50,
+        Duration::from_millis(400),
+    ));
+    assert_eq!(report.failures[&FailureKind::Reset], 20, "{:?}", report.failures);
+}
+
+#[test]
+fn a_mix_keeps_its_shares_and_reports_each_target() {
+    let router = Router::new()
+        .route(
+            "/hello",
+            get(|| async { ([("x-served-by", "pod-1")], "Hello there") }),
+        )
+        .route(
+            "/jobs",
+            any(|headers: http::HeaderMap, method: http::Method| async move {
+                if headers["authorization"] == "mytoken" && method == http::Method::PUT {
+                    StatusCode::OK
+                } else {
+                    StatusCode::UNAUTHORIZED
+                }
+            }),
+        );
+    let address = support::serve(router);
+    let targets = vec![
+        format!("3 GET http://{address}/hello").parse().unwrap(),
+        format!("1 PUT http://{address}/jobs").parse().unwrap(),
+    ];
+    let mut plan = support::plan(&format!("http://{address}/"), 200, Duration::from_secs(1));
+    let token = ("authorization".parse().unwrap(), "mytoken".parse().unwrap());
+    plan.mix = Mix::new(targets, &[token], &bytes::Bytes::new(), Protocol::Http1).unwrap();
+    let report = support::drive(plan);
+    assert_eq!(report.requests.failed, 0, "{:?}", report.failure_examples);
+    let sent: Vec<u64> = report.targets.iter().map(|target| target.counts.sent).collect();
+    assert!(sent[0].abs_diff(150) <= 3 && sent[0] + sent[1] == 200, "{sent:?}");
+    assert_eq!(report.served_by["pod-1"], sent[0]);
+}
+
+#[test]
+fn two_threads_send_what_one_would() {
+    let address = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
+    let mut plan = support::plan(&format!("http://{address}/"), 997, Duration::from_millis(1500));
+    plan.threads = Some(2);
+    let total = plan.schedule.arrivals(Stripe::WHOLE).count() as u64;
+    let report = support::drive(plan);
+    assert_eq!(
+        (report.requests.scheduled, report.requests.succeeded),
+        (total, total)
+    );
+    assert_eq!(report.plan.threads, 2);
+    assert!(
+        (report.rates.schedule_held - 1.0).abs() < 0.02,
+        "{:?}",
+        report.rates
+    );
+}

@@ -1,0 +1,34 @@
+//! `loadtest scale`: a step of load that needs N replicas, and the proof that the cluster does what it should.
+
+mod assertion;
+mod breakdown;
+mod drive;
+mod observe;
+mod plan;
+mod progress;
+mod report;
+mod setup;
+mod shares;
+mod spread;
+mod stage;
+mod subject;
+mod timeline;
+mod trace;
+mod tracer;
+mod verdict;
+
+pub use self::{
+    assertion::{Assertion, Standing},
+    breakdown::{PodPath, Reading, StageTime, TimeToScale},
+    drive::{Recording, drive},
+    plan::{Expected, check_tail, expect, safe_rate},
+    progress::Progress,
+    report::{ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict},
+    setup::Setup,
+    shares::{PodShare, Shares},
+    spread::{Spread, StageSpread, spread},
+    stage::Stage,
+    timeline::{Deadlines, EventMark, HpaSample, LoadSample, Marks, NodesSample, Phase, Sample, Timeline},
+    trace::{Decision, MetricLook, PodTrace, Seen, Trace},
+    verdict::{Measured, assess},
+};

@@ -1,0 +1,124 @@
+//! Follows a step through the chain, from the pods' own metrics to the last new pod, several times a second. Each link
+//! has a loop of its own, so that a read that hangs hides nothing else; and all is timed by this machine's clock, so that
+//! the cluster's need not agree with it.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    task::JoinSet,
+    time::{self, MissedTickBehavior},
+};
+
+use super::{
+    setup::Setup,
+    subject::{HPA, METRIC, OWN_METRICS, PODS, PROMETHEUS, Subject},
+    trace::{Seen, Trace},
+};
+use crate::cluster::{Cluster, Read, ReadError};
+
+/// Between two looks at the same link. Half of it is how far off a time is on average.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// The loops of all HPAs.
+pub(super) struct Tracer {
+    subjects: Vec<Arc<Subject>>,
+    loops: JoinSet<()>,
+}
+
+impl Tracer {
+    /// Reads how things are before the step.
+    pub(super) async fn prepare(cluster: &Cluster, setup: &Setup) -> Self {
+        let mut subjects = Vec::new();
+        for expected in &setup.expected {
+            let subject = Subject::before_the_step(cluster, setup, expected).await;
+            subjects.push(Arc::new(subject));
+        }
+        Self {
+            subjects,
+            loops: JoinSet::new(),
+        }
+    }
+
+    /// Begins to look; `origin` is when the load began.
+    pub(super) fn begin(&mut self, origin: Instant) {
+        let loops = &mut self.loops;
+        for subject in &self.subjects {
+            let before = &subject.before;
+            if before.pods.is_empty() {
+                continue;
+            }
+            let look = Look {
+                subject: Arc::clone(subject),
+                origin,
+            };
+            loops.spawn(look.clone().watch(PODS, Subject::pods, Subject::note_pods));
+            loops.spawn(look.clone().watch(HPA, Subject::desired, Subject::note_desired));
+            if !subject.trace().metric.is_empty() {
+                loops.spawn(look.clone().watch(METRIC, Subject::metric, Subject::note_metric));
+            }
+            if before.scraped.is_some() {
+                let look = look.clone();
+                loops.spawn(look.watch(PROMETHEUS, Subject::scraped, Subject::note_scraped));
+            }
+            if before.counted.is_some() {
+                loops.spawn(look.watch(OWN_METRICS, Subject::counted, Subject::note_counted));
+            }
+        }
+    }
+
+    /// Ends all looking.
+    pub(super) fn stop(&mut self) {
+        self.loops.abort_all();
+    }
+
+    /// What was seen, by HPA.
+    pub(super) fn traces(&self) -> BTreeMap<String, Trace> {
+        let trace = |subject: &Arc<Subject>| (subject.name().to_owned(), subject.trace().clone());
+        self.subjects.iter().map(trace).collect()
+    }
+}
+
+/// Looks at one subject; times count from `origin`.
+#[derive(Clone)]
+struct Look {
+    subject: Arc<Subject>,
+    origin: Instant,
+}
+
+impl Look {
+    /// Looks again and again, until `note` has seen all that there is to see.
+    async fn watch<T, F: Future<Output = Read<T>> + Send>(
+        self,
+        what: &'static str,
+        read: impl Fn(Arc<Subject>) -> F,
+        note: impl Fn(&Subject, &mut Trace, Seen, T) -> bool,
+    ) {
+        let Self { subject, origin } = self;
+        let now = || Instant::now().saturating_duration_since(origin).as_secs_f64();
+        let mut ticks = time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut after = 0.0;
+        loop {
+            ticks.tick().await;
+            let began = now();
+            let found = read(Arc::clone(&subject)).await;
+            let seen = Seen { after, by: now() };
+            let mut trace = subject.trace();
+            match found {
+                Ok(found) => {
+                    trace.problems.remove(what);
+                    if note(&subject, &mut trace, seen, found) {
+                        return;
+                    }
+                    after = began;
+                }
+                Err(ReadError(problem)) => drop(trace.problems.insert(what, problem)),
+            }
+        }
+    }
+}

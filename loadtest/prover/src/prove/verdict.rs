@@ -1,0 +1,395 @@
+//! From the record to what it proves. Pure: the same record always gives the same verdict.
+
+use engine::{
+    Bounds, LoadReport, Threshold,
+    units::{number, short},
+};
+
+use super::{
+    assertion::{Assertion, Pending, threshold},
+    plan::Expected,
+    timeline::{HpaSample, Phase, Sample, Timeline},
+};
+use crate::chain::Diagnosis;
+
+/// The end of the plateau, in seconds, over which the metric is compared with the load.
+const COMPARED_SECONDS: f64 = 30.0;
+
+/// How far the metric may be off the rate, as a share.
+const METRIC_TOLERANCE: f64 = 0.1;
+
+/// Of so many looks at the metric one may come to nothing: a read that times out on a busy machine says nothing about the
+/// scaling, and one that fails for good leaves more.
+const MISSING_ALLOWED: usize = 10;
+
+/// The longest stretch without a look at the cluster, in seconds.
+const LONGEST_GAP: f64 = 10.0;
+
+/// What was measured beside the timeline.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured<'a> {
+    /// The chains as they were before the load; empty where they were not looked at.
+    pub chains: &'a [Diagnosis],
+    /// The step.
+    pub step: Option<&'a LoadReport>,
+    /// The light load during the way down.
+    pub tail: Option<&'a LoadReport>,
+    /// What both must keep to.
+    pub bounds: Bounds,
+    /// What the step must reach.
+    pub thresholds: &'a [Threshold],
+}
+
+/// Every assertion, in the order of the run.
+#[must_use]
+pub fn assess(timeline: &Timeline, measured: &Measured<'_>) -> Vec<Assertion> {
+    let mut assertions: Vec<Assertion> = measured.chains.iter().map(chain).collect();
+    assertions.push(settled(timeline));
+    for expected in &timeline.expected {
+        assertions.extend([
+            scaled_up(timeline, expected),
+            never_more(timeline, expected),
+            stayed(timeline, expected),
+            not_limited(timeline, expected),
+            metric_matches(timeline, expected, measured.step),
+            scaled_down(timeline, expected),
+        ]);
+    }
+    assertions.push(watched(timeline));
+    for (name, valid_name, load) in [
+        ("step-requests", "step-valid", measured.step),
+        ("tail-requests", "tail-valid", measured.tail),
+    ] {
+        if let Some(load) = load {
+            assertions.push(requests(name, load, &measured.bounds));
+            assertions.push(valid(valid_name, load, &measured.bounds));
+        }
+    }
+    assertions.extend(
+        measured
+            .thresholds
+            .iter()
+            .map(|one| threshold(one, measured.step)),
+    );
+    assertions
+}
+
+fn chain(diagnosis: &Diagnosis) -> Assertion {
+    let pending = Pending {
+        name: "chain",
+        hpa: Some(diagnosis.hpa.clone()),
+        expected: "every link of the metrics chain holds".to_owned(),
+    };
+    match diagnosis.root_cause() {
+        None => pending.holds_if(diagnosis.is_whole(), "it does"),
+        Some(cause) => pending.holds_if(false, format!("{} is broken: {}", cause.link, cause.detail)),
+    }
+}
+
+fn settled(timeline: &Timeline) -> Assertion {
+    let limit = short(timeline.deadlines.settle);
+    let pending = Pending::new(
+        "settled",
+        None,
+        format!("at rest at the minimum within {limit} s, before any load"),
+    );
+    match (timeline.marks.settled, timeline.samples.last()) {
+        (Some(_), _) => pending.holds_if(true, "it was"),
+        (None, None) => pending.not_reached(),
+        (None, Some(sample)) => pending.holds_if(false, format!("still not: {}", describe(sample))),
+    }
+}
+
+fn describe(sample: &Sample) -> String {
+    let hpas = sample.hpas.iter().map(|(name, hpa)| {
+        let metric = hpa.metric_sum.map_or("no value of the metric".to_owned(), |sum| {
+            format!("metric {}", short(sum))
+        });
+        format!(
+            "{name} wants {}, {} ready of {} pods, {metric}",
+            hpa.desired, hpa.ready, hpa.pods
+        )
+    });
+    hpas.chain(sample.problem.clone()).collect::<Vec<_>>().join("; ")
+}
+
+fn scaled_up(timeline: &Timeline, expected: &Expected) -> Assertion {
+    let limit = timeline.deadlines.scale_up;
+    let replicas = expected.replicas;
+    let pending = Pending::new(
+        "scaled-up",
+        Some(expected),
+        format!("exactly {replicas} ready within {} s", short(limit)),
+    );
+    let ready = loaded(timeline, expected)
+        .find(|(_, hpa)| hpa.ready == replicas)
+        .map(|(sample, _)| sample.at);
+    let most = loaded(timeline, expected).map(|(_, hpa)| hpa.ready).max();
+    match (ready, most) {
+        (Some(at), _) => pending.holds_if(at <= limit, format!("{replicas} ready after {} s", short(at))),
+        (None, Some(most)) => pending.holds_if(false, format!("never: {most} ready at the most")),
+        (None, None) => pending.not_reached(),
+    }
+}
+
+/// The samples of an HPA from the load's start until it was taken away.
+fn loaded<'a>(
+    timeline: &'a Timeline,
+    expected: &'a Expected,
+) -> impl Iterator<Item = (&'a Sample, &'a HpaSample)> {
+    let phases = [Phase::ScalingUp, Phase::Plateau];
+    let samples = timeline
+        .samples
+        .iter()
+        .filter(move |sample| phases.contains(&sample.phase));
+    samples.filter_map(|sample| Some((sample, sample.hpas.get(&expected.hpa)?)))
+}
+
+fn never_more(timeline: &Timeline, expected: &Expected) -> Assertion {
+    let replicas = expected.replicas;
+    let pending = Pending::new(
+        "never-more",
+        Some(expected),
+        format!("never more than {replicas} replicas wanted or ready"),
+    );
+    let all = timeline
+        .samples
+        .iter()
+        .filter(|sample| sample.phase != Phase::Settling);
+    let most = all
+        .filter_map(|sample| Some((sample.at, sample.hpas.get(&expected.hpa)?)))
+        .map(|(at, hpa)| (hpa.desired.max(hpa.wanted).max(hpa.ready), at))
+        .max_by(|one, other| one.0.cmp(&other.0).then(other.1.total_cmp(&one.1)));
+    match most {
+        None => pending.not_reached(),
+        Some((most, _)) if most <= replicas => pending.holds_if(true, format!("{most} at the most")),
+        Some((most, at)) => pending.holds_if(false, format!("{most} after {} s", short(at))),
+    }
+}
+
+fn stayed(timeline: &Timeline, expected: &Expected) -> Assertion {
+    let replicas = expected.replicas;
+    let length = short(timeline.deadlines.plateau);
+    let pending = Pending::new(
+        "stayed",
+        Some(expected),
+        format!("{replicas} ready and wanted throughout the plateau of {length} s"),
+    );
+    let mut plateau = timeline
+        .of_phase(Phase::Plateau)
+        .filter_map(|sample| Some((sample.at, sample.hpas.get(&expected.hpa)?)));
+    let off = plateau.find(|(_, hpa)| hpa.ready != replicas || hpa.desired != replicas);
+    match (off, timeline.marks.plateau_ended) {
+        (Some((at, hpa)), _) => pending.holds_if(
+            false,
+            format!(
+                "{} ready, {} wanted after {} s",
+                hpa.ready,
+                hpa.desired,
+                short(at)
+            ),
+        ),
+        (None, Some(_)) => pending.holds_if(true, "they stayed"),
+        (None, None) => pending.not_reached(),
+    }
+}
+
+/// The samples at the plateau's end, once the plateau is over.
+fn at_the_end<'a>(timeline: &'a Timeline, expected: &'a Expected) -> Vec<(&'a Sample, &'a HpaSample)> {
+    let Some(end) = timeline.marks.plateau_ended else {
+        return Vec::new();
+    };
+    let samples = timeline
+        .of_phase(Phase::Plateau)
+        .filter(|sample| sample.at >= end - COMPARED_SECONDS);
+    samples
+        .filter_map(|sample| Some((sample, sample.hpas.get(&expected.hpa)?)))
+        .collect()
+}
+
+fn not_limited(timeline: &Timeline, expected: &Expected) -> Assertion {
+    let pending = Pending::new(
+        "not-limited",
+        Some(expected),
+        "ScalingLimited is False at the plateau's end: the metric decides",
+    );
+    let end = at_the_end(timeline, expected);
+    if end.is_empty() {
+        return pending.not_reached();
+    }
+    match end.iter().find(|(_, hpa)| hpa.limited != Some(false)) {
+        None => pending.holds_if(true, "it is"),
+        Some((sample, hpa)) => {
+            let state = if hpa.limited.is_some() {
+                "True"
+            } else {
+                "not reported"
+            };
+            pending.holds_if(
+                false,
+                format!("{state} after {} s: {}", short(sample.at), hpa.limited_reason),
+            )
+        }
+    }
+}
+
+fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadReport>) -> Assertion {
+    let text = format!(
+        "the metric summed over the pods is within {} % of the rate sent, on average over the plateau's last {} s",
+        short(METRIC_TOLERANCE * 100.0),
+        short(COMPARED_SECONDS)
+    );
+    let pending = Pending::new("metric-matches", Some(expected), text);
+    let end = at_the_end(timeline, expected);
+    let (Some(step), Some(first), Some(last)) = (step, end.first(), end.last()) else {
+        return pending.not_reached();
+    };
+    let seconds = last.0.at - first.0.at;
+    let (Some(sent_first), Some(sent_last)) = (first.0.load, last.0.load) else {
+        return pending.not_reached();
+    };
+    if seconds <= 0.0 {
+        return pending.not_reached();
+    }
+    let values: Vec<f64> = end.iter().filter_map(|(_, hpa)| hpa.metric_sum).collect();
+    let missing = end.len() - values.len();
+    if missing * MISSING_ALLOWED > end.len() {
+        return pending.holds_if(false, format!("{missing} of {} samples have no value", end.len()));
+    }
+    let share = expected.rate / step.rates.requested;
+    let sent = number(sent_last.sent - sent_first.sent) / seconds * share;
+    let metric = values.iter().sum::<f64>() / number(values.len() as u64);
+    let off = metric / sent - 1.0;
+    let text = format!(
+        "metric {}, sent {} ({:+.1} %)",
+        short(metric),
+        short(sent),
+        off * 100.0
+    );
+    pending.holds_if(off.abs() <= METRIC_TOLERANCE, text)
+}
+
+fn scaled_down(timeline: &Timeline, expected: &Expected) -> Assertion {
+    let (min, limit) = (expected.min, timeline.deadlines.scale_down);
+    let text = format!(
+        "back at {min} within {} s after the load, and there at the end",
+        short(limit)
+    );
+    let pending = Pending::new("scaled-down", Some(expected), text);
+    let Some(ended) = timeline.marks.load_ended else {
+        return pending.not_reached();
+    };
+    let after = timeline.samples.iter().filter(|sample| sample.at > ended);
+    let after: Vec<_> = after
+        .filter_map(|sample| Some((sample, sample.hpas.get(&expected.hpa)?)))
+        .collect();
+    let is_back = |hpa: &HpaSample| hpa.ready == min && hpa.desired == min;
+    match (after.iter().find(|(_, hpa)| is_back(hpa)), after.last()) {
+        (_, None) => pending.not_reached(),
+        (None, Some((_, hpa))) => pending.holds_if(
+            false,
+            format!("still {} ready, {} wanted", hpa.ready, hpa.desired),
+        ),
+        (Some(_), Some((sample, hpa))) if !is_back(hpa) || sample.phase != Phase::Closing => pending
+            .holds_if(
+                false,
+                format!(
+                    "{} ready, {} wanted, {} pods in the end",
+                    hpa.ready, hpa.desired, hpa.pods
+                ),
+            ),
+        (Some((sample, _)), _) => {
+            let took = sample.at - ended;
+            pending.holds_if(took <= limit, format!("back at {min} after {} s", short(took)))
+        }
+    }
+}
+
+fn watched(timeline: &Timeline) -> Assertion {
+    let pending = Pending::new(
+        "watched",
+        None,
+        format!(
+            "the cluster was looked at at least every {} s",
+            short(LONGEST_GAP)
+        ),
+    );
+    let complete = |sample: &&Sample| {
+        timeline
+            .expected
+            .iter()
+            .all(|expected| sample.hpas.contains_key(&expected.hpa))
+    };
+    let ends =
+        [timeline.samples.first(), timeline.samples.last()].map(|sample| sample.map(|sample| sample.at));
+    let [Some(first), Some(last)] = ends else {
+        return pending.not_reached();
+    };
+    let seen = timeline.samples.iter().filter(complete).map(|sample| sample.at);
+    let times: Vec<f64> = [first].into_iter().chain(seen).chain([last]).collect();
+    let gap = times
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0], pair[0]))
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    match gap {
+        Some((gap, from)) if gap > LONGEST_GAP => {
+            let why = timeline
+                .samples
+                .iter()
+                .filter(|sample| sample.at >= from)
+                .find_map(|sample| sample.problem.as_deref());
+            let why = why.unwrap_or("no answer in time");
+            pending.holds_if(
+                false,
+                format!("not for {} s, from {} s on: {why}", short(gap), short(from)),
+            )
+        }
+        _ => pending.holds_if(true, "it was"),
+    }
+}
+
+fn requests(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion {
+    let counts = &load.requests;
+    let pending = Pending::new(
+        name,
+        None,
+        format!("at most {} of the requests fail", bounds.max_failed),
+    );
+    let kinds: Vec<String> = load
+        .failures
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(kind, count)| {
+            let example = load.failure_examples.get(kind).map_or("", String::as_str);
+            format!("{count} {} ({example})", kind.name())
+        })
+        .collect();
+    let which = if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", kinds.join(", "))
+    };
+    let text = format!(
+        "{} sent, {} failed, {} dropped, {} retried{which}",
+        counts.sent, counts.failed, counts.dropped, counts.retries
+    );
+    pending.holds_if(
+        counts.sent > 0 && bounds.max_failed.allows(counts.failed, counts.scheduled),
+        text,
+    )
+}
+
+fn valid(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion {
+    let pending = Pending::new(name, None, "the generator held the rate");
+    let lag = load.lag_ms.p99.map_or("-".to_owned(), short);
+    let reasons = load.invalidity(bounds);
+    if reasons.is_empty() {
+        let text = format!(
+            "{} of {} requests/s, lag p99 {lag} ms",
+            short(load.rates.achieved),
+            short(load.rates.requested)
+        );
+        return pending.holds_if(true, text);
+    }
+    pending.holds_if(false, reasons.join("; "))
+}

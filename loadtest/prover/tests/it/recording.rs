@@ -1,0 +1,385 @@
+//! A run that went well, second by second: 2 -> 8 -> 2 replicas on a step of 392 requests a second.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use engine::{
+    Bounds, Connections, Counts, Expectations, FailureKind, Latencies, LoadReport, PlanReport, Protocol,
+    Rates, Spacing, StageReport, Summary, Threshold, units::MaxFailed,
+};
+use jiff::Timestamp;
+use prover::{
+    cluster::PodsMetric,
+    prove::{
+        Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, MetricLook, NodesSample,
+        Phase, PodTrace, Recording, Sample, ScaleConfig, ScaleReport, ScaleRun, Seen, Shares, Timeline,
+        Trace,
+    },
+};
+
+use crate::schema;
+
+pub(crate) const RATE: f64 = 392.0;
+const TAIL: f64 = 20.0;
+
+/// When all were ready, the plateau was over, and the minimum was reached.
+const READY: i32 = 21;
+const OVER: i32 = 81;
+const BACK: i32 = 128;
+
+pub(crate) fn expected() -> Expected {
+    Expected {
+        hpa: "app-a".to_owned(),
+        deployment: "app-a".to_owned(),
+        metric: PodsMetric {
+            name: "http_requests_per_second".to_owned(),
+            target_per_pod: 50.0,
+            selector: None,
+        },
+        min: 2,
+        max: 12,
+        rate: RATE,
+        replicas: 8,
+        scale_up_tolerance: 0.1,
+        scale_down_stabilisation: Duration::from_secs(30),
+    }
+}
+
+pub(crate) fn recording() -> Recording {
+    let deadlines = Deadlines {
+        settle: 150.0,
+        scale_up: 120.0,
+        plateau: 60.0,
+        scale_down: 150.0,
+    };
+    let mut timeline = Timeline::new(vec![expected()], deadlines);
+    timeline.marks = Marks {
+        settled: Some(-0.5),
+        plateau_began: Some(READY.into()),
+        plateau_ended: Some(OVER.into()),
+        load_ended: Some(OVER.into()),
+        back: Some(BACK.into()),
+    };
+    timeline.samples = (-3..=BACK + 3).map(sample).collect();
+    let event = |at, regarding: &str, reason: &str, note: &str, warning| EventMark {
+        at,
+        regarding: regarding.to_owned(),
+        reporter: "made-up".to_owned(),
+        reason: reason.to_owned(),
+        note: note.to_owned(),
+        warning,
+    };
+    let rescale = "HorizontalPodAutoscaler/app-a";
+    timeline.events = vec![
+        event(
+            9.2,
+            rescale,
+            "SuccessfulRescale",
+            "New size: 4; reason: pods metric http_requests_per_second above target",
+            false,
+        ),
+        event(
+            9.4,
+            "ReplicaSet/app-a-5d8f7",
+            "SuccessfulCreate",
+            "Created pod: app-a-5d8f7-2",
+            false,
+        ),
+        event(
+            11.0,
+            "Pod/app-a-5d8f7-3",
+            "Unhealthy",
+            "Readiness probe failed: <connection refused>",
+            true,
+        ),
+        event(
+            18.8,
+            rescale,
+            "SuccessfulRescale",
+            "New size: 8; reason: pods metric http_requests_per_second above target",
+            false,
+        ),
+        event(
+            125.5,
+            rescale,
+            "SuccessfulRescale",
+            "New size: 2; reason: All metrics below target",
+            false,
+        ),
+    ];
+    Recording {
+        timeline,
+        step: Some(load(RATE, f64::from(OVER))),
+        tail: Some(load(TAIL, f64::from(BACK - OVER))),
+        traces: BTreeMap::from([("app-a".to_owned(), trace())]),
+        shares: Shares::default(),
+        began_at: Some(Timestamp::from_second(1_750_000_000).unwrap()),
+        interrupted: false,
+    }
+}
+
+/// Two new pods after 11 s, and four more at the end.
+fn trace() -> Trace {
+    let seen = |by: f64| Some(Seen { after: by - 0.25, by });
+    let decision = |replicas, by: f64| Decision {
+        replicas,
+        seen: Seen { after: by - 0.25, by },
+    };
+    let pod = |number: i32| {
+        let decided = if number < 4 { 9.25 } else { 18.75 };
+        let pod = PodTrace {
+            created: seen(decided + 0.1),
+            scheduled: seen(decided + 0.1),
+            started: seen(decided + 1.0),
+            ready: seen(decided + 2.0),
+            served: None,
+            asked: false,
+        };
+        (format!("app-a-5d8f7-{number}"), pod)
+    };
+    Trace {
+        counted: seen(0.25),
+        scraped: seen(3.5),
+        metric: [(0.0, 0.0, 0.0), (3.5, 3.75, 25.0)]
+            .map(|(after, by, sum)| MetricLook {
+                seen: Seen { after, by },
+                sum,
+            })
+            .into(),
+        enough: seen(6.0),
+        decisions: vec![decision(4, 9.25), decision(8, 18.75)],
+        pods: (2..8).map(pod).collect(),
+        problems: BTreeMap::new(),
+    }
+}
+
+fn sample(at: i32) -> Sample {
+    let phase = match at {
+        ..0 => Phase::Settling,
+        0..READY => Phase::ScalingUp,
+        READY..OVER => Phase::Plateau,
+        OVER..=BACK => Phase::ScalingDown,
+        _ => Phase::Closing,
+    };
+    let (desired, ready) = match at {
+        ..9 => (2, 2),
+        9..11 => (4, 2),
+        11..18 => (4, 4),
+        18..READY => (8, 4),
+        READY..125 => (8, 8),
+        _ => (2, 2),
+    };
+    let window = |since: i32| f64::from(since.clamp(0, 15)) / 15.0;
+    let noise = 1.0 + 0.02 * f64::from(at).sin();
+    let metric = if at < OVER {
+        RATE * window(at) * noise
+    } else {
+        RATE + (TAIL - RATE) * window(at - OVER)
+    };
+    let pods = if (125..127).contains(&at) {
+        8
+    } else {
+        usize::try_from(desired).unwrap()
+    };
+    let hpa = HpaSample {
+        desired,
+        wanted: desired,
+        ready,
+        pods,
+        metric_sum: Some(if phase == Phase::Closing { 0.0 } else { metric }),
+        metric_pods: 8,
+        limited: Some(at < 9),
+        limited_reason: "TooFewReplicas".to_owned(),
+    };
+    let (rate, since) = if at < OVER { (RATE, at) } else { (TAIL, at - OVER) };
+    let slow = if at < READY { 3.0 } else { 1.0 };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small and positive"
+    )]
+    let load = LoadSample {
+        wanted: rate,
+        achieved: rate,
+        sent: (rate * f64::from(since.max(0))) as u64,
+        failed: 0,
+        in_flight: 1,
+        latency_ms: summary(0.8 * slow * noise),
+    };
+    let loaded = !matches!(phase, Phase::Settling | Phase::Closing);
+    Sample {
+        at: at.into(),
+        phase,
+        load: loaded.then_some(load),
+        hpas: BTreeMap::from([("app-a".to_owned(), hpa)]),
+        nodes: Some(NodesSample {
+            total: 3,
+            ready: 3,
+            zones: 2,
+        }),
+        problem: None,
+    }
+}
+
+fn summary(p50: f64) -> Summary {
+    let at = |factor: f64| Some(p50 * factor);
+    Summary {
+        count: 392,
+        mean: at(1.1),
+        p50: at(1.0),
+        p90: at(1.8),
+        p95: at(2.2),
+        p99: at(4.0),
+        p999: at(9.0),
+        max: at(12.0),
+    }
+}
+
+fn load(rate: f64, seconds: f64) -> LoadReport {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small and positive"
+    )]
+    let sent = (rate * seconds) as u64;
+    LoadReport {
+        schema: "loadtest.run/v1",
+        version: "0.0.0",
+        started_at: Timestamp::from_second(1_750_000_000).unwrap(),
+        duration_seconds: seconds,
+        stripes: Vec::new(),
+        plan: PlanReport {
+            stages: vec![StageReport {
+                seconds,
+                from: rate,
+                to: rate,
+            }],
+            spacing: Spacing::Even,
+            duration_seconds: seconds,
+            timeout_seconds: 10.0,
+            connections: 100,
+            max_in_flight: 10_000,
+            max_connection_age_seconds: Some(3.0),
+            dns_ttl_seconds: None,
+            protocol: Protocol::Http1,
+            insecure: None,
+            threads: 1,
+            expectations: Expectations::default(),
+        },
+        requests: Counts {
+            scheduled: sent,
+            sent,
+            succeeded: sent,
+            ..Counts::default()
+        },
+        failures: FailureKind::ALL.map(|kind| (kind, 0)).into(),
+        failure_examples: BTreeMap::new(),
+        rates: Rates {
+            requested: rate,
+            achieved: rate,
+            succeeded: rate,
+            schedule_held: 1.0,
+        },
+        latency_ms: summary(0.8),
+        latencies: Latencies::default(),
+        latency_succeeded_ms: summary(0.8),
+        lag_ms: summary(0.1),
+        connections: Connections {
+            opened: 900,
+            connect_ms: summary(0.3),
+            wait_ms: summary(0.1),
+        },
+        statuses: BTreeMap::from([(200, sent)]),
+        served_by: (0..8)
+            .map(|pod| (format!("app-a-5d8f7-{pod}"), sent / 8))
+            .collect(),
+        first_served_seconds: (0..8)
+            .map(|pod| {
+                let at = match pod {
+                    0 | 1 => 0.01,
+                    2 | 3 => 11.4,
+                    _ => 20.9,
+                };
+                (format!("app-a-5d8f7-{pod}"), at)
+            })
+            .collect(),
+        body_bytes: sent * 11,
+        targets: Vec::new(),
+        intervals: Vec::new(),
+    }
+}
+
+/// One request of a load fails.
+pub(crate) fn fail_one(load: &mut LoadReport) {
+    load.requests.succeeded -= 1;
+    load.requests.failed += 1;
+    load.failures.insert(FailureKind::Reset, 1);
+    load.failure_examples.insert(
+        FailureKind::Reset,
+        "connection closed before message completed".to_owned(),
+    );
+}
+
+/// Judges a recording as the command does.
+pub(crate) fn judge(recording: Recording) -> ScaleReport {
+    report(vec![recording])
+}
+
+/// Judges several as the command does.
+pub(crate) fn report(recordings: Vec<Recording>) -> ScaleReport {
+    report_against(&[], recordings)
+}
+
+/// The same where the user has thresholds.
+pub(crate) fn report_against(thresholds: &[Threshold], recordings: Vec<Recording>) -> ScaleReport {
+    let config = ScaleConfig {
+        namespace: "sample-app".to_owned(),
+        context: None,
+        targets: vec!["GET http://127.0.0.1:30080/hello".to_owned()],
+        rate: RATE,
+        tail_rate: TAIL,
+    };
+    let bounds = Bounds {
+        max_lag: Duration::from_millis(20),
+        max_failed: MaxFailed::Count(0),
+    };
+    let run = |recording| ScaleRun::of(Vec::new(), recording, bounds, thresholds);
+    let report = ScaleReport::of(config, recordings.into_iter().map(run).collect());
+    schema::report(&serde_json::to_vec(&report).unwrap());
+    report
+}
+
+/// Every sample of a phase, to be changed.
+pub(crate) fn each(recording: &mut Recording, phase: Phase, change: impl Fn(&mut HpaSample)) {
+    for sample in recording
+        .timeline
+        .samples
+        .iter_mut()
+        .filter(|sample| sample.phase == phase)
+    {
+        sample.hpas.values_mut().for_each(&change);
+    }
+}
+
+/// The sample of one second, to be changed.
+pub(crate) fn at(recording: &mut Recording, second: i32) -> &mut HpaSample {
+    let sample = recording
+        .timeline
+        .samples
+        .iter_mut()
+        .find(|sample| sample.at >= f64::from(second))
+        .unwrap();
+    sample.hpas.get_mut("app-a").unwrap()
+}
+
+/// Every assertion of every run, a line each.
+pub(crate) fn described(report: &ScaleReport) -> String {
+    let assertions = report.runs.iter().flat_map(|run| &run.assertions);
+    let lines = assertions.map(|one| {
+        let hpa = one.hpa.as_deref().unwrap_or_default();
+        format!(
+            "{:?} {} {hpa}: {}: {}\n",
+            one.standing, one.name, one.expected, one.observed
+        )
+    });
+    lines.collect()
+}

@@ -1,0 +1,149 @@
+//! A made-up cluster that scales on the requests that a real server counts.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use engine::{
+    Addresses, Bounds, Expectations, Interrupt, Mix, Network, Plan, Protocol, Schedule, Target, probe,
+    units::{MaxFailed, Rate},
+};
+use prover::prove::{Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleRun, Setup, drive};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    fixtures::{Scenario, State},
+    recording, schema,
+};
+
+/// An HPA without delays: every 300 ms it counts, and has as many pods as that needs.
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    mix: Mix,
+    addresses: Addresses,
+    pub(crate) url: String,
+    /// That the server has answered.
+    pub(crate) requests: Arc<AtomicU64>,
+}
+
+impl World {
+    pub(crate) async fn start(react: impl Fn(&mut State, f64) + Send + 'static) -> Self {
+        let counter = Arc::new(AtomicU64::new(0));
+        let (of_server, requests) = (Arc::clone(&counter), Arc::clone(&counter));
+        let handler = move || async move {
+            of_server.fetch_add(1, Ordering::SeqCst);
+            "Hello there"
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hello", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/hello", get(handler))).await });
+        let scenario = Scenario::with(|_| {});
+        let world = scenario.clone();
+        tokio::spawn(async move {
+            let (mut before, mut since) = (0, Instant::now());
+            loop {
+                sleep(Duration::from_millis(300)).await;
+                let (now, seconds) = (counter.load(Ordering::SeqCst), since.elapsed().as_secs_f64());
+                #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+                let rate = (now - before) as f64 / seconds;
+                (before, since) = (now, Instant::now());
+                world.change(|state| react(state, rate));
+            }
+        });
+        let mix = Mix::new(
+            vec![Target::new(http::Method::GET, &url).unwrap()],
+            &[],
+            &bytes::Bytes::new(),
+            Protocol::Http1,
+        )
+        .unwrap();
+        let addresses = probe(&mix, &Network::default(), Duration::from_secs(5))
+            .await
+            .unwrap();
+        Self {
+            scenario,
+            mix,
+            addresses,
+            url,
+            requests,
+        }
+    }
+
+    pub(crate) fn setup(&self) -> Setup {
+        let plan = |rate| Plan {
+            schedule: Schedule::new(Rate::per_second(rate), Duration::from_mins(1)),
+            mix: self.mix.clone(),
+            network: Network::default(),
+            expectations: Expectations::default(),
+            timeout: Duration::from_secs(5),
+            connections: 20,
+            max_in_flight: 1000,
+            max_connection_age: Some(Duration::from_secs(3)),
+            max_idle: Duration::from_secs(2),
+            threads: None,
+        };
+        Setup {
+            namespace: "sample-app".to_owned(),
+            expected: vec![Expected {
+                rate: 280.0,
+                replicas: 6,
+                ..recording::expected()
+            }],
+            step: plan(280),
+            tail: Some(plan(20)),
+            prometheus: "monitoring/prometheus:9090".parse().unwrap(),
+            series: "http_requests_total".to_owned(),
+            addresses: self.addresses.clone(),
+            deadlines: Deadlines {
+                settle: 10.0,
+                scale_up: 10.0,
+                plateau: 5.0,
+                scale_down: 15.0,
+            },
+        }
+    }
+
+    pub(crate) async fn run(&self, interrupt: &mut Interrupt) -> ScaleReport {
+        let recording = drive(&self.scenario.cluster, &self.setup(), interrupt, &mut |_| ())
+            .await
+            .unwrap();
+        judge(recording)
+    }
+}
+
+pub(crate) fn judge(recording: Recording) -> ScaleReport {
+    let config = ScaleConfig {
+        namespace: "sample-app".to_owned(),
+        context: None,
+        targets: Vec::new(),
+        rate: 280.0,
+        tail_rate: 20.0,
+    };
+    let bounds = Bounds {
+        max_lag: Duration::from_millis(250),
+        max_failed: MaxFailed::Count(0),
+    };
+    let report = ScaleReport::of(config, vec![ScaleRun::of(Vec::new(), recording, bounds, &[])]);
+    schema::report(&serde_json::to_vec(&report).unwrap());
+    report
+}
+
+/// The rate as pods would report it: what is closer to the nominal one than the jitter of 300 ms is that one.
+pub(crate) fn follow(state: &mut State, rate: f64) {
+    let nominal = [0.0, 20.0, 280.0]
+        .into_iter()
+        .min_by(|one, other| (rate - one).abs().total_cmp(&(rate - other).abs()));
+    state.metric_sum = nominal.unwrap();
+    state.counted += rate;
+    state.read = state.counted;
+    let pods = match state.metric_sum {
+        ..=100.0 => 2,
+        _ => 6,
+    };
+    (state.desired, state.pods) = (pods, pods);
+}

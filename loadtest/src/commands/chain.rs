@@ -1,0 +1,83 @@
+//! The command: waits for the chain to become whole, and says what is still missing.
+
+use engine::Interrupt;
+use prover::{
+    chain::{Diagnosis, State, wait_until_whole},
+    cluster::Cluster,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{exit::Exit, options::ChainCommandOptions, output};
+
+/// The version of [`ChainReport`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
+const SCHEMA: &str = "loadtest.chain/v1";
+
+/// The JSON of the command.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ChainReport {
+    /// The version of this form.
+    #[schemars(extend("const" = SCHEMA))]
+    pub schema: &'static str,
+    /// Whether every link of every HPA holds.
+    pub whole: bool,
+    /// One for each HPA.
+    pub chains: Vec<Diagnosis>,
+}
+
+/// Carries out the command.
+///
+/// # Errors
+/// [`engine::BadConfiguration`] without a cluster.
+pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
+    let work = async {
+        let cluster = Cluster::connect(options.context.as_deref()).await?;
+        let mut chains = Vec::new();
+        for chain in &options.chains {
+            let diagnosis =
+                wait_until_whole(&cluster, chain, options.wait, |missing| eprintln!("{missing}")).await;
+            if !options.json {
+                output::print(&render(&diagnosis))?;
+            }
+            chains.push(diagnosis);
+        }
+        anyhow::Ok(chains)
+    };
+    let chains = tokio::select! {
+        chains = work => chains?,
+        () = interrupt.requested() => return Ok(Exit::Interrupted),
+    };
+    let whole = chains.iter().all(Diagnosis::is_whole);
+    if options.json {
+        let report = ChainReport {
+            schema: SCHEMA,
+            whole,
+            chains,
+        };
+        output::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    }
+    Ok(if whole { Exit::Ok } else { Exit::AssertionFailed })
+}
+
+/// The diagnosis as lines for a person.
+pub(crate) fn render(diagnosis: &Diagnosis) -> String {
+    let mut lines = vec![format!("metrics chain of {}", diagnosis.hpa)];
+    for link in &diagnosis.links {
+        let state = match link.state {
+            State::Ok => "ok     ",
+            State::Broken => "BROKEN ",
+            State::Unknown => "?      ",
+        };
+        lines.push(format!("  {state}{:<18} {}", link.link, link.detail));
+    }
+    if let Some(cause) = diagnosis.root_cause() {
+        lines.push(format!("first broken link: {}: {}", cause.link, cause.detail));
+        lines.extend(
+            cause
+                .look_at
+                .iter()
+                .map(|look_at| format!("  look at: {look_at}")),
+        );
+    }
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,9 @@
+//! The commands.
+
+pub mod chain;
+pub mod compare;
+pub mod job;
+pub mod merge;
+pub mod run;
+pub mod scale;
+pub mod schema;

@@ -1,0 +1,84 @@
+//! A line a second while a load runs: rewritten in place on a terminal, one after the other elsewhere.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use engine::{Interrupt, Load, Snapshot, units::short};
+use tokio::time::{self, MissedTickBehavior};
+
+/// Shows progress until every request has ended. Says whether the user stopped the load.
+pub(super) async fn until_drained(
+    load: &mut Load,
+    planned: Duration,
+    interrupt: &mut Interrupt,
+) -> anyhow::Result<bool> {
+    let mut line = Line {
+        terminal: io::stderr().is_terminal(),
+        previous: Snapshot::default(),
+    };
+    let mut ticks = time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks.tick().await;
+    let mut interrupted = false;
+    loop {
+        tokio::select! {
+            ended = load.drained() => {
+                ended?;
+                line.end();
+                return Ok(interrupted);
+            }
+            () = interrupt.requested(), if !interrupted => {
+                interrupted = true;
+                load.stop();
+                line.end();
+                eprintln!("stopping: waiting for the requests in flight; once more to stop at once, without a report");
+            }
+            _ = ticks.tick() => line.show(load.snapshot(), planned),
+        }
+    }
+}
+
+struct Line {
+    terminal: bool,
+    previous: Snapshot,
+}
+
+impl Line {
+    fn show(&mut self, now: Snapshot, planned: Duration) {
+        let text = describe(&self.previous, &now, planned);
+        self.previous = now;
+        if self.terminal {
+            eprint!("\r\x1b[2K{text}");
+            drop(io::stderr().flush());
+        } else {
+            eprintln!("{text}");
+        }
+    }
+
+    fn end(&self) {
+        if self.terminal {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
+
+fn describe(before: &Snapshot, now: &Snapshot, planned: Duration) -> String {
+    let seconds = (now.elapsed.saturating_sub(before.elapsed))
+        .as_secs_f64()
+        .max(f64::EPSILON);
+    #[expect(clippy::cast_precision_loss, reason = "a count of one second, for display")]
+    let rate = (now.counts.sent - before.counts.sent) as f64 / seconds;
+    let milliseconds = |value: Option<f64>| value.map_or("-".to_owned(), short);
+    format!(
+        "{:>4} of {} s  {:>7} requests/s  p50 {} ms  p99 {} ms  in flight {}  failed {}",
+        now.elapsed.as_secs(),
+        short(planned.as_secs_f64()),
+        short(rate),
+        milliseconds(now.latency.p50),
+        milliseconds(now.latency.p99),
+        now.counts.in_flight(),
+        now.counts.failed
+    )
+}

@@ -1,0 +1,63 @@
+//! `loadtest run --stripe`: one part of a load, of which other processes send the others, and its result.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use engine::{Interrupt, Load, Plan, SharedLoad, Stripe, StripeResult, units::short};
+use jiff::Timestamp;
+
+use super::reach::reached;
+use crate::{
+    exit::Exit,
+    output::{self, OutputFile},
+};
+
+/// Sends the part. Says nothing while it does: in a pod's log, which has both streams, a line could come between two
+/// pieces of the result.
+pub(super) async fn run(
+    plan: Plan,
+    stripe: Stripe,
+    start_at: Timestamp,
+    output: Option<OutputFile>,
+    mut interrupt: Interrupt,
+) -> anyhow::Result<Exit> {
+    let Some(addresses) = reached(&plan, &mut interrupt).await? else {
+        let load = SharedLoad::of(&plan, stripe.of, start_at);
+        publish(&StripeResult::not_begun(stripe, load), output)?;
+        return Ok(Exit::Interrupted);
+    };
+    if let Ok(late) = Duration::try_from(Timestamp::now().duration_since(start_at)) {
+        eprintln!(
+            "stripe {} of {}: {} s after the start, nothing is sent",
+            stripe.first,
+            stripe.of,
+            short(late.as_secs_f64())
+        );
+        let load = SharedLoad::of(&plan, stripe.of, start_at);
+        publish(&StripeResult::late(stripe, load, late), output)?;
+        return Ok(Exit::Invalid);
+    }
+    eprintln!("stripe {} of {}: ready for {start_at}", stripe.first, stripe.of);
+    let mut load = Load::start_stripe(plan, &addresses, stripe, start_at)?;
+    let exit = tokio::select! {
+        ended = load.drained() => {
+            ended?;
+            Exit::Ok
+        }
+        () = interrupt.requested() => {
+            load.stop();
+            load.drained().await?;
+            Exit::Interrupted
+        }
+    };
+    publish(&load.result(), output)?;
+    Ok(exit)
+}
+
+fn publish(result: &StripeResult, output: Option<OutputFile>) -> anyhow::Result<()> {
+    let line = serde_json::to_string(result).context("encoding the result")? + "\n";
+    match output {
+        Some(file) => file.write(line.as_bytes()),
+        None => output::print(&line),
+    }
+}

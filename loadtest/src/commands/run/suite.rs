@@ -1,0 +1,61 @@
+//! A run as a suite of what must hold.
+
+use engine::{Bounds, LoadReport, Outcome, Verdict, units::short};
+
+use super::text::{summary, target};
+use crate::suite::{Case, Standing, Suite};
+
+/// The verdict on a run, case by case.
+pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> Suite {
+    let requests = &report.requests;
+    let lag = report.lag_ms.p99.map_or("-".to_owned(), short);
+    let answered = format!("{} sent, {} failed", requests.sent, requests.failed);
+    let interruption = if verdict.outcome == Outcome::Interrupted {
+        vec!["stopped by a signal before its end".to_owned()]
+    } else {
+        Vec::new()
+    };
+    let mut cases = vec![
+        Case::unless("the run comes to its end", &interruption, "it did"),
+        Case::unless(
+            "the generator holds the rate",
+            &report.invalidity(bounds),
+            &format!("lag p99 {lag} ms"),
+        ),
+        Case::unless("requests succeed", &report.failure(bounds), &answered),
+    ];
+    cases.extend(verdict.thresholds.iter().map(|threshold| Case {
+        name: threshold.threshold.to_string(),
+        standing: if threshold.holds {
+            Standing::Passed
+        } else {
+            Standing::Failed
+        },
+        observed: threshold.observed_text(),
+    }));
+    Suite {
+        name: "loadtest run",
+        subject: report
+            .targets
+            .iter()
+            .map(|one| target(&one.target))
+            .collect::<Vec<_>>()
+            .join(", "),
+        headline: verdict.outcome.headline().to_owned(),
+        began_at: Some(report.started_at),
+        seconds: report.duration_seconds,
+        cases,
+        facts: vec![
+            ("requests", answered),
+            (
+                "rate",
+                format!(
+                    "{} requested, {} succeeded (requests/s)",
+                    short(report.rates.requested),
+                    short(report.rates.succeeded)
+                ),
+            ),
+            ("latency", summary(&report.latency_ms)),
+        ],
+    }
+}

@@ -1,0 +1,168 @@
+//! The report as text: the verdict first, then the numbers behind it.
+
+use std::fmt::Write as _;
+
+use engine::{LoadReport, StripeReport, Summary, Target, Verdict, units::short};
+
+/// Pods that are listed by name; a mix over more is summed up, and more stripes are left to the JSON.
+const SERVERS_LISTED: usize = 20;
+
+/// The whole report.
+pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: &str| {
+        writeln!(text, "  {label:<12} {value}").expect("writing to a String does not fail");
+    };
+    if let [one] = &report.targets[..] {
+        line("target", &target(&one.target));
+    }
+    for one in report.stripes.iter().take(SERVERS_LISTED) {
+        line("stripe", &stripe(one));
+    }
+    if report.plan.insecure == Some(true) {
+        line("TLS", "certificates were NOT verified (--insecure)");
+    }
+    let requests = &report.requests;
+    line(
+        "requests",
+        &format!(
+            "{} due, {} sent, {} succeeded, {} failed (of them {} dropped), {} retried",
+            requests.scheduled,
+            requests.sent,
+            requests.succeeded,
+            requests.failed,
+            requests.dropped,
+            requests.retries
+        ),
+    );
+    let rates = &report.rates;
+    line(
+        "rate",
+        &format!(
+            "{} requested, {} sent, {} succeeded (requests/s over {} s)",
+            short(rates.requested),
+            short(rates.achieved),
+            short(rates.succeeded),
+            short(report.duration_seconds)
+        ),
+    );
+    line("latency", &summary(&report.latency_ms));
+    for threshold in &verdict.thresholds {
+        let word = if threshold.holds { "holds" } else { "BROKEN" };
+        line("threshold", &format!("{word}: {}", threshold.describe()));
+    }
+    if requests.failed > 0 {
+        line("  succeeded", &summary(&report.latency_succeeded_ms));
+    }
+    line("lag", &summary(&report.lag_ms));
+    let connections = &report.connections;
+    line(
+        "connections",
+        &format!(
+            "{} opened, to connect: {}",
+            connections.opened,
+            summary(&connections.connect_ms)
+        ),
+    );
+    if connections.wait_ms.p99 > connections.connect_ms.p99 {
+        line(
+            "",
+            &format!(
+                "requests waited for one: {} (see --connections)",
+                summary(&connections.wait_ms)
+            ),
+        );
+    }
+    for (kind, count) in report.failures.iter().filter(|(_, count)| **count > 0) {
+        let example = report.failure_examples.get(kind).map_or("", String::as_str);
+        line("failures", &format!("{count} {}: {example}", kind.name()));
+    }
+    line("status", &counts(report.statuses.iter()));
+    if report.targets.len() > 1 {
+        for one in &report.targets {
+            let latency = &one.latency_ms;
+            line(
+                "target",
+                &format!(
+                    "{}: {} sent, {} failed, p50 {}, p99 {} ms",
+                    target(&one.target),
+                    one.counts.sent,
+                    one.counts.failed,
+                    number(latency.p50),
+                    number(latency.p99)
+                ),
+            );
+        }
+    }
+    if !report.served_by.is_empty() {
+        let listed = report.served_by.iter().take(SERVERS_LISTED);
+        let more = report.served_by.len().saturating_sub(SERVERS_LISTED);
+        let rest = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        line("served by", &format!("{}{rest}", counts(listed)));
+    }
+    format!("{}{text}", headline(verdict))
+}
+
+#[must_use]
+fn headline(verdict: &Verdict) -> String {
+    let mut text = format!("{}\n", verdict.outcome.headline());
+    for reason in &verdict.reasons {
+        writeln!(text, "  - {reason}").expect("writing to a String does not fail");
+    }
+    text
+}
+
+fn stripe(stripe: &StripeReport) -> String {
+    let StripeReport {
+        stripe: own,
+        name,
+        counts,
+        ..
+    } = stripe;
+    format!(
+        "{own} {name}: {} sent, {} failed, lag p99 {} ms{}",
+        counts.sent,
+        counts.failed,
+        number(stripe.lag_ms.p99),
+        if stripe.problem.is_some() { ", LOST" } else { "" }
+    )
+}
+
+pub(super) fn target(target: &Target) -> String {
+    format!("{} {}", target.method, target.url)
+}
+
+pub(super) fn summary(summary: &Summary) -> String {
+    if summary.count == 0 {
+        return "nothing measured".to_owned();
+    }
+    format!(
+        "mean {}  p50 {}  p90 {}  p95 {}  p99 {}  p99.9 {}  max {} ms",
+        number(summary.mean),
+        number(summary.p50),
+        number(summary.p90),
+        number(summary.p95),
+        number(summary.p99),
+        number(summary.p999),
+        number(summary.max)
+    )
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), short)
+}
+
+fn counts<'a, K: ToString + 'a>(counts: impl Iterator<Item = (&'a K, &'a u64)>) -> String {
+    let listed: Vec<String> = counts
+        .map(|(name, count)| format!("{} x {count}", name.to_string()))
+        .collect();
+    if listed.is_empty() {
+        "no answer".to_owned()
+    } else {
+        listed.join(", ")
+    }
+}

@@ -1,0 +1,54 @@
+//! `loadtest scale` on the made-up cluster that scales.
+
+use std::process::Output;
+
+use tokio::process::Command;
+
+use crate::{schema, world::World};
+
+/// What a command wrote to its files.
+pub(crate) struct Written {
+    pub(crate) text: String,
+    pub(crate) json: serde_json::Value,
+    pub(crate) page: String,
+}
+
+impl World {
+    /// As a user would call it, with phases short enough for a test.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> Output {
+        let kubeconfig = self.scenario.serve().await;
+        Command::new(env!("CARGO_BIN_EXE_loadtest"))
+            .args([
+                "scale",
+                "--plateau",
+                "5s",
+                "--scale-up-deadline",
+                "15s",
+                "--scale-down-deadline",
+                "15s",
+            ])
+            .args(["--max-lag", "250ms", "--chain-wait", "0s", "--connections", "20"])
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig.path())
+            .output()
+            .await
+            .unwrap()
+    }
+
+    /// A command that proves a step of 280 requests a second, with its reports.
+    pub(crate) async fn prove(&self, more: &[&str]) -> Written {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (json, html) = (file("report.json"), file("report.html"));
+        let arguments = [
+            "--url", &self.url, "--rate", "280", "--json", &json, "--html", &html,
+        ];
+        let output = self.command(&[&arguments, more].concat()).await;
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        Written {
+            text: String::from_utf8_lossy(&output.stdout).into_owned(),
+            json: schema::report(&std::fs::read(&json).unwrap()),
+            page: std::fs::read_to_string(&html).unwrap(),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The made-up cluster over HTTP, for a process.
+
+use std::sync::Arc;
+
+use axum::Router;
+use http::Uri;
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::{fixtures::Scenario, objects::body};
+
+impl Scenario {
+    /// Serves the same cluster over HTTP, and writes a kubeconfig that leads there, with a context `made-up`.
+    pub(crate) async fn serve(&self) -> NamedTempFile {
+        let state = Arc::clone(&self.state);
+        let answer = move |uri: Uri| async move {
+            let (code, value) = state
+                .lock()
+                .unwrap()
+                .answer(uri.path(), uri.query().unwrap_or_default());
+            (code, body(&value))
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        kubeconfig(&server, None)
+    }
+}
+
+/// A kubeconfig that leads to a server, with a context `made-up`.
+pub(crate) fn kubeconfig(server: &str, namespace: Option<&str>) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    let content = json!({"apiVersion": "v1", "kind": "Config", "current-context": "made-up", "users": [],
+        "clusters": [{"name": "made-up", "cluster": {"server": server}}],
+        "contexts": [{"name": "made-up", "context": {"cluster": "made-up", "user": "", "namespace": namespace}}]});
+    std::fs::write(file.path(), content.to_string()).unwrap();
+    file
+}

@@ -1,0 +1,90 @@
+//! What happens on one connection, shared by its stream, its service and its clock.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use axum::http::Version;
+
+/// The activity of one connection. Mostly one task uses it, so relaxed atomics are enough.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Requests in flight.
+    active: AtomicU32,
+    /// Requests since the connection was accepted.
+    requests: AtomicU64,
+    /// Whether bytes have arrived since a request last started or ended: the client is sending a head.
+    bytes_arrived: AtomicBool,
+    is_http2: AtomicBool,
+    /// Whether the next HTTP/1.1 response must carry `connection: close`.
+    closing: AtomicBool,
+    /// Whether the server has closed its side.
+    lingering: AtomicBool,
+}
+
+impl Activity {
+    pub(super) fn bytes_arrived(&self) {
+        self.bytes_arrived.store(true, Relaxed);
+    }
+
+    pub(super) fn linger(&self) {
+        self.lingering.store(true, Relaxed);
+    }
+
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingering.load(Relaxed)
+    }
+
+    pub(super) fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.is_http2.load(Relaxed)
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    pub(super) fn request_started(&self, version: Version) {
+        self.active.fetch_add(1, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
+        self.bytes_arrived.store(false, Relaxed);
+        if version == Version::HTTP_2 {
+            self.is_http2.store(true, Relaxed);
+        }
+    }
+
+    pub(super) fn request_ended(&self) {
+        self.bytes_arrived.store(false, Relaxed);
+        self.active.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        if self.is_lingering() {
+            Phase::Lingering
+        } else if self.active.load(Relaxed) > 0 {
+            Phase::Busy
+        } else if self.requests() == 0 || (self.bytes_arrived.load(Relaxed) && !self.is_http2()) {
+            Phase::ReadingHead
+        } else {
+            Phase::Idle
+        }
+    }
+}
+
+/// The phase of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The client has connected, or has sent a part of a head.
+    ReadingHead,
+    /// A request is in flight.
+    Busy,
+    /// Between two requests.
+    Idle,
+    /// The server has closed its side and waits for the client to do the same.
+    Lingering,
+}

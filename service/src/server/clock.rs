@@ -1,0 +1,313 @@
+//! The clock of one connection: decides when the connection has to close.
+//!
+//! The clock does no I/O. It reads the [`Activity`] of the connection and the time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::activity::{Activity, Phase};
+use super::stage::Stage;
+
+/// How long a client may take to close its side after the server has closed its own.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a connection without a request in flight stays open once draining starts. A request may already be on its way.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// The limits of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// The time for a head, from the accepted connection or the first byte of the head.
+    pub(super) header_read_timeout: Duration,
+    /// The time between two requests.
+    pub(super) keep_alive_timeout: Duration,
+    /// The age at which the connection starts to close. Varied by ±20 %, so that clients do not reconnect all at once.
+    pub(super) max_age: Option<Duration>,
+}
+
+impl Limits {
+    fn of(&self, phase: Phase) -> Option<Duration> {
+        match phase {
+            Phase::ReadingHead => Some(self.header_read_timeout),
+            Phase::Busy => None,
+            Phase::Idle => Some(self.keep_alive_timeout),
+            Phase::Lingering => Some(LINGER),
+        }
+    }
+}
+
+/// What the driver of the connection must do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Keep serving.
+    Continue,
+    /// Send GOAWAY on an HTTP/2 connection. Returned once.
+    GoAway,
+    /// Drop the connection. No request is in flight.
+    Close,
+}
+
+/// The clock of one connection.
+#[derive(Debug)]
+pub(super) struct Clock {
+    limits: Limits,
+    activity: Arc<Activity>,
+    phase: Phase,
+    requests: u64,
+    /// The start of the phase.
+    since: Instant,
+    /// When the connection reaches its maximum age. `None` once it is closing.
+    closing_at: Option<Instant>,
+    /// When a connection without a request in flight closes. `None` until draining starts.
+    drain_grace_until: Option<Instant>,
+    sent_goaway: bool,
+    armed: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(limits: Limits, activity: Arc<Activity>) -> Self {
+        let now = Instant::now();
+        let spread = 0.8 + 0.4 * fastrand::f64();
+        Self {
+            phase: activity.phase(),
+            activity,
+            requests: 0,
+            since: now,
+            closing_at: limits.max_age.map(|age| now + age.mul_f64(spread)),
+            drain_grace_until: None,
+            sent_goaway: false,
+            armed: now,
+            limits,
+        }
+    }
+
+    /// Records the stage of the process.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        if stage >= Stage::Leaving {
+            self.start_closing();
+        }
+        if stage == Stage::Draining && self.drain_grace_until.is_none() {
+            self.drain_grace_until = Some(Instant::now() + DRAIN_GRACE);
+        }
+    }
+
+    fn start_closing(&mut self) {
+        self.closing_at = None;
+        self.activity.close();
+    }
+
+    /// Records the activity since the last call. Returns whether the timer must fire earlier than it was armed for.
+    pub(super) fn observe(&mut self) -> bool {
+        let (phase, requests) = (self.activity.phase(), self.activity.requests());
+        if (phase, requests) == (self.phase, self.requests) {
+            return false;
+        }
+        (self.phase, self.requests, self.since) = (phase, requests, Instant::now());
+        self.due().is_some_and(|due| due < self.armed)
+    }
+
+    /// Returns the time of the next verdict, and records that the timer is armed for it.
+    pub(super) fn arm(&mut self) -> Instant {
+        const NEVER: Duration = Duration::from_hours(24);
+        self.armed = self.due().unwrap_or_else(|| Instant::now() + NEVER);
+        self.armed
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let drain_grace = self.drain_grace_until.filter(|_| self.is_quiet());
+        [self.phase_ends(), self.closing_at, drain_grace]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn phase_ends(&self) -> Option<Instant> {
+        self.limits.of(self.phase).map(|limit| self.since + limit)
+    }
+
+    fn is_quiet(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::ReadingHead)
+    }
+
+    pub(super) fn is_goaway_due(&self) -> bool {
+        !self.sent_goaway
+            && self.activity.is_closing()
+            && self.activity.is_http2()
+            // Not before the first request: the client would have connected in vain.
+            && self.requests > 0
+    }
+
+    pub(super) fn verdict(&mut self) -> Verdict {
+        let now = Instant::now();
+        let is_over = |instant: Option<Instant>| instant.is_some_and(|instant| instant <= now);
+        if is_over(self.closing_at) {
+            self.start_closing();
+        }
+        let phase_is_over = is_over(self.phase_ends());
+        let idle_http2 = self.phase == Phase::Idle && self.activity.is_http2();
+        if self.is_goaway_due() || (phase_is_over && idle_http2 && !self.sent_goaway) {
+            self.sent_goaway = true;
+            // The phase restarts: requests that the client sent before it received GOAWAY may still arrive.
+            self.since = now;
+            return Verdict::GoAway;
+        }
+        if phase_is_over || (self.is_quiet() && is_over(self.drain_grace_until)) {
+            return Verdict::Close;
+        }
+        Verdict::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Version;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+    const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+    const MAX_AGE: Duration = Duration::from_secs(100);
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    /// A connection without I/O.
+    struct Connection {
+        activity: Arc<Activity>,
+        clock: Clock,
+    }
+
+    impl Connection {
+        fn accept() -> Self {
+            let limits = Limits {
+                header_read_timeout: HEADER_READ_TIMEOUT,
+                keep_alive_timeout: KEEP_ALIVE_TIMEOUT,
+                max_age: Some(MAX_AGE),
+            };
+            let activity = Arc::new(Activity::default());
+            Self {
+                clock: Clock::new(limits, Arc::clone(&activity)),
+                activity,
+            }
+        }
+
+        fn start_request(&mut self, version: Version) {
+            self.activity.request_started(version);
+            self.clock.observe();
+        }
+
+        fn end_request(&mut self) {
+            self.activity.request_ended();
+            self.clock.observe();
+        }
+
+        fn exchange(&mut self, version: Version) {
+            self.start_request(version);
+            self.end_request();
+        }
+
+        /// The verdict `after` this time.
+        async fn verdict(&mut self, after: Duration) -> Verdict {
+            advance(after).await;
+            self.clock.verdict()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_no_head_is_disconnected_at_the_header_read_timeout() {
+        let mut connection = Connection::accept();
+        assert_eq!(connection.clock.arm(), Instant::now() + HEADER_READ_TIMEOUT);
+        assert_eq!(
+            connection.verdict(HEADER_READ_TIMEOUT - MOMENT).await,
+            Verdict::Continue
+        );
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_byte_of_the_next_head_starts_the_header_read_timeout() {
+        let mut connection = Connection::accept();
+        connection.exchange(Version::HTTP_11);
+        connection.clock.arm();
+        connection.activity.bytes_arrived();
+        // The timer is armed for the longer keep-alive timeout.
+        assert!(connection.clock.observe());
+        assert_eq!(
+            connection.verdict(HEADER_READ_TIMEOUT - MOMENT).await,
+            Verdict::Continue
+        );
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_closes_at_the_keep_alive_timeout() {
+        let mut connection = Connection::accept();
+        connection.exchange(Version::HTTP_11);
+        assert_eq!(
+            connection.verdict(KEEP_ALIVE_TIMEOUT - MOMENT).await,
+            Verdict::Continue
+        );
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_in_flight_has_no_limit_here() {
+        let mut connection = Connection::accept();
+        connection.start_request(Version::HTTP_11);
+        connection.clock.enter(Stage::Draining);
+        assert_eq!(connection.verdict(10 * MAX_AGE).await, Verdict::Continue);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http_1_connection_starts_to_close_at_its_maximum_age() {
+        let mut connection = Connection::accept();
+        connection.start_request(Version::HTTP_11);
+        assert_eq!(connection.verdict(MAX_AGE.mul_f64(0.79)).await, Verdict::Continue);
+        assert!(!connection.activity.is_closing(), "younger than 80 % of its age");
+        assert_eq!(connection.verdict(MAX_AGE.mul_f64(0.42)).await, Verdict::Continue);
+        assert!(connection.activity.is_closing(), "older than 120 % of its age");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http_2_connection_gets_one_goaway_and_time_for_requests_on_their_way() {
+        let mut connection = Connection::accept();
+        connection.exchange(Version::HTTP_2);
+        connection.clock.enter(Stage::Leaving);
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::GoAway);
+        assert_eq!(
+            connection.verdict(KEEP_ALIVE_TIMEOUT - MOMENT).await,
+            Verdict::Continue
+        );
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_http_2_connection_gets_goaway_only_after_its_first_request() {
+        let mut connection = Connection::accept();
+        connection.clock.enter(Stage::Leaving);
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Continue);
+        connection.exchange(Version::HTTP_2);
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::GoAway);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn draining_closes_a_quiet_connection_after_the_grace_time() {
+        let mut connection = Connection::accept();
+        connection.exchange(Version::HTTP_11);
+        connection.clock.enter(Stage::Draining);
+        assert_eq!(connection.clock.arm(), Instant::now() + DRAIN_GRACE);
+        assert_eq!(connection.verdict(DRAIN_GRACE - MOMENT).await, Verdict::Continue);
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_close_its_side_is_disconnected() {
+        let mut connection = Connection::accept();
+        connection.exchange(Version::HTTP_11);
+        connection.activity.linger();
+        connection.clock.observe();
+        assert_eq!(connection.verdict(LINGER - MOMENT).await, Verdict::Continue);
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+    }
+}

@@ -1,0 +1,121 @@
+//! The suites of `cargo xtask test`: one table, with a budget for each.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use testbed::{preflight, progress, tools as components};
+
+use crate::test::Session;
+use crate::{cargo, images, lints};
+
+/// A part of `cargo xtask test` that can run alone: `--suite NAME`.
+pub(crate) struct Suite {
+    /// The name on the command line and in the table of times. A suite of tests uses the nextest profile of this name.
+    pub(crate) name: &'static str,
+    /// What the suite checks.
+    pub(crate) checks: &'static str,
+    /// The time that the suite may take on 2 cores, from a clean clone with warm registries and a warm Go build cache.
+    /// A suite over its budget is a warning, not a failure: machines are shared.
+    pub(crate) budget: Duration,
+    /// Whether the suite runs on the testbed.
+    pub(crate) on_cluster: bool,
+    /// Runs the suite.
+    pub(crate) run: fn(&Session) -> Result<()>,
+}
+
+/// Every suite, in the order in which a failure is cheapest to learn of.
+pub(crate) const SUITES: [Suite; 8] = [
+    Suite {
+        name: "tools",
+        checks: "cargo-nextest and cargo-deny are installed",
+        budget: Duration::from_mins(4),
+        on_cluster: false,
+        run: |_| tools(),
+    },
+    Suite {
+        name: "lints",
+        checks: "format, image tags, clippy, licences and sources of dependencies",
+        budget: Duration::from_mins(5),
+        on_cluster: false,
+        run: |_| lints::run(),
+    },
+    Suite {
+        name: "host",
+        checks: "unit tests, integration tests, rendered manifests",
+        budget: Duration::from_mins(6),
+        on_cluster: false,
+        run: host,
+    },
+    Suite {
+        name: "programs",
+        checks: "the components of Kubernetes and the images build",
+        budget: Duration::from_mins(5),
+        on_cluster: true,
+        run: programs,
+    },
+    Suite {
+        name: "testbed",
+        checks: "the cluster starts, recovers from kills, and leaves nothing behind",
+        budget: Duration::from_mins(4),
+        on_cluster: true,
+        run: |session| session.cluster_tests("testbed", "test(bring_up::)"),
+    },
+    Suite {
+        name: "chain",
+        checks: "each broken link of the metrics chain is named on a live cluster",
+        budget: Duration::from_mins(6),
+        on_cluster: true,
+        run: |session| session.cluster_tests("chain", "test(chain::)"),
+    },
+    Suite {
+        name: "pair",
+        checks: "the deployed pair: answers, metrics, storage, certificate renewal, load from several pods",
+        budget: Duration::from_mins(4),
+        on_cluster: true,
+        run: |session| {
+            session.cluster_tests(
+                "pair",
+                "test(certificate::) + test(distributed::) + test(metrics::) + test(storage::)",
+            )
+        },
+    },
+    Suite {
+        name: "scaling",
+        checks: "pods scale out and in without a lost request, and the report says where the time goes",
+        budget: Duration::from_mins(10),
+        on_cluster: true,
+        run: |session| session.cluster_tests("scaling", "test(scaling::)"),
+    },
+];
+
+fn tools() -> Result<()> {
+    cargo::DENY.install()?;
+    cargo::NEXTEST.install().map(drop)
+}
+
+fn host(session: &Session) -> Result<()> {
+    progress::step("build kubectl, which renders the manifests", || {
+        components::build(&[components::KUBECTL])
+    })?;
+    session.host_tests()
+}
+
+fn programs(session: &Session) -> Result<()> {
+    // Before the tests, so that each step shows its progress and no test sees the machine change.
+    preflight::install_packages()?;
+    components::build(components::ALL)?;
+    // The manifests name the images by these tags.
+    images::check_tags()?;
+    images::build(session.profile)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budgets_add_up_to_at_most_forty_minutes() {
+        let sum: Duration = SUITES.iter().map(|suite| suite.budget).sum();
+        assert!(sum <= Duration::from_mins(40), "{sum:?}");
+    }
+}
