@@ -1,12 +1,14 @@
-//! The client to `app_b`: one pool of connections, one deadline, and a verdict or a reason.
+//! The client to `app_b`: one connection pool, and one deadline for each call.
 //!
-//! `/auth` only reads, so a call is tried a second time, within the same deadline, if its connection closed before
-//! an answer came: a pod that was killed leaves such connections in the pool. Nothing else is retried: a
-//! refused connection or a slow answer is `app_b`'s trouble, and more requests would add to it.
+//! A call is retried once, within its deadline, if its connection closed before a response. A killed pod leaves such
+//! connections in the pool, and `/auth` is safe to retry because it only reads. Other failures are not retried: a refused
+//! connection or a slow response is a sign of overload, and retries would add to it.
+
+pub mod metrics;
 
 use std::error::Error as StdError;
 use std::io;
-use std::time::Instant;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
@@ -16,84 +18,41 @@ use serde::Serialize;
 use service::request_id::X_REQUEST_ID;
 
 use crate::config::AppBConfig;
-use crate::metrics::Metrics;
 
-/// Longest answer that can be a user's name, in bytes. What is longer is some other page.
+use self::metrics::{CallMetrics, Outcome};
+
+/// Longest user name in bytes. A longer body is not a response of `app_b`.
 const LONGEST_NAME_BYTES: usize = 256;
 
-/// What `app_b` says of a token.
+/// The response of `app_b` for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It belongs to a user.
+    /// A user has the token.
     Known,
-    /// It belongs to nobody.
+    /// No user has the token.
     Unknown,
 }
 
-/// Why there is no verdict.
+/// Reasons that a call to `app_b` fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection could be made, or it broke.
+    /// The connection failed or broke.
     #[error("app_b cannot be reached")]
     Unreachable(#[source] reqwest::Error),
-    /// The time for the call was over.
-    #[error("app_b did not answer in time")]
+    /// The call exceeded its deadline.
+    #[error("app_b did not respond in time")]
     Deadline,
-    /// `app_b` is overloaded and said so.
+    /// `app_b` rejected the call because of overload.
     #[error("app_b is shedding load")]
     Shed,
-    /// An answer came that is not one of `app_b`'s.
-    #[error("app_b's answer cannot be understood: {0}")]
+    /// The response does not follow the contract of `app_b`.
+    #[error("app_b sent an invalid response: {0}")]
     BadAnswer(String),
 }
 
-/// Outcome of a call, as the label of its metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The token is known.
-    Known,
-    /// The token is not known.
-    Unknown,
-    /// No connection, or a broken one.
-    Unreachable,
-    /// Too slow.
-    Deadline,
-    /// Overloaded.
-    Shed,
-    /// Not understood.
-    BadAnswer,
-    /// Given up, because the client went away or the time for its whole request was over.
-    Cancelled,
-}
-
 impl Outcome {
-    /// Every outcome there is.
-    pub const ALL: [Self; 7] = [
-        Self::Known,
-        Self::Unknown,
-        Self::Unreachable,
-        Self::Deadline,
-        Self::Shed,
-        Self::BadAnswer,
-        Self::Cancelled,
-    ];
-
-    /// The label's value.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Known => "known",
-            Self::Unknown => "unknown",
-            Self::Unreachable => "unreachable",
-            Self::Deadline => "deadline",
-            Self::Shed => "shed",
-            Self::BadAnswer => "bad_answer",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    fn of(answer: &Result<Verdict, Error>) -> Self {
-        match answer {
+    fn of(result: &Result<Verdict, Error>) -> Self {
+        match result {
             Ok(Verdict::Known) => Self::Known,
             Ok(Verdict::Unknown) => Self::Unknown,
             Err(Error::Unreachable(_)) => Self::Unreachable,
@@ -104,47 +63,13 @@ impl Outcome {
     }
 }
 
-/// A call in flight: dropped before its outcome is known, it counts as cancelled.
-#[derive(Debug)]
-struct Call<'a> {
-    metrics: &'a Metrics,
-    started: Instant,
-    outcome: Outcome,
-}
-
-impl<'a> Call<'a> {
-    fn start(metrics: &'a Metrics) -> Self {
-        Self {
-            metrics,
-            started: Instant::now(),
-            outcome: Outcome::Cancelled,
-        }
-    }
-
-    fn finish(mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        self.metrics
-            .http_client_request_duration_seconds
-            .observe(self.started.elapsed().as_secs_f64());
-        self.metrics
-            .http_client_requests_total
-            .with_label_values(&[self.outcome.label()])
-            .inc();
-    }
-}
-
-/// The client; cloning shares its pool.
+/// The client to `app_b`. Clones share its connection pool.
 #[derive(Debug, Clone)]
 pub struct AppB {
     client: Client,
     auth: Url,
-    timeout: std::time::Duration,
-    metrics: Metrics,
+    timeout: Duration,
+    metrics: CallMetrics,
 }
 
 #[derive(Serialize)]
@@ -153,11 +78,11 @@ struct Credentials<'a> {
 }
 
 impl AppB {
-    /// A client for this configuration. It connects when it is first used.
+    /// Creates a client. It connects on the first call.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made.
-    pub fn new(config: &AppBConfig, metrics: Metrics) -> Result<Self> {
+    /// If the HTTP client cannot be created.
+    pub fn new(config: &AppBConfig, metrics: CallMetrics) -> Result<Self> {
         let client = Client::builder()
             .connect_timeout(config.connect_timeout)
             .pool_max_idle_per_host(config.pool_max_idle)
@@ -167,7 +92,7 @@ impl AppB {
             .no_proxy()
             .http1_only()
             .build()
-            .context("making the HTTP client")?;
+            .context("creating the HTTP client")?;
         let auth = config.url.join("/auth").context("the URL of app_b")?;
         Ok(Self {
             client,
@@ -177,23 +102,23 @@ impl AppB {
         })
     }
 
-    /// Asks whose token this is; `request_id` goes along.
+    /// Asks `app_b` whether a user has this token. Forwards `request_id`.
     ///
     /// # Errors
-    /// When there is no verdict within the deadline.
+    /// If `app_b` gives no valid response within the deadline.
     pub async fn authenticate(
         &self,
         token: &str,
         request_id: Option<&HeaderValue>,
     ) -> Result<Verdict, Error> {
-        let call = Call::start(&self.metrics);
-        let answer = tokio::time::timeout(self.timeout, self.ask(token, request_id)).await;
-        let answer = answer.unwrap_or(Err(Error::Deadline));
-        call.finish(Outcome::of(&answer));
-        answer
+        let call = self.metrics.start();
+        let result = tokio::time::timeout(self.timeout, self.post(token, request_id)).await;
+        let result = result.unwrap_or(Err(Error::Deadline));
+        call.finish(Outcome::of(&result));
+        result
     }
 
-    async fn ask(&self, token: &str, request_id: Option<&HeaderValue>) -> Result<Verdict, Error> {
+    async fn post(&self, token: &str, request_id: Option<&HeaderValue>) -> Result<Verdict, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("text/html, text/plain;q=0.9"));
         headers.extend(request_id.map(|id| (X_REQUEST_ID, id.clone())));
@@ -209,14 +134,14 @@ impl AppB {
                 self.metrics.http_client_retries_total.inc();
                 send().await
             }
-            outcome => outcome,
+            result => result,
         };
         verdict(response.map_err(classify)?).await
     }
 }
 
-/// Reads both forms of the answer: 401 for a token that nobody has, or the original's 200 with `fail`. No user is
-/// called `fail`, `app_b`'s schema sees to that.
+/// Reads a response. An unknown token is 401, or 200 with the body `fail` as in the original. No user has the name
+/// `fail`: the database schema of `app_b` forbids it.
 async fn verdict(mut response: Response) -> Result<Verdict, Error> {
     match response.status() {
         StatusCode::OK => {}
@@ -230,23 +155,25 @@ async fn verdict(mut response: Response) -> Result<Verdict, Error> {
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
     if !is_text {
-        return Err(Error::BadAnswer("its content type is not text".to_owned()));
+        return Err(Error::BadAnswer("the content type is not text".to_owned()));
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(classify)? {
         body.extend_from_slice(&chunk);
         if body.len() > LONGEST_NAME_BYTES {
-            return Err(Error::BadAnswer(format!("more than {LONGEST_NAME_BYTES} bytes")));
+            return Err(Error::BadAnswer(format!(
+                "the body exceeds {LONGEST_NAME_BYTES} bytes"
+            )));
         }
     }
     match body.as_slice() {
         b"fail" => Ok(Verdict::Unknown),
         name if is_name(name) => Ok(Verdict::Known),
-        _ => Err(Error::BadAnswer("its body is no user's name".to_owned())),
+        _ => Err(Error::BadAnswer("the body is not a user name".to_owned())),
     }
 }
 
-/// One word of visible characters, no markup.
+/// Accepts one word of visible characters without markup.
 fn is_name(name: &[u8]) -> bool {
     let Ok(name) = std::str::from_utf8(name) else {
         return false;
@@ -258,7 +185,7 @@ fn is_name(name: &[u8]) -> bool {
 }
 
 fn classify(error: reqwest::Error) -> Error {
-    // The URL is in the configuration, and the form, which holds the token, is in no error.
+    // Keeps the error short. The token is in the form, which no error contains.
     let error = error.without_url();
     if error.is_timeout() {
         Error::Deadline
@@ -269,7 +196,7 @@ fn classify(error: reqwest::Error) -> Error {
     }
 }
 
-/// The request was sent, and the connection ended without an answer.
+/// Whether the connection closed after the request was sent and before a response.
 fn is_closed_unanswered(error: &reqwest::Error) -> bool {
     if error.is_timeout() || error.is_connect() || !error.is_request() {
         return false;

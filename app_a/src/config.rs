@@ -1,4 +1,4 @@
-//! Configuration: what the services share, and how `app_b` is reached.
+//! Configuration: the shared settings of a service, and the client to `app_b`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use service::config::{Command, Configuration, Invalid, LogConfig, ServiceConfig,
 #[command(name = "app_a", version, mut_arg("listen", |arg| arg.default_value("127.0.0.1:5000")),
           mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:9000")))]
 pub struct Config {
-    /// What the binary does other than serving
+    /// A command that replaces serving
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// What both services share
+    /// The settings that both services share
     #[command(flatten)]
     pub service: ServiceConfig,
 
-    /// How `app_b` is reached
+    /// The settings of the client to `app_b`
     #[command(flatten)]
     pub app_b: AppBConfig,
 }
 
-/// How `app_b` is reached.
+/// The settings of the client to `app_b`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AppBConfig {
-    /// Where `app_b` is
-    // One with a password is refused, and what is refused is neither shown nor logged.
+    /// URL of `app_b`
+    // A URL with a password is rejected, and a rejected value is neither shown nor logged.
     #[arg(long = "app-b-url", env = "APP_B_URL", id = "app_b_url", value_name = "URL", hide_env_values = true,
           value_parser = app_b_url, default_value = "http://127.0.0.1:5001")]
     pub url: Url,
@@ -39,17 +39,17 @@ pub struct AppBConfig {
           value_name = "DURATION", value_parser = values::positive_duration, default_value = "1s")]
     pub connect_timeout: Duration,
 
-    /// Time for the whole call to `app_b`, connecting and a second try included; less than `REQUEST_TIMEOUT`
+    /// Time for a call to `app_b`, connect and retry included; less than `REQUEST_TIMEOUT`
     #[arg(long = "app-b-timeout", env = "APP_B_TIMEOUT", id = "app_b_timeout", value_name = "DURATION",
           value_parser = values::positive_duration, default_value = "3s")]
     pub timeout: Duration,
 
-    /// Idle connections to `app_b` that are kept; 0 opens one for each call
+    /// Largest number of idle connections to `app_b`; 0 opens a connection for each call
     #[arg(long = "app-b-pool-max-idle", env = "APP_B_POOL_MAX_IDLE", id = "app_b_pool_max_idle",
           value_name = "CONNECTIONS", value_parser = values::count, default_value = "64")]
     pub pool_max_idle: usize,
 
-    /// Time an idle connection to `app_b` is kept; less than `app_b`'s `MAX_CONNECTION_AGE` and `KEEP_ALIVE_TIMEOUT`
+    /// Time that a connection to `app_b` may be idle; less than `app_b`'s `MAX_CONNECTION_AGE` and `KEEP_ALIVE_TIMEOUT`
     #[arg(long = "app-b-pool-idle-timeout", env = "APP_B_POOL_IDLE_TIMEOUT", id = "app_b_pool_idle_timeout",
           value_name = "DURATION", value_parser = values::positive_duration, default_value = "5s")]
     pub pool_idle_timeout: Duration,
@@ -67,7 +67,7 @@ impl Configuration for Config {
     fn check(&self) -> Result<(), Invalid> {
         self.service.check()?;
         if self.app_b.timeout >= self.service.request_timeout {
-            // Else a slow app_b would be answered for by the general timeout, without its own cause in the log.
+            // Otherwise the request would time out first, and the log would not name app_b.
             return Err(Invalid::new("APP_B_TIMEOUT", "a duration below REQUEST_TIMEOUT"));
         }
         if self.app_b.connect_timeout > self.app_b.timeout {

@@ -1,4 +1,4 @@
-//! Why a request was not served, and what the client learns of it.
+//! The errors of the handlers, and the response to each.
 
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -7,16 +7,16 @@ use service::reply::{Cause, Message};
 
 use crate::client;
 
-/// Everything that a handler can fail with.
+/// The errors of the handlers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The token is missing or not one that `app_b` knows.
+    /// The token is missing, or `app_b` does not know it.
     #[error("not authorised")]
     Unauthorized {
-        /// Answer 200, as the original does.
+        /// Respond 200, as the original does.
         legacy_status: bool,
     },
-    /// `app_b` gave no answer that can be used.
+    /// The call to `app_b` failed.
     #[error(transparent)]
     AppB(#[from] client::Error),
 }

@@ -14,8 +14,8 @@ use crate::client::Verdict;
 use crate::error::Error;
 use crate::state::App;
 
-/// Longest token that `app_b` is asked about, in bytes. The form of one stays well below the largest body that `app_b`
-/// takes, whatever has to be escaped in it: a token that cannot be known must not look like a fault of `app_b`.
+/// Longest token in bytes; a longer one is rejected without a call. Even fully escaped, its form stays below the body
+/// limit of `app_b`, so a 413 from `app_b` never appears as a failed call.
 const LONGEST_TOKEN_BYTES: usize = 4096;
 
 #[derive(Serialize)]
@@ -44,7 +44,7 @@ struct Job {
     description: &'static str,
 }
 
-/// `POST /jobs` and `PUT /jobs`, for users whom `app_b` knows by their token.
+/// `POST /jobs` and `PUT /jobs`, for users whose token `app_b` knows.
 pub(crate) async fn jobs(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Error> {
     let unauthorized = Error::Unauthorized {
         legacy_status: app.legacy_status,
@@ -66,8 +66,8 @@ pub(crate) async fn jobs(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
     }
 }
 
-/// The token of the Authorization header, whose value is the token itself, or `Bearer` and the token (RFC 6750; the
-/// scheme in any case). Nothing where it is missing, empty, longer than any token, not text, or given twice.
+/// Returns the token of the Authorization header. The value is the token, or `Bearer` and the token (RFC 6750; the scheme
+/// is case-insensitive). `None` if the header is missing, repeated, empty, too long, or not UTF-8.
 fn token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_alone_or_after_bearer() {
+    fn a_token_is_read_with_and_without_bearer() {
         let cases: [(&[u8], Option<&str>); 9] = [
             (b"mytoken", Some("mytoken")),
             (b"Bearer mytoken", Some("mytoken")),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_longer_than_any_is_none() {
+    fn a_token_above_the_limit_is_none() {
         for (bytes, is_token) in [(LONGEST_TOKEN_BYTES, true), (LONGEST_TOKEN_BYTES + 1, false)] {
             let mut headers = HeaderMap::new();
             let value = format!("Bearer {}", "x".repeat(bytes));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_are_none() {
+    fn a_repeated_header_is_none() {
         let mut headers = HeaderMap::new();
         headers.append(AUTHORIZATION, HeaderValue::from_static("mytoken"));
         headers.append(AUTHORIZATION, HeaderValue::from_static("other"));

@@ -1,4 +1,4 @@
-//! The public frontend: greets at `/hello` and hands out jobs at `/jobs` to users whom `app_b` knows.
+//! The public frontend. `/hello` greets; `/jobs` lists jobs for users whose token `app_b` knows.
 
 pub mod client;
 pub mod config;
@@ -6,6 +6,7 @@ mod error;
 mod handlers;
 pub mod metrics;
 pub mod router;
+pub mod routes;
 pub mod state;
 
 use anyhow::Result;
@@ -15,10 +16,10 @@ pub use config::Config;
 pub use router::router;
 pub use state::App;
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT, then drains.
 ///
 /// # Errors
-/// When it cannot start, or requests were cut off at the drain deadline.
+/// If the service cannot start, or if the drain deadline cut off requests.
 pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::install()?;
     let metrics = metrics::Metrics::new();
@@ -27,7 +28,7 @@ pub async fn run(config: Config) -> Result<()> {
     server.run(router(app, &config), signals.received()).await
 }
 
-/// What `/metrics` says before the first request.
+/// Returns the text of `/metrics` before the first request.
 #[must_use]
 pub fn metrics_text() -> String {
     service::metrics::text(&metrics::Metrics::new().registry)

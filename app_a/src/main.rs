@@ -1,4 +1,4 @@
-//! The public frontend. `--help` lists every setting.
+//! The public frontend. `--help` lists all settings.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state that the handlers share.
 
 use anyhow::Result;
 
@@ -6,24 +6,24 @@ use crate::client::AppB;
 use crate::config::Config;
 use crate::metrics::Metrics;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Debug)]
 pub struct App {
     /// The client to `app_b`.
     pub app_b: AppB,
-    /// Everything that is measured.
+    /// The metrics of the service.
     pub metrics: Metrics,
-    /// Answer 200 where 401 would be the answer.
+    /// Respond 200 with the body `fail` instead of 401.
     pub legacy_status: bool,
 }
 
 impl App {
-    /// The state for this configuration.
+    /// Creates the state for a configuration.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made.
+    /// If the HTTP client cannot be created.
     pub fn new(config: &Config, metrics: Metrics) -> Result<Self> {
-        let app_b = AppB::new(&config.app_b, metrics.clone())?;
+        let app_b = AppB::new(&config.app_b, metrics.app_b.clone())?;
         Ok(Self {
             app_b,
             metrics,

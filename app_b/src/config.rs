@@ -1,28 +1,28 @@
-//! Configuration: what the services share, and where the users are stored.
+//! Configuration: the shared settings of a service, and the database.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use service::config::{Command, Configuration, Invalid, LogConfig, ServiceConfig};
 
-use crate::store::{self, DatabaseUrl};
+use crate::store::{DatabaseUrl, database_url};
 
 /// The internal service of the pair, which knows the users
 #[derive(Debug, Clone, Parser)]
 #[command(name = "app_b", version, mut_arg("listen", |arg| arg.default_value("127.0.0.1:5001")),
           mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:9001")))]
 pub struct Config {
-    /// What the binary does other than serving
+    /// A command that replaces serving
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// What both services share
+    /// The settings that both services share
     #[command(flatten)]
     pub service: ServiceConfig,
 
-    /// Where the users are stored: sqlite:// and the path of a file, which is made if it is missing
-    // May carry a password once there is another database than SQLite, so it is neither shown nor logged.
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = store::database_url,
+    /// Database of users: sqlite:// and the path of a file, which is created if it does not exist
+    // Neither shown nor logged: the URL of another database than SQLite may contain a password.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = database_url,
           default_value_t = DatabaseUrl::default())]
     pub database_url: DatabaseUrl,
 }

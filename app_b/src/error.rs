@@ -1,4 +1,4 @@
-//! Why a request was not served, and what the client learns of it.
+//! The errors of the handlers, and the response to each.
 
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -7,33 +7,33 @@ use service::reply::{Cause, Message};
 
 use crate::store;
 
-/// Everything that a handler can fail with.
+/// The errors of the handlers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// What the client sent is not a known token; the variants say why.
+    /// The request carries no known token.
     #[error("refused: {reason:?}")]
     Refused {
-        /// Why.
+        /// The reason.
         reason: Refusal,
-        /// Answer 200, as the original does.
+        /// Respond 200, as the original does.
         legacy_status: bool,
     },
     /// The body exceeds the limit.
     #[error("the body is too large")]
     TooLarge,
-    /// The users cannot be looked up.
+    /// The lookup of the user failed.
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
-/// Why a token was refused.
+/// Reasons to refuse a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The body is not a form.
     NotAForm,
     /// The form has no token.
     NoToken,
-    /// The token belongs to nobody.
+    /// No user has the token.
     UnknownToken,
 }
 

@@ -20,7 +20,7 @@ struct User<'a> {
     user: &'a str,
 }
 
-/// `POST /auth` with the form `token=…`: the name of the user whose token it is.
+/// `POST /auth` with the form `token=…` returns the name of the user.
 pub(crate) async fn auth(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -36,7 +36,7 @@ pub(crate) async fn auth(
     let body = match body {
         Ok(body) => body,
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => return Err(Error::TooLarge),
-        // The client broke off: whatever is answered, nobody reads it.
+        // The client disconnected while it sent the body. No one reads this response.
         Err(_) => return Err(refused(Refusal::NoToken)),
     };
     let token = token_hash(&body).ok_or_else(|| refused(Refusal::NoToken))?;
@@ -59,7 +59,7 @@ fn is_form(headers: &HeaderMap) -> bool {
     kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// The first `token` of the form, as the original took it. The token itself is not kept.
+/// Hashes the first `token` of the form. The original uses the first one, too.
 fn token_hash(form: &[u8]) -> Option<TokenHash> {
     let (_, token) = form_urlencoded::parse(form).find(|(name, _)| name == "token")?;
     (!token.is_empty()).then(|| TokenHash::of(token.as_bytes()))
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_token_counts() {
+    fn the_first_token_of_a_form_is_used() {
         let expected = Some(TokenHash::of(b"my token"));
         for form in [
             "token=my+token",
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_by_its_content_type() {
+    fn a_form_is_recognised_by_its_content_type() {
         let cases = [
             ("application/x-www-form-urlencoded", true),
             ("Application/X-WWW-Form-Urlencoded ; charset=utf-8", true),

@@ -1,10 +1,11 @@
-//! The internal service that knows the users: `/auth` says whose token it is.
+//! The internal service that knows the users. `/auth` returns the user of a token.
 
 pub mod config;
 mod error;
 mod handlers;
 pub mod metrics;
 pub mod router;
+pub mod routes;
 pub mod state;
 pub mod store;
 
@@ -17,12 +18,13 @@ pub use config::Config;
 pub use router::router;
 pub use state::App;
 
-/// Serves until SIGTERM or SIGINT. The admin listener answers from the start; the service itself when the database is
-/// there, migrated and seeded. Told to end before that, it ends at once: nobody's request is in flight, and every step
-/// of the database's making is a transaction.
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// The admin listener responds from the start. The public listener responds once the database is migrated and seeded. A
+/// signal before that stops the process at once: no request is in flight, and each step of the set-up is a transaction.
 ///
 /// # Errors
-/// When it cannot start, or requests were cut off at the drain deadline.
+/// If the service cannot start, or if the drain deadline cut off requests.
 pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::install()?;
     let metrics = metrics::Metrics::new();
@@ -30,7 +32,7 @@ pub async fn run(config: Config) -> Result<()> {
     let app = tokio::select! {
         app = App::new(&config, metrics) => app?,
         () = signals.received() => {
-            tracing::info!("ended before the database was open");
+            tracing::info!("stopped before the database was open");
             return Ok(());
         }
     };
@@ -40,7 +42,7 @@ pub async fn run(config: Config) -> Result<()> {
     outcome
 }
 
-/// What `/metrics` says before the first request.
+/// Returns the text of `/metrics` before the first request.
 #[must_use]
 pub fn metrics_text() -> String {
     service::metrics::text(&metrics::Metrics::new().registry)

@@ -1,4 +1,4 @@
-//! The internal service that knows the users. `--help` lists every setting.
+//! The internal service that knows the users. `--help` lists all settings.
 
 use std::process::ExitCode;
 

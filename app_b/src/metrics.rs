@@ -1,21 +1,21 @@
-//! All metrics of `app_b`, in a registry of its own.
+//! All metrics of `app_b`, in its own registry.
 
 use prometheus::Registry;
 use service::metrics::{HttpMetrics, register_process};
 
-use crate::router::ROUTES;
+use crate::routes::ROUTES;
 
-/// The metrics, each a field; cloning shares them.
+/// The metrics, grouped by their source. Clones share their values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Holds every metric below.
+    /// The registry of every metric below.
     pub registry: Registry,
-    /// Requests that are answered.
+    /// Requests from clients.
     pub http: HttpMetrics,
 }
 
 impl Metrics {
-    /// Registers all metrics, those of known routes at 0.
+    /// Registers all metrics. The counters of known routes start at 0.
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();

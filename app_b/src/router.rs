@@ -1,11 +1,10 @@
-//! All routes of `app_b`.
+//! The router of `app_b`: all routes, and the middleware around them.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
-use service::metrics::KnownRoute;
 use service::middleware::{self, Settings};
 use service::server::HttpService;
 
@@ -13,17 +12,11 @@ use crate::config::Config;
 use crate::handlers::auth;
 use crate::state::App;
 
-/// The routes and the methods they answer with 200, so that their metrics exist before the first request.
-pub const ROUTES: [KnownRoute; 1] = [KnownRoute {
-    path: "/auth",
-    methods: &["POST"],
-}];
-
-/// The routes with the middleware around them.
+/// Returns the routes with the middleware around them.
 pub fn router(app: App, config: &Config) -> impl HttpService + use<> {
     let metrics = app.metrics.http;
     let routes = Router::new().route("/auth", post(auth)).with_state(Arc::new(app));
-    // The store has its own deadline, below this one. What is left to wait for is the request's body.
+    // 408: the store has a shorter deadline of its own, so a timeout means that the client did not send its body.
     middleware::apply(
         routes,
         &Settings::new(&config.service, StatusCode::REQUEST_TIMEOUT),

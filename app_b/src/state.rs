@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state that the handlers share.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::{self, UserStore};
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Debug)]
 pub struct App {
-    /// Where the users are.
+    /// The user store.
     pub users: Arc<dyn UserStore>,
-    /// Everything that is measured.
+    /// The metrics of the service.
     pub metrics: Metrics,
-    /// Answer 200 where 400, 401 or 415 would be the answer.
+    /// Respond 200 with the body `fail` instead of 400, 401 or 415.
     pub legacy_status: bool,
 }
 
 impl App {
-    /// The state for this configuration, with the store opened, migrated and seeded.
+    /// Opens, migrates and seeds the store, and creates the state for a configuration.
     ///
     /// # Errors
-    /// When the store cannot be used; the message says what to do.
+    /// If the store cannot be used. The message says what to do.
     pub async fn new(config: &Config, metrics: Metrics) -> Result<Self> {
         let users = store::open(&config.database_url).await?;
         Ok(Self {

@@ -1,11 +1,11 @@
-//! The chain from a binary's `/metrics` to the HPA that scales on it, link by link.
+//! The static check of the chain of metrics, from a binary's `/metrics` to the HPA that scales on it.
 //!
-//! Each link joins two files that nothing else holds together, and when one breaks, the cluster says so only as
-//! `<unknown>` in an HPA's column, or not at all. So it is followed here as the running parts would follow it:
-//! Prometheus' discovery and relabelling, the adapter's naming of metrics, RBAC, and the API server's check of the
-//! adapter's certificate.
+//! Each link joins two files that nothing else ties together. When a link breaks, the cluster shows only `<unknown>` in a
+//! column of the HPA, or nothing. The check therefore follows the chain as the components do: Prometheus' discovery and
+//! relabelling, the metric names of the adapter, RBAC, and the certificate that the API server verifies.
 
 pub mod adapter;
+pub mod broken_link;
 pub mod component;
 pub mod exposition;
 pub mod scrape;
@@ -16,97 +16,48 @@ use crate::{
     permissions::{Account, Action, allowed},
 };
 use adapter::Adapter;
+use broken_link::BrokenLink;
 use exposition::Exposition;
 use scrape::{Prometheus, Target};
 use serde_json::Value;
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
+use wiring::Link;
 
-/// Where the chain can break, in the order in which a sample passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Link {
-    /// The binary exports the series that the adapter's rules ask for.
-    Exported,
-    /// Prometheus finds every pod that an HPA scales, and scrapes it once.
-    Scraped,
-    /// Relabelling adds the labels by which the adapter knows the namespace and the pod.
-    Labelled,
-    /// The adapter reaches Prometheus, and its queries are such that Prometheus has an answer.
-    Queried,
-    /// A rule yields the metric under the name that the HPA asks for.
-    Named,
-    /// The API server reaches the adapter and can verify its certificate.
-    Trusted,
-    /// RBAC lets each part do what it has to.
-    Permitted,
-}
-
-impl fmt::Display for Link {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Exported => "binary -> adapter's rule",
-            Self::Scraped => "Prometheus -> pods",
-            Self::Labelled => "relabelling -> adapter's resources",
-            Self::Queried => "adapter -> Prometheus",
-            Self::Named => "adapter's rule -> HPA",
-            Self::Trusted => "API server -> adapter",
-            Self::Permitted => "RBAC",
-        })
-    }
-}
-
-/// A link that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BrokenLink {
-    /// Which one.
-    pub link: Link,
-    /// What does not fit, both sides named.
-    pub reason: String,
-}
-
-impl BrokenLink {
-    fn new(link: Link, reason: impl Into<String>) -> Self {
-        Self {
-            link,
-            reason: reason.into(),
-        }
-    }
-}
-
-impl fmt::Display for BrokenLink {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.link, self.reason)
-    }
-}
-
-/// Follows the chain from a binary's `/metrics` (its text right after the start) to every HPA in the objects that scales on
-/// a `Pods` metric. Empty when every link holds.
+/// Follows the chain from the `/metrics` page of a fresh process to every HPA that scales on a `Pods` metric. Returns the
+/// broken links.
 #[must_use]
 pub fn check(metrics_text: &str, objects: &[Value]) -> Vec<BrokenLink> {
-    let exposition = Exposition::parse(metrics_text);
+    let exposition = match Exposition::parse(metrics_text) {
+        Ok(exposition) => exposition,
+        Err(error) => {
+            let reason = format!("/metrics does not follow the text format: {error}");
+            return vec![BrokenLink::new(Link::ServiceMetric, reason)];
+        }
+    };
     let prometheus = match Prometheus::find(objects) {
         Ok(prometheus) => prometheus,
-        Err(reason) => return vec![BrokenLink::new(Link::Scraped, reason)],
+        Err(reason) => return vec![BrokenLink::new(Link::PrometheusScrape, reason)],
     };
     let adapter = match Adapter::find(objects) {
         Ok(adapter) => adapter,
-        Err(reason) => return vec![BrokenLink::new(Link::Queried, reason)],
+        Err(reason) => return vec![BrokenLink::new(Link::AdapterRule, reason)],
     };
 
     let mut broken = BTreeSet::new();
     let mut labels: Option<BTreeSet<String>> = None;
     for (hpa, metric) in pods_metrics(objects) {
         match target(objects, &prometheus, hpa) {
-            // What every target has, because the rules are the same for all.
+            // The labels that every target has: each rule applies to all targets.
             Ok(target) => {
                 let of_target = target.labels.into_keys().collect::<BTreeSet<_>>();
                 labels = Some(labels.map_or(of_target.clone(), |labels| &labels & &of_target));
             }
             Err(reason) => {
-                broken.insert(BrokenLink::new(Link::Scraped, reason));
+                broken.insert(BrokenLink::new(Link::PrometheusScrape, reason));
             }
         }
-        broken.extend(named(&adapter, &exposition, hpa, metric));
-        broken.extend(permitted(objects, &prometheus, &adapter, namespace(hpa)));
+        broken.extend(check_metric_name(&adapter, &exposition, hpa, metric));
+        broken.extend(check_permissions(objects, &prometheus, &adapter, namespace(hpa)));
     }
     broken.extend(adapter.check_rules(&exposition, labels.as_ref(), prometheus.scrape_interval()));
     broken.extend(adapter.check_connection(objects, &prometheus));
@@ -114,7 +65,7 @@ pub fn check(metrics_text: &str, objects: &[Value]) -> Vec<BrokenLink> {
     broken.into_iter().collect()
 }
 
-/// Every HPA with each metric of its pods.
+/// Returns each HPA with each of its `Pods` metrics.
 fn pods_metrics(objects: &[Value]) -> impl Iterator<Item = (&Value, &str)> {
     of_kind(objects, "HorizontalPodAutoscaler").flat_map(|hpa| {
         let metrics = objects::list(hpa, "/spec/metrics").iter();
@@ -124,37 +75,42 @@ fn pods_metrics(objects: &[Value]) -> impl Iterator<Item = (&Value, &str)> {
     })
 }
 
-/// The one target that each pod of the HPA's Deployment is to Prometheus.
+/// Returns the scrape target of each pod that the HPA scales.
 fn target(objects: &[Value], prometheus: &Prometheus<'_>, hpa: &Value) -> Result<Target, String> {
-    let (kind, called) = (
+    let (kind, target_name) = (
         text(hpa, "/spec/scaleTargetRef/kind"),
         text(hpa, "/spec/scaleTargetRef/name"),
     );
-    let workload = objects::find(objects, kind, namespace(hpa), called)
-        .ok_or_else(|| format!("{} scales {kind} {called}, which does not exist", title(hpa)))?;
+    let workload = objects::find(objects, kind, namespace(hpa), target_name)
+        .ok_or_else(|| format!("{} scales {kind} {target_name}, which does not exist", title(hpa)))?;
     let mut targets = prometheus.targets(workload)?;
     match (targets.pop(), targets.len()) {
         (Some(target), 0) => Ok(target),
         (_, others) => Err(format!(
-            "each pod of {} would be scraped {} times",
+            "Prometheus would scrape each pod of {} {} times",
             title(workload),
             others + 1
         )),
     }
 }
 
-fn named(adapter: &Adapter<'_>, exposition: &Exposition, hpa: &Value, metric: &str) -> Option<BrokenLink> {
-    let yielded = adapter.metric_names(exposition);
-    (!yielded.contains(metric)).then(|| {
-        let yielded = yielded.into_iter().collect::<Vec<_>>().join(", ");
+fn check_metric_name(
+    adapter: &Adapter<'_>,
+    exposition: &Exposition,
+    hpa: &Value,
+    metric: &str,
+) -> Option<BrokenLink> {
+    let offered = adapter.metric_names(exposition);
+    (!offered.contains(metric)).then(|| {
+        let offered = offered.into_iter().collect::<Vec<_>>().join(", ");
         BrokenLink::new(
-            Link::Named,
-            format!("{} asks for {metric}; the rules yield {yielded}", title(hpa)),
+            Link::AdapterRule,
+            format!("{} scales on {metric}; the rules offer {offered}", title(hpa)),
         )
     })
 }
 
-fn permitted(
+fn check_permissions(
     objects: &[Value],
     prometheus: &Prometheus<'_>,
     adapter: &Adapter<'_>,
@@ -170,7 +126,7 @@ fn permitted(
     let custom_metrics = Action {
         verb: "get",
         group: "custom.metrics.k8s.io",
-        // What the HPA controller reads: a metric of a pod is a subresource to this API.
+        // The API serves a metric of a pod as a subresource.
         resource: "pods/anything",
         name: None,
         namespace: Some(in_namespace),
@@ -180,14 +136,15 @@ fn permitted(
         name: "horizontal-pod-autoscaler",
     };
     let mut needed = vec![
-        (adapter.component.account(), pods("list")),
-        (hpa_controller, custom_metrics),
+        (Link::PodSamples, adapter.component.account(), pods("list")),
+        (Link::HpaActive, hpa_controller, custom_metrics),
     ];
-    needed.extend(["get", "list", "watch"].map(|verb| (prometheus.component.account(), pods(verb))));
+    let scrape = |verb| (Link::PrometheusScrape, prometheus.component.account(), pods(verb));
+    needed.extend(["get", "list", "watch"].map(scrape));
     needed
         .into_iter()
-        .filter(|(account, action)| !allowed(objects, *account, *action))
-        .map(|(account, action)| {
+        .filter(|(_, account, action)| !allowed(objects, *account, *action))
+        .map(|(link, account, action)| {
             let Action {
                 verb,
                 group,
@@ -196,7 +153,7 @@ fn permitted(
             } = action;
             let account = format!("{}/{}", account.namespace, account.name);
             BrokenLink::new(
-                Link::Permitted,
+                link,
                 format!("{account} may not {verb} {resource} {group} in {in_namespace}"),
             )
         })

@@ -1,20 +1,20 @@
-//! What a check has found.
+//! The findings of a check.
 
 use crate::objects::title;
 use serde_json::Value;
 use std::fmt;
 
-/// One thing that is wrong, and the object in which to mend it.
+/// A fault of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Kind, namespace and name.
     pub object: String,
-    /// What is wrong, and what was expected.
+    /// The fault, and the expected state.
     pub problem: String,
 }
 
 impl Finding {
-    /// A problem with an object.
+    /// Creates a finding for an object.
     #[must_use]
     pub fn new(object: &Value, problem: impl Into<String>) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All findings, a line each; empty when there are none.
+/// Formats the findings, one on each line. Returns the empty string if there are none.
 #[must_use]
 pub fn list<T: fmt::Display>(findings: &[T]) -> String {
     findings

@@ -1,8 +1,7 @@
-//! Reads the manifests as the cluster would get them, and says where they disagree: with Kubernetes' schemas, with
-//! themselves, and with the binaries that they run.
+//! Static checks of the rendered manifests: against Kubernetes' schemas, against each other, and against the binaries that
+//! they run.
 //!
-//! Every check takes rendered objects and returns what is wrong with them, so that tests can hand it broken ones and see
-//! that it notices.
+//! Each check takes rendered objects and returns its findings. Tests pass it broken objects to show that it finds the fault.
 
 pub mod chain;
 pub mod findings;

@@ -1,9 +1,9 @@
-//! Finding one's way in objects: names, references, pods, containers, ports.
+//! Accessors of objects: names, references, pods, containers, ports.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// A text field by its JSON pointer, or the empty text.
+/// Returns the string at a JSON pointer, or the empty string.
 #[must_use]
 pub fn text<'object>(object: &'object Value, pointer: &str) -> &'object str {
     object
@@ -12,7 +12,7 @@ pub fn text<'object>(object: &'object Value, pointer: &str) -> &'object str {
         .unwrap_or_default()
 }
 
-/// A list by its JSON pointer, or the empty list.
+/// Returns the list at a JSON pointer, or the empty list.
 #[must_use]
 pub fn list<'object>(object: &'object Value, pointer: &str) -> &'object [Value] {
     object
@@ -22,7 +22,7 @@ pub fn list<'object>(object: &'object Value, pointer: &str) -> &'object [Value] 
         .unwrap_or_default()
 }
 
-/// A mapping from text to text by its JSON pointer, such as labels.
+/// Returns the mapping of strings at a JSON pointer, such as labels.
 #[must_use]
 pub fn labels(object: &Value, pointer: &str) -> BTreeMap<String, String> {
     let labels = object.pointer(pointer).and_then(Value::as_object);
@@ -32,25 +32,25 @@ pub fn labels(object: &Value, pointer: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The object's kind.
+/// Returns the kind of an object.
 #[must_use]
 pub fn kind(object: &Value) -> &str {
     text(object, "/kind")
 }
 
-/// The object's name.
+/// Returns the name of an object.
 #[must_use]
 pub fn name(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
-/// The object's namespace; empty where it belongs to the cluster.
+/// Returns the namespace of an object, or the empty string for a cluster-scoped object.
 #[must_use]
 pub fn namespace(object: &Value) -> &str {
     text(object, "/metadata/namespace")
 }
 
-/// `Kind namespace/name`, for people.
+/// Returns `Kind namespace/name`, for messages.
 #[must_use]
 pub fn title(object: &Value) -> String {
     match namespace(object) {
@@ -59,28 +59,28 @@ pub fn title(object: &Value) -> String {
     }
 }
 
-/// All objects of a kind.
+/// Returns all objects of a kind.
 pub fn of_kind<'objects>(
     objects: &'objects [Value],
-    wanted: &'objects str,
+    of: &'objects str,
 ) -> impl Iterator<Item = &'objects Value> {
-    objects.iter().filter(move |object| kind(object) == wanted)
+    objects.iter().filter(move |object| kind(object) == of)
 }
 
-/// The object of that kind, namespace and name.
+/// Finds an object by its kind, namespace and name.
 #[must_use]
 pub fn find<'objects>(
     objects: &'objects [Value],
-    wanted: &str,
+    of_kind: &str,
     in_namespace: &str,
-    called: &str,
+    with_name: &str,
 ) -> Option<&'objects Value> {
-    objects
-        .iter()
-        .find(|object| kind(object) == wanted && namespace(object) == in_namespace && name(object) == called)
+    objects.iter().find(|object| {
+        kind(object) == of_kind && namespace(object) == in_namespace && name(object) == with_name
+    })
 }
 
-/// The pod template of an object that makes pods.
+/// Returns the pod template of a workload.
 #[must_use]
 pub fn pod_template(object: &Value) -> Option<&Value> {
     match kind(object) {
@@ -91,14 +91,14 @@ pub fn pod_template(object: &Value) -> Option<&Value> {
     }
 }
 
-/// Objects that make pods, with their pod templates.
+/// Returns the workloads, each with its pod template.
 pub fn workloads(objects: &[Value]) -> impl Iterator<Item = (&Value, &Value)> {
     objects
         .iter()
         .filter_map(|object| Some((object, pod_template(object)?)))
 }
 
-/// Workloads of a namespace whose pods carry the labels of a `matchLabels` or a Service's selector.
+/// Returns the workloads of a namespace whose pods match a selector.
 pub fn selected<'objects>(
     objects: &'objects [Value],
     in_namespace: &'objects str,
@@ -109,28 +109,28 @@ pub fn selected<'objects>(
     })
 }
 
-/// Whether pods of this template carry all of these labels.
+/// Whether the pods of a template have all labels of a selector.
 #[must_use]
 pub fn carries(template: &Value, selector: &BTreeMap<String, String>) -> bool {
     let labels = labels(template, "/metadata/labels");
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
-/// Every container of a pod template, sidecars and other init containers included.
+/// Returns all containers of a pod template, init containers included.
 pub fn containers(template: &Value) -> impl Iterator<Item = &Value> {
     list(template, "/spec/initContainers")
         .iter()
         .chain(list(template, "/spec/containers"))
 }
 
-/// A container's ports that have a name.
+/// Returns the named ports of a container.
 pub fn named_ports(container: &Value) -> impl Iterator<Item = (&str, u64)> {
     list(container, "/ports")
         .iter()
         .filter_map(|port| Some((port.get("name")?.as_str()?, port.get("containerPort")?.as_u64()?)))
 }
 
-/// The number of a port that is given by name or number, if a container of the pod has it.
+/// Resolves a port, given by name or number, to the number of a port of a container.
 #[must_use]
 pub fn resolve_port(template: &Value, port: &Value) -> Option<u64> {
     containers(template)
@@ -145,7 +145,7 @@ pub fn resolve_port(template: &Value, port: &Value) -> Option<u64> {
         })
 }
 
-/// A container's environment variables that are given as text.
+/// Returns the environment variables of a container that have a literal value.
 #[must_use]
 pub fn environment(container: &Value) -> BTreeMap<&str, &str> {
     let variables = list(container, "/env").iter();
@@ -154,7 +154,7 @@ pub fn environment(container: &Value) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-/// The value of a flag that is given as `--flag=value`.
+/// Returns the value of a flag in the form `--flag=value`.
 #[must_use]
 pub fn flag<'container>(container: &'container Value, flag: &str) -> Option<&'container str> {
     let arguments = list(container, "/args").iter().filter_map(Value::as_str);
@@ -163,7 +163,7 @@ pub fn flag<'container>(container: &'container Value, flag: &str) -> Option<&'co
         .next_back()
 }
 
-/// A file that a container sees at `path` through a mounted ConfigMap.
+/// Returns the file at `path` in a container, from a mounted ConfigMap.
 #[must_use]
 pub fn mounted_file<'objects>(
     objects: &'objects [Value],

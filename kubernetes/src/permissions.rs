@@ -1,33 +1,36 @@
-//! Who may do what, as far as the rendered RBAC objects say it.
+//! Permissions of service accounts, from the rendered RBAC objects.
 
-use crate::objects::{self, list, name, namespace, text};
+use crate::{
+    findings::Finding,
+    objects::{self, list, name, namespace, text},
+};
 use serde_json::Value;
 
 /// A service account.
 #[derive(Clone, Copy, Debug)]
 pub struct Account<'name> {
-    /// Its namespace.
+    /// The namespace of the account.
     pub namespace: &'name str,
-    /// Its name.
+    /// The name of the account.
     pub name: &'name str,
 }
 
-/// Something that is to be done.
+/// A request to the API server.
 #[derive(Clone, Copy, Debug)]
 pub struct Action<'name> {
     /// The verb, such as `list`.
     pub verb: &'name str,
-    /// The API group; empty for the core.
+    /// The API group; empty for the core group.
     pub group: &'name str,
     /// The resource, such as `pods`.
     pub resource: &'name str,
-    /// The one object it is done to, if it is one.
+    /// The name of the object, if the request is for one object.
     pub name: Option<&'name str>,
-    /// Where; `None` for what belongs to no namespace.
+    /// The namespace; `None` for a cluster-scoped resource.
     pub namespace: Option<&'name str>,
 }
 
-/// Whether a `Role` or `ClusterRole` that is bound to the account in these objects allows the action.
+/// Whether a `Role` or `ClusterRole` bound to the account allows the action.
 #[must_use]
 pub fn allowed(objects: &[Value], account: Account<'_>, action: Action<'_>) -> bool {
     objects.iter().any(|binding| {
@@ -43,7 +46,8 @@ pub fn allowed(objects: &[Value], account: Account<'_>, action: Action<'_>) -> b
     })
 }
 
-/// Whether the account is bound, in this namespace or, with `None`, in the whole cluster, to a role that Kubernetes brings.
+/// Whether the account is bound to a role in a namespace, or in the whole cluster for `None`. The role may be one of
+/// Kubernetes, which is not among the objects.
 #[must_use]
 pub fn bound(objects: &[Value], account: Account<'_>, role: &str, in_namespace: Option<&str>) -> bool {
     let kind = if in_namespace.is_some() {
@@ -88,9 +92,9 @@ fn permits(rule: &Value, action: Action<'_>) -> bool {
                 .is_some_and(|name| names.iter().any(|value| value == name)))
 }
 
-/// Roles that give more than anybody here needs: every verb or every group, Secrets, or pods of the whole cluster.
+/// Finds roles with excessive permissions: all verbs, all groups, Secrets, or core resources of the whole cluster.
 #[must_use]
-pub fn excessive(objects: &[Value]) -> Vec<crate::findings::Finding> {
+pub fn excessive(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for role in objects
         .iter()
@@ -99,23 +103,20 @@ pub fn excessive(objects: &[Value]) -> Vec<crate::findings::Finding> {
         for rule in list(role, "/rules") {
             let has = |pointer: &str, wanted: &str| list(rule, pointer).iter().any(|value| value == wanted);
             for (is_excessive, problem) in [
-                (has("/verbs", "*"), "gives every verb"),
-                (has("/apiGroups", "*"), "reaches into every API group"),
-                (has("/resources", "secrets"), "gives Secrets"),
+                (has("/verbs", "*"), "allows every verb"),
+                (has("/apiGroups", "*"), "covers every API group"),
+                (has("/resources", "secrets"), "allows access to Secrets"),
                 (
                     has("/apiGroups", "") && has("/resources", "*"),
-                    "gives every resource of the core",
+                    "covers every resource of the core group",
                 ),
                 (
                     objects::kind(role) == "ClusterRole" && has("/apiGroups", ""),
-                    "reaches into every namespace",
+                    "covers every namespace",
                 ),
             ] {
                 if is_excessive {
-                    findings.push(crate::findings::Finding::new(
-                        role,
-                        format!("{} {problem}", name(role)),
-                    ));
+                    findings.push(Finding::new(role, format!("{} {problem}", name(role))));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What every pod has to be, whoever wrote it: confined, without a token it does not need, from a pinned image.
+//! Rules for every pod: confinement, tokens, images and resources.
 
 use crate::{
     findings::Finding,
@@ -18,8 +18,8 @@ const VOLUMES: [&str; 8] = [
     "secret",
 ];
 
-/// The restricted Pod Security Standard (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>), and on
-/// top of it a read-only root file system and no Services as environment variables.
+/// Checks the restricted Pod Security Standard (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>).
+/// Also requires a read-only root file system and no Service environment variables.
 #[must_use]
 pub fn confinement(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -70,7 +70,7 @@ pub fn confinement(objects: &[Value]) -> Vec<Finding> {
 
 fn container_problems(spec: &Value, container: &Value) -> Vec<&'static str> {
     let own = |pointer: &str| container.pointer(&format!("/securityContext{pointer}"));
-    // What the container does not say, the pod says for it.
+    // The container inherits the settings of the pod.
     let inherited =
         |pointer: &str| own(pointer).or_else(|| spec.pointer(&format!("/securityContext{pointer}")));
     let dropped = objects::list(container, "/securityContext/capabilities/drop");
@@ -104,7 +104,7 @@ fn container_problems(spec: &Value, container: &Value) -> Vec<&'static str> {
         ),
         (
             own("/procMount").is_none_or(|value| value == "Default"),
-            "has another procMount",
+            "has a procMount other than Default",
         ),
         (
             objects::list(container, "/ports")
@@ -124,7 +124,7 @@ fn container_problems(spec: &Value, container: &Value) -> Vec<&'static str> {
         .collect()
 }
 
-/// No pod gets a token unless it is listed as one that calls the API server; each has an account of its own.
+/// Checks that only the workloads in `callers` mount a token, and that each workload has its own service account.
 #[must_use]
 pub fn tokens(objects: &[Value], callers: &[&str]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -141,7 +141,7 @@ pub fn tokens(objects: &[Value], callers: &[&str]) -> Vec<Finding> {
         match objects::find(objects, "ServiceAccount", objects::namespace(object), account) {
             None => findings.push(Finding::new(
                 object,
-                format!("there is no ServiceAccount {account:?}"),
+                format!("the ServiceAccount {account:?} does not exist"),
             )),
             Some(account) if account.get("automountServiceAccountToken") != Some(&json!(false)) => {
                 findings.push(Finding::new(account, "automountServiceAccountToken is not false"));
@@ -152,8 +152,7 @@ pub fn tokens(objects: &[Value], callers: &[&str]) -> Vec<Finding> {
     findings
 }
 
-/// Images are known and pinned: each is one of `known` (name:tag). They are not pulled where they are present already, and
-/// start as their makers meant: a manifest sets arguments and no command.
+/// Checks that each image is one of `known` (name:tag), is pulled only if not present, and runs its own entrypoint.
 #[must_use]
 pub fn images(objects: &[Value], known: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -163,7 +162,7 @@ pub fn images(objects: &[Value], known: &[String]) -> Vec<Finding> {
             if !known.iter().any(|reference| reference == image) {
                 findings.push(Finding::new(
                     object,
-                    format!("image {image} is neither ours nor pinned"),
+                    format!("image {image} is neither built here nor pinned"),
                 ));
             }
             if text(container, "/imagePullPolicy") != "IfNotPresent" {
@@ -180,7 +179,7 @@ pub fn images(objects: &[Value], known: &[String]) -> Vec<Finding> {
     findings
 }
 
-/// What each container asks for is said: CPU and memory requests and a memory limit; and no CPU limit.
+/// Checks that each container has CPU and memory requests and a memory limit, and no CPU limit.
 #[must_use]
 pub fn resources(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -203,7 +202,7 @@ pub fn resources(objects: &[Value]) -> Vec<Finding> {
     findings
 }
 
-/// Secrets with content, or private keys anywhere, have no place in manifests.
+/// Finds Secrets with content, and private keys.
 #[must_use]
 pub fn secrets(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -212,10 +211,10 @@ pub fn secrets(objects: &[Value]) -> Vec<Finding> {
             .iter()
             .any(|field| object.get(field).is_some());
         if objects::kind(object) == "Secret" && has_data {
-            findings.push(Finding::new(object, "a Secret with its content"));
+            findings.push(Finding::new(object, "is a Secret with content"));
         }
         if object.to_string().contains("PRIVATE KEY-----") {
-            findings.push(Finding::new(object, "a private key"));
+            findings.push(Finding::new(object, "contains a private key"));
         }
     }
     findings

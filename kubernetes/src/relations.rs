@@ -1,4 +1,4 @@
-//! How objects refer to each other: selectors, ports, owners of the replica count.
+//! References between objects: namespaces, selectors, ports, and the owner of a replica count.
 
 use crate::{
     findings::Finding,
@@ -7,7 +7,7 @@ use crate::{
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// No two objects are the same, and every namespace in use is there.
+/// Checks that each object is unique and that its namespace exists.
 #[must_use]
 pub fn identities(objects: &[Value]) -> Vec<Finding> {
     /// Namespaces that every cluster has.
@@ -16,7 +16,7 @@ pub fn identities(objects: &[Value]) -> Vec<Finding> {
     let mut seen = BTreeSet::new();
     for object in objects {
         if !seen.insert(objects::title(object)) {
-            findings.push(Finding::new(object, "is there twice"));
+            findings.push(Finding::new(object, "is defined twice"));
         }
         let namespace = namespace(object);
         let exists = namespace.is_empty()
@@ -25,14 +25,14 @@ pub fn identities(objects: &[Value]) -> Vec<Finding> {
         if !exists {
             findings.push(Finding::new(
                 object,
-                format!("nobody creates the namespace {namespace}"),
+                format!("the namespace {namespace} does not exist"),
             ));
         }
     }
     findings
 }
 
-/// HPAs own the replica counts of their targets: each has one, nobody else sets the count, and its bounds leave room.
+/// Checks that each HPA is the only owner of the replica count of its target, and that its bounds differ.
 #[must_use]
 pub fn scaling(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -45,11 +45,14 @@ pub fn scaling(objects: &[Value]) -> Vec<Finding> {
         if let Some(other) = targets.insert((namespace(hpa), kind, target), name(hpa)) {
             findings.push(Finding::new(
                 hpa,
-                format!("{kind} {target} is scaled by {other} already"),
+                format!("{other} already scales {kind} {target}"),
             ));
         }
         match objects::find(objects, kind, namespace(hpa), target) {
-            None => findings.push(Finding::new(hpa, format!("there is no {kind} {target} to scale"))),
+            None => findings.push(Finding::new(
+                hpa,
+                format!("its target {kind} {target} does not exist"),
+            )),
             Some(target) if target.pointer("/spec/replicas").is_some() => {
                 findings.push(Finding::new(
                     target,
@@ -63,21 +66,24 @@ pub fn scaling(objects: &[Value]) -> Vec<Finding> {
         if least == 0 || least >= most {
             findings.push(Finding::new(
                 hpa,
-                format!("minReplicas {least} and maxReplicas {most} leave no room"),
+                format!("minReplicas {least} must be at least 1 and below maxReplicas {most}"),
             ));
         }
         for direction in ["scaleUp", "scaleDown"] {
             let behaviour = format!("/spec/behavior/{direction}");
             let window = hpa.pointer(&format!("{behaviour}/stabilizationWindowSeconds"));
             if window.is_none() || list(hpa, &format!("{behaviour}/policies")).is_empty() {
-                findings.push(Finding::new(hpa, format!("{direction} is left to the defaults")));
+                findings.push(Finding::new(
+                    hpa,
+                    format!("{direction} has no window or no policies"),
+                ));
             }
         }
     }
     findings
 }
 
-/// Selectors select: a Deployment its own pods and nobody else's, a Service and a disruption budget pods of one workload.
+/// Checks that each selector matches the pods of exactly one workload; for a Deployment, its own.
 #[must_use]
 pub fn selectors(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -110,7 +116,7 @@ pub fn selectors(objects: &[Value]) -> Vec<Finding> {
             if !objects::carries(template, &labels(constraint, "/labelSelector/matchLabels")) {
                 findings.push(Finding::new(
                     object,
-                    "spreads by labels that its own pods do not carry",
+                    "spreads by labels that its pods do not have",
                 ));
             }
         }
@@ -128,7 +134,7 @@ fn selector_pointer(object: &Value) -> Option<&'static str> {
     }
 }
 
-/// Ports lead somewhere: a Service's to a container's, a probe's to one of its own container's.
+/// Checks that each port of a Service and each port of a probe exists in a container.
 #[must_use]
 pub fn ports(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -160,7 +166,7 @@ pub fn ports(objects: &[Value]) -> Vec<Finding> {
                 if !found {
                     findings.push(Finding::new(
                         object,
-                        format!("{probe} asks the port {port}, which has no such name"),
+                        format!("{probe} uses the port {port}, which the container does not name"),
                     ));
                 }
             }
@@ -169,7 +175,7 @@ pub fn ports(objects: &[Value]) -> Vec<Finding> {
     findings
 }
 
-/// Only these Services are reachable from outside the cluster, by any means.
+/// Checks that only the Services in `public` are reachable from outside the cluster.
 #[must_use]
 pub fn exposure(objects: &[Value], public: &[&str]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -185,7 +191,7 @@ pub fn exposure(objects: &[Value], public: &[&str]) -> Vec<Finding> {
     }
     for kind in ["Ingress", "HTTPRoute", "Gateway"] {
         findings.extend(
-            of_kind(objects, kind).map(|object| Finding::new(object, "is a way in that nobody declared")),
+            of_kind(objects, kind).map(|object| Finding::new(object, "is not a declared entry point")),
         );
     }
     findings

@@ -1,4 +1,4 @@
-//! Renders kustomizations with the pinned kubectl, which is what people apply them with.
+//! Renders kustomizations with the pinned kubectl.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -8,16 +8,16 @@ use std::{
     process::Command,
 };
 
-/// The folder of all manifests.
+/// Returns the folder of all manifests.
 #[must_use]
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every overlay, by name.
+/// Returns the folders of all overlays, sorted by name.
 ///
 /// # Errors
-/// When the folder cannot be listed.
+/// If the folder cannot be listed.
 pub fn overlays() -> Result<Vec<PathBuf>> {
     let folder = root().join("overlays");
     let mut overlays = Vec::new();
@@ -31,12 +31,12 @@ pub fn overlays() -> Result<Vec<PathBuf>> {
     Ok(overlays)
 }
 
-/// The objects of one kustomization, in the order in which they are applied.
+/// Renders a kustomization. Returns its objects in the order of an apply.
 ///
 /// # Errors
-/// When kubectl cannot be had, or refuses the kustomization; with what it said.
+/// If kubectl is not available, or if it rejects the kustomization. The message contains its output.
 pub fn render(kustomization: &Path) -> Result<Vec<Value>> {
-    let kubectl = testbed::tools::kubectl().context("no kubectl of the pinned version")?;
+    let kubectl = testbed::tools::kubectl().context("the pinned kubectl is not available")?;
     let output = Command::new(kubectl)
         .arg("kustomize")
         .arg(kustomization)
@@ -50,10 +50,10 @@ pub fn render(kustomization: &Path) -> Result<Vec<Value>> {
     parse(&String::from_utf8(output.stdout)?)
 }
 
-/// The documents of a YAML stream.
+/// Parses the documents of a YAML stream.
 ///
 /// # Errors
-/// When it is not YAML, or twice the same key is in one mapping.
+/// If the text is not YAML, or if a mapping has a duplicate key.
 pub fn parse(yaml: &str) -> Result<Vec<Value>> {
     Ok(serde_saphyr::from_multiple(yaml)?)
 }

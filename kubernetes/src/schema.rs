@@ -7,21 +7,21 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// Quantities, as `resource.Quantity` reads them.
+/// The format of quantities that `resource.Quantity` parses.
 const QUANTITY: &str = r"^[+-]?(\d+(\.\d*)?|\.\d+)(n|u|m|k|[MGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$";
 
-/// A validator for every kind.
+/// The schemas of all kinds.
 pub struct Schema {
     definitions: Value,
-    /// From apiVersion and kind to the name of the definition.
+    /// The name of the definition, by apiVersion and kind.
     kinds: BTreeMap<(String, String), String>,
 }
 
 impl Schema {
-    /// Reads the document.
+    /// Reads an `OpenAPI` document.
     ///
     /// # Errors
-    /// When it cannot be read or has no definitions.
+    /// If the file cannot be read or has no definitions.
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut document: Value = serde_json::from_str(&text)?;
@@ -53,16 +53,16 @@ impl Schema {
                         "oneOf": [{ "type": "number" }, { "type": "string", "pattern": QUANTITY }]
                     });
                 }
-                _ => refuse_unknown_fields(definition),
+                _ => forbid_unknown_fields(definition),
             }
         }
         Some(Self { definitions, kinds })
     }
 
-    /// What the API server would refuse or warn about.
+    /// Finds the faults for which the API server would reject an object or warn.
     ///
     /// # Errors
-    /// When the document itself cannot be used.
+    /// If the document is not a valid schema.
     pub fn check(&self, objects: &[Value]) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         let mut validators: BTreeMap<&str, Validator> = BTreeMap::new();
@@ -74,7 +74,7 @@ impl Schema {
             let Some(name) = self.kinds.get(&kind) else {
                 findings.push(Finding::new(
                     object,
-                    format!("this Kubernetes does not have {} {}", kind.0, kind.1),
+                    format!("the pinned Kubernetes does not have {} {}", kind.0, kind.1),
                 ));
                 continue;
             };
@@ -95,8 +95,8 @@ impl Schema {
     }
 }
 
-/// The document lists the fields and leaves others open; the API server's strict validation does not.
-fn refuse_unknown_fields(definition: &mut Value) {
+/// Forbids fields that the document does not list, as the strict validation of the API server does.
+fn forbid_unknown_fields(definition: &mut Value) {
     if let Some(definition) = definition.as_object_mut()
         && definition.contains_key("properties")
     {

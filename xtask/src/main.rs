@@ -10,6 +10,7 @@ mod cluster;
 mod demo;
 mod images;
 mod lints;
+mod session;
 mod suites;
 mod test;
 mod up;

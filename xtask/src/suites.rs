@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use testbed::{preflight, progress, tools as components};
 
-use crate::test::Session;
+use crate::session::Session;
 use crate::{cargo, images, lints};
 
 /// A part of `cargo xtask test` that can run alone: `--suite NAME`.

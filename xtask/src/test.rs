@@ -1,17 +1,15 @@
 //! `cargo xtask test`: runs the suites and prints how long each took.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use testbed::{cluster, paths, preflight, progress};
+use testbed::{cluster, paths, preflight};
 
-use crate::cargo;
-use crate::images::{self, Profile};
+use crate::session::Session;
 use crate::suites::{SUITES, Suite};
 
 #[derive(Args)]
@@ -27,16 +25,7 @@ pub(crate) struct Options {
     soak: bool,
 }
 
-/// What the suites of one run share.
-pub(crate) struct Session {
-    /// This program, which the tests on the cluster call.
-    xtask: PathBuf,
-    /// The images that the cluster runs.
-    pub(crate) profile: Profile,
-    soak: bool,
-}
-
-/// How a suite ended.
+/// The result of a suite.
 struct Outcome {
     suite: &'static Suite,
     took: Duration,
@@ -49,16 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if on_cluster {
         preflight::machine_can()?;
     }
-    let session = Session {
-        // Resolved now: building the tests replaces the file, and the replacement serves as well.
-        xtask: std::env::current_exe().context("the path of this program")?,
-        profile: if options.soak {
-            Profile::Release
-        } else {
-            Profile::Quick
-        },
-        soak: options.soak,
-    };
+    let session = Session::new(options.soak)?;
     // Held until this process exits: every cluster of the tests stops with it, however it exits.
     let owner = on_cluster.then(hold_ownership).transpose()?;
     if on_cluster {
@@ -106,52 +86,6 @@ impl Options {
         // Suites on the cluster run what the suite `programs` builds.
         let needs_programs = SUITES.iter().any(|other| other.on_cluster && named(other.name));
         named(suite.name) || (suite.name == "programs" && needs_programs)
-    }
-}
-
-impl Session {
-    /// The tests that need no cluster.
-    pub(crate) fn host_tests(&self) -> Result<()> {
-        self.nextest("host", &["--workspace"])
-    }
-
-    /// The tests of the crate `e2e` that `filter` selects, in nextest's language of filtersets.
-    pub(crate) fn cluster_tests(&self, profile: &str, filter: &str) -> Result<()> {
-        self.nextest(
-            profile,
-            &["--package", "e2e", "--features", "cluster", "--filterset", filter],
-        )
-    }
-
-    fn nextest(&self, profile: &str, arguments: &[&str]) -> Result<()> {
-        let program = cargo::NEXTEST.install()?;
-        let mut command = progress::bound_to_this_process(&program.to_string_lossy());
-        command
-            .current_dir(paths::workspace())
-            .args(["nextest", "run", "--locked", "--profile", profile])
-            .args(arguments)
-            .env("XTASK", &self.xtask)
-            .env("LOADTEST", images::loadtest(self.profile)?)
-            .env("IMAGES", images::folder(self.profile))
-            .env(paths::OWNER, paths::owner())
-            // Absolute: tests run in the folder of their package.
-            .env("CARGO_TARGET_DIR", paths::target());
-        if self.soak {
-            command.env("SOAK", "1");
-        }
-        let status = command.status().context("cannot run cargo-nextest")?;
-        println!(
-            "times of the tests: {}",
-            paths::target()
-                .join("nextest")
-                .join(profile)
-                .join("junit.xml")
-                .display()
-        );
-        if !status.success() {
-            bail!("suite {profile}: {status}");
-        }
-        Ok(())
     }
 }
 

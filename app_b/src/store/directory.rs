@@ -1,28 +1,28 @@
-//! The directory of the database: made where it is missing, and not trusted where others can write.
+//! The directory of the database.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
-use super::OpenError;
+use super::failure::OpenError;
 
-/// Makes the directory of the database at `path`.
-pub(super) fn make(path: &Path) -> Result<(), OpenError> {
+/// Creates the directory of the database at `path`, if it does not exist.
+pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     let Some(directory) = of(path) else {
         return Ok(());
     };
-    // Only this user may look into a directory that holds hashes of secrets.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|error| OpenError::directory(path, error))
+    // Mode 0700: the database holds hashes of secrets.
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    created.map_err(|error| OpenError::directory(path, error))
 }
 
-/// Refuses a directory that somebody else may have put there, as anyone can in the system's temporary directory: whoever
-/// can write to it decides who the users are.
+/// Rejects a directory that another user owns or can write to. Every user can create files in the system's temporary
+/// directory, and a user who can write to the database can add users to it.
 pub(super) fn check_private(path: &Path) -> Result<(), OpenError> {
     let Some(directory) = of(path) else {
         return Ok(());
     };
-    // Of a link itself, which may be anyone's and lead anywhere.
+    // Does not follow a symbolic link, which another user may own.
     let metadata = directory
         .symlink_metadata()
         .map_err(|error| OpenError::directory(path, error))?;
@@ -38,7 +38,7 @@ fn objection(is_directory: bool, is_own: bool, mode: u32) -> Option<&'static str
     if !is_own {
         Some("belongs to another user")
     } else if !is_directory {
-        Some("is a link")
+        Some("is a symbolic link")
     } else if mode & WRITABLE_BY_GROUP_OR_OTHERS != 0 {
         Some("can be written by other users")
     } else {
@@ -46,7 +46,7 @@ fn objection(is_directory: bool, is_own: bool, mode: u32) -> Option<&'static str
     }
 }
 
-/// Nothing for the working directory.
+/// Returns the directory of a file. `None` means the working directory.
 fn of(path: &Path) -> Option<&Path> {
     path.parent()
         .filter(|directory| !directory.as_os_str().is_empty())
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_directory_of_ones_own_is_private() {
+    fn a_directory_is_private_if_only_its_owner_can_write() {
         let cases = [
             (true, true, 0o40_700, true),
             (true, true, 0o40_755, true),

@@ -1,25 +1,25 @@
-//! Why the database could not be opened: the path, the reason, and what to do.
+//! Errors of opening the database. Each names the file, the reason, and what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the service has no database and therefore does not start (exit code 1).
+/// Reasons that the database cannot be opened. The service then exits with code 1.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory of the file is not there and cannot be made.
-    #[error("the directory of the database {} cannot be made: {source}; {WRITABLE}", path.display())]
+    /// The directory of the file does not exist and cannot be created.
+    #[error("the directory of the database {} cannot be created: {source}; {WRITABLE}", path.display())]
     Directory {
         /// The database.
         path: PathBuf,
         /// The reason.
         source: io::Error,
     },
-    /// Somebody else can change what is in the directory that is used where none is configured.
+    /// Another user can write to the default directory.
     #[error("the directory of the database {} {reason}; {PRIVATE}", path.display())]
     NotPrivate {
         /// The database.
         path: PathBuf,
-        /// What is wrong with its directory.
+        /// The fault of the directory.
         reason: &'static str,
     },
     /// The file cannot be opened or written.
@@ -27,7 +27,7 @@ pub enum OpenError {
     Database {
         /// The database.
         path: PathBuf,
-        /// What was tried.
+        /// The step that failed.
         step: &'static str,
         /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -40,10 +40,10 @@ const WRITABLE: &str = "give this process a directory it can write to (in a cont
                         DATABASE_URL to a file in one";
 const PRIVATE: &str = "set DATABASE_URL to a file in a directory of your own";
 const FULL: &str = "free some space on that disk, or set DATABASE_URL to a file on another one";
-const DAMAGED: &str = "move the file away, and the next start makes a new one with the seeded users";
-const BUSY: &str = "end the other process that uses it, or set DATABASE_URL to another file";
-const NEWER: &str = "it was written by another version of app_b: start that one, or move the file away";
-const UNKNOWN: &str = "look at the disk, or set DATABASE_URL to another file";
+const DAMAGED: &str = "move the file away; the next start creates a new one with the seeded users";
+const BUSY: &str = "stop the other process that uses it, or set DATABASE_URL to another file";
+const NEWER: &str = "another version of app_b wrote it: start that version, or move the file away";
+const UNKNOWN: &str = "check the disk, or set DATABASE_URL to another file";
 
 impl OpenError {
     pub(super) fn directory(path: &Path, source: io::Error) -> Self {
@@ -64,7 +64,7 @@ impl OpenError {
         let advice = match code(&source) {
             // The primary result codes of https://sqlite.org/rescode.html
             Some(3 | 8 | 14 | 23) => WRITABLE,
-            // Input and output errors are what a quota and a limit on the size of files give.
+            // I/O error (10) is what an exceeded quota or file size limit reports.
             Some(10 | 13) => FULL,
             Some(11 | 26) => DAMAGED,
             Some(5 | 6) => BUSY,
@@ -108,7 +108,7 @@ impl OpenError {
     }
 }
 
-/// The primary result code of SQLite.
+/// Returns the primary result code of SQLite.
 pub(super) fn code(error: &sqlx::Error) -> Option<u32> {
     let extended: u32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(extended & 0xff)

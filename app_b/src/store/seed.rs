@@ -1,11 +1,11 @@
-//! The users that a new database starts with. They are for demonstrations: their tokens are public, here.
+//! The users of a new database. They are for demonstrations: this file makes their tokens public.
 
 use argon2::password_hash::generate_salt;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use sqlx::SqlitePool;
 
-use super::TokenHash;
+use super::user::TokenHash;
 
 const NAME: &str = "demonstration users";
 
@@ -43,12 +43,12 @@ const USERS: [Seed; 5] = [
     },
 ];
 
-/// Puts the users in, all or none, once in the life of a database. Gives the number of users put in.
+/// Inserts the users in one transaction, once per database. Returns the number of users inserted.
 pub(super) async fn run(pool: &SqlitePool) -> Result<usize, sqlx::Error> {
     if is_done(pool).await? {
         return Ok(0);
     }
-    // Before the transaction, which would otherwise hold the database for as long as that takes.
+    // Hashes before the transaction, because hashing is slow and the transaction locks the database.
     let hashes = tokio::task::spawn_blocking(|| hashes(USERS.map(|user| user.password)))
         .await
         .map_err(|error| sqlx::Error::Configuration(error.into()))?;
@@ -58,7 +58,7 @@ pub(super) async fn run(pool: &SqlitePool) -> Result<usize, sqlx::Error> {
         .execute(&mut *transaction)
         .await?;
     if claimed.rows_affected() == 0 {
-        // Another process was faster.
+        // Another process inserted the users.
         return Ok(0);
     }
     for (user, password_hash) in USERS.iter().zip(hashes) {
@@ -80,11 +80,11 @@ async fn is_done(pool: &SqlitePool) -> Result<bool, sqlx::Error> {
         .await
 }
 
-/// Argon2id with 7 MiB, 5 passes and 1 lane: of the settings that OWASP's Password Storage Cheat Sheet calls
-/// equivalent, the one that needs the least memory, since the pod's limit is small.
+/// Hashes passwords with Argon2id: 7 MiB, 5 passes, 1 lane. OWASP's Password Storage Cheat Sheet lists several equivalent
+/// settings; this one needs the least memory, because the memory limit of the pod is small.
 ///
-/// All are hashed in the same memory, which goes back to the system at the end: an allocation for each would stay
-/// with the allocator, and with the process for the rest of its life.
+/// All passwords share one block of memory, which returns to the system at the end. The allocator would keep smaller
+/// allocations for the life of the process.
 fn hashes<const N: usize>(passwords: [&str; N]) -> [String; N] {
     let parameters = Params::new(7 * 1024, 5, 1, None).expect("the parameters are within Argon2's bounds");
     let mut memory = vec![Block::default(); parameters.block_count()];
@@ -92,7 +92,7 @@ fn hashes<const N: usize>(passwords: [&str; N]) -> [String; N] {
     passwords.map(|password| hash(&argon2, &mut memory, password))
 }
 
-/// In the PHC string format.
+/// Returns the hash of a password in the PHC string format.
 fn hash(argon2: &Argon2, memory: &mut [Block], password: &str) -> String {
     const FITS: &str = "salt, output and parameters are of Argon2's own lengths";
     let salt = generate_salt();

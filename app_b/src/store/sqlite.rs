@@ -1,5 +1,4 @@
-//! The embedded database. Every step of its making is a transaction, so that a process killed at any point leaves a
-//! file from which the next start goes on.
+//! The embedded database. Each step of its set-up is a transaction: after a kill at any point, the next start continues.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -12,19 +11,21 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, SqlSafeStr};
 use subtle::ConstantTimeEq;
 
+use super::failure::OpenError;
 use super::failure::code;
-use super::{Error, Lookup, OpenError, TokenHash, User, UserStore, seed};
+use super::seed;
+use super::user::{Error, Lookup, TokenHash, User, UserStore};
 
-/// Readers at the same time; each is a thread.
+/// Concurrent readers. Each has its own thread.
 const MAX_CONNECTIONS: u32 = 4;
 
-/// Time to wait for one of them: below what `app_a` waits for the whole answer.
+/// Time to wait for a connection of the pool. It is below the timeout of a call from `app_a`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time to wait for another process that writes, which only the start does: whoever reads waits for nobody (WAL).
+/// Time to wait for another writer. Only the start writes; readers never wait, because of the write-ahead log (WAL).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A pool of connections to one file.
+/// A connection pool of one database file.
 #[derive(Debug, Clone)]
 pub(super) struct SqliteStore {
     pool: SqlitePool,
@@ -36,7 +37,7 @@ impl SqliteStore {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // In WAL mode this is safe against a crash of the process, and consistent after one of the machine.
+            // In WAL mode NORMAL is durable across a crash of the process, and consistent after a power loss.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
@@ -67,8 +68,8 @@ impl SqliteStore {
                 .fetch_optional(&self.pool)
                 .await
                 .map_err(classify)?;
-        // The index found it by its hash, and the time that takes says nothing of a token; the comparison in constant time
-        // is for a store whose lookup is not exact.
+        // The lookup by hash reveals nothing about a token by its duration. The comparison in constant time protects a
+        // store whose lookup is not exact.
         Ok(row
             .filter(|(_, hash)| hash.ct_eq(token.as_bytes()).into())
             .map(|(name, _)| User { name }))
@@ -80,13 +81,13 @@ impl UserStore for SqliteStore {
         Box::pin(self.find(token))
     }
 
-    /// Brings the write-ahead log into the file, too.
+    /// Closes the pool. The last connection writes the write-ahead log back to the file.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.pool.close())
     }
 }
 
-/// Finds damage now, and not with the first request that meets it.
+/// Detects damage at the start instead of at the first request that reads it.
 async fn check(pool: &SqlitePool, path: &Path) -> Result<(), OpenError> {
     let report: String = sqlx::query_scalar("PRAGMA quick_check(1)")
         .fetch_one(pool)
@@ -99,7 +100,7 @@ async fn check(pool: &SqlitePool, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// The migrations, embedded. Each runs in a transaction of its own, together with the note that it ran.
+/// Returns the embedded migrations. Each runs in its own transaction, which also records that it ran.
 fn migrations() -> Migrator {
     let users = include_str!("../../migrations/0001_users.sql").into_sql_str();
     Migrator::with_migrations(vec![Migration::new(

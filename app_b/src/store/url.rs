@@ -1,29 +1,29 @@
-//! `DATABASE_URL`: which database, and where.
+//! `DATABASE_URL`: the kind of the database and its path.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 const SCHEME: &str = "sqlite://";
 
-/// The URL of the database, which today is always the path of a SQLite file.
+/// The URL of the database. The only supported kind is a SQLite file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(PathBuf);
 
 impl DatabaseUrl {
-    /// The file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Whether it is the one that is used where none is given. Anyone can be the first to make its directory.
+    /// Whether this is the default URL. Any user can create its directory first.
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl Default for DatabaseUrl {
-    /// A file in a directory of this user's own below the system's temporary directory.
+    /// Returns a file in a directory per user below the system's temporary directory.
     fn default() -> Self {
         let user = rustix::process::getuid().as_raw();
         Self(
@@ -46,10 +46,10 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Reads a URL.
+/// Parses a URL.
 ///
 /// # Errors
-/// Says what is accepted.
+/// States the accepted form.
 pub fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     let path = text
         .strip_prefix(SCHEME)
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_after_the_scheme() {
+    fn the_path_follows_the_scheme() {
         assert_eq!(
             database_url("sqlite:///data/app_b.db").unwrap().path(),
             Path::new("/data/app_b.db")

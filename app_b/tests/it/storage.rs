@@ -181,7 +181,7 @@ async fn a_place_that_cannot_be_written_is_a_clear_error() {
     assert_refused(
         Command::new(APP_B),
         database,
-        "cannot be made",
+        "cannot be created",
         "set DATABASE_URL",
     )
     .await;
@@ -256,7 +256,7 @@ async fn a_file_in_place_of_the_directory_is_a_clear_error() {
     assert_refused(
         Command::new(APP_B),
         &file.join("app_b.db"),
-        "cannot be made",
+        "cannot be created",
         "set DATABASE_URL",
     )
     .await;

@@ -1,8 +1,8 @@
-//! The adapter's side: which metrics its rules yield, from which series, by which queries.
+//! The adapter's side of the chain: the metrics that its rules offer, from which series, by which queries.
 //!
-//! As pkg/naming of prometheus-adapter v0.12.0 does it.
+//! It follows pkg/naming of prometheus-adapter v0.12.0.
 
-use super::{BrokenLink, Link, component::Component, exposition::Exposition, scrape::Prometheus};
+use super::{broken_link::BrokenLink, component::Component, exposition::Exposition, scrape::Prometheus};
 use crate::objects::{self, list, namespace, text, title};
 use regex::Regex;
 use serde_json::Value;
@@ -11,8 +11,9 @@ use std::{
     sync::LazyLock,
     time::Duration,
 };
+use wiring::Link;
 
-/// A series selector: the name, and what is asked of labels.
+/// A series selector: the name and the label matchers.
 static SELECTOR: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^\s*([a-zA-Z_:][\w:]*)?\s*(?:\{(.*)\})?\s*$").expect("a valid pattern"));
 static MATCHER: LazyLock<Regex> =
@@ -23,32 +24,33 @@ static RANGE: LazyLock<Regex> =
 
 /// The prometheus-adapter of the rendered objects, and its rules.
 pub struct Adapter<'objects> {
-    /// The container that is told where Prometheus is.
+    /// The container with the URL of Prometheus.
     pub component: Component<'objects>,
     rules: Vec<Value>,
 }
 
 impl<'objects> Adapter<'objects> {
-    /// Finds it, and reads its rules.
+    /// Finds the adapter and reads its rules.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// Names the missing part.
     pub fn find(objects: &'objects [Value]) -> Result<Self, String> {
         let component = Component::with_flag(objects, "--prometheus-url")
-            .ok_or("there is no container with --prometheus-url, so no adapter")?;
+            .ok_or("no adapter: no container has the flag --prometheus-url")?;
         let config = component.file_of(objects, "--config")?;
         let rules = list(&config, "/rules").to_vec();
         if rules.is_empty() {
             return Err(format!(
-                "{} has no rules; the adapter would serve no API at all",
+                "{} has no rules; without rules the adapter serves no API",
                 title(component.workload)
             ));
         }
         Ok(Self { component, rules })
     }
 
-    /// The names of the metrics that the rules yield. A rule whose series is not exported counts with the name that it would
-    /// yield: what is broken then is another link.
+    /// Returns the names of the metrics that the rules offer.
+    ///
+    /// A rule without a matching series still counts with the name that it declares, because then another link is broken.
     #[must_use]
     pub fn metric_names(&self, exposition: &Exposition) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
@@ -65,8 +67,7 @@ impl<'objects> Adapter<'objects> {
         names
     }
 
-    /// Holds every rule against what the binary exports, the labels that relabelling adds (where they are known), and the
-    /// scrape interval.
+    /// Checks every rule against the exported series, the labels that relabelling adds (if known), and the scrape interval.
     pub(super) fn check_rules(
         &self,
         exposition: &Exposition,
@@ -79,14 +80,13 @@ impl<'objects> Adapter<'objects> {
             let matching = matching(rule, exposition);
             if matching.is_empty() {
                 let exported = exposition.names().collect::<Vec<_>>().join(", ");
-                let reason = format!("the rule for {query} finds nothing; the binary exports {exported}");
-                broken.push(BrokenLink::new(Link::Exported, reason));
+                let reason = format!("the rule for {query} matches no series; the binary exports {exported}");
+                broken.push(BrokenLink::new(Link::ServiceMetric, reason));
             }
             for series in &matching {
                 if metric_name(rule, series).is_none() {
-                    let reason =
-                        format!("the rule for {query} has a name pattern that {series} does not match");
-                    broken.push(BrokenLink::new(Link::Named, reason));
+                    let reason = format!("the name pattern of the rule for {query} does not match {series}");
+                    broken.push(BrokenLink::new(Link::AdapterRule, reason));
                 }
                 broken.extend(check_query(rule, series, exposition, scrape_interval));
             }
@@ -102,13 +102,13 @@ impl<'objects> Adapter<'objects> {
         broken
     }
 
-    /// Whether the adapter's flags lead it to Prometheus, and are such that it starts.
+    /// Checks that the adapter's flags name the Service of Prometheus, and that it starts with them.
     pub(super) fn check_connection(&self, objects: &[Value], prometheus: &Prometheus<'_>) -> Vec<BrokenLink> {
         let mut broken = Vec::new();
         let url = self.component.flag("--prometheus-url").unwrap_or_default();
-        if let Err(reason) = leads_to(objects, url, prometheus, namespace(self.component.workload)) {
+        if let Err(reason) = check_url(objects, url, prometheus, namespace(self.component.workload)) {
             broken.push(BrokenLink::new(
-                Link::Queried,
+                Link::AdapterRule,
                 format!("--prometheus-url={url}: {reason}"),
             ));
         }
@@ -120,16 +120,15 @@ impl<'objects> Adapter<'objects> {
         };
         let relist = duration("--metrics-relist-interval").unwrap_or(Duration::from_mins(10));
         if duration("--metrics-max-age").unwrap_or(relist) < relist {
-            let reason =
-                "--metrics-max-age is below --metrics-relist-interval, which ends the adapter at once";
-            broken.push(BrokenLink::new(Link::Queried, reason));
+            let reason = "--metrics-max-age is below --metrics-relist-interval; the adapter exits at once";
+            broken.push(BrokenLink::new(Link::AdapterRule, reason));
         }
         broken
     }
 }
 
-/// Whether a URL names a Service of these pods of Prometheus and a port that it has.
-fn leads_to(
+/// Checks that a URL names a Service of the Prometheus pods and one of its ports.
+fn check_url(
     objects: &[Value],
     url: &str,
     prometheus: &Prometheus<'_>,
@@ -146,21 +145,18 @@ fn leads_to(
     let in_namespace = labels_of_host.next().unwrap_or(own_namespace);
     let service = objects::find(objects, "Service", in_namespace, service)
         .ok_or_else(|| format!("there is no Service {in_namespace}/{service}"))?;
-    prometheus.component.is_behind(service)?;
+    prometheus.component.check_selected_by(service)?;
     let entry = list(service, "/spec/ports")
         .iter()
         .find(|entry| entry["port"].as_u64() == Some(port));
     match entry.map(|entry| objects::resolve_port(prometheus.component.template, &entry["targetPort"])) {
         Some(Some(_)) => Ok(()),
-        Some(None) => Err(format!(
-            "{} leads to a port that no container has",
-            title(service)
-        )),
+        Some(None) => Err(format!("{} targets a port that no container has", title(service))),
         None => Err(format!("{} has no port {port}", title(service))),
     }
 }
 
-/// The name and the matchers of a rule's `seriesQuery`.
+/// Parses the `seriesQuery` of a rule into the name and the label matchers.
 fn selector(rule: &Value) -> Option<(Option<String>, Vec<[String; 3]>)> {
     let parsed = SELECTOR.captures(text(rule, "/seriesQuery"))?;
     let matchers = parsed.get(2).map_or("", |matchers| matchers.as_str());
@@ -171,15 +167,15 @@ fn selector(rule: &Value) -> Option<(Option<String>, Vec<[String; 3]>)> {
     Some((parsed.get(1).map(|name| name.as_str().to_owned()), matchers))
 }
 
-/// The exported series that a rule is about.
+/// Returns the exported series that a rule matches.
 fn matching(rule: &Value, exposition: &Exposition) -> Vec<String> {
-    let Some((wanted, matchers)) = selector(rule) else {
+    let Some((selected, matchers)) = selector(rule) else {
         return Vec::new();
     };
     let filters = list(rule, "/seriesFilters");
     exposition
         .names()
-        .filter(|name| wanted.as_ref().is_none_or(|wanted| wanted == name))
+        .filter(|name| selected.as_ref().is_none_or(|selected| selected == name))
         .filter(|name| {
             matchers
                 .iter()
@@ -207,7 +203,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
 }
 
-/// The metric that a rule makes of a series: `name.matches` and `name.as`, with the defaults of `NamersFromConfig`.
+/// Returns the metric name of a series, from `name.matches` and `name.as` with the defaults of `NamersFromConfig`.
 fn metric_name(rule: &Value, series: &str) -> Option<String> {
     let pattern = match text(rule, "/name/matches") {
         "" => ".*",
@@ -225,7 +221,7 @@ fn metric_name(rule: &Value, series: &str) -> Option<String> {
     Some(name)
 }
 
-/// Whether the labels that a rule works with are on the series: from relabelling, or from the binary itself.
+/// Checks that the series has the labels that a rule uses, from relabelling or from the binary.
 fn check_labels(
     rule: &Value,
     series: Option<&str>,
@@ -250,28 +246,28 @@ fn check_labels(
             Some(label) if has(label) => {}
             Some(label) => {
                 let reason = format!(
-                    "the rule for {query} takes the {resource} from the label {label}, which nobody adds"
+                    "the rule for {query} reads the {resource} from the label {label}, which no series has"
                 );
-                broken.push(BrokenLink::new(Link::Labelled, reason));
+                broken.push(BrokenLink::new(Link::AdapterRule, reason));
             }
             None => {
-                let reason = format!("the rule for {query} does not say which label is the {resource}");
-                broken.push(BrokenLink::new(Link::Labelled, reason));
+                let reason = format!("the rule for {query} names no label for the {resource}");
+                broken.push(BrokenLink::new(Link::AdapterRule, reason));
             }
         }
     }
     for [label, operator, value] in selector(rule).map(|(_, matchers)| matchers).unwrap_or_default() {
-        let must_be_there = (operator == "!=" && value.is_empty()) || (operator == "=" && !value.is_empty());
-        if must_be_there && label != "__name__" && !has(&label) {
-            let reason = format!("{query} asks for the label {label}, which nobody adds");
-            broken.push(BrokenLink::new(Link::Labelled, reason));
+        let is_required = (operator == "!=" && value.is_empty()) || (operator == "=" && !value.is_empty());
+        if is_required && label != "__name__" && !has(&label) {
+            let reason = format!("{query} selects by the label {label}, which no series has");
+            broken.push(BrokenLink::new(Link::AdapterRule, reason));
         }
     }
     broken
 }
 
-/// Whether a rule's query selects the pods that are asked for, from series that exist, over windows that hold two samples
-/// even when one scrape fails.
+/// Checks that the query of a rule selects the requested pods, reads series that exist, and uses windows of at least three
+/// scrapes. Such a window still holds two samples if one scrape fails.
 fn check_query(
     rule: &Value,
     series: &str,
@@ -283,8 +279,8 @@ fn check_query(
     for part in ["<<.LabelMatchers>>", "<<.GroupBy>>"] {
         if !query.contains(part) {
             broken.push(BrokenLink::new(
-                Link::Queried,
-                format!("the query for {series} is without {part}"),
+                Link::PodSamples,
+                format!("the query for {series} lacks {part}"),
             ));
         }
     }
@@ -292,8 +288,8 @@ fn check_query(
         let (name, window) = (&range[1], &range[2]);
         if !exposition.has(name) {
             broken.push(BrokenLink::new(
-                Link::Exported,
-                format!("a query needs {name}, which the binary does not export"),
+                Link::ServiceMetric,
+                format!("a query reads {name}, which the binary does not export"),
             ));
         }
         let least = 3 * scrape_interval;
@@ -301,7 +297,7 @@ fn check_query(
             let reason = format!(
                 "the window {window} over {name} holds fewer than three scrapes of {scrape_interval:?}"
             );
-            broken.push(BrokenLink::new(Link::Queried, reason));
+            broken.push(BrokenLink::new(Link::PodSamples, reason));
         }
     }
     broken

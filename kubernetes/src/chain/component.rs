@@ -1,4 +1,4 @@
-//! A part of the monitoring that is known by a flag of its container: Prometheus, the adapter.
+//! A component of the monitoring, Prometheus or the adapter. A flag of its container identifies it.
 
 use crate::{
     objects::{self, containers, flag, labels, mounted_file, name, namespace, text, title, workloads},
@@ -7,7 +7,7 @@ use crate::{
 };
 use serde_json::Value;
 
-/// The container, and what makes its pods.
+/// The container and the workload that creates its pods.
 #[derive(Clone, Copy)]
 pub struct Component<'objects> {
     pub(super) workload: &'objects Value,
@@ -16,10 +16,10 @@ pub struct Component<'objects> {
 }
 
 impl<'objects> Component<'objects> {
-    /// The first container with a flag.
-    pub(super) fn with_flag(objects: &'objects [Value], wanted: &str) -> Option<Self> {
+    /// Finds the first container that has a flag.
+    pub(super) fn with_flag(objects: &'objects [Value], name: &str) -> Option<Self> {
         workloads(objects).find_map(|(workload, template)| {
-            let container = containers(template).find(|container| flag(container, wanted).is_some())?;
+            let container = containers(template).find(|container| flag(container, name).is_some())?;
             Some(Self {
                 workload,
                 template,
@@ -28,13 +28,13 @@ impl<'objects> Component<'objects> {
         })
     }
 
-    /// A flag of the container.
+    /// Returns the value of a flag of the container.
     #[must_use]
     pub fn flag(&self, name: &str) -> Option<&'objects str> {
         flag(self.container, name)
     }
 
-    /// The YAML file that a flag names, from the ConfigMap that is mounted there.
+    /// Reads the YAML file that a flag names, from the ConfigMap mounted at its path.
     pub(super) fn file_of(&self, objects: &[Value], name: &str) -> Result<Value, String> {
         let of = title(self.workload);
         let path = self.flag(name).ok_or_else(|| format!("{of} has no {name}"))?;
@@ -45,7 +45,7 @@ impl<'objects> Component<'objects> {
         documents.pop().ok_or_else(|| format!("{path} is empty"))
     }
 
-    /// The account of its pods.
+    /// Returns the service account of the pods.
     #[must_use]
     pub fn account(&self) -> Account<'objects> {
         let account = text(self.template, "/spec/serviceAccountName");
@@ -59,8 +59,8 @@ impl<'objects> Component<'objects> {
         }
     }
 
-    /// Whether a Service selects its pods.
-    pub(super) fn is_behind(&self, service: &Value) -> Result<(), String> {
+    /// Checks that a Service selects the pods.
+    pub(super) fn check_selected_by(&self, service: &Value) -> Result<(), String> {
         let is_selected = namespace(self.workload) == namespace(service)
             && objects::carries(self.template, &labels(service, "/spec/selector"));
         is_selected.then_some(()).ok_or_else(|| {

@@ -1,42 +1,38 @@
-//! What a binary exports, read from the text that it serves.
+//! The series that a binary exports.
 
-use regex::Regex;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-static SAMPLE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?\s+\S").expect("a valid pattern"));
-static LABEL: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r#"([a-zA-Z_]\w*)="(?:[^"\\]|\\.)*""#).expect("a valid pattern"));
-
-/// The series of a `/metrics` page: names, each with the labels it has. Only what has a sample counts, because a counter
-/// that appears with its first request loses that request's rate.
+/// The series of a `/metrics` page: each name with its labels.
+///
+/// A series exists from its first sample. A counter that appears with its first request loses the rate of that request, so
+/// a metric without samples does not count.
 #[derive(Clone, Debug, Default)]
 pub struct Exposition {
     series: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Exposition {
-    /// Reads the text format (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
+    /// Parses a `/metrics` page.
+    ///
+    /// # Errors
+    /// If the page does not follow the text format.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut series: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for sample in text.lines().filter_map(|line| SAMPLE.captures(line)) {
-            let labels = sample.get(2).map_or("", |labels| labels.as_str());
-            let labels = LABEL.captures_iter(labels).map(|label| label[1].to_owned());
-            series.entry(sample[1].to_owned()).or_default().extend(labels);
+        for sample in wiring::exposition::parse(text)? {
+            series
+                .entry(sample.name)
+                .or_default()
+                .extend(sample.labels.into_keys());
         }
-        Self { series }
+        Ok(Self { series })
     }
 
-    /// The names of all series.
+    /// Returns the names of all series.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.series.keys().map(String::as_str)
     }
 
-    /// Whether the series has a sample.
+    /// Whether the series exists.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.series.contains_key(name)

@@ -1,4 +1,4 @@
-//! Prometheus' side: which pods its configuration makes targets of, and with which labels.
+//! Prometheus' side of the chain: the targets that its configuration discovers, and their labels.
 //!
 //! <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config>
 
@@ -10,35 +10,35 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// The Prometheus of the rendered objects, and its configuration.
 pub struct Prometheus<'objects> {
-    /// The container that is given a Prometheus configuration.
+    /// The container with the flag `--config.file`.
     pub component: Component<'objects>,
     config: Value,
 }
 
-/// One thing that is scraped.
+/// A scrape target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The labels that every sample of it gets.
+    /// The labels that Prometheus adds to every sample of the target.
     pub labels: BTreeMap<String, String>,
-    /// The port that is asked.
+    /// The port of the scrape.
     pub port: u64,
-    /// The path that is asked for.
+    /// The path of the scrape.
     pub path: String,
 }
 
 impl<'objects> Prometheus<'objects> {
-    /// Finds it, and reads its configuration.
+    /// Finds Prometheus and reads its configuration.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// Names the missing part.
     pub fn find(objects: &'objects [Value]) -> Result<Self, String> {
         let component = Component::with_flag(objects, "--config.file")
-            .ok_or("there is no container with --config.file, so no Prometheus")?;
+            .ok_or("no Prometheus: no container has the flag --config.file")?;
         let config = component.file_of(objects, "--config.file")?;
         Ok(Self { component, config })
     }
 
-    /// How often it scrapes where a job says nothing else.
+    /// Returns the global scrape interval.
     #[must_use]
     pub fn scrape_interval(&self) -> Duration {
         // Prometheus' default.
@@ -46,13 +46,13 @@ impl<'objects> Prometheus<'objects> {
             .unwrap_or(Duration::from_mins(1))
     }
 
-    /// What one running pod of the workload is to Prometheus: a target for each port that its rules keep.
+    /// Returns the targets of one running pod of the workload: one for each port that the relabelling rules keep.
     ///
     /// # Errors
-    /// Says why there is none.
+    /// If there is no target. Names the rules that drop each port.
     pub fn targets(&self, workload: &Value) -> Result<Vec<Target>, String> {
         let template =
-            objects::pod_template(workload).ok_or_else(|| format!("{} makes no pods", title(workload)))?;
+            objects::pod_template(workload).ok_or_else(|| format!("{} creates no pods", title(workload)))?;
         let mut targets = Vec::new();
         let mut reasons = Vec::new();
         for job in list(&self.config, "/scrape_configs") {
@@ -63,7 +63,10 @@ impl<'objects> Prometheus<'objects> {
                     continue;
                 }
                 if !namespaces.is_empty() && !namespaces.iter().any(|listed| listed == namespace(workload)) {
-                    reasons.push(format!("job {job_name} looks in {}", Value::from(namespaces)));
+                    reasons.push(format!(
+                        "job {job_name} discovers pods in {}",
+                        Value::from(namespaces)
+                    ));
                     continue;
                 }
                 for discovered in discovered(job, workload, template) {
@@ -77,7 +80,7 @@ impl<'objects> Prometheus<'objects> {
         if targets.is_empty() {
             let reasons = reasons.join("; ");
             return Err(format!(
-                "no job makes the pods of {} its targets: {reasons}",
+                "no job scrapes the pods of {}: {reasons}",
                 title(workload)
             ));
         }
@@ -96,7 +99,7 @@ impl Target {
     }
 }
 
-/// The labels that discovery gives each port of a pod that runs.
+/// Returns the labels that discovery sets for each port of a running pod.
 fn discovered(job: &Value, workload: &Value, template: &Value) -> Vec<BTreeMap<String, String>> {
     const META: &str = "__meta_kubernetes";
     let path = match text(job, "/metrics_path") {
@@ -147,7 +150,7 @@ fn discovered(job: &Value, workload: &Value, template: &Value) -> Vec<BTreeMap<S
         .collect()
 }
 
-/// Applies relabelling rules; the error names the rule that dropped the target, or that is not understood here.
+/// Applies relabelling rules. The error names the rule that drops the target, or an action that this check does not support.
 fn relabel(
     rules: &[Value],
     mut labels: BTreeMap<String, String>,
@@ -169,7 +172,7 @@ fn relabel(
         let action = or("action", "replace");
         let dropped = || {
             let sources = sources.clone().collect::<Vec<_>>().join(", ");
-            format!("{action} {pattern:?} of {sources} drops a port, where it is {value:?}")
+            format!("{action} {pattern:?} of {sources} drops a port with {value:?}")
         };
         match action.to_lowercase().as_str() {
             "keep" if captures.is_none() => return Err(dropped()),
@@ -197,7 +200,7 @@ fn relabel(
             }
             "labeldrop" => labels.retain(|label, _| !regex.is_match(label)),
             "labelkeep" => labels.retain(|label, _| regex.is_match(label)),
-            _ => return Err(format!("the action {action} is not understood by this check")),
+            _ => return Err(format!("this check does not support the action {action}")),
         }
     }
     Ok(labels)

@@ -1,6 +1,6 @@
-//! The API server's side: does it reach the adapter, and does the certificate that the sidecar makes convince it?
+//! The API server's side of the chain: the path to the adapter, and the certificate that the sidecar issues.
 
-use super::{BrokenLink, Link, adapter::Adapter, component::Component};
+use super::{adapter::Adapter, broken_link::BrokenLink, component::Component};
 use crate::{
     objects::{self, containers, environment, list, name, namespace, of_kind, resolve_port, text, title},
     permissions::{Action, allowed, bound},
@@ -8,24 +8,25 @@ use crate::{
 use serde_json::Value;
 use serving_cert::certificate::Identity;
 use std::collections::BTreeMap;
+use wiring::Link;
 
-/// The API that the HPA controller asks.
+/// The API that the HPA controller reads.
 const GROUP_VERSION: (&str, &str) = ("custom.metrics.k8s.io", "v1beta1");
 
-/// Holds the APIService, the Service, the adapter and its sidecar against each other.
+/// Checks that the APIService, the Service, the adapter and its sidecar agree.
 pub(super) fn check(objects: &[Value], adapter: &Adapter<'_>) -> Vec<BrokenLink> {
     let (group, version) = GROUP_VERSION;
     let wanted = format!("{version}.{group}");
     let Some(api_service) = of_kind(objects, "APIService").find(|object| name(object) == wanted) else {
         return vec![BrokenLink::new(
-            Link::Trusted,
+            Link::Apiservice,
             format!("there is no APIService {wanted}"),
         )];
     };
     let mut broken = Vec::new();
-    let mut expect = |holds: bool, link: Link, reason: String| {
+    let mut expect = |holds: bool, reason: String| {
         if !holds {
-            broken.push(BrokenLink::new(link, reason));
+            broken.push(BrokenLink::new(Link::Apiservice, reason));
         }
     };
     let registered = (
@@ -34,30 +35,24 @@ pub(super) fn check(objects: &[Value], adapter: &Adapter<'_>) -> Vec<BrokenLink>
     );
     expect(
         registered == GROUP_VERSION,
-        Link::Trusted,
         format!("{wanted} registers {registered:?}"),
     );
     let is_verified = api_service
         .pointer("/spec/insecureSkipTLSVerify")
         .is_none_or(|skip| skip == &Value::Bool(false));
-    expect(
-        is_verified,
-        Link::Trusted,
-        format!("{wanted} has insecureSkipTLSVerify"),
-    );
-    if let Err(reason) = leads_to_adapter(objects, api_service, adapter) {
-        expect(false, Link::Trusted, reason);
+    expect(is_verified, format!("{wanted} has insecureSkipTLSVerify"));
+    if let Err(reason) = check_route(objects, api_service, adapter) {
+        expect(false, reason);
     }
 
     match sidecar(adapter.component.template) {
         None => expect(
             false,
-            Link::Trusted,
-            "no sidecar makes the adapter's certificate".to_owned(),
+            "no sidecar issues the certificate of the adapter".to_owned(),
         ),
         Some(sidecar) => {
             for reason in sidecar_problems(api_service, adapter, sidecar) {
-                expect(false, Link::Trusted, reason);
+                expect(false, reason);
             }
         }
     }
@@ -72,10 +67,10 @@ pub(super) fn check(objects: &[Value], adapter: &Adapter<'_>) -> Vec<BrokenLink>
             namespace: None,
         };
         let reason = format!(
-            "the sidecar's account {} may not {verb} the APIService {wanted}",
+            "the account {} of the sidecar may not {verb} the APIService {wanted}",
             account.name
         );
-        expect(allowed(objects, account, action), Link::Permitted, reason);
+        expect(allowed(objects, account, action), reason);
     }
     for (role, in_namespace) in [
         ("system:auth-delegator", None),
@@ -86,29 +81,25 @@ pub(super) fn check(objects: &[Value], adapter: &Adapter<'_>) -> Vec<BrokenLink>
             account.name,
             in_namespace.unwrap_or("the cluster")
         );
-        expect(
-            bound(objects, account, role, in_namespace),
-            Link::Permitted,
-            reason,
-        );
+        expect(bound(objects, account, role, in_namespace), reason);
     }
     broken
 }
 
-/// From the APIService through its Service to the port on which the adapter listens.
-fn leads_to_adapter(objects: &[Value], api_service: &Value, adapter: &Adapter<'_>) -> Result<(), String> {
-    let (in_namespace, called) = (
+/// Checks that the Service of the APIService targets the port on which the adapter listens.
+fn check_route(objects: &[Value], api_service: &Value, adapter: &Adapter<'_>) -> Result<(), String> {
+    let (in_namespace, service_name) = (
         text(api_service, "/spec/service/namespace"),
         text(api_service, "/spec/service/name"),
     );
-    let service = objects::find(objects, "Service", in_namespace, called).ok_or_else(|| {
+    let service = objects::find(objects, "Service", in_namespace, service_name).ok_or_else(|| {
         format!(
-            "{} names the Service {in_namespace}/{called}, which does not exist",
+            "{} names the Service {in_namespace}/{service_name}, which does not exist",
             title(api_service)
         )
     })?;
-    adapter.component.is_behind(service)?;
-    // The API's default.
+    adapter.component.check_selected_by(service)?;
+    // 443 is the default of the API.
     let number = api_service
         .pointer("/spec/service/port")
         .and_then(Value::as_u64)
@@ -123,13 +114,13 @@ fn leads_to_adapter(objects: &[Value], api_service: &Value, adapter: &Adapter<'_
         Ok(())
     } else {
         Err(format!(
-            "{} leads to the port {reached:?}, the adapter listens on {listened:?}",
+            "{} targets the port {reached:?}, the adapter listens on {listened:?}",
             title(service)
         ))
     }
 }
 
-/// The sidecar is the container that is told of an APIService.
+/// Finds the sidecar: the container with the variable `API_SERVICE`.
 fn sidecar(template: &Value) -> Option<&Value> {
     containers(template).find(|container| environment(container).contains_key("API_SERVICE"))
 }
@@ -156,13 +147,13 @@ fn sidecar_problems(api_service: &Value, adapter: &Adapter<'_>, sidecar: &Value)
     let identity = Identity::of_service(setting("SERVICE_NAME"), in_namespace, "cluster.local", "pod");
     if !identity.dns_names.contains(&expected) {
         problems.push(format!(
-            "the API server asks for {expected}, the certificate is for {:?}",
+            "the API server expects {expected}, the certificate is for {:?}",
             identity.dns_names
         ));
     }
     if setting("API_SERVICE") != name(api_service) {
         problems.push(format!(
-            "the sidecar publishes in {}, not in {}",
+            "the sidecar publishes its authority in {}, not in {}",
             setting("API_SERVICE"),
             name(api_service)
         ));
@@ -170,7 +161,7 @@ fn sidecar_problems(api_service: &Value, adapter: &Adapter<'_>, sidecar: &Value)
     let starts_first = text(sidecar, "/restartPolicy") == "Always" && sidecar.get("startupProbe").is_some();
     if !starts_first {
         problems.push(
-            "the adapter would not wait for the certificate: no restartPolicy Always and startupProbe"
+            "the adapter does not wait for the certificate: the sidecar lacks restartPolicy Always or a startupProbe"
                 .to_owned(),
         );
     }
@@ -184,19 +175,19 @@ fn sidecar_problems(api_service: &Value, adapter: &Adapter<'_>, sidecar: &Value)
             .map(|path| path.trim_end_matches('/'));
         let read = read.and_then(|directory| volume_of(container, directory));
         if read.is_none() || read != written {
-            problems.push(format!("{flag} is not the {file} that the sidecar writes"));
+            problems.push(format!("{flag} is not the {file} of the sidecar"));
         }
     }
     let in_memory = list(template, "/spec/volumes")
         .iter()
         .any(|volume| Some(text(volume, "/name")) == written && text(volume, "/emptyDir/medium") == "Memory");
     if !in_memory {
-        problems.push("the private key would be written to a disk".to_owned());
+        problems.push("the private key is written to a disk".to_owned());
     }
     problems
 }
 
-/// The volume that a container has mounted at a directory.
+/// Returns the volume that a container mounts at a directory.
 fn volume_of<'object>(container: &'object Value, directory: &str) -> Option<&'object str> {
     let mounts: BTreeMap<&str, &str> = list(container, "/volumeMounts")
         .iter()

@@ -1,59 +1,59 @@
-//! Every check against objects that are broken in the way it is there for.
+//! Each check of objects against objects with a fault.
 
 use crate::{
-    breaking::{broken, expect_each_is_noticed},
+    mutation::{expect_findings, mutation},
     rendered::{CALLERS, known_images, local, public},
 };
 use manifests::{permissions, pods, relations, schema::Schema};
 use serde_json::{Value, json};
 
 #[test]
-fn the_schema_refuses_what_the_api_server_refuses() {
+fn the_schema_rejects_what_the_api_server_rejects() {
     let schema =
         Schema::read(&testbed::tools::openapi_schema().expect("the OpenAPI document")).expect("readable");
     let container = "/spec/template/spec/containers/0";
     let in_container = |field: &str| -> &'static str { format!("{container}/{field}").leak() };
-    expect_each_is_noticed(
+    expect_findings(
         |objects| schema.check(objects).expect("usable"),
         &[
-            broken("Deployment", "app-a", "/spec/replica", json!(2), "replica"),
-            broken(
+            mutation("Deployment", "app-a", "/spec/replica", json!(2), "replica"),
+            mutation(
                 "Deployment",
                 "app-a",
                 "/apiVersion",
                 json!("apps/v1beta1"),
                 "does not have apps/v1beta1",
             ),
-            broken(
+            mutation(
                 "Deployment",
                 "app-a",
                 in_container("readinesProbe"),
                 json!({}),
                 "readinesProbe",
             ),
-            broken(
+            mutation(
                 "Deployment",
                 "app-a",
                 in_container("ports/0/containerPort"),
                 json!("5000"),
                 "integer",
             ),
-            broken(
+            mutation(
                 "Deployment",
                 "app-a",
                 in_container("resources/limits/memory"),
                 json!("64 MB"),
                 "64 MB",
             ),
-            broken("Deployment", "app-a", "/spec/selector", Value::Null, "selector"),
-            broken(
+            mutation("Deployment", "app-a", "/spec/selector", Value::Null, "selector"),
+            mutation(
                 "PodDisruptionBudget",
                 "app-a",
                 "/spec/maxUnavailable",
                 json!([1]),
                 "maxUnavailable",
             ),
-            broken(
+            mutation(
                 "HorizontalPodAutoscaler",
                 "app-a",
                 "/spec/behaviour",
@@ -65,66 +65,66 @@ fn the_schema_refuses_what_the_api_server_refuses() {
 }
 
 #[test]
-fn scaling_is_held_together() {
-    expect_each_is_noticed(
+fn faults_of_autoscalers_are_found() {
+    expect_findings(
         relations::scaling,
         &[
-            broken("Deployment", "app-a", "/spec/replicas", json!(2), "sets replicas"),
-            broken(
+            mutation("Deployment", "app-a", "/spec/replicas", json!(2), "sets replicas"),
+            mutation(
                 "HorizontalPodAutoscaler",
                 "app-b",
                 "/spec/scaleTargetRef/name",
                 json!("app-a"),
-                "is scaled by",
+                "already scales",
             ),
-            broken(
+            mutation(
                 "HorizontalPodAutoscaler",
                 "app-b",
                 "/spec/scaleTargetRef/name",
                 json!("app-c"),
-                "there is no",
+                "does not exist",
             ),
-            broken(
+            mutation(
                 "HorizontalPodAutoscaler",
                 "app-a",
                 "/spec/maxReplicas",
                 json!(2),
-                "leave no room",
+                "must be at least 1",
             ),
-            broken(
+            mutation(
                 "HorizontalPodAutoscaler",
                 "app-a",
                 "/spec/behavior/scaleUp",
                 Value::Null,
-                "scaleUp is left",
+                "scaleUp has no window",
             ),
         ],
     );
 }
 
 #[test]
-fn selectors_and_ports_are_followed() {
+fn faults_of_selectors_ports_and_names_are_found() {
     let labels = "/spec/template/metadata/labels/app.kubernetes.io~1name";
-    expect_each_is_noticed(
+    expect_findings(
         relations::selectors,
         &[
-            broken("Deployment", "app-a", labels, json!("app-c"), "selects no pods"),
-            broken("Deployment", "app-a", labels, json!("app-b"), "selects no pods"),
-            broken(
+            mutation("Deployment", "app-a", labels, json!("app-c"), "selects no pods"),
+            mutation("Deployment", "app-a", labels, json!("app-b"), "selects no pods"),
+            mutation(
                 "Service",
                 "app-b",
                 "/spec/selector/app.kubernetes.io~1name",
                 json!("b"),
                 "Service sample-app/app-b",
             ),
-            broken(
+            mutation(
                 "PodDisruptionBudget",
                 "app-b",
                 "/spec/selector/matchLabels",
                 json!({"a": "b"}),
                 "selects no pods",
             ),
-            broken(
+            mutation(
                 "Service",
                 "app-a",
                 "/spec/selector",
@@ -133,24 +133,24 @@ fn selectors_and_ports_are_followed() {
             ),
         ],
     );
-    expect_each_is_noticed(
+    expect_findings(
         relations::ports,
         &[
-            broken(
+            mutation(
                 "Service",
                 "app-a",
                 "/spec/ports/0/targetPort",
                 json!("https"),
                 "has the port",
             ),
-            broken(
+            mutation(
                 "Service",
                 "app-b",
                 "/spec/ports/0/targetPort",
                 json!(5000),
                 "has the port 5000",
             ),
-            broken(
+            mutation(
                 "Deployment",
                 "app-a",
                 "/spec/template/spec/containers/0/readinessProbe/httpGet/port",
@@ -159,17 +159,17 @@ fn selectors_and_ports_are_followed() {
             ),
         ],
     );
-    expect_each_is_noticed(
+    expect_findings(
         |objects| relations::exposure(objects, public("production")),
         &[
-            broken(
+            mutation(
                 "Service",
                 "app-b",
                 "/spec/type",
                 json!("NodePort"),
                 "reachable from outside",
             ),
-            broken(
+            mutation(
                 "Service",
                 "prometheus",
                 "/spec/type",
@@ -178,35 +178,35 @@ fn selectors_and_ports_are_followed() {
             ),
         ],
     );
-    expect_each_is_noticed(
+    expect_findings(
         relations::identities,
         &[
-            broken(
+            mutation(
                 "Service",
                 "app-b",
                 "/metadata/name",
                 json!("app-a"),
-                "is there twice",
+                "is defined twice",
             ),
-            broken(
+            mutation(
                 "Service",
                 "app-b",
                 "/metadata/namespace",
                 json!("sample"),
-                "nobody creates",
+                "does not exist",
             ),
         ],
     );
 }
 
 #[test]
-fn a_pod_that_is_not_confined_is_noticed() {
+fn faults_of_confinement_are_found() {
     let pod = |field: &str| -> &'static str { format!("/spec/template/spec/{field}").leak() };
     let security = |field: &str| -> &'static str {
         format!("/spec/template/spec/containers/0/securityContext/{field}").leak()
     };
-    let app = |pointer, value, said| broken("Deployment", "app-b", pointer, value, said);
-    expect_each_is_noticed(
+    let app = |pointer, value, finding| mutation("Deployment", "app-b", pointer, value, finding);
+    expect_findings(
         pods::confinement,
         &[
             app(pod("hostNetwork"), json!(true), "hostNetwork"),
@@ -247,7 +247,7 @@ fn a_pod_that_is_not_confined_is_noticed() {
                 json!(80),
                 "host port",
             ),
-            broken(
+            mutation(
                 "Deployment",
                 "prometheus-adapter",
                 "/spec/template/spec/initContainers/0/securityContext",
@@ -259,11 +259,11 @@ fn a_pod_that_is_not_confined_is_noticed() {
 }
 
 #[test]
-fn tokens_images_resources_and_secrets_are_noticed() {
-    let app = |pointer, value, said| broken("Deployment", "app-a", pointer, value, said);
+fn faults_of_tokens_images_resources_roles_and_secrets_are_found() {
+    let app = |pointer, value, finding| mutation("Deployment", "app-a", pointer, value, finding);
     let container =
         |field: &str| -> &'static str { format!("/spec/template/spec/containers/0/{field}").leak() };
-    expect_each_is_noticed(
+    expect_findings(
         |objects| pods::tokens(objects, &CALLERS),
         &[
             app(
@@ -279,9 +279,9 @@ fn tokens_images_resources_and_secrets_are_noticed() {
             app(
                 "/spec/template/spec/serviceAccountName",
                 json!("default"),
-                "there is no ServiceAccount",
+                "ServiceAccount",
             ),
-            broken(
+            mutation(
                 "ServiceAccount",
                 "prometheus",
                 "/automountServiceAccountToken",
@@ -290,7 +290,7 @@ fn tokens_images_resources_and_secrets_are_noticed() {
             ),
         ],
     );
-    expect_each_is_noticed(
+    expect_findings(
         |objects| pods::images(objects, &known_images()),
         &[
             app(container("image"), json!("app-a:latest"), "app-a:latest"),
@@ -303,7 +303,7 @@ fn tokens_images_resources_and_secrets_are_noticed() {
             app(container("command"), json!(["/bin/sh"]), "has a command"),
         ],
     );
-    expect_each_is_noticed(
+    expect_findings(
         pods::resources,
         &[
             app(container("resources/limits/cpu"), json!("1"), "has a CPU limit"),
@@ -319,18 +319,18 @@ fn tokens_images_resources_and_secrets_are_noticed() {
             ),
         ],
     );
-    expect_each_is_noticed(
+    expect_findings(
         permissions::excessive,
         &[
-            broken("Role", "prometheus", "/rules/0/verbs", json!(["*"]), "every verb"),
-            broken(
+            mutation("Role", "prometheus", "/rules/0/verbs", json!(["*"]), "every verb"),
+            mutation(
                 "Role",
                 "prometheus",
                 "/rules/0/resources",
                 json!(["secrets"]),
                 "Secrets",
             ),
-            broken(
+            mutation(
                 "ClusterRole",
                 "custom-metrics-reader",
                 "/rules/0/apiGroups",

@@ -1,15 +1,15 @@
-//! The chain of every overlay, from the binaries' own text to the HPAs.
+//! The chain of every overlay, from the `/metrics` page of each binary to the HPAs.
 
 use crate::rendered::OVERLAYS;
 use manifests::{chain, findings::list};
 
-/// What each service serves at its `/metrics` right after the start.
+/// Returns the `/metrics` page of each service right after its start.
 pub(crate) fn binaries() -> [(&'static str, String); 2] {
     [("app_a", app_a::metrics_text()), ("app_b", app_b::metrics_text())]
 }
 
 #[test]
-fn every_link_holds_for_both_binaries() {
+fn no_link_is_broken() {
     for overlay in OVERLAYS.iter() {
         for (binary, text) in binaries() {
             let broken = chain::check(&text, &overlay.objects);

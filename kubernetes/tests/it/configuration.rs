@@ -1,4 +1,4 @@
-//! What the manifests set, read by the very code that will read it.
+//! The settings in the manifests, parsed by the binaries that read them.
 
 use crate::rendered::{OVERLAYS, Overlay};
 use clap::{Command, CommandFactory, Parser};
@@ -7,30 +7,30 @@ use manifests::{
     objects::{self, containers, list, text},
 };
 use serde_json::Value;
-use service::config::Configuration;
-use serving_cert::config::{Cli, Command as ServingCert};
+use service::config::{Configuration, ServiceConfig};
+use serving_cert::config::{Command as ServingCert, Config as ServingCertConfig};
 use std::time::Duration;
 
-/// The container that runs one of our images, with the pod it is in.
+/// Returns the container of an image, and its pod template.
 fn container<'overlay>(overlay: &'overlay Overlay, image: &str) -> (&'overlay Value, &'overlay Value) {
     let mut found = objects::workloads(&overlay.objects).flat_map(|(_, template)| {
-        let is_meant = move |container: &&Value| text(container, "/image").split(':').next() == Some(image);
+        let runs_image = move |container: &&Value| text(container, "/image").split(':').next() == Some(image);
         containers(template)
-            .filter(is_meant)
+            .filter(runs_image)
             .map(move |container| (template, container))
     });
     let one = found
         .next()
-        .unwrap_or_else(|| panic!("overlay {}: nobody runs {image}", overlay.name));
+        .unwrap_or_else(|| panic!("overlay {}: no container runs {image}", overlay.name));
     assert!(
         found.next().is_none(),
-        "overlay {}: several run {image}",
+        "overlay {}: several containers run {image}",
         overlay.name
     );
     one
 }
 
-/// The configuration of a service as it has it in the cluster.
+/// Returns the configuration of a service in the cluster, its pod template and its container.
 fn service<'overlay, C: Configuration>(
     overlay: &'overlay Overlay,
     image: &str,
@@ -45,32 +45,34 @@ fn service<'overlay, C: Configuration>(
     (config, template, container)
 }
 
-fn expect_time_to_drain<C: Configuration>(image: &str) {
+fn expect_time_to_drain<C: Configuration>(image: &str, settings: impl Fn(&C) -> &ServiceConfig) {
     for overlay in OVERLAYS.iter() {
         let (config, template, _) = service::<C>(overlay, image);
-        let drain = config.service().drain_delay + config.service().drain_deadline;
+        let settings = settings(&config);
+        let drain = settings.drain_delay + settings.drain_deadline;
         let grace = template
             .pointer("/spec/terminationGracePeriodSeconds")
             .and_then(Value::as_u64);
-        let grace = Duration::from_secs(grace.expect("a stated grace period"));
+        let grace = Duration::from_secs(grace.expect("a grace period"));
         assert!(
             grace > drain,
-            "overlay {}: {image} is killed after {grace:?}, drains for {drain:?}",
+            "overlay {}: {image} drains for {drain:?}, but its grace period is {grace:?}",
             overlay.name
         );
     }
 }
 
 #[test]
-fn services_have_the_time_to_drain() {
-    expect_time_to_drain::<app_a::Config>("app-a");
-    expect_time_to_drain::<app_b::Config>("app-b");
+fn the_grace_period_exceeds_the_drain() {
+    expect_time_to_drain::<app_a::Config>("app-a", |config| &config.service);
+    expect_time_to_drain::<app_b::Config>("app-b", |config| &config.service);
 }
 
-fn expect_open_ports<C: Configuration>(image: &str) {
+fn expect_open_ports<C: Configuration>(image: &str, settings: impl Fn(&C) -> &ServiceConfig) {
     for overlay in OVERLAYS.iter() {
         let (config, template, container) = service::<C>(overlay, image);
-        let (listen, admin) = (config.service().listen, config.service().admin_listen);
+        let settings = settings(&config);
+        let (listen, admin) = (settings.listen, settings.admin_listen);
         for (name, address) in [("http", listen), ("admin", admin)] {
             let port = objects::resolve_port(template, &Value::from(name));
             let what = format!(
@@ -105,31 +107,27 @@ fn expect_open_ports<C: Configuration>(image: &str) {
 }
 
 #[test]
-fn services_listen_where_their_ports_say() {
-    expect_open_ports::<app_a::Config>("app-a");
-    expect_open_ports::<app_b::Config>("app-b");
+fn services_listen_on_the_ports_of_their_containers() {
+    expect_open_ports::<app_a::Config>("app-a", |config| &config.service);
+    expect_open_ports::<app_b::Config>("app-b", |config| &config.service);
 }
 
 #[test]
-fn services_say_which_pod_answered() {
+fn services_know_the_name_of_their_pod() {
     for overlay in OVERLAYS.iter() {
         for image in ["app-a", "app-b"] {
             let (_, container) = container(overlay, image);
-            let named = list(container, "/env").iter().any(|variable| {
+            let is_set = list(container, "/env").iter().any(|variable| {
                 text(variable, "/name") == "POD_NAME"
                     && text(variable, "/valueFrom/fieldRef/fieldPath") == "metadata.name"
             });
-            assert!(
-                named,
-                "overlay {}: {image} does not know its pod's name",
-                overlay.name
-            );
+            assert!(is_set, "overlay {}: {image} has no POD_NAME", overlay.name);
         }
     }
 }
 
 #[test]
-fn app_a_reaches_app_b_through_a_service_that_exists() {
+fn app_a_calls_app_b_through_an_existing_service() {
     for overlay in OVERLAYS.iter() {
         let (config, ..) = service::<app_a::Config>(overlay, "app-a");
         let url = config.app_b.url;
@@ -140,9 +138,9 @@ fn app_a_reaches_app_b_through_a_service_that_exists() {
             .iter()
             .filter_map(|port| port["port"].as_u64());
         let ports: Vec<_> = ports.collect();
-        let wanted = url.port_or_known_default().map(u64::from).expect("a port");
+        let port = url.port_or_known_default().map(u64::from).expect("a port");
         assert!(
-            ports.contains(&wanted),
+            ports.contains(&port),
             "overlay {}: {url}, but the Service has {ports:?}",
             overlay.name
         );
@@ -150,7 +148,7 @@ fn app_a_reaches_app_b_through_a_service_that_exists() {
 }
 
 #[test]
-fn app_b_stores_its_users_on_a_volume() {
+fn app_b_stores_its_database_on_a_volume() {
     for overlay in OVERLAYS.iter() {
         let (_, _, container) = service::<app_b::Config>(overlay, "app-b");
         let url = objects::environment(container)["DATABASE_URL"];
@@ -167,8 +165,8 @@ fn app_b_stores_its_users_on_a_volume() {
     }
 }
 
-/// A container's environment as the flags of the same settings, so that no test has to change its own environment.
-/// Panics on a variable that the binary does not read.
+/// Returns the environment of a container as flags, so that no test changes its own environment. Panics if the binary does
+/// not read a variable.
 fn flags(command: &Command, container: &Value) -> Vec<String> {
     let arguments: Vec<_> = command.get_arguments().collect();
     list(container, "/env")
@@ -180,7 +178,7 @@ fn flags(command: &Command, container: &Value) -> Vec<String> {
                 .find(|argument| argument.get_env().is_some_and(|env| env == name));
             let long = argument.and_then(|argument| argument.get_long());
             let long = long.unwrap_or_else(|| panic!("{} does not read {name}", command.get_name()));
-            // What the downward API fills in, here by something that stands for it.
+            // A placeholder for a value of the downward API.
             let value = if variable.get("valueFrom").is_some() {
                 "filled-in"
             } else {
@@ -192,10 +190,10 @@ fn flags(command: &Command, container: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_sidecar_understands_its_settings_and_renews_long_before_the_end() {
+fn the_sidecar_accepts_its_settings_and_renews_early() {
     for overlay in OVERLAYS.iter() {
         let (_, container) = container(overlay, "serving-cert");
-        let command = Cli::command();
+        let command = ServingCertConfig::command();
         let arguments = list(container, "/args")
             .iter()
             .filter_map(Value::as_str)
@@ -208,18 +206,18 @@ fn the_sidecar_understands_its_settings_and_renews_long_before_the_end() {
         let words = ["serving-cert".to_owned(), subcommand]
             .into_iter()
             .chain(subcommand_flags);
-        let cli =
-            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("overlay {}: {error}", overlay.name));
-        let ServingCert::Run(run) = cli.command else {
+        let config = ServingCertConfig::try_parse_from(words)
+            .unwrap_or_else(|error| panic!("overlay {}: {error}", overlay.name));
+        let ServingCert::Run(run) = config.command else {
             panic!("overlay {}: not `run`", overlay.name)
         };
         assert!(
             run.validity / 3 > Duration::from_hours(24),
-            "a day is left to notice that renewal fails"
+            "less than a day to notice that renewals fail"
         );
         assert!(
             run.reconcile_interval <= Duration::from_mins(1),
-            "a wrong caBundle stays for too long"
+            "a wrong caBundle lasts for more than a minute"
         );
     }
 }

@@ -1,12 +1,11 @@
-//! The manifests as they would be applied, checked without a cluster; and every check against manifests that are broken
-//! on purpose, so that each is seen to notice.
+//! The static checks of the rendered manifests. Each check also runs against manifests with a deliberate fault.
 
-mod breaking;
-mod breaking_chain;
-mod broken_chain;
+mod broken_links;
 mod broken_objects;
 mod chain;
+mod chain_fixture;
 mod configuration;
+mod mutation;
 mod overlays;
 mod rendered;
 mod tree;

@@ -1,14 +1,16 @@
-//! What holds for every overlay.
+//! The checks of objects, for every overlay.
 
 use crate::rendered::{CALLERS, OVERLAYS, known_images, public};
 use manifests::{
     findings::{Finding, list},
-    permissions, pods, relations,
+    objects, permissions, pods, relations,
     schema::Schema,
 };
 use serde_json::Value;
+use std::collections::BTreeSet;
+use wiring::ROLLOUTS;
 
-/// Fails with every finding of every overlay.
+/// Expects no findings in any overlay.
 fn expect_none(check: impl Fn(&[Value]) -> Vec<Finding>) {
     for overlay in OVERLAYS.iter() {
         let findings = check(&overlay.objects);
@@ -29,7 +31,7 @@ fn objects_are_valid_for_the_pinned_kubernetes() {
 }
 
 #[test]
-fn objects_are_unique_and_in_namespaces_that_exist() {
+fn objects_are_unique_and_their_namespaces_exist() {
     expect_none(relations::identities);
 }
 
@@ -39,17 +41,17 @@ fn autoscalers_own_the_replica_counts() {
 }
 
 #[test]
-fn selectors_select() {
+fn selectors_match_one_workload() {
     expect_none(relations::selectors);
 }
 
 #[test]
-fn ports_lead_somewhere() {
+fn ports_exist_in_containers() {
     expect_none(relations::ports);
 }
 
 #[test]
-fn only_the_frontend_is_public_and_locally_prometheus() {
+fn only_the_frontend_is_public_except_prometheus_locally() {
     for overlay in OVERLAYS.iter() {
         let findings = relations::exposure(&overlay.objects, public(&overlay.name));
         assert!(
@@ -67,12 +69,12 @@ fn pods_are_confined() {
 }
 
 #[test]
-fn tokens_are_given_to_those_who_call_the_api_server() {
+fn only_callers_of_the_api_server_mount_a_token() {
     expect_none(|objects| pods::tokens(objects, &CALLERS));
 }
 
 #[test]
-fn roles_give_no_more_than_is_needed() {
+fn roles_are_not_excessive() {
     expect_none(permissions::excessive);
 }
 
@@ -82,11 +84,25 @@ fn images_are_pinned() {
 }
 
 #[test]
-fn resources_are_stated() {
+fn containers_state_their_resources() {
     expect_none(pods::resources);
 }
 
 #[test]
-fn nothing_secret_is_rendered() {
+fn no_secrets_are_rendered() {
     expect_none(pods::secrets);
+}
+
+#[test]
+fn the_rollouts_are_the_deployments_of_each_overlay() {
+    let expected: BTreeSet<_> = ROLLOUTS
+        .iter()
+        .map(|rollout| (rollout.namespace, rollout.deployment))
+        .collect();
+    for overlay in OVERLAYS.iter() {
+        let deployments: BTreeSet<_> = objects::of_kind(&overlay.objects, "Deployment")
+            .map(|deployment| (objects::namespace(deployment), objects::name(deployment)))
+            .collect();
+        assert_eq!(deployments, expected, "overlay {}", overlay.name);
+    }
 }

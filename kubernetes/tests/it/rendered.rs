@@ -4,15 +4,15 @@ use manifests::{objects, render};
 use serde_json::Value;
 use std::{path::PathBuf, sync::LazyLock};
 
-/// Deployments that call the API server, and so get a token: Prometheus discovers pods; the adapter lists pods and asks
-/// who is calling, and its sidecar publishes the authority of its certificate.
+/// The Deployments that call the API server and therefore mount a token. Prometheus discovers pods. The adapter lists pods
+/// and authenticates its clients; its sidecar publishes the authority of the certificate.
 pub(crate) const CALLERS: [&str; 2] = ["prometheus", "prometheus-adapter"];
 
-/// The images that this project builds.
+/// The images of this project.
 pub(crate) const OURS: [&str; 3] = ["app-a", "app-b", "serving-cert"];
 
-/// Services of an overlay that may be reached from outside the cluster: the frontend, and, on a machine of one's own,
-/// Prometheus, which asks nobody who they are.
+/// Returns the Services of an overlay that are reachable from outside the cluster: the frontend, and locally Prometheus,
+/// which does not authenticate its clients.
 pub(crate) fn public(overlay: &str) -> &'static [&'static str] {
     match overlay {
         "local" => &["app-a", "prometheus"],
@@ -22,9 +22,9 @@ pub(crate) fn public(overlay: &str) -> &'static [&'static str] {
 
 /// One overlay.
 pub(crate) struct Overlay {
-    /// Its folder's name.
+    /// The name of its folder.
     pub(crate) name: String,
-    /// What would be applied.
+    /// The rendered objects.
     pub(crate) objects: Vec<Value>,
 }
 
@@ -41,14 +41,13 @@ pub(crate) static OVERLAYS: LazyLock<Vec<Overlay>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The local overlay, which the tests of broken manifests start from.
+/// Returns the objects of the local overlay, for mutations.
 pub(crate) fn local() -> Vec<Value> {
     let local = OVERLAYS.iter().find(|overlay| overlay.name == "local");
     local.expect("the local overlay").objects.clone()
 }
 
-/// Name and tag of every image that may run: upstream's, which are pinned, and ours with the tags of their content, which
-/// stand in one file.
+/// Returns the name and tag of every allowed image: the pinned upstream images, and ours with the tags in one file.
 pub(crate) fn known_images() -> Vec<String> {
     let path = render::root().join("components/images/kustomization.yaml");
     let text = std::fs::read_to_string(&path).expect("readable");

@@ -1,4 +1,4 @@
-//! What holds for the files themselves.
+//! Rules for the files of the manifests.
 
 use manifests::render;
 use std::{
@@ -64,7 +64,7 @@ fn every_file_is_used() {
 }
 
 #[test]
-fn no_private_key_lies_in_the_tree() {
+fn no_file_contains_a_private_key() {
     for path in all_yaml_files() {
         let text = fs::read_to_string(&path).expect("readable");
         assert!(!text.contains("PRIVATE KEY-----"), "{}", path.display());

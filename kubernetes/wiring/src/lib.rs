@@ -1,5 +1,7 @@
-//! Names that the manifests fix and other crates rely on: the links of the chain of metrics, and the Deployments that
-//! an apply rolls out.
+//! The vocabulary of the chain of metrics: its links, the Deployments that an apply rolls out, and the text format of
+//! `/metrics`. The static check of the manifests, the prover and the tests share it.
+
+pub mod exposition;
 
 use std::fmt;
 

@@ -10,7 +10,8 @@ use serde_json::Value;
 use testbed::{paths, progress};
 
 use super::program::{self, GENERATOR_CORE, Process, SERVER_CORE, Server};
-use super::{directory, wrk};
+use super::shared::directory;
+use super::wrk;
 use crate::{cargo, images};
 
 /// How long a generator may run beyond its schedule, for requests in flight and its report.

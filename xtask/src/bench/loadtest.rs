@@ -8,7 +8,8 @@ use clap::Args;
 use super::generator::{self, Generator, Load, Report};
 use super::program::{self, GENERATOR_CORE, Server};
 use super::search::Search;
-use super::{accuracy, median, oha, wrk};
+use super::shared::median;
+use super::{accuracy, oha, wrk};
 
 /// The lowest accepted rate of loadtest, relative to oha.
 const LEAST_RATIO: f64 = 1.0;

@@ -8,15 +8,13 @@ mod oha;
 mod program;
 mod search;
 mod services;
+mod shared;
 mod wrk;
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Subcommand;
-use testbed::paths;
 
 /// A benchmark.
 #[derive(Clone, Copy, Subcommand)]
@@ -57,16 +55,4 @@ pub(crate) fn run(benchmark: Option<Benchmark>) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// The folder for the files of the benchmarks.
-fn directory() -> Result<PathBuf> {
-    let directory = paths::target().join("bench");
-    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-    Ok(directory)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

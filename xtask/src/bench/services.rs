@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use testbed::{paths, progress};
 
-use super::{directory, median, program::Server, wrk};
+use super::program::Server;
+use super::shared::{directory, median};
+use super::wrk;
 use crate::{cargo, images};
 
 /// The lowest accepted throughput of `app_a`, relative to a bare axum.

@@ -1,9 +1,9 @@
-//! The chain, and ways to break it.
+//! A chain to mutate: the text of a binary and the local overlay.
 
 use manifests::objects;
 use serde_json::Value;
 
-/// The binary's text and the objects, to be broken.
+/// The `/metrics` page of a binary, and the objects.
 pub(crate) struct Chain {
     pub(crate) text: String,
     pub(crate) objects: Vec<Value>,
@@ -13,7 +13,7 @@ impl Chain {
     pub(crate) fn object(&mut self, kind: &str, name: &str) -> &mut Value {
         let mut objects = self.objects.iter_mut();
         let found = objects.find(|object| {
-            // Generated names end in a hash.
+            // The names of generated ConfigMaps end in a hash.
             objects::kind(object) == kind
                 && (objects::name(object) == name || is_generated(objects::name(object), name))
         });
@@ -35,7 +35,7 @@ impl Chain {
     }
 
     pub(crate) fn in_binary(&mut self, from: &str, to: &str) {
-        assert!(self.text.contains(from), "the binary does not say {from}");
+        assert!(self.text.contains(from), "the page does not contain {from}");
         self.text = self.text.replace(from, to);
     }
 
@@ -45,7 +45,7 @@ impl Chain {
             .expect("files");
         let file = files.values_mut().next().expect("a file");
         let text = file.as_str().expect("text");
-        assert!(text.contains(from), "{config_map} does not say {from}");
+        assert!(text.contains(from), "{config_map} does not contain {from}");
         *file = Value::from(text.replace(from, to));
     }
 
@@ -56,7 +56,10 @@ impl Chain {
             .pointer_mut(pointer)
             .expect("arguments");
         let text = arguments.to_string();
-        assert!(text.contains(from), "{deployment} is not given {from}");
+        assert!(
+            text.contains(from),
+            "the arguments of {deployment} do not contain {from}"
+        );
         *arguments = serde_json::from_str(&text.replace(from, to)).expect("JSON");
     }
 }

@@ -1,30 +1,28 @@
-//! Each link of the chain, broken: the check has to notice, and to name that link.
+//! The check of the chain names each broken link.
 
-use crate::{breaking_chain::Chain, chain::binaries, rendered::local};
-use manifests::{
-    chain::{self, Link},
-    findings::list,
-};
+use crate::{chain::binaries, chain_fixture::Chain, rendered::local};
+use manifests::{chain, findings::list};
 use serde_json::{Value, json};
+use wiring::Link;
 
-/// What is done to the chain, the link that has to be named, and a part of the reason.
+/// The fault, the mutation, the link to name, and a part of the reason.
 type Case = (&'static str, fn(&mut Chain), Link, &'static str);
 
-fn expect_each_is_named(cases: &[Case]) {
+fn expect_named(cases: &[Case]) {
     for (_, text) in binaries() {
-        for (what, break_it, link, said) in cases {
+        for (fault, mutate, link, reason) in cases {
             let mut chain = Chain {
                 text: text.clone(),
                 objects: local(),
             };
-            break_it(&mut chain);
+            mutate(&mut chain);
             let broken = chain::check(&chain.text, &chain.objects);
             let named = broken
                 .iter()
-                .any(|found| found.link == *link && found.reason.contains(said));
+                .any(|found| found.link == *link && found.reason.contains(reason));
             assert!(
                 named,
-                "{what}: expected {link}: … {said} …, found:{}",
+                "{fault}: expected {link}: … {reason} …, found:{}",
                 list(&broken)
             );
         }
@@ -35,34 +33,34 @@ const ADAPTER: &str = "prometheus-adapter";
 const API_SERVICE: &str = "v1beta1.custom.metrics.k8s.io";
 
 #[test]
-fn from_the_binary_to_the_rule() {
-    expect_each_is_named(&[
+fn faults_between_the_binary_and_the_rule_are_named() {
+    expect_named(&[
         (
             "the counter is renamed in the binary",
             |chain| chain.in_binary("http_requests_total", "requests_total"),
-            Link::Exported,
+            Link::ServiceMetric,
             "http_requests_total",
         ),
         (
             "the counter has no sample before the first request",
             |chain| chain.in_binary("\nhttp_requests_total{", "\n# http_requests_total{"),
-            Link::Exported,
+            Link::ServiceMetric,
             "http_requests_total",
         ),
         (
             "the counter is renamed in the rule",
             |chain| chain.in_file(ADAPTER, "http_requests_total", "requests_total"),
-            Link::Exported,
+            Link::ServiceMetric,
             "requests_total",
         ),
         (
             "the histogram is renamed in the binary",
             |chain| chain.in_binary("http_request_duration_seconds", "http_request_seconds"),
-            Link::Exported,
+            Link::ServiceMetric,
             "http_request_duration_seconds_sum",
         ),
         (
-            "a query names a series that is not there",
+            "a query reads a series that does not exist",
             |chain| {
                 chain.in_file(
                     ADAPTER,
@@ -70,130 +68,130 @@ fn from_the_binary_to_the_rule() {
                     "rate(http_requests_count{",
                 );
             },
-            Link::Exported,
+            Link::ServiceMetric,
             "http_requests_count",
         ),
     ]);
 }
 
 #[test]
-fn from_the_pods_to_prometheus() {
-    expect_each_is_named(&[
+fn faults_between_the_pods_and_prometheus_are_named() {
+    expect_named(&[
         (
-            "another namespace is scraped",
+            "Prometheus discovers pods of another namespace",
             |chain| chain.in_file("prometheus", "names: [sample-app]", "names: [default]"),
-            Link::Scraped,
-            "looks in [\"default\"]",
+            Link::PrometheusScrape,
+            "discovers pods in [\"default\"]",
         ),
         (
-            "another port name is kept",
+            "relabelling keeps another port name",
             |chain| chain.in_file("prometheus", "regex: admin", "regex: metrics"),
-            Link::Scraped,
+            Link::PrometheusScrape,
             "keep \"metrics\"",
         ),
         (
-            "the port is renamed in the Deployment",
+            "the Deployment renames the port",
             |chain| {
                 let port = "/spec/template/spec/containers/0/ports/1/name";
                 chain.set("Deployment", "app-b", port, json!("metrics"));
             },
-            Link::Scraped,
+            Link::PrometheusScrape,
             "app-b",
         ),
         (
-            "every port is kept",
+            "relabelling keeps every port",
             |chain| chain.in_file("prometheus", "regex: admin", "regex: .*"),
-            Link::Scraped,
+            Link::PrometheusScrape,
             "2 times",
         ),
         (
-            "only pods that have ended are kept",
+            "relabelling keeps only completed pods",
             |chain| chain.in_file("prometheus", "regex: Running", "regex: Succeeded"),
-            Link::Scraped,
+            Link::PrometheusScrape,
             "Succeeded",
         ),
         (
-            "nothing is discovered",
+            "no pods are discovered",
             |chain| chain.in_file("prometheus", "role: pod", "role: node"),
-            Link::Scraped,
+            Link::PrometheusScrape,
             "no job",
         ),
         (
-            "the configuration is another file",
+            "the flag names another configuration file",
             |chain| chain.in_arguments("prometheus", "prometheus.yaml", "prometheus.yml"),
-            Link::Scraped,
+            Link::PrometheusScrape,
             "no file",
         ),
         (
-            "the pod label is called otherwise",
+            "the pod label has another name",
             |chain| chain.in_file("prometheus", "target_label: pod", "target_label: pod_name"),
-            Link::Labelled,
-            "the pod from the label pod",
+            Link::AdapterRule,
+            "reads the pod from the label pod",
         ),
         (
             "the namespace label is not added",
             |chain| chain.in_file("prometheus", "target_label: namespace", "target_label: ns"),
-            Link::Labelled,
+            Link::AdapterRule,
             "namespace",
         ),
     ]);
 }
 
 #[test]
-fn from_the_adapter_to_prometheus() {
-    expect_each_is_named(&[
+fn faults_between_prometheus_and_the_adapter_are_named() {
+    expect_named(&[
         (
-            "the adapter asks another Service",
+            "the adapter queries another Service",
             |chain| chain.in_arguments(ADAPTER, "prometheus.monitoring", "prometheus.default"),
-            Link::Queried,
+            Link::AdapterRule,
             "no Service default/prometheus",
         ),
         (
-            "the adapter asks another port",
+            "the adapter queries another port",
             |chain| chain.in_arguments(ADAPTER, ":9090", ":9091"),
-            Link::Queried,
+            Link::AdapterRule,
             "no port 9091",
         ),
         (
             "max-age is below the relist interval",
             |chain| chain.in_arguments(ADAPTER, "max-age=1m", "max-age=5s"),
-            Link::Queried,
+            Link::AdapterRule,
             "max-age",
         ),
         (
             "the window is too short for the scrape interval",
             |chain| chain.in_file("prometheus", "scrape_interval: 5s", "scrape_interval: 10s"),
-            Link::Queried,
+            Link::PodSamples,
             "fewer than three scrapes",
         ),
         (
-            "the query is not limited to the pods that are asked for",
+            "the query does not select the requested pods",
             |chain| chain.in_file(ADAPTER, "<<.Series>>{<<.LabelMatchers>>}", "<<.Series>>"),
-            Link::Queried,
+            Link::PodSamples,
             "LabelMatchers",
         ),
         (
             "there are no rules",
             |chain| chain.in_file(ADAPTER, "rules:", "externalRules:"),
-            Link::Queried,
+            Link::AdapterRule,
             "no rules",
         ),
     ]);
 }
 
 #[test]
-fn from_the_rule_to_the_autoscaler() {
-    expect_each_is_named(&[
+fn faults_between_the_rule_and_the_autoscaler_are_named() {
+    expect_named(&[
         (
             "the metric is renamed in the rule",
             |chain| chain.in_file(ADAPTER, "as: http_requests_per_second", "as: requests_per_second"),
-            Link::Named,
-            "the rules yield http_request_duration_seconds_average, http_request_duration_seconds_p99, requests_per_second",
+            Link::AdapterRule,
+            "the rules offer http_request_duration_seconds_average, http_request_duration_seconds_p99, requests_per_second",
         ),
         (
             "the name pattern does not match the series",
             |chain| chain.in_file(ADAPTER, "^http_requests_total$", "^(.*)_count$"),
-            Link::Named,
+            Link::AdapterRule,
             "does not match",
         ),
         (
@@ -207,37 +205,37 @@ fn from_the_rule_to_the_autoscaler() {
                     json!("requests_per_second"),
                 );
             },
-            Link::Named,
-            "app-b asks for requests_per_second",
+            Link::AdapterRule,
+            "app-b scales on requests_per_second",
         ),
     ]);
 }
 
 #[test]
-fn from_the_api_server_to_the_adapter() {
-    expect_each_is_named(&[
+fn faults_between_the_api_server_and_the_adapter_are_named() {
+    expect_named(&[
         (
-            "TLS is not verified",
+            "the API server does not verify the certificate",
             |chain| {
                 let api_service = chain.object("APIService", API_SERVICE);
                 api_service["spec"]["insecureSkipTLSVerify"] = json!(true);
             },
-            Link::Trusted,
+            Link::Apiservice,
             "insecureSkipTLSVerify",
         ),
         (
             "the API is not registered",
             |chain| chain.remove("APIService", API_SERVICE),
-            Link::Trusted,
+            Link::Apiservice,
             "there is no APIService",
         ),
         (
-            "the Service is named otherwise than the certificate",
+            "the Service has another name than the certificate",
             |chain| {
                 chain.set("APIService", API_SERVICE, "/spec/service/name", json!("adapter"));
                 chain.set("Service", ADAPTER, "/metadata/name", json!("adapter"));
             },
-            Link::Trusted,
+            Link::Apiservice,
             "adapter.monitoring.svc, the certificate is for",
         ),
         (
@@ -250,23 +248,23 @@ fn from_the_api_server_to_the_adapter() {
                     json!("default"),
                 );
             },
-            Link::Trusted,
+            Link::Apiservice,
             "does not exist",
         ),
         (
-            "the adapter listens elsewhere",
+            "the adapter listens on another port",
             |chain| chain.in_arguments(ADAPTER, "secure-port=6443", "secure-port=443"),
-            Link::Trusted,
+            Link::Apiservice,
             "listens on",
         ),
         (
             "the adapter reads another certificate",
             |chain| chain.in_arguments(ADAPTER, "serving-cert/tls.crt", "certificates/tls.crt"),
-            Link::Trusted,
+            Link::Apiservice,
             "--tls-cert-file",
         ),
         (
-            "the key is kept on a disk",
+            "the key is written to a disk",
             |chain| {
                 chain.set(
                     "Deployment",
@@ -275,7 +273,7 @@ fn from_the_api_server_to_the_adapter() {
                     json!({}),
                 );
             },
-            Link::Trusted,
+            Link::Apiservice,
             "disk",
         ),
         (
@@ -284,35 +282,35 @@ fn from_the_api_server_to_the_adapter() {
                 let sidecar = "/spec/template/spec/initContainers/0/restartPolicy";
                 chain.set("Deployment", ADAPTER, sidecar, Value::Null);
             },
-            Link::Trusted,
+            Link::Apiservice,
             "wait for the certificate",
         ),
     ]);
 }
 
 #[test]
-fn what_everybody_is_allowed() {
-    expect_each_is_named(&[
+fn missing_permissions_are_named() {
+    expect_named(&[
         (
             "Prometheus may not watch pods",
             |chain| chain.set("Role", "prometheus", "/rules/0/verbs", json!(["get", "list"])),
-            Link::Permitted,
+            Link::PrometheusScrape,
             "monitoring/prometheus may not watch pods",
         ),
         (
             "the adapter may not list pods",
             |chain| chain.remove("RoleBinding", ADAPTER),
-            Link::Permitted,
+            Link::PodSamples,
             "monitoring/prometheus-adapter may not list pods",
         ),
         (
             "the HPA controller may not read the metrics",
             |chain| chain.remove("ClusterRoleBinding", "hpa-controller:custom-metrics"),
-            Link::Permitted,
+            Link::HpaActive,
             "horizontal-pod-autoscaler may not get",
         ),
         (
-            "the sidecar may not publish",
+            "the sidecar may not patch the APIService",
             |chain| {
                 let names = "/rules/0/resourceNames";
                 chain.set(
@@ -322,16 +320,16 @@ fn what_everybody_is_allowed() {
                     json!(["v1beta1.metrics.k8s.io"]),
                 );
             },
-            Link::Permitted,
+            Link::Apiservice,
             "may not patch the APIService",
         ),
         (
-            "the RoleBinding that has to be in kube-system is moved by kustomize's namespace",
+            "kustomize moves the RoleBinding out of kube-system",
             |chain| {
                 let binding = "prometheus-adapter:auth-reader";
                 chain.set("RoleBinding", binding, "/metadata/namespace", json!("monitoring"));
             },
-            Link::Permitted,
+            Link::Apiservice,
             "extension-apiserver-authentication-reader",
         ),
     ]);

@@ -1,4 +1,4 @@
-//! Objects, broken one field at a time.
+//! Mutations of objects, one field at a time.
 
 use crate::rendered::local;
 use manifests::{
@@ -7,34 +7,34 @@ use manifests::{
 };
 use serde_json::Value;
 
-/// A way to break a field: the object, where in it, and the value to put there (`null` removes the field).
-pub(crate) struct Break {
+/// A mutation of one field of an object. The value `null` removes the field.
+pub(crate) struct Mutation {
     kind: &'static str,
     name: &'static str,
     pointer: &'static str,
     value: Value,
-    /// A part of what is to be said about it.
-    said: &'static str,
+    /// A part of the expected finding.
+    finding: &'static str,
 }
 
-/// See [`Break`].
-pub(crate) fn broken(
+/// Creates a [`Mutation`].
+pub(crate) fn mutation(
     kind: &'static str,
     name: &'static str,
     pointer: &'static str,
     value: Value,
-    said: &'static str,
-) -> Break {
-    Break {
+    finding: &'static str,
+) -> Mutation {
+    Mutation {
         kind,
         name,
         pointer,
         value,
-        said,
+        finding,
     }
 }
 
-impl Break {
+impl Mutation {
     fn apply(&self, objects: &mut [Value]) {
         let object = objects
             .iter_mut()
@@ -60,20 +60,20 @@ impl Break {
     }
 }
 
-/// Applies each break alone, and fails unless the check then says what is expected.
-pub(crate) fn expect_each_is_noticed(check: impl Fn(&[Value]) -> Vec<Finding>, breaks: &[Break]) {
-    for case in breaks {
+/// Applies each mutation alone, and expects its finding.
+pub(crate) fn expect_findings(check: impl Fn(&[Value]) -> Vec<Finding>, mutations: &[Mutation]) {
+    for case in mutations {
         let mut objects = local();
         case.apply(&mut objects);
         let findings = check(&objects);
-        let noticed = findings
+        let found = findings
             .iter()
-            .any(|finding| finding.to_string().contains(case.said));
+            .any(|finding| finding.to_string().contains(case.finding));
         let what = format!("{} {} with {} {}", case.kind, case.name, case.pointer, case.value);
         assert!(
-            noticed,
+            found,
             "{what}: expected {:?}, found:{}",
-            case.said,
+            case.finding,
             list(&findings)
         );
     }

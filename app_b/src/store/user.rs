@@ -1,0 +1,63 @@
+//! The types of the user store: the trait, its argument and its results.
+
+use std::fmt;
+use std::pin::Pin;
+
+use sha2::{Digest, Sha256};
+
+/// A store of users and the hashes of their tokens.
+pub trait UserStore: fmt::Debug + Send + Sync {
+    /// Returns the user whose token has this hash, or `None` if no user has.
+    ///
+    /// # Errors
+    /// If the database does not respond.
+    fn user_by_token(&self, token: TokenHash) -> Lookup<'_>;
+
+    /// Closes the database. No data is lost without it.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// The future of a lookup. It is boxed so that [`UserStore`] is dyn-compatible.
+pub type Lookup<'a> = Pin<Box<dyn Future<Output = Result<Option<User>, Error>> + Send + 'a>>;
+
+/// A user, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The name, which is public.
+    pub name: String,
+}
+
+/// The SHA-256 of a token. The token itself is never stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// Hashes a token.
+    #[must_use]
+    pub fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TokenHash(…)")
+    }
+}
+
+/// Reasons that a lookup fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Too many lookups run at once, or another process locks the database.
+    #[error("the database is busy")]
+    Busy(#[source] sqlx::Error),
+    /// Any other failure of the database.
+    #[error("the database failed")]
+    Failed(#[source] sqlx::Error),
+}
