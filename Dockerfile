@@ -1,15 +1,15 @@
-# The images of app_a, app_b, serving-cert and loadtest: one static program each, and nothing else. For example:
+# The images of app_a, app_b, serving-cert and loadtest. Each contains one static program only. For example:
 #
 #     docker build --target app_a --tag app-a .
 #
-# `cargo xtask images` writes the same without Docker.
+# `cargo xtask images` writes the same images without Docker.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 
-# A static program needs no C library in its image. With --target, the flags are for it alone and not for build scripts.
-# The caches stay with the builder, so that a change compiles only what it concerns; programs must leave them here.
+# The programs are static, so their images need no C library. With --target, the flags do not apply to build scripts.
+# The cache mounts keep compiled crates between builds. They are not part of a layer, so this step copies the programs out.
 FROM build AS services
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     "target/$target/release/app_a" "target/$target/release/app_b" "target/$target/release/serving-cert" \
  && install --directory --mode 0750 /data
 
-# Apart, so that whoever wants the services does not wait for it.
+# A stage of its own: a build of the services does not wait for the load generator.
 FROM build AS load-generator
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
@@ -43,7 +43,7 @@ ENTRYPOINT ["/serving-cert"]
 
 FROM scratch AS app_b
 COPY --from=services /programs/app_b /app_b
-# The one place that it writes to. A new volume takes the owner from here.
+# The only writable directory. A new volume inherits its owner.
 COPY --from=services --chown=65532:65532 /data /data
 USER 65532:65532
 WORKDIR /
