@@ -156,12 +156,12 @@ fn requests_counted() -> Result<f64> {
     for pod in pods.split_whitespace() {
         let path = format!("/api/v1/namespaces/sample-app/pods/{pod}:9000/proxy/metrics");
         let metrics = kubectl(&["get", "--raw", &path])?;
-        let counters = metrics
-            .lines()
-            .filter(|line| line.starts_with("http_requests_total{"));
-        for value in counters.filter_map(|line| line.rsplit(' ').next()) {
-            sum += value.parse::<f64>()?;
-        }
+        let samples = wiring::exposition::parse(&metrics).map_err(anyhow::Error::msg)?;
+        sum += samples
+            .iter()
+            .filter(|sample| sample.name == "http_requests_total")
+            .map(|sample| sample.value)
+            .sum::<f64>();
     }
     Ok(sum)
 }
