@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::sandbox::Sandbox;
-use crate::{cgroup, images, kubeadm, paths, preflight, progress, tools, versions, wait};
+use crate::{cgroup, images, import, kubeadm, paths, preflight, progress, tools, versions, wait};
 
 /// How long a node may take to become Ready: 30 s is the aim when warm, the rest is for a busy machine.
 const NODE_READY: Duration = Duration::from_mins(3);
@@ -73,7 +73,7 @@ pub fn up() -> Result<()> {
         .iter()
         .map(images::UpstreamImage::archive)
         .collect();
-    progress::step("import the images", || import(sandbox, &archives))?;
+    progress::step("import the images", || import::import(sandbox, &archives))?;
     progress::step("kubeadm init", || {
         let output = progress::run(sandbox.enter("kubeadm").args([
             "init",
@@ -143,19 +143,7 @@ fn node_is_ready() -> Result<()> {
 /// # Errors
 /// When the cluster is not up, or an archive is not one.
 pub fn load(archives: &[PathBuf]) -> Result<()> {
-    import(running()?, archives)
-}
-
-fn import(sandbox: Sandbox, archives: &[PathBuf]) -> Result<()> {
-    for archive in archives {
-        let archive = archive.display().to_string();
-        progress::run(
-            sandbox
-                .enter("ctr")
-                .args(["--namespace=k8s.io", "images", "import", &archive]),
-        )?;
-    }
-    Ok(())
+    import::import(running()?, archives)
 }
 
 fn running() -> Result<Sandbox> {
@@ -202,13 +190,13 @@ fn clean() -> Result<()> {
 /// Empties the lock file: the machine may give the number in it to somebody else's process, which would be taken for
 /// ours between the moment when the next cluster holds the lock and the one when it has written its own number.
 fn forget_the_first_process() -> Result<()> {
-    match File::options().write(true).open(paths::lock()) {
+    match File::options().write(true).open(paths::cluster_lock()) {
         Ok(lock) => {
             lock.try_lock().context("a cluster is alive")?;
             Ok(lock.set_len(0)?)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| paths::lock().display().to_string()),
+        Err(error) => Err(error).with_context(|| paths::cluster_lock().display().to_string()),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod cgroup;
 pub mod cluster;
 pub mod images;
+mod import;
 #[cfg(target_os = "linux")]
 pub mod init;
 pub mod kubeadm;

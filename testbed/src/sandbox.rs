@@ -38,7 +38,7 @@ impl Sandbox {
     /// The living one, if there is one. Only a process that holds our lock is taken for it, so that a number that the
     /// machine has given to somebody else since is never mistaken for ours.
     pub(crate) fn find() -> Result<Option<Self>> {
-        let Ok(mut lock) = File::open(paths::lock()) else {
+        let Ok(mut lock) = File::open(paths::cluster_lock()) else {
             return Ok(None);
         };
         match lock.try_lock_shared() {

@@ -133,7 +133,7 @@ impl Session {
             .env("XTASK", &self.xtask)
             .env("LOADTEST", images::loadtest(self.profile)?)
             .env("IMAGES", images::folder(self.profile))
-            .env(paths::OWNER, paths::owner())
+            .env(paths::OWNER_VARIABLE, paths::owner_lock())
             // Absolute: tests run in the folder of their package.
             .env("CARGO_TARGET_DIR", paths::target());
         if self.soak {
@@ -157,7 +157,7 @@ impl Session {
 
 fn hold_ownership() -> Result<File> {
     fs::create_dir_all(paths::cache()).context("cannot create target/testbed")?;
-    let owner = File::create(paths::owner())?;
+    let owner = File::create(paths::owner_lock())?;
     if owner.try_lock().is_err() {
         bail!("another `cargo xtask test` of this checkout is running: wait until it exits");
     }
