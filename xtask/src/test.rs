@@ -47,7 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let chosen: Vec<_> = SUITES.iter().filter(|suite| options.wants(suite)).collect();
     let on_cluster = chosen.iter().any(|suite| suite.on_cluster);
     if on_cluster {
-        preflight::machine_can()?;
+        preflight::check_machine()?;
     }
     let session = Session {
         // Resolved now: building the tests replaces the file, and the replacement serves as well.
