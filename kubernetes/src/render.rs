@@ -36,7 +36,7 @@ pub fn overlays() -> Result<Vec<PathBuf>> {
 /// # Errors
 /// When kubectl cannot be had, or refuses the kustomization; with what it said.
 pub fn render(kustomization: &Path) -> Result<Vec<Value>> {
-    let kubectl = testbed::tools::kubectl().context("no kubectl of the pinned version")?;
+    let kubectl = testbed::components::kubectl().context("no kubectl of the pinned version")?;
     let output = Command::new(kubectl)
         .arg("kustomize")
         .arg(kustomization)

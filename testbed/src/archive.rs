@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use crate::tools::hex;
+use crate::components::hex;
 
 /// The file in an archive that lists its images.
 const MANIFEST: &str = "manifest.json";

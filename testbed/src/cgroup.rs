@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use crate::{paths, preflight, tools};
+use crate::{components, paths, preflight};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// The controllers that the limits of pods need. The kubelet rejects a cgroup without a controller that the machine has
-/// (kubernetes `pkg/kubelet/cm/cgroup_v2_manager_linux.go`, whose list does not contain `io`).
+/// The controllers that the limits of pods need. If the machine has one of them and the cgroup does not, the kubelet
+/// rejects the cgroup (kubernetes `pkg/kubelet/cm/cgroup_v2_manager_linux.go`, whose list does not contain `io`).
 const NEEDED: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
 
 /// The name of the cluster's cgroup, in every hierarchy.
@@ -22,7 +22,7 @@ const NEEDED: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
 #[must_use]
 pub fn name() -> String {
     let cluster = paths::cache();
-    let hash = tools::hex(&Sha256::digest(cluster.as_os_str().as_encoded_bytes()));
+    let hash = components::hex(&Sha256::digest(cluster.as_os_str().as_encoded_bytes()));
     format!("testbed-{}", &hash[..8])
 }
 
@@ -105,8 +105,9 @@ fn disabled<'a>(available: &'a str, enabled: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The text for `cgroup.subtree_control` that enables the needed controllers: `+cpu +memory`. The arguments are those of
-/// [`disabled`].
+/// The text for `cgroup.subtree_control` that enables the needed controllers: `+cpu +memory`.
+///
+/// The arguments are those of [`disabled`].
 fn changes(available: &str, enabled: &str) -> String {
     let changes: Vec<_> = disabled(available, enabled)
         .into_iter()

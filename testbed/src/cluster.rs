@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::sandbox::Sandbox;
-use crate::{cgroup, images, import, kubeadm, paths, preflight, progress, tools, versions, wait};
+use crate::{cgroup, components, images, import, kubeadm, paths, preflight, progress, versions, wait};
 
 /// How long the node may take to become Ready. A warm start aims at 30 s. The rest is for a busy machine.
 const NODE_READY: Duration = Duration::from_mins(3);
@@ -63,7 +63,7 @@ pub fn up() -> Result<()> {
         versions::kubernetes()
     );
     preflight::install_packages()?;
-    tools::build(tools::ALL)?;
+    components::build(components::ALL)?;
     progress::step("write the images of the components", images::write_upstream)?;
 
     for module in preflight::missing_modules() {
@@ -126,10 +126,10 @@ fn write_kubeconfig(sandbox: Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// The pinned kubectl with the kubeconfig of the cluster. It runs outside the namespaces, as the kubectl of a user does.
+/// The pinned kubectl with the kubeconfig of the cluster. It runs outside the namespaces, as a user's kubectl does.
 #[must_use]
 pub fn kubectl() -> Command {
-    let mut command = Command::new(tools::KUBECTL.path());
+    let mut command = Command::new(components::KUBECTL.path());
     command.env("KUBECONFIG", paths::kubeconfig());
     command
 }

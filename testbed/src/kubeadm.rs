@@ -2,8 +2,9 @@
 
 use crate::{cgroup, versions};
 
-/// The address of the node, on a bridge without ports. All addresses are from the range for benchmarks (RFC 2544), which
-/// no real network uses.
+/// The address of the node, on a bridge without ports.
+///
+/// All addresses of the cluster are from the range for benchmarks (RFC 2544), which no real network uses.
 pub const NODE_ADDRESS: &str = "198.18.0.1";
 /// The addresses of the pods.
 pub const POD_SUBNET: &str = "198.19.0.0/17";

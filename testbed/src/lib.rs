@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod cgroup;
 pub mod cluster;
+pub mod components;
 pub mod images;
 mod import;
 #[cfg(target_os = "linux")]
@@ -15,6 +16,5 @@ pub mod paths;
 pub mod preflight;
 pub mod progress;
 mod sandbox;
-pub mod tools;
 pub mod versions;
 pub mod wait;

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{paths, progress, versions};
 
 /// What to do on a machine that cannot run the testbed. Each error message ends with it.
-pub(crate) const ALTERNATIVE: &str = "instead: `cargo xtask demo --context NAME` uses a cluster that you have, \
-                       `cargo xtask up` runs the pair without one";
+pub(crate) const ALTERNATIVE: &str = "alternatives: `cargo xtask demo --context NAME` uses your own cluster, \
+                                      `cargo xtask up` runs app_a and app_b without a cluster";
 
 /// Debian packages, each with a program that is present when the package is installed.
 const PACKAGES: [(&str, &str); 7] = [
@@ -23,8 +23,8 @@ const PACKAGES: [(&str, &str); 7] = [
     ("socat", "socat"),
 ];
 
-/// The free space that a cold start requires, in bytes. Measured with `du` after a cold start: 2.5 GiB for the caches of
-/// Go, and 1 GiB for programs, images and their unpacked copies. The rest is for logs.
+/// The free space that a cold start requires, in bytes. Measured with `du` after a cold start: 2.5 GiB for the caches
+/// of Go, and 1 GiB for programs, images and their unpacked copies. The rest is for logs.
 const FREE_BYTES_COLD: u64 = 6 << 30;
 /// The free space that a start requires when the components are already built, in bytes.
 const FREE_BYTES_WARM: u64 = 2 << 30;
