@@ -120,15 +120,15 @@ pub fn write(archive: &Path, reference: &str, config: &Config, entries: &[Entry]
         { "Config": image_name, "RepoTags": [reference], "Layers": [layer_name] },
     ]);
 
-    let whole = tempfile::NamedTempFile::new_in(folder)?;
-    let mut tar = tar::Builder::new(whole.as_file());
+    let complete = tempfile::NamedTempFile::new_in(folder)?;
+    let mut tar = tar::Builder::new(complete.as_file());
     append(&mut tar, &image_name, 0o644, 0, &image)?;
     let mut header = header(0o644, 0, layer.as_file().metadata()?.len());
     tar.append_data(&mut header, &layer_name, File::open(layer.path())?)?;
     append(&mut tar, MANIFEST, 0o644, 0, &serde_json::to_vec(&manifest)?)?;
     tar.finish()?;
     drop(tar);
-    whole.persist(archive)?;
+    complete.persist(archive)?;
     Ok(())
 }
 

@@ -111,8 +111,8 @@ pub fn up() -> Result<()> {
 
 /// Writes kubeadm's kubeconfig, with the address of the API server outside the namespaces.
 fn write_kubeconfig(sandbox: Sandbox) -> Result<()> {
-    let inside = progress::run(sandbox.enter("cat").arg("/etc/kubernetes/admin.conf"))?;
-    let outside = inside.replace(
+    let original = progress::run(sandbox.enter("cat").arg("/etc/kubernetes/admin.conf"))?;
+    let kubeconfig = original.replace(
         &format!("https://{}:6443", kubeadm::NODE_ADDRESS),
         "https://127.0.0.1:6443",
     );
@@ -122,7 +122,7 @@ fn write_kubeconfig(sandbox: Sandbox) -> Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(paths::kubeconfig())?
-        .write_all(outside.as_bytes())?;
+        .write_all(kubeconfig.as_bytes())?;
     Ok(())
 }
 
@@ -240,9 +240,9 @@ pub fn status() -> Result<()> {
         sandbox.init
     );
     println!("kubeconfig  {}", paths::kubeconfig().display());
-    for (outside, inside) in preflight::FORWARDS {
+    for (port, node_port) in preflight::FORWARDS {
         println!(
-            "forward     127.0.0.1:{outside} -> {}:{inside}",
+            "forward     127.0.0.1:{port} -> {}:{node_port}",
             kubeadm::NODE_ADDRESS
         );
     }

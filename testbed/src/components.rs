@@ -79,7 +79,7 @@ fn module_directory(module: &str) -> PathBuf {
     paths::workspace().join("testbed/go").join(module)
 }
 
-/// The flags of `go build` for a module. They also set versions: without one, kubeadm reports v0.0.0.
+/// The flags of `go build` for a module. They include the version: without it, kubeadm assumes v0.0.0.
 fn build_arguments(module: &str) -> Vec<String> {
     let mut linker = "-s -w".to_owned();
     // The linker strips the debug information, so the compiler does not generate it: 20 % less CPU time.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{paths, progress, versions};
 
-/// What to do on a machine that cannot run the testbed. Each error message ends with it.
+/// What to do on a machine that cannot run the testbed: the end of the error messages.
 pub(crate) const ALTERNATIVE: &str = "alternatives: `cargo xtask demo --context NAME` uses your own cluster, \
                                       `cargo xtask up` runs app_a and app_b without a cluster";
 
@@ -85,26 +85,26 @@ pub fn check_machine() -> Result<()> {
 /// # Errors
 /// When Go is missing or too old: the message names the installed and the required version, and says what to do.
 pub fn check_go() -> Result<()> {
-    let needed = versions::minimum_go();
+    let required = versions::minimum_go();
     // In the folder of a module, `go version` may print the version of the toolchain that the module requires.
     let Ok(output) = Command::new("go").arg("version").current_dir("/").output() else {
         bail!(
-            "the testbed builds Kubernetes with Go, and PATH contains no `go`: install Go {needed} or later \
+            "the testbed builds Kubernetes with Go, and PATH contains no `go`: install Go {required} or later \
              (https://go.dev/dl/); {ALTERNATIVE}"
         );
     };
     let printed = String::from_utf8_lossy(&output.stdout);
     let printed = printed.trim();
-    let Some(found) = parse_go_version(printed) else {
+    let Some(installed) = parse_go_version(printed) else {
         bail!(
-            "`go version` prints no version but {printed:?} ({}): install Go {needed} or later \
+            "`go version` prints no version but {printed:?} ({}): install Go {required} or later \
              (https://go.dev/dl/); {ALTERNATIVE}",
             output.status
         );
     };
-    if found < needed {
+    if installed < required {
         bail!(
-            "the testbed builds Kubernetes with Go {needed} or later, and the `go` in PATH is {found}: install a newer \
+            "the testbed builds Kubernetes with Go {required} or later, and the `go` in PATH is {installed}: install a newer \
              Go (https://go.dev/dl/) and put its bin folder first in PATH; {ALTERNATIVE}"
         );
     }

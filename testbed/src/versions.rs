@@ -12,7 +12,8 @@ const GO_MODS: [&str; 6] = [
     include_str!("../go/prometheus-adapter/go.mod"),
 ];
 
-/// The upstream tag of the pause image that the testbed's own one stands in for: the default of kubeadm 1.35.
+/// The upstream tag of the pause image, the default of kubeadm 1.35. The testbed's own pause program has the same
+/// interface.
 pub const PAUSE: &str = "3.10.1";
 
 /// The version of a Go module that a `go.mod` requires.
