@@ -36,7 +36,7 @@ pub fn overlays() -> Result<Vec<PathBuf>> {
 /// # Errors
 /// If kubectl is not available, or if it rejects the kustomization. The message contains its output.
 pub fn render(kustomization: &Path) -> Result<Vec<Value>> {
-    let kubectl = testbed::tools::kubectl().context("the pinned kubectl is not available")?;
+    let kubectl = testbed::components::kubectl().context("the pinned kubectl is not available")?;
     let output = Command::new(kubectl)
         .arg("kustomize")
         .arg(kustomization)

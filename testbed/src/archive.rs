@@ -1,6 +1,7 @@
-//! Container images without Docker: archives that `docker load` and `ctr images import` take.
-//! Format: the "docker-archive" of `docker save`, <https://github.com/moby/docker-image-spec> (v1.2), one layer.
-//! The same files give the same bytes: no clock, no owner of this machine, nothing random goes in.
+//! Writes container images without Docker, as archives for `docker load` and `ctr images import`.
+//!
+//! The format is the "docker-archive" of `docker save`, <https://github.com/moby/docker-image-spec> (v1.2), with one
+//! layer. The same files give the same bytes: an archive contains no time, no user of this machine, and nothing random.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -9,45 +10,45 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use crate::tools::hex;
+use crate::components::hex;
 
-/// The archive's file that says what image it holds.
+/// The file in an archive that lists its images.
 const MANIFEST: &str = "manifest.json";
 
-/// What lies at a path of the image.
+/// The content of one path of the image.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// A copy of a file of this machine.
+    /// A copy of a file on this machine.
     File(PathBuf),
     /// A small file with this text.
     Text(String),
-    /// A symbolic link to this path of the image.
+    /// A symbolic link to this path in the image.
     Link(String),
-    /// A folder; folders above a file need no entry.
+    /// A folder. The folders above a file need no entry of their own.
     Directory,
 }
 
-/// One path of the image's only layer.
+/// One path in the only layer of the image.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Absolute path in the image.
+    /// The absolute path in the image.
     pub path: String,
-    /// What is there.
+    /// The content of the path.
     pub content: Content,
-    /// Permission bits.
+    /// The permission bits.
     pub mode: u32,
-    /// Owner; the group has the same number.
+    /// The user ID of the owner. The group ID is the same number.
     pub user: u64,
-    /// Whether the program may listen on ports below 1024 whoever runs it (`setcap cap_net_bind_service=+ep`).
+    /// Whether every user may listen on ports below 1024 with the program (`setcap cap_net_bind_service=+ep`).
     pub binds_low_ports: bool,
 }
 
-/// `cap_net_bind_service=+ep` as the kernel stores it in `security.capability` (linux/capability.h, revision 2):
-/// revision and "effective", then permitted and inheritable, low and high words.
+/// The value of the attribute `security.capability` for `cap_net_bind_service=+ep` (linux/capability.h, revision 2):
+/// the revision with the flag "effective", then the low and high words of "permitted" and "inheritable".
 const BINDS_LOW_PORTS: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 impl Entry {
-    /// A program that everyone may run, owned by root.
+    /// A program of root that every user may run.
     pub fn program(path: impl Into<String>, source: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -58,7 +59,7 @@ impl Entry {
         }
     }
 
-    /// A folder that belongs to `user`.
+    /// A folder of `user`.
     pub fn directory(path: impl Into<String>, mode: u32, user: u64) -> Self {
         Self {
             path: path.into(),
@@ -70,27 +71,31 @@ impl Entry {
     }
 }
 
-/// How the image's process starts, as in a Dockerfile.
+/// How the process of the image starts. Each field is an instruction of a Dockerfile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// `ENTRYPOINT`
     pub entrypoint: Vec<String>,
     /// `CMD`
     pub command: Vec<String>,
-    /// `USER`; empty is root.
+    /// `USER`. Empty means root.
     pub user: String,
     /// `WORKDIR`
     pub working_directory: String,
-    /// `ENV`, as `NAME=value`.
+    /// `ENV`, each as `NAME=value`.
     pub environment: Vec<String>,
 }
 
-/// Writes the image `reference` to `archive`, which appears only when it is whole.
+/// Writes the image `reference` to the file `archive`.
+///
+/// The file appears only when it is complete.
 ///
 /// # Errors
 /// When a file cannot be read, or the archive cannot be written.
 pub fn write(archive: &Path, reference: &str, config: &Config, entries: &[Entry]) -> Result<()> {
-    let folder = archive.parent().context("an archive lies in a folder")?;
+    let folder = archive
+        .parent()
+        .context("the path of the archive has no folder")?;
     fs::create_dir_all(folder)?;
     let layer = tempfile::NamedTempFile::new_in(folder)?;
     write_layer(layer.as_file(), entries).with_context(|| format!("layer of {reference}"))?;
@@ -115,35 +120,54 @@ pub fn write(archive: &Path, reference: &str, config: &Config, entries: &[Entry]
         { "Config": image_name, "RepoTags": [reference], "Layers": [layer_name] },
     ]);
 
-    let whole = tempfile::NamedTempFile::new_in(folder)?;
-    let mut tar = tar::Builder::new(whole.as_file());
+    let complete = tempfile::NamedTempFile::new_in(folder)?;
+    let mut tar = tar::Builder::new(complete.as_file());
     append(&mut tar, &image_name, 0o644, 0, &image)?;
     let mut header = header(0o644, 0, layer.as_file().metadata()?.len());
     tar.append_data(&mut header, &layer_name, File::open(layer.path())?)?;
     append(&mut tar, MANIFEST, 0o644, 0, &serde_json::to_vec(&manifest)?)?;
     tar.finish()?;
     drop(tar);
-    whole.persist(archive)?;
+    complete.persist(archive)?;
     Ok(())
 }
 
-/// The image that `archive` holds, as [`write`] was told.
+/// Reads the reference (name and tag) of the first image in `archive`.
 ///
 /// # Errors
-/// When it cannot be read, or is not such an archive.
+/// When the file cannot be read, is not an archive in this format, or contains an image without a reference.
 pub fn reference(archive: &Path) -> Result<String> {
-    let read = || -> Result<Option<String>> {
-        for entry in tar::Archive::new(File::open(archive)?).entries()? {
-            let entry = entry?;
-            if entry.path()?.as_os_str() == MANIFEST {
-                let manifest: serde_json::Value = serde_json::from_reader(entry)?;
-                return Ok(manifest[0]["RepoTags"][0].as_str().map(str::to_owned));
-            }
+    let first = references(archive)?.into_iter().next();
+    first.with_context(|| format!("{}: no image, or one without a reference", archive.display()))
+}
+
+/// Reads the references of all images in `archive`. Empty when the archive contains an image without a reference.
+pub(crate) fn references(archive: &Path) -> Result<Vec<String>> {
+    let manifest = read_manifest(archive).with_context(|| archive.display().to_string())?;
+    let images = manifest.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut references = Vec::new();
+    for image in images {
+        let tags = image["RepoTags"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if tags.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(None)
-    };
-    let reference = read().with_context(|| archive.display().to_string())?;
-    reference.with_context(|| format!("{} names no image", archive.display()))
+        references.extend(tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)));
+    }
+    Ok(references)
+}
+
+/// Reads the manifest. `null` when the archive has none.
+fn read_manifest(archive: &Path) -> Result<serde_json::Value> {
+    for entry in tar::Archive::new(File::open(archive)?).entries_with_seek()? {
+        let entry = entry?;
+        if entry.path()?.as_os_str() == MANIFEST {
+            return Ok(serde_json::from_reader(entry)?);
+        }
+    }
+    Ok(serde_json::Value::Null)
 }
 
 fn write_layer(file: &File, entries: &[Entry]) -> Result<()> {
@@ -210,7 +234,7 @@ fn digest(path: &Path) -> Result<String> {
     }
 }
 
-/// This machine's architecture, as image configurations name it.
+/// The architecture of this machine, by its name in image configurations.
 fn go_architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -224,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_archive_names_its_image_and_its_process_and_is_the_same_each_time() {
+    fn an_archive_contains_the_reference_config_and_owners_and_is_reproducible() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
         fs::write(&program, "#!").unwrap();
@@ -267,5 +291,25 @@ mod tests {
             .map(|entry| entry.unwrap().header().uid().unwrap())
             .collect();
         assert_eq!(owners, [0, 65_532]);
+    }
+
+    /// Writes an archive that contains only this manifest.
+    fn archive_with(manifest: &serde_json::Value) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut tar = tar::Builder::new(file.as_file());
+        append(&mut tar, MANIFEST, 0o644, 0, manifest.to_string().as_bytes()).unwrap();
+        tar.finish().unwrap();
+        drop(tar);
+        file
+    }
+
+    #[test]
+    fn all_references_of_an_archive_are_read() {
+        let two = archive_with(&serde_json::json!([{ "RepoTags": ["a:1", "a:2"] }, { "RepoTags": ["b:1"] }]));
+        assert_eq!(references(two.path()).unwrap(), ["a:1", "a:2", "b:1"]);
+        let unnamed = archive_with(&serde_json::json!([{ "RepoTags": ["a:1"] }, { "RepoTags": null }]));
+        assert!(references(unnamed.path()).unwrap().is_empty());
+        assert!(reference(unnamed.path()).is_err());
+        assert!(references(Path::new("/dev/null")).unwrap().is_empty());
     }
 }

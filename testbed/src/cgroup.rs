@@ -1,4 +1,5 @@
-//! The cgroup below which the kubelet keeps its pods, so that another kubelet of this machine is never in the way.
+//! The cgroup of the cluster. The kubelet creates the cgroups of its pods below it, apart from any other kubelet of the
+//! machine.
 
 use std::fs;
 use std::io;
@@ -7,30 +8,31 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use crate::{paths, preflight, tools};
+use crate::{components, paths, preflight};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// What a pod's limits need. The kubelet refuses a cgroup that lacks one of them which the machine has
-/// (kubernetes `pkg/kubelet/cm/cgroup_v2_manager_linux.go`, which leaves out io).
+/// The controllers that the limits of pods need. If the machine has one of them and the cgroup does not, the kubelet
+/// rejects the cgroup (kubernetes `pkg/kubelet/cm/cgroup_v2_manager_linux.go`, whose list does not contain `io`).
 const NEEDED: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
 
-/// The name of our cgroup, in every hierarchy: another one for each cluster that this machine can have at a time, so
-/// that two checkouts do not remove each other's.
+/// The name of the cluster's cgroup, in every hierarchy.
+///
+/// It contains a hash of the path of [`paths::cache`], so that two checkouts do not remove each other's cgroups.
 #[must_use]
 pub fn name() -> String {
     let cluster = paths::cache();
-    let hash = tools::hex(&Sha256::digest(cluster.as_os_str().as_encoded_bytes()));
+    let hash = components::hex(&Sha256::digest(cluster.as_os_str().as_encoded_bytes()));
     format!("testbed-{}", &hash[..8])
 }
 
-/// Whether the machine has the unified hierarchy (cgroup v2).
+/// Whether the machine uses the unified hierarchy (cgroup v2).
 #[must_use]
 pub fn is_unified() -> bool {
     Path::new(MOUNT).join("cgroup.controllers").exists()
 }
 
-/// The roots of the hierarchies: one on v2, one a controller on v1.
+/// The roots of the hierarchies: one in total on cgroup v2, one per controller on v1.
 fn roots() -> Vec<PathBuf> {
     if is_unified() {
         return vec![PathBuf::from(MOUNT)];
@@ -45,18 +47,18 @@ fn roots() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Makes our cgroup in every hierarchy.
+/// Creates the cgroup of the cluster in every hierarchy.
 ///
 /// # Errors
-/// When a hierarchy cannot be written, and on v2 what to do about it.
+/// When a hierarchy cannot be written. On cgroup v2 the message says what to do.
 pub fn create() -> Result<()> {
     if is_unified() {
-        hand_down().with_context(|| {
+        enable_controllers().with_context(|| {
             format!(
-                "cgroup v2 cannot hand its controllers down. In a container its processes usually sit in the root \
-                 cgroup, which forbids that, or the cgroups cannot be written: run on the machine itself, or start the \
-                 container with a cgroup tree that it may divide (privileged, --cgroupns=host); {}",
-                preflight::INSTEAD
+                "cannot enable the controllers of cgroup v2 for child cgroups. In a container this usually fails \
+                 because processes run in the root cgroup, or because the cgroups are read-only: run on the machine \
+                 itself, or start the container with a writable cgroup tree (privileged, --cgroupns=host); {}",
+                preflight::ALTERNATIVE
             )
         })?;
     }
@@ -66,17 +68,20 @@ pub fn create() -> Result<()> {
     Ok(())
 }
 
-/// On v2 a child has only the controllers that its parent hands down.
-fn hand_down() -> Result<()> {
+/// Enables the needed controllers for the children of the root cgroup, and records which were disabled before.
+///
+/// On cgroup v2 a child has only the controllers that its parent enables in `cgroup.subtree_control`.
+fn enable_controllers() -> Result<()> {
     let available = fs::read_to_string(Path::new(MOUNT).join("cgroup.controllers"))?;
     let enabled = fs::read_to_string(subtree_control())?;
-    let off = switched_off(&available, &enabled);
-    // All of them, because runc switches on whatever there is when it starts a container.
-    fs::write(record(), off.join(" "))?;
-    let wanted = to_switch_on(&available, &enabled);
-    if !wanted.is_empty() {
-        fs::write(subtree_control(), &wanted)
-            .with_context(|| format!("{wanted} > {}", subtree_control().display()))?;
+    let disabled = disabled(&available, &enabled);
+    // Record all of them, not only the needed ones: runc enables every available controller when it starts a
+    // container.
+    fs::write(record(), disabled.join(" "))?;
+    let changes = changes(&available, &enabled);
+    if !changes.is_empty() {
+        fs::write(subtree_control(), &changes)
+            .with_context(|| format!("{changes} > {}", subtree_control().display()))?;
     }
     Ok(())
 }
@@ -85,46 +90,48 @@ fn subtree_control() -> PathBuf {
     Path::new(MOUNT).join("cgroup.subtree_control")
 }
 
-/// The controllers that the machine did not hand down before us.
+/// The file with the controllers that were disabled before the cluster started.
 fn record() -> PathBuf {
     paths::cache().join("cgroup.switched-off")
 }
 
-/// Controllers that the root has and does not hand down, from the texts of `cgroup.controllers` and
-/// `cgroup.subtree_control`.
-fn switched_off<'a>(available: &'a str, enabled: &str) -> Vec<&'a str> {
+/// The controllers that the root has and that are disabled for its children.
+///
+/// `available` is the text of `cgroup.controllers`, `enabled` that of `cgroup.subtree_control`.
+fn disabled<'a>(available: &'a str, enabled: &str) -> Vec<&'a str> {
     available
         .split_whitespace()
         .filter(|controller| !enabled.split_whitespace().any(|other| other == *controller))
         .collect()
 }
 
-/// What to write to `cgroup.subtree_control`, from the same two texts: `+cpu +memory`.
-fn to_switch_on(available: &str, enabled: &str) -> String {
-    let wanted: Vec<_> = switched_off(available, enabled)
+/// The text for `cgroup.subtree_control` that enables the needed controllers: `+cpu +memory`.
+///
+/// The arguments are those of [`disabled`].
+fn changes(available: &str, enabled: &str) -> String {
+    let changes: Vec<_> = disabled(available, enabled)
         .into_iter()
         .filter(|controller| NEEDED.contains(controller))
         .map(|controller| format!("+{controller}"))
         .collect();
-    wanted.join(" ")
+    changes.join(" ")
 }
 
-/// Removes our cgroups, leaves first; the kernel refuses to remove one in which something still runs. On v2 the root
-/// then hands down what it did before.
+/// Removes the cgroups of the cluster. On cgroup v2, also disables the controllers that were disabled before.
 ///
 /// # Errors
-/// When one cannot be removed.
+/// When a cgroup cannot be removed. The kernel does not remove a cgroup with a running process.
 pub fn remove() -> io::Result<()> {
     for root in roots() {
-        let ours = root.join(name());
-        if ours.exists() {
-            remove_tree(&ours)?;
+        let cgroup = root.join(name());
+        if cgroup.exists() {
+            remove_tree(&cgroup)?;
         }
     }
-    if let Ok(off) = fs::read_to_string(record()) {
-        for controller in off.split_whitespace() {
-            // Refused for one that somebody else's cgroup hands down further: it then has to stay on. systemd switches what
-            // its units use on again when it next looks at them (`daemon-reload`).
+    if let Ok(disabled) = fs::read_to_string(record()) {
+        for controller in disabled.split_whitespace() {
+            // The kernel rejects this if another cgroup enables the controller for its own children. The controller
+            // then stays enabled. systemd enables the controllers of its units again at its next `daemon-reload`.
             let _ = fs::write(subtree_control(), format!("-{controller}"));
         }
         fs::remove_file(record())?;
@@ -132,6 +139,7 @@ pub fn remove() -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a cgroup and its children. A cgroup with children cannot be removed.
 fn remove_tree(cgroup: &Path) -> io::Result<()> {
     for child in fs::read_dir(cgroup)?.flatten() {
         if child.file_type()?.is_dir() {
@@ -146,19 +154,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_needed_and_there_and_off_is_switched_on() {
+    fn only_needed_available_and_disabled_controllers_are_enabled() {
         let available = "cpuset cpu io memory hugetlb pids rdma misc\n";
+        assert_eq!(changes(available, ""), "+cpuset +cpu +io +memory +hugetlb +pids");
+        assert_eq!(changes(available, "cpu memory pids\n"), "+cpuset +io +hugetlb");
+        assert_eq!(changes("cpu memory\n", "memory cpu\n"), "");
         assert_eq!(
-            to_switch_on(available, ""),
-            "+cpuset +cpu +io +memory +hugetlb +pids"
-        );
-        assert_eq!(
-            to_switch_on(available, "cpu memory pids\n"),
-            "+cpuset +io +hugetlb"
-        );
-        assert_eq!(to_switch_on("cpu memory\n", "memory cpu\n"), "");
-        assert_eq!(
-            switched_off(available, "cpu memory pids\n"),
+            disabled(available, "cpu memory pids\n"),
             ["cpuset", "io", "hugetlb", "rdma", "misc"]
         );
     }

@@ -1,4 +1,4 @@
-//! The testbed's commands: up, down, exec, status, logs.
+//! The commands of the testbed: up, down, load, exec, status, logs.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -10,75 +10,80 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::sandbox::Sandbox;
-use crate::{cgroup, images, kubeadm, paths, preflight, progress, tools, versions, wait};
+use crate::{cgroup, components, images, import, kubeadm, paths, preflight, progress, versions, wait};
 
-/// How long a node may take to become Ready: 30 s is the aim when warm, the rest is for a busy machine.
+/// How long the node may take to become Ready. A warm start aims at 30 s. The rest is for a busy machine.
 const NODE_READY: Duration = Duration::from_mins(3);
-/// How long a cluster that already runs may take to answer before it is made anew.
+/// How long a running cluster may take to become Ready before `up` replaces it.
 const RECOVERY: Duration = Duration::from_mins(1);
 
-/// Makes the cluster, unless it is there and well.
+/// Starts the cluster, unless it is up and healthy.
 ///
 /// # Errors
-/// What the machine lacks and what to do about it; a step that failed, with the end of its output.
+/// When the machine does not meet a requirement: the message says what to do. When a step fails: the message contains
+/// the end of its output.
 pub fn up() -> Result<()> {
-    preflight::machine_can()?;
+    preflight::check_machine()?;
     fs::create_dir_all(paths::cache()).context("cannot create target/testbed")?;
-    let only_one = File::create(paths::cache().with_extension("up.lock"))?;
-    match only_one.try_lock() {
+    let up_lock = File::create(paths::cache().with_extension("up.lock"))?;
+    match up_lock.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
-            eprintln!("another `cluster up` is at work, waiting for its end");
-            only_one.lock().context("cannot wait for another `cluster up`")?;
+            eprintln!("another `cluster up` is running, waiting until it exits");
+            up_lock.lock().context("cannot wait for another `cluster up`")?;
         }
         Err(fs::TryLockError::Error(error)) => return Err(error).context("cannot lock `cluster up`"),
     }
     let start = Instant::now();
     if Sandbox::find()?.is_some() {
-        match wait::until("the running cluster", RECOVERY, node_is_ready) {
+        match wait::until("the running cluster is Ready", RECOVERY, node_is_ready) {
             Ok(()) => {
-                eprintln!("the cluster is up already");
+                eprintln!("the cluster is already up");
                 return Ok(());
             }
             Err(error) => {
-                eprintln!("the running cluster is not well, making it anew ({error:#})");
-                // It may have ended while it was waited for.
+                eprintln!("the running cluster is not healthy, replacing it ({error:#})");
+                // It may have stopped in the meantime.
                 if let Some(sandbox) = Sandbox::find()? {
-                    sandbox.end()?;
+                    sandbox.kill()?;
                 }
-                // Its ports become free a moment after its lock; who else may have them is said below.
-                let _ = wait::until("the ports", Duration::from_secs(5), preflight::machine_is_free);
+                // The ports become free a moment after the lock. The next check reports a port that stays in use.
+                let _ = wait::until(
+                    "the ports are free",
+                    Duration::from_secs(5),
+                    preflight::check_ports_and_disk,
+                );
             }
         }
     }
-    preflight::machine_is_free()?;
-    clean()?;
+    preflight::check_ports_and_disk()?;
+    remove_leftovers()?;
     eprintln!(
-        "Kubernetes {} on this machine, in namespaces of its own:",
+        "starting Kubernetes {} on this machine, in its own namespaces:",
         versions::kubernetes()
     );
     preflight::install_packages()?;
-    tools::build(tools::ALL)?;
-    progress::step("write the components' images", images::write_upstream)?;
+    components::build(components::ALL)?;
+    progress::step("write the images of the components", images::write_upstream)?;
 
     for module in preflight::missing_modules() {
         eprintln!(
-            "  note    the kernel module {module} is not loaded: it will be (modprobe), and stays loaded"
+            "  note    the kernel module {module} is not loaded: `modprobe` loads it, and it stays loaded"
         );
     }
-    let since_warm = Instant::now();
-    let attached = progress::step("namespaces, network, containerd", Sandbox::start)?;
+    let since_build = Instant::now();
+    let attached = progress::step("start namespaces, network, containerd", Sandbox::start)?;
     let sandbox = attached.sandbox;
     let archives: Vec<_> = images::upstream()
         .iter()
         .map(images::UpstreamImage::archive)
         .collect();
-    progress::step("import the images", || import(sandbox, &archives))?;
+    progress::step("import the images", || import::import(sandbox, &archives))?;
     progress::step("kubeadm init", || {
         let output = progress::run(sandbox.enter("kubeadm").args([
             "init",
             "--config=/etc/kubernetes/kubeadm.yaml",
-            // Looks for systemd, swap and a registry, none of which the testbed has or wants.
+            // Preflight expects systemd, a registry and no swap. The testbed needs none of the three.
             "--skip-phases=preflight,show-join-command",
         ]));
         fs::write(
@@ -88,43 +93,43 @@ pub fn up() -> Result<()> {
         output.map(drop)
     })?;
     write_kubeconfig(sandbox)?;
-    progress::step("node Ready", || {
-        wait::until("the node", NODE_READY, node_is_ready)
+    progress::step("wait until the node is Ready", || {
+        wait::until("the node is Ready", NODE_READY, node_is_ready)
     })?;
     attached.detach()?;
     eprintln!(
-        "up after {:.1} s ({:.1} s of them since everything was built)\n  \
+        "up after {:.1} s ({:.1} s of them after the build)\n  \
          export KUBECONFIG={}\n  \
          API server https://127.0.0.1:6443, app_a http://127.0.0.1:30080, Prometheus http://127.0.0.1:9090\n  \
          cargo xtask k get pods -A   cargo xtask cluster exec -- bash   cargo xtask cluster down",
         start.elapsed().as_secs_f64(),
-        since_warm.elapsed().as_secs_f64(),
+        since_build.elapsed().as_secs_f64(),
         paths::kubeconfig().display(),
     );
     Ok(())
 }
 
-/// kubeadm's own, with the address at which the API server is reached from outside.
+/// Writes kubeadm's kubeconfig, with the address of the API server outside the namespaces.
 fn write_kubeconfig(sandbox: Sandbox) -> Result<()> {
-    let inside = progress::run(sandbox.enter("cat").arg("/etc/kubernetes/admin.conf"))?;
-    let outside = inside.replace(
+    let original = progress::run(sandbox.enter("cat").arg("/etc/kubernetes/admin.conf"))?;
+    let kubeconfig = original.replace(
         &format!("https://{}:6443", kubeadm::NODE_ADDRESS),
         "https://127.0.0.1:6443",
     );
-    // It holds the administrator's key: closed to others from its first moment.
+    // The file contains the administrator's key, so it is private from its creation on.
     File::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(paths::kubeconfig())?
-        .write_all(outside.as_bytes())?;
+        .write_all(kubeconfig.as_bytes())?;
     Ok(())
 }
 
-/// The pinned kubectl, on the cluster, from outside of its namespaces: as a user's own would be.
+/// The pinned kubectl with the kubeconfig of the cluster. It runs outside the namespaces, as a user's kubectl does.
 #[must_use]
 pub fn kubectl() -> Command {
-    let mut command = Command::new(tools::KUBECTL.path());
+    let mut command = Command::new(components::KUBECTL.path());
     command.env("KUBECONFIG", paths::kubeconfig());
     command
 }
@@ -133,61 +138,52 @@ fn node_is_ready() -> Result<()> {
     let condition = r#"jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#;
     let answer = progress::run(kubectl().args(["get", "nodes", "--request-timeout=5s", "-o", condition]))?;
     if answer.trim() != "True" {
-        bail!("the node is not Ready");
+        bail!("the node is not Ready yet");
     }
     Ok(())
 }
 
-/// Brings image archives to the node.
+/// Imports image archives on the node, except images that the node already has.
 ///
 /// # Errors
-/// When the cluster is not up, or an archive is not one.
+/// When the cluster is not up, or a file is not an image archive.
 pub fn load(archives: &[PathBuf]) -> Result<()> {
-    import(running()?, archives)
+    import::import(running_sandbox()?, archives)
 }
 
-fn import(sandbox: Sandbox, archives: &[PathBuf]) -> Result<()> {
-    for archive in archives {
-        let archive = archive.display().to_string();
-        progress::run(
-            sandbox
-                .enter("ctr")
-                .args(["--namespace=k8s.io", "images", "import", &archive]),
-        )?;
-    }
-    Ok(())
+fn running_sandbox() -> Result<Sandbox> {
+    Sandbox::find()?.context("the cluster is not up: start it with `cargo xtask cluster up`")
 }
 
-fn running() -> Result<Sandbox> {
-    Sandbox::find()?.context("the cluster is not up: `cargo xtask cluster up` makes it")
-}
-
-/// Ends the cluster and removes everything that it left: processes, mounts, namespaces, cgroups, files.
-/// What was built stays, and the logs of the last one.
+/// Stops the cluster and removes its processes, mounts, namespaces, cgroups and files.
+///
+/// The built components and the logs of the last cluster stay.
 ///
 /// # Errors
 /// When a process or a file cannot be removed.
 pub fn down() -> Result<()> {
     match Sandbox::find()? {
-        Some(sandbox) => progress::step("end the cluster", || sandbox.end())?,
+        Some(sandbox) => progress::step("stop the cluster", || sandbox.kill())?,
         None => eprintln!("no cluster is up"),
     }
-    clean()
+    remove_leftovers()
 }
 
-/// Removes what a cluster that was ended, by whatever, left behind. To be called when nothing holds the cluster's lock.
-fn clean() -> Result<()> {
+/// Removes the files and cgroups of a cluster that is not running any more, for whatever reason it stopped.
+///
+/// No process may hold the lock of the cluster.
+fn remove_leftovers() -> Result<()> {
     let state = paths::state();
     let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     if mounted.contains(&format!(" {}/", state.display())) {
         bail!("something is mounted below {}: unmount it first", state.display());
     }
-    // The kernel frees a cgroup and a mount a moment after the last process.
+    // The kernel releases cgroups and mounts a moment after the last process exits.
     wait::until(
-        "removing the cluster's cgroups and files",
+        "the cgroups and files of the cluster are removed",
         Duration::from_secs(30),
         || {
-            forget_the_first_process()?;
+            clear_lock_file()?;
             cgroup::remove().context("cgroup")?;
             match fs::remove_dir_all(&state) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -199,28 +195,32 @@ fn clean() -> Result<()> {
     )
 }
 
-/// Empties the lock file: the machine may give the number in it to somebody else's process, which would be taken for
-/// ours between the moment when the next cluster holds the lock and the one when it has written its own number.
-fn forget_the_first_process() -> Result<()> {
-    match File::options().write(true).open(paths::lock()) {
+/// Empties the lock file, because the machine may reuse the process ID in it.
+///
+/// The next cluster first takes the lock and then writes its own process ID. In between, [`Sandbox::find`] would take
+/// the process with the old ID for the first process of the cluster.
+fn clear_lock_file() -> Result<()> {
+    match File::options().write(true).open(paths::cluster_lock()) {
         Ok(lock) => {
-            lock.try_lock().context("a cluster is alive")?;
+            lock.try_lock().context("a cluster is running")?;
             Ok(lock.set_len(0)?)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| paths::lock().display().to_string()),
+        Err(error) => Err(error).with_context(|| paths::cluster_lock().display().to_string()),
     }
 }
 
-/// Runs a command inside of the cluster's namespaces, with this terminal.
+/// Runs a command inside the namespaces of the cluster, on this terminal, and returns its exit code.
+///
+/// The exit code is 1 when a signal kills `nsenter`.
 ///
 /// # Errors
-/// When the cluster is not up, or the command is not found; its exit code is returned.
+/// When the cluster is not up, or `nsenter` cannot be started.
 pub fn exec(command: &[String]) -> Result<i32> {
     let (program, arguments) = command
         .split_first()
-        .context("nothing to run: cluster exec -- CMD")?;
-    let status = running()?
+        .context("no command to run: cargo xtask cluster exec -- COMMAND")?;
+    let status = running_sandbox()?
         .enter(program)
         .args(arguments)
         .status()
@@ -228,21 +228,21 @@ pub fn exec(command: &[String]) -> Result<i32> {
     Ok(status.code().unwrap_or(1))
 }
 
-/// Prints what is up, and how to reach it.
+/// Prints what is running and how to reach it.
 ///
 /// # Errors
 /// When the cluster is not up or does not answer.
 pub fn status() -> Result<()> {
-    let sandbox = running()?;
+    let sandbox = running_sandbox()?;
     println!(
         "Kubernetes  {} (process {})",
         versions::kubernetes(),
         sandbox.init
     );
     println!("kubeconfig  {}", paths::kubeconfig().display());
-    for (outside, inside) in preflight::FORWARDS {
+    for (port, node_port) in preflight::FORWARDS {
         println!(
-            "forward     127.0.0.1:{outside} -> {}:{inside}",
+            "forward     127.0.0.1:{port} -> {}:{node_port}",
             kubeadm::NODE_ADDRESS
         );
     }
@@ -251,24 +251,25 @@ pub fn status() -> Result<()> {
     Ok(())
 }
 
-/// The cluster's logs: `init`, `containerd`, `kubelet`, `kubeadm`.
+/// Prints a log of the cluster: `init`, `containerd`, `kubelet` or `kubeadm`.
 ///
 /// # Errors
-/// When there is no log of that name.
+/// When the log does not exist: the message lists the logs that do.
 pub fn logs(name: &str) -> Result<()> {
     let path = paths::logs().join(format!("{name}.log"));
     let mut file = File::open(&path).with_context(|| {
         format!(
-            "no log {}: there are {}",
+            "no log {}: the logs are {}",
             path.display(),
-            available(&paths::logs())
+            file_stems(&paths::logs())
         )
     })?;
     std::io::copy(&mut file, &mut std::io::stdout())?;
     Ok(())
 }
 
-fn available(folder: &Path) -> String {
+/// The names of the files in `folder`, without their extensions.
+fn file_stems(folder: &Path) -> String {
     let Ok(files) = fs::read_dir(folder) else {
         return "none yet".to_owned();
     };

@@ -1,7 +1,8 @@
-//! Stand-ins for upstream's images, under their real names, made of the components that we build.
+//! Writes stand-ins for the upstream images, with the upstream names, from the components that the testbed builds.
 //!
-//! A manifest that runs here runs unchanged with the real image only if the stand-in has the same entrypoint, user,
-//! working directory and paths. [`upstream`] is that table; each row names where upstream defines it.
+//! A manifest that works with a stand-in works unchanged with the upstream image only if both have the same
+//! entrypoint, user, working directory and paths. [`upstream`] is the table of these properties. Each row names its
+//! upstream source.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,50 +13,50 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::archive::{self, Config, Content, Entry};
-use crate::tools::{self, Component};
+use crate::components::{self, Component};
 use crate::{paths, progress, versions};
 
-/// Upstream's image, and what a manifest can rely on in it.
+/// An upstream image, with the properties that a manifest may rely on.
 #[derive(Clone, Debug)]
 pub struct UpstreamImage {
-    /// Name and tag, as manifests write it.
+    /// The name and tag, as in manifests.
     pub reference: String,
-    /// How its process starts.
+    /// How the process of the image starts.
     pub config: Config,
-    /// The program in it, and its path there.
+    /// The program in the image.
     pub component: Component,
-    /// See [`UpstreamImage::component`].
+    /// The path of the program in the image.
     pub path: &'static str,
-    /// Folders that upstream's image brings: path, owner, permission bits.
+    /// The folders that the upstream image contains: path, user ID of the owner, permission bits.
     pub directories: &'static [(&'static str, u64, u32)],
-    /// Where upstream defines this: a file of the named repository.
+    /// The upstream repository and file that define the image.
     pub source: &'static str,
 }
 
-/// Every image that the cluster runs and this project does not build from its own source.
+/// All images that the cluster runs, except those that are built from the source of this project.
 #[must_use]
 pub fn upstream() -> Vec<UpstreamImage> {
     let mut images = control_plane();
     images.extend([
         UpstreamImage {
             reference: format!("registry.k8s.io/coredns/coredns:{}", versions::coredns()),
-            config: process(&["/coredns"], &[], "nonroot:nonroot", "/"),
-            component: tools::COREDNS,
+            config: config(&["/coredns"], &[], "nonroot:nonroot", "/"),
+            component: components::COREDNS,
             path: "/coredns",
             directories: &[],
             source: "coredns/coredns Dockerfile",
         },
         UpstreamImage {
             reference: format!("registry.k8s.io/pause:{}", versions::PAUSE),
-            config: process(&["/pause"], &[], "65535:65535", "/"),
-            component: tools::PAUSE,
+            config: config(&["/pause"], &[], "65535:65535", "/"),
+            component: components::PAUSE,
             path: "/pause",
             directories: &[],
             source: "kubernetes/kubernetes build/pause/Dockerfile",
         },
         UpstreamImage {
             reference: format!("quay.io/prometheus/prometheus:{}", versions::prometheus()),
-            config: process(
+            config: config(
                 &["/bin/prometheus"],
                 &[
                     "--config.file=/etc/prometheus/prometheus.yml",
@@ -64,7 +65,7 @@ pub fn upstream() -> Vec<UpstreamImage> {
                 "nobody",
                 "/prometheus",
             ),
-            component: tools::PROMETHEUS,
+            component: components::PROMETHEUS,
             path: "/bin/prometheus",
             directories: &[("/prometheus", 65_534, 0o775), ("/etc/prometheus", 65_534, 0o755)],
             source: "prometheus/prometheus Dockerfile",
@@ -74,8 +75,8 @@ pub fn upstream() -> Vec<UpstreamImage> {
                 "registry.k8s.io/prometheus-adapter/prometheus-adapter:{}",
                 versions::prometheus_adapter()
             ),
-            config: process(&["/adapter"], &[], "65534", "/"),
-            component: tools::PROMETHEUS_ADAPTER,
+            config: config(&["/adapter"], &[], "65534", "/"),
+            component: components::PROMETHEUS_ADAPTER,
             path: "/adapter",
             directories: &[],
             source: "kubernetes-sigs/prometheus-adapter Dockerfile",
@@ -84,22 +85,22 @@ pub fn upstream() -> Vec<UpstreamImage> {
     images
 }
 
-/// The images of kubeadm's static pods and of kube-proxy; kubeadm names their commands, so no entrypoint matters.
+/// The images of kubeadm's static pods and of kube-proxy. They have no entrypoint, because kubeadm sets the command.
 fn control_plane() -> Vec<UpstreamImage> {
     let kubernetes = [
-        (tools::KUBE_APISERVER, "/usr/local/bin/kube-apiserver"),
+        (components::KUBE_APISERVER, "/usr/local/bin/kube-apiserver"),
         (
-            tools::KUBE_CONTROLLER_MANAGER,
+            components::KUBE_CONTROLLER_MANAGER,
             "/usr/local/bin/kube-controller-manager",
         ),
-        (tools::KUBE_SCHEDULER, "/usr/local/bin/kube-scheduler"),
-        (tools::KUBE_PROXY, "/usr/local/bin/kube-proxy"),
+        (components::KUBE_SCHEDULER, "/usr/local/bin/kube-scheduler"),
+        (components::KUBE_PROXY, "/usr/local/bin/kube-proxy"),
     ];
     let mut images: Vec<_> = kubernetes
         .into_iter()
         .map(|(component, path)| UpstreamImage {
             reference: format!("registry.k8s.io/{}:{}", component.name, versions::kubernetes()),
-            config: process(&[], &[], "", "/"),
+            config: config(&[], &[], "", "/"),
             component,
             path,
             directories: &[],
@@ -108,8 +109,8 @@ fn control_plane() -> Vec<UpstreamImage> {
         .collect();
     images.push(UpstreamImage {
         reference: format!("registry.k8s.io/etcd:{}", versions::etcd()),
-        config: process(&[], &[], "", "/"),
-        component: tools::ETCD,
+        config: config(&[], &[], "", "/"),
+        component: components::ETCD,
         path: "/usr/local/bin/etcd",
         directories: &[],
         source: "kubernetes/kubernetes cluster/images/etcd/Dockerfile",
@@ -117,28 +118,28 @@ fn control_plane() -> Vec<UpstreamImage> {
     images
 }
 
-fn process(entrypoint: &[&str], command: &[&str], user: &str, working_directory: &str) -> Config {
+fn config(entrypoint: &[&str], command: &[&str], user: &str, working_directory: &str) -> Config {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     Config {
         entrypoint: owned(entrypoint),
         command: owned(command),
         user: user.to_owned(),
         working_directory: working_directory.to_owned(),
-        // The static pods call the bare names of their programs.
+        // The commands of the static pods are names without a path.
         environment: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
     }
 }
 
 impl UpstreamImage {
-    /// Where its archive lies.
+    /// The path of the image's archive.
     #[must_use]
     pub fn archive(&self) -> PathBuf {
         paths::upstream_images().join(format!("{}.tar", self.reference.replace(['/', ':'], "_")))
     }
 
-    /// The layer's files; an error when a program of this machine that kube-proxy calls is missing.
+    /// The entries of the layer. An error when a program that kube-proxy calls is missing on this machine.
     fn entries(&self, program: &Path) -> Result<Vec<Entry>> {
-        // Names of users, which `USER nobody` and `USER nonroot` are looked up by.
+        // The container runtime looks up the users of `USER nobody` and `USER nonroot` here.
         let users = "root:x:0:0:root:/root:/sbin/nologin\n\
                      nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n\
                      nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n";
@@ -154,9 +155,9 @@ impl UpstreamImage {
             text("/etc/passwd", users),
             text("/etc/group", groups),
             Entry::directory("/tmp", 0o1777, 0),
-            // CoreDNS serves port 53 as a user without privileges: upstream sets the file's capability.
+            // CoreDNS serves port 53 as an unprivileged user. Upstream therefore sets the capability of the file.
             Entry {
-                binds_low_ports: self.component == tools::COREDNS,
+                binds_low_ports: self.component == components::COREDNS,
                 ..Entry::program(self.path, program)
             },
         ];
@@ -165,33 +166,35 @@ impl UpstreamImage {
                 .iter()
                 .map(|(path, user, mode)| Entry::directory(*path, *mode, *user)),
         );
-        if self.component == tools::KUBE_PROXY {
-            entries.extend(packet_filter()?);
+        if self.component == components::KUBE_PROXY {
+            entries.extend(iptables_entries()?);
         }
         Ok(entries)
     }
 
-    /// What the archive is made of: a change of it makes the archive stale. A file counts by its size and age, because
-    /// reading the programs at each start would take longer than what it saves.
+    /// A hash of the contents of the archive. If it changes, the archive is stale.
+    ///
+    /// Of a program, the hash covers the size and the modification time. Reading each program at each start would take
+    /// longer than it saves.
     fn fingerprint(&self, entries: &[Entry]) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(format!("{:?} {:?}", self.reference, self.config));
         for entry in entries {
             hash.update(format!("{entry:?}"));
             if let Content::File(file) = &entry.content {
-                let seen = file.metadata().with_context(|| file.display().to_string())?;
-                hash.update(format!("{} {:?}", seen.len(), seen.modified()?));
+                let metadata = file.metadata().with_context(|| file.display().to_string())?;
+                hash.update(format!("{} {:?}", metadata.len(), metadata.modified()?));
             }
         }
-        Ok(tools::hex(&hash.finalize()))
+        Ok(components::hex(&hash.finalize()))
     }
 
-    /// Writes `archive`, with the program at `program` in it, unless it is there and made of the same.
+    /// Writes the image with the program at the path `program` to `archive`, unless the archive is current.
     fn write(&self, archive: &Path, program: &Path) -> Result<()> {
         let entries = self.entries(program)?;
         let fingerprint = self.fingerprint(&entries)?;
         let stamp = archive.with_extension("stamp");
-        if archive.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == fingerprint) {
+        if archive.exists() && fs::read_to_string(&stamp).is_ok_and(|written| written == fingerprint) {
             return Ok(());
         }
         let _ = fs::remove_file(&stamp);
@@ -201,10 +204,10 @@ impl UpstreamImage {
     }
 }
 
-/// Writes the archives that are missing or stale.
+/// Writes the missing and stale archives.
 ///
 /// # Errors
-/// When a component is not built yet, or the disk is full.
+/// When a component is not built yet, or a file cannot be read or written.
 pub fn write_upstream() -> Result<()> {
     for image in upstream() {
         image
@@ -214,11 +217,11 @@ pub fn write_upstream() -> Result<()> {
     Ok(())
 }
 
-/// What kube-proxy calls: iptables with its extensions, conntrack, and the libraries of both, from this machine.
-fn packet_filter() -> Result<Vec<Entry>> {
-    let multi = ["xtables-nft-multi", "xtables-legacy-multi", "conntrack"];
+/// The programs that kube-proxy calls, from this machine: iptables with its extensions, conntrack, and their libraries.
+fn iptables_entries() -> Result<Vec<Entry>> {
+    let programs = ["xtables-nft-multi", "xtables-legacy-multi", "conntrack"];
     let mut files: BTreeSet<PathBuf> = BTreeSet::new();
-    files.extend(multi.map(|name| Path::new("/usr/sbin").join(name)));
+    files.extend(programs.map(|name| Path::new("/usr/sbin").join(name)));
     let mut extensions = None;
     for folder in fs::read_dir("/usr/lib")?.flatten() {
         let candidate = folder.path().join("xtables");
@@ -226,7 +229,8 @@ fn packet_filter() -> Result<Vec<Entry>> {
             extensions = Some(candidate);
         }
     }
-    let extensions = extensions.context("iptables' extensions are not below /usr/lib")?;
+    let extensions =
+        extensions.context("no folder below /usr/lib contains the extensions of iptables (xtables)")?;
     files.extend(
         fs::read_dir(extensions)?
             .flatten()
@@ -237,14 +241,14 @@ fn packet_filter() -> Result<Vec<Entry>> {
         .iter()
         .map(|file| Entry::program(file.display().to_string(), file))
         .collect();
-    // The variant of iptables that this machine uses, so that both see the same tables.
-    let chosen = fs::canonicalize("/usr/sbin/iptables").context("iptables is not installed")?;
-    let chosen = chosen.display().to_string();
+    // The same variant of iptables as on this machine, so that both use the same tables.
+    let variant = fs::canonicalize("/usr/sbin/iptables").context("iptables is not installed")?;
+    let variant = variant.display().to_string();
     for family in ["iptables", "ip6tables"] {
         for suffix in ["", "-save", "-restore"] {
             entries.push(Entry {
                 path: format!("/usr/sbin/{family}{suffix}"),
-                content: Content::Link(chosen.clone()),
+                content: Content::Link(variant.clone()),
                 mode: 0o777,
                 user: 0,
                 binds_low_ports: false,
@@ -254,12 +258,12 @@ fn packet_filter() -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// The shared libraries of programs, their loader among them.
+/// The shared libraries of `programs`, including the loader.
 fn libraries(programs: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
     let listing = progress::run(Command::new("ldd").args(programs))?;
     Ok(listing
         .lines()
-        // Each program's own name, above its libraries.
+        // The heading of each program: its path with a colon.
         .filter(|line| !line.ends_with(':'))
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
         .map(PathBuf::from)

@@ -1,18 +1,19 @@
-//! The files that make a cluster of these components: kubeadm's configuration, containerd's, the pod network's.
+//! The configuration files of the cluster: for kubeadm, for containerd, and for the pod network (CNI).
 
 use crate::{cgroup, versions};
 
-/// The node's address, on a bridge without ports. All addresses come from the benchmarking range (RFC 2544),
-/// which no real network uses.
+/// The address of the node, on a bridge without ports.
+///
+/// All addresses of the cluster are from the range for benchmarks (RFC 2544), which no real network uses.
 pub const NODE_ADDRESS: &str = "198.18.0.1";
-/// The pods' addresses.
+/// The addresses of the pods.
 pub const POD_SUBNET: &str = "198.19.0.0/17";
-/// The Services' addresses.
+/// The addresses of the Services.
 pub const SERVICE_SUBNET: &str = "198.19.128.0/17";
-/// The node's name.
+/// The name of the node.
 pub const NODE_NAME: &str = "testbed";
 
-/// kubeadm's configuration (kubeadm.k8s.io/v1beta4), with the kubelet's and kube-proxy's.
+/// The configuration of kubeadm (kubeadm.k8s.io/v1beta4), the kubelet and kube-proxy.
 #[must_use]
 pub fn configuration() -> String {
     let fail_cgroup_v1 = cgroup::is_unified();
@@ -23,7 +24,7 @@ localAPIEndpoint: {{advertiseAddress: {NODE_ADDRESS}, bindPort: 6443}}
 nodeRegistration:
   name: {NODE_NAME}
   criSocket: unix:///run/containerd/containerd.sock
-  taints: []  # the only node runs the pods, too
+  taints: []  # the only node also runs the pods
   kubeletExtraArgs: [{{name: node-ip, value: {NODE_ADDRESS}}}]
 ---
 apiVersion: kubeadm.k8s.io/v1beta4
@@ -33,12 +34,12 @@ networking: {{podSubnet: {POD_SUBNET}, serviceSubnet: {SERVICE_SUBNET}}}
 apiServer:
   certSANs: [127.0.0.1, localhost, {NODE_ADDRESS}]
 controllerManager:
-  extraArgs:  # the default lies below /usr, which stays as it is
+  extraArgs:  # the default is below /usr, which the testbed does not change
   - {{name: flex-volume-plugin-dir, value: /var/lib/kubelet/volume-plugins}}
 etcd:
   local:
     imageTag: {etcd}
-    extraArgs:  # a cluster that is made anew each time has nothing to lose in a power cut
+    extraArgs:  # no data must survive a power failure: each start creates a new cluster
     - {{name: unsafe-no-fsync, value: "true"}}
 dns: {{imageTag: {coredns}}}
 ---
@@ -48,10 +49,10 @@ cgroupDriver: cgroupfs
 cgroupRoot: /{cgroup}
 failCgroupV1: {fail_cgroup_v1}
 failSwapOn: false
-# A name server that nobody answers at: the cluster has no uplink. A loopback address would stop CoreDNS's loop plug-in.
+# No server listens at its address: the cluster has no uplink. With a loopback address the loop plug-in stops CoreDNS.
 resolvConf: /etc/resolv.conf
 volumePluginDir: /var/lib/kubelet/volume-plugins
-# A collected image cannot be pulled again.
+# The node cannot pull an image again after garbage collection.
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 evictionHard: {{memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}}
@@ -70,7 +71,7 @@ conntrack: {{maxPerCore: 0}}
     )
 }
 
-/// containerd's configuration (version 2, which containerd 1.6 to 2 read).
+/// The configuration of containerd, in version 2 of the format, which containerd 1.6 to 2 read.
 #[must_use]
 pub fn containerd() -> String {
     format!(
@@ -81,7 +82,7 @@ state = "/run/containerd"
   address = "/run/containerd/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "registry.k8s.io/pause:{pause}"
-  # Where the machine grants no CAP_SYS_RESOURCE, a lower score than our own ends runc.
+  # Without CAP_SYS_RESOURCE, runc fails if it must set a lower OOM score than that of its parent.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -93,7 +94,7 @@ state = "/run/containerd"
     )
 }
 
-/// The pod network: a bridge, addresses handed out on this node.
+/// The CNI configuration of the pod network: a bridge, with addresses that the node assigns from [`POD_SUBNET`].
 #[must_use]
 pub fn pod_network() -> String {
     format!(

@@ -1,10 +1,14 @@
-//! A real Kubernetes on one bare Linux machine: components built from pinned Go modules, images written without
-//! Docker, everything in namespaces of its own, without an uplink, and nothing left behind.
+//! Runs a real Kubernetes on one bare Linux machine, without Docker.
+//!
+//! The components are built from pinned Go modules, and their images are written as archives. The cluster runs in its
+//! own namespaces, has no uplink, and leaves nothing behind when it stops.
 
 pub mod archive;
 pub mod cgroup;
 pub mod cluster;
+pub mod components;
 pub mod images;
+mod import;
 #[cfg(target_os = "linux")]
 pub mod init;
 pub mod kubeadm;
@@ -12,6 +16,5 @@ pub mod paths;
 pub mod preflight;
 pub mod progress;
 mod sandbox;
-pub mod tools;
 pub mod versions;
 pub mod wait;

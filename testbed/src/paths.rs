@@ -1,5 +1,4 @@
-//! Where everything of the testbed lies: below `target/testbed`, and nowhere else. And where this project's own programs and
-//! images are.
+//! The paths of the testbed's files. All of them are below `target/testbed`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,8 +16,9 @@ pub fn workspace() -> PathBuf {
         .map_or_else(|| crate_directory.clone(), PathBuf::from)
 }
 
-/// Cargo's target directory, which `CARGO_TARGET_DIR` moves; absolute, because it is handed to programs that run in
-/// other folders.
+/// Cargo's target directory: `CARGO_TARGET_DIR`, or `target` in the workspace.
+///
+/// The path is absolute, because programs that run in other folders get it.
 #[must_use]
 pub fn target() -> PathBuf {
     let target =
@@ -26,79 +26,66 @@ pub fn target() -> PathBuf {
     std::path::absolute(&target).unwrap_or(target)
 }
 
-/// What outlives a cluster: the built components and their images.
+/// The folder of all files of the testbed. The built components and their images in it outlive a cluster.
 #[must_use]
 pub fn cache() -> PathBuf {
     target().join("testbed")
 }
 
-/// The components, one file each.
+/// The folder of the components, one file each.
 #[must_use]
 pub fn binaries() -> PathBuf {
     cache().join("bin")
 }
 
-/// The archives of the stand-ins for upstream's images.
+/// The folder of the archives of the images that stand in for upstream's.
 #[must_use]
 pub fn upstream_images() -> PathBuf {
     cache().join("images")
 }
 
-/// The archives of this project's own images.
-#[must_use]
-pub fn own_images() -> PathBuf {
-    target().join("images")
-}
-
 /// The target triple of this machine.
 ///
 /// # Errors
-/// When `rustc` cannot be asked.
+/// When `rustc -vV` fails, or prints no host.
 pub fn host() -> Result<String> {
     let version = progress::run(Command::new("rustc").arg("-vV"))?;
     let line = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(line.context("rustc names no host")?.to_owned())
+    Ok(line.context("`rustc -vV` prints no host")?.to_owned())
 }
 
-/// The programs in this project's own images.
-///
-/// # Errors
-/// When `rustc` cannot be asked for this machine's target, which names their folder.
-pub fn own_programs() -> Result<PathBuf> {
-    Ok(target().join(host()?).join("release"))
-}
-
-/// The state of the running cluster, removed by `down`.
+/// The folder of the running cluster's state. `cluster down` removes it.
 #[must_use]
 pub fn state() -> PathBuf {
     cache().join("cluster")
 }
 
-/// Logs of the cluster's processes; a new `up` begins them anew, `down` keeps them for a look afterwards.
+/// The folder of the logs of the cluster's processes. `cluster up` starts new logs, `cluster down` keeps them.
 #[must_use]
 pub fn logs() -> PathBuf {
     cache().join("logs")
 }
 
-/// The administrator's kubeconfig, which works from outside the cluster's namespaces.
+/// The administrator's kubeconfig. It works outside the cluster's namespaces.
 #[must_use]
 pub fn kubeconfig() -> PathBuf {
     state().join("kubeconfig")
 }
 
-/// Held, and filled with the identity of the first process, for as long as the cluster lives.
+/// The lock file of the cluster. The cluster's first process holds its lock, and writes its process ID into the file.
 #[must_use]
-pub fn lock() -> PathBuf {
+pub fn cluster_lock() -> PathBuf {
     cache().join("cluster.lock")
 }
 
-/// The environment variable that names a lock file whose holder owns the cluster: where it is set (and not empty) when
-/// the cluster is made, the cluster ends as soon as nobody holds that file's exclusive lock any more, whatever ended
-/// the holder.
-pub const OWNER: &str = "TESTBED_OWNER";
+/// The environment variable with the path of a lock file. The process that holds its exclusive lock owns the cluster.
+///
+/// `cluster up` reads it. Unless it is unset or empty, the cluster stops as soon as no process holds that lock, for
+/// whatever reason the owner exited.
+pub const OWNER_VARIABLE: &str = "TESTBED_OWNER";
 
-/// The lock file that `cargo xtask test` holds, and names in [`OWNER`], for as long as it runs.
+/// The lock file that `cargo xtask test` locks while it runs, and passes in [`OWNER_VARIABLE`].
 #[must_use]
-pub fn owner() -> PathBuf {
+pub fn owner_lock() -> PathBuf {
     cache().join("owner.lock")
 }

@@ -1,4 +1,4 @@
-//! What the testbed needs of the machine, looked at first, each lack with what to do about it.
+//! The requirements of the testbed on the machine. Each error says what to do.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{paths, progress, versions};
 
-/// What to do on a machine that cannot hold the testbed.
-pub(crate) const INSTEAD: &str = "instead: `cargo xtask demo --context NAME` uses a cluster that you have, \
-                       `cargo xtask up` runs the pair without one";
+/// What to do on a machine that cannot run the testbed: the end of the error messages.
+pub(crate) const ALTERNATIVE: &str = "alternatives: `cargo xtask demo --context NAME` uses your own cluster, \
+                                      `cargo xtask up` runs app_a and app_b without a cluster";
 
-/// Debian's packages, and a program of each that shows that it is there.
+/// Debian packages, each with a program that is present when the package is installed.
 const PACKAGES: [(&str, &str); 7] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
@@ -23,130 +23,137 @@ const PACKAGES: [(&str, &str); 7] = [
     ("socat", "socat"),
 ];
 
-/// Free space that a cold start takes: 2.5 GiB of Go's caches, 1 GiB of programs, images and their unpacked copies,
-/// and room for logs (measured with `du` after one).
+/// The free space that a cold start requires, in bytes. Measured with `du` after a cold start: 2.5 GiB for the caches
+/// of Go, and 1 GiB for programs, images and their unpacked copies. The rest is for logs.
 const FREE_BYTES_COLD: u64 = 6 << 30;
-/// The same when the components are built.
+/// The free space that a start requires when the components are already built, in bytes.
 const FREE_BYTES_WARM: u64 = 2 << 30;
 
-/// Ports of this machine's loopback that lead into the cluster: ours, and the node's.
+/// The forwarded ports: each port on the loopback of the machine, and the port of the node that it leads to.
 pub const FORWARDS: [(u16, u16); 3] = [
     // The API server.
     (6443, 6443),
-    // app_a's NodePort.
+    // The NodePort of app_a.
     (30_080, 30_080),
-    // Prometheus' NodePort, under the port that people expect it on.
+    // The NodePort of Prometheus. 9090 is the usual port of Prometheus.
     (9090, 30_090),
 ];
 
-/// Kernel modules that the kernel does not load by itself in time, and a setting of each that is there when the module is
-/// built in or loaded.
+/// Kernel modules that the kernel does not load in time by itself. The file of the setting exists when the module is
+/// loaded or built into the kernel.
 const MODULES: [(&str, &str); 2] = [
-    // Answers between pods of this bridge pass through the tables that undo a Service's address.
+    // Sends responses between pods of the bridge through iptables, which translates the address of a Service back.
     ("br_netfilter", "/proc/sys/net/bridge/bridge-nf-call-iptables"),
-    // kube-proxy sets its timeouts, or ends, before it makes the first rule that would have the module loaded.
+    // kube-proxy sets timeouts of the module before its first rule makes the kernel load the module. It exits if that
+    // fails.
     (
         "nf_conntrack",
         "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established",
     ),
 ];
 
-/// Looks at what no command can bring: Linux, root, Go.
+/// Checks the requirements that [`install_packages`] cannot install: Linux, root, Go, util-linux.
 ///
 /// # Errors
-/// The first lack, and what to do about it.
-pub fn machine_can() -> Result<()> {
+/// When a requirement is missing: the message names the first one, and says what to do.
+pub fn check_machine() -> Result<()> {
     if std::env::consts::OS != "linux" {
         bail!(
-            "the testbed needs Linux, this is {}; {INSTEAD}",
+            "the testbed needs Linux, and this machine runs {}; {ALTERNATIVE}",
             std::env::consts::OS
         );
     }
     if !nix::unistd::geteuid().is_root() {
-        bail!("the testbed makes namespaces and mounts, which needs root: run it with sudo; {INSTEAD}");
+        bail!(
+            "the testbed creates namespaces and mounts, and only root may do that: run it with sudo; {ALTERNATIVE}"
+        );
     }
-    go_is_recent()?;
+    check_go()?;
     for program in ["unshare", "nsenter", "setpriv"] {
         if !is_present(program) {
-            bail!("`{program}` is missing: install util-linux; {INSTEAD}");
+            bail!("`{program}` is missing: install util-linux; {ALTERNATIVE}");
         }
     }
     Ok(())
 }
 
-/// Looks for a Go that can build every component. One that is too old might fetch a newer one by itself
-/// (`GOTOOLCHAIN=auto`, since Go 1.21), which needs a network and is not relied upon.
+/// Checks that the `go` in PATH is new enough to build every component.
+///
+/// Since Go 1.21 an older Go may download a newer one (`GOTOOLCHAIN=auto`). The testbed does not rely on that, because
+/// the download needs a network.
 ///
 /// # Errors
-/// When there is none, or it is too old: which is there, which is needed, and what to do about it.
-pub fn go_is_recent() -> Result<()> {
-    let needed = versions::go();
-    // In a folder of a module, `go version` may be that of a toolchain which this module asks for.
+/// When Go is missing or too old: the message names the installed and the required version, and says what to do.
+pub fn check_go() -> Result<()> {
+    let required = versions::minimum_go();
+    // In the folder of a module, `go version` may print the version of the toolchain that the module requires.
     let Ok(output) = Command::new("go").arg("version").current_dir("/").output() else {
         bail!(
-            "the testbed builds Kubernetes with Go, and there is no `go` in PATH: install Go {needed} or later \
-             (https://go.dev/dl/); {INSTEAD}"
+            "the testbed builds Kubernetes with Go, and PATH contains no `go`: install Go {required} or later \
+             (https://go.dev/dl/); {ALTERNATIVE}"
         );
     };
-    let said = String::from_utf8_lossy(&output.stdout);
-    let said = said.trim();
-    let Some(found) = installed_go(said) else {
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let printed = printed.trim();
+    let Some(installed) = parse_go_version(printed) else {
         bail!(
-            "`go version` says {said:?} ({}), which names no version: install Go {needed} or later \
-             (https://go.dev/dl/); {INSTEAD}",
+            "`go version` prints no version but {printed:?} ({}): install Go {required} or later \
+             (https://go.dev/dl/); {ALTERNATIVE}",
             output.status
         );
     };
-    if found < needed {
+    if installed < required {
         bail!(
-            "the testbed builds Kubernetes with Go {needed} or later, and the `go` in PATH is {found}: install a newer \
-             one (https://go.dev/dl/) and put its bin folder first in PATH; {INSTEAD}"
+            "the testbed builds Kubernetes with Go {required} or later, and the `go` in PATH is {installed}: install a newer \
+             Go (https://go.dev/dl/) and put its bin folder first in PATH; {ALTERNATIVE}"
         );
     }
     Ok(())
 }
 
-/// The version in what `go version` prints: `go version go1.26.8 linux/amd64`, `go version devel go1.27-3f1a2b …`.
-fn installed_go(said: &str) -> Option<versions::Go> {
-    said.split_whitespace()
+/// Parses the output of `go version`: `go version go1.26.8 linux/amd64`, `go version devel go1.27-3f1a2b …`.
+fn parse_go_version(output: &str) -> Option<versions::GoVersion> {
+    output
+        .split_whitespace()
         .filter_map(|word| word.strip_prefix("go"))
-        .find_map(versions::Go::parse)
+        .find_map(versions::GoVersion::parse)
 }
 
-/// Looks at what somebody else may be using: ports, the disk.
+/// Checks that the forwarded ports are free and that the disk has enough free space.
 ///
 /// # Errors
-/// The first lack, and what to do about it.
-pub fn machine_is_free() -> Result<()> {
-    ports_are_free()?;
-    disk_has_room()
+/// When a port is in use or the disk is too full: the message names the first problem, and says what to do.
+pub fn check_ports_and_disk() -> Result<()> {
+    check_ports()?;
+    check_disk()
 }
 
-fn ports_are_free() -> Result<()> {
+fn check_ports() -> Result<()> {
     for (port, _) in FORWARDS {
         if let Err(error) = TcpListener::bind(("127.0.0.1", port)) {
             bail!(
-                "port {port} of 127.0.0.1 cannot be used ({error}): stop what listens there \
-                 (`ss -ltnp sport = :{port}` names it); {INSTEAD}"
+                "port {port} of 127.0.0.1 cannot be used ({error}): stop the process that listens there \
+                 (`ss -ltnp sport = :{port}` shows it); {ALTERNATIVE}"
             );
         }
     }
     Ok(())
 }
 
-fn disk_has_room() -> Result<()> {
+fn check_disk() -> Result<()> {
     std::fs::create_dir_all(paths::cache()).context("cannot create target/testbed")?;
     let disk = nix::sys::statvfs::statvfs(&paths::cache())?;
     #[expect(
         clippy::useless_conversion,
-        reason = "the field's width differs between platforms"
+        reason = "the width of the field differs between platforms"
     )]
     let free = u64::from(disk.blocks_available()) * u64::from(disk.fragment_size());
     let warm = paths::binaries().join("adapter.stamp").exists();
     let needed = if warm { FREE_BYTES_WARM } else { FREE_BYTES_COLD };
     if free < needed {
         bail!(
-            "{} has {} MiB free, the testbed needs {}: make room, or set CARGO_TARGET_DIR to a larger disk; {INSTEAD}",
+            "{} has {} MiB free, and the testbed needs {} MiB: free some space, or set CARGO_TARGET_DIR to a folder on \
+             a larger disk; {ALTERNATIVE}",
             paths::cache().display(),
             free >> 20,
             needed >> 20
@@ -155,7 +162,7 @@ fn disk_has_room() -> Result<()> {
     Ok(())
 }
 
-/// The kernel modules that have to be loaded first.
+/// The kernel modules that are not loaded yet, and that a cluster needs.
 #[must_use]
 pub fn missing_modules() -> Vec<&'static str> {
     MODULES
@@ -175,20 +182,21 @@ fn is_present(program: &str) -> bool {
         .any(|folder| Path::new(folder).join(program).exists())
 }
 
-/// Installs what is missing of Debian's packages, and says so.
+/// Installs the missing Debian packages as a step that prints their names.
 ///
 /// # Errors
-/// On a system without apt, with the list of what to install; or when apt fails.
+/// When the system has no `apt-get`: the message lists the packages. When `apt-get` fails.
 pub fn install_packages() -> Result<()> {
-    install(&PACKAGES, INSTEAD)
+    install(&PACKAGES, ALTERNATIVE)
 }
 
-/// Installs those packages of Debian whose program is missing; pairs of a package and its program. `instead` is what else
-/// helps, for the error.
+/// Installs the Debian packages whose program is missing. `packages` are pairs of a package and its program.
+///
+/// Each error message ends with `hint`.
 ///
 /// # Errors
-/// When one cannot be installed.
-pub fn install(packages: &[(&str, &str)], instead: &str) -> Result<()> {
+/// When a package cannot be installed.
+pub fn install(packages: &[(&str, &str)], hint: &str) -> Result<()> {
     let missing: Vec<_> = packages
         .iter()
         .filter(|(_, program)| !is_present(program))
@@ -200,11 +208,12 @@ pub fn install(packages: &[(&str, &str)], instead: &str) -> Result<()> {
     let list = missing.join(" ");
     if !is_present("apt-get") {
         bail!(
-            "missing, by Debian's names: {list}; there is no apt-get here, install them by hand; {instead}"
+            "these packages (with their names in Debian) are missing: {list}; this system has no apt-get, so install \
+             them yourself; {hint}"
         );
     }
     if !nix::unistd::geteuid().is_root() {
-        bail!("missing: {list}; `apt-get install {list}` needs root; {instead}");
+        bail!("these packages are missing: {list}; `apt-get install {list}` needs root; {hint}");
     }
     progress::step(&format!("apt-get install {list}"), || {
         let apt = |arguments: &[&str]| {
@@ -225,9 +234,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_installed_go_is_read_from_what_it_prints() {
-        let version = |said| installed_go(said).map(|found| found.to_string());
-        for (said, found) in [
+    fn the_output_of_go_version_is_parsed() {
+        let version = |output| parse_go_version(output).map(|version| version.to_string());
+        for (output, expected) in [
             ("go version go1.26.8 linux/amd64", Some("1.26.8")),
             ("go version go1.19.8 linux/amd64", Some("1.19.8")),
             ("go version go1.27 linux/arm64", Some("1.27.0")),
@@ -239,15 +248,15 @@ mod tests {
             ("go: cannot find GOROOT directory", None),
             ("", None),
         ] {
-            assert_eq!(version(said).as_deref(), found, "{said}");
+            assert_eq!(version(output).as_deref(), expected, "{output}");
         }
     }
 
     #[test]
-    fn a_distribution_s_old_go_is_refused_and_the_needed_one_is_not() {
-        let needed = versions::go();
-        assert!(installed_go("go version go1.19.8 linux/amd64").unwrap() < needed);
-        assert!(installed_go(&format!("go version go{needed} linux/amd64")).unwrap() >= needed);
-        assert!(installed_go("go version go1.100.0 linux/amd64").unwrap() > needed);
+    fn an_older_go_is_less_than_the_minimum_and_a_newer_one_is_not() {
+        let needed = versions::minimum_go();
+        assert!(parse_go_version("go version go1.19.8 linux/amd64").unwrap() < needed);
+        assert!(parse_go_version(&format!("go version go{needed} linux/amd64")).unwrap() >= needed);
+        assert!(parse_go_version("go version go1.100.0 linux/amd64").unwrap() > needed);
     }
 }

@@ -1,4 +1,4 @@
-//! What a person sees while something takes long: each step with its time, and a sign of life in between.
+//! The progress of long operations on standard error: each step with its time, and a heartbeat during long steps.
 
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// How long a step may stay silent before it says that it goes on.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+/// The time between two messages that a step is still running.
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// Does one step, and prints its name and how long it took.
+/// Runs one step, and prints its name and duration.
 ///
 /// # Errors
-/// Those of the step, with its name.
+/// The error of the step, with the name of the step as context.
 pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let start = Instant::now();
-    let (done, is_done) = mpsc::channel::<()>();
+    let (done, until_done) = mpsc::channel::<()>();
     let result = std::thread::scope(|scope| {
         scope.spawn(move || {
-            while is_done.recv_timeout(SIGN_OF_LIFE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            while until_done.recv_timeout(HEARTBEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
                 eprintln!("  …       {name}, {} s so far", start.elapsed().as_secs());
             }
         });
@@ -39,7 +39,8 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     }
 }
 
-/// A command that ends when this process does, whatever ends it.
+/// A command that the kernel kills when this process exits, for any reason. A plain command on systems other than
+/// Linux.
 #[must_use]
 pub fn bound_to_this_process(program: &str) -> Command {
     if cfg!(target_os = "linux") {
@@ -51,10 +52,10 @@ pub fn bound_to_this_process(program: &str) -> Command {
     }
 }
 
-/// Runs a command quietly.
+/// Runs a command without output on the terminal, and returns its standard output.
 ///
 /// # Errors
-/// When it cannot be started, or fails: then with the end of what it printed.
+/// When the command cannot be started, or fails. The message then contains the last 30 lines that it printed.
 pub fn run(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
     let output = command
@@ -72,5 +73,5 @@ fn check(shown: &str, status: ExitStatus, stderr: &[u8], stdout: &[u8]) -> Resul
     let text = String::from_utf8_lossy(if stderr.is_empty() { stdout } else { stderr });
     let lines: Vec<_> = text.lines().collect();
     let tail = lines[lines.len().saturating_sub(30)..].join("\n");
-    bail!("{shown}\nended with {status}:\n{tail}")
+    bail!("{shown}\nfailed with {status}:\n{tail}")
 }

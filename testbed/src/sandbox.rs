@@ -1,4 +1,4 @@
-//! The cluster's namespaces, seen from outside: made, entered, ended.
+//! The namespaces of the cluster, as the commands use them: create, enter, kill.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -13,21 +13,22 @@ use nix::unistd::Pid;
 
 use crate::{paths, progress, wait};
 
-/// Arguments with which this program, called anew, becomes the cluster's first process, `init::run`.
+/// The arguments with which this program runs as the first process of the cluster (`init::run`).
 pub(crate) const INIT_ARGUMENTS: [&str; 2] = ["cluster", "init"];
 
-/// What `up` writes to the first process's standard input when the cluster may outlive it. Until then, its end is the
-/// cluster's.
+/// The message that `cluster up` writes to the standard input of the first process when the cluster is ready.
+///
+/// If standard input closes without this message, the cluster stops.
 pub(crate) const DETACH: &[u8] = b"detach";
 
-/// A living sandbox, by its first process.
+/// A running sandbox: the namespaces of the first process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sandbox {
-    /// The first process, as the machine numbers it.
+    /// The process ID of the first process, in the PID namespace of the machine.
     pub(crate) init: Pid,
 }
 
-/// A sandbox that ends with this process, unless it is detached.
+/// A sandbox that stops when this process exits, unless it is detached before.
 pub(crate) struct Attached {
     pub(crate) sandbox: Sandbox,
     unshare: Child,
@@ -35,27 +36,31 @@ pub(crate) struct Attached {
 }
 
 impl Sandbox {
-    /// The living one, if there is one. Only a process that holds our lock is taken for it, so that a number that the
-    /// machine has given to somebody else since is never mistaken for ours.
+    /// Finds the running sandbox.
+    ///
+    /// The process ID in the lock file counts only while a process holds the lock. Otherwise the machine may have
+    /// given the ID to another process.
     pub(crate) fn find() -> Result<Option<Self>> {
-        let Ok(mut lock) = File::open(paths::lock()) else {
+        let Ok(mut lock) = File::open(paths::cluster_lock()) else {
             return Ok(None);
         };
         match lock.try_lock_shared() {
             Ok(()) => Ok(None),
             Err(fs::TryLockError::WouldBlock) => {
-                let mut number = String::new();
-                lock.read_to_string(&mut number)?;
-                let number = number.parse().context("the cluster is only just starting")?;
+                let mut process_id = String::new();
+                lock.read_to_string(&mut process_id)?;
+                let process_id = process_id
+                    .parse()
+                    .context("the first process has not written its process ID yet")?;
                 Ok(Some(Self {
-                    init: Pid::from_raw(number),
+                    init: Pid::from_raw(process_id),
                 }))
             }
-            Err(fs::TryLockError::Error(error)) => Err(error).context("cannot look at the lock"),
+            Err(fs::TryLockError::Error(error)) => Err(error).context("cannot test the lock of the cluster"),
         }
     }
 
-    /// Makes the namespaces and waits until their first process is in charge.
+    /// Creates the namespaces, and waits until their first process has started containerd.
     pub(crate) fn start() -> Result<Attached> {
         fs::create_dir_all(paths::logs())?;
         let log = File::create(paths::logs().join("init.log"))?;
@@ -71,24 +76,29 @@ impl Sandbox {
             ])
             .arg(std::env::current_exe()?)
             .args(INIT_ARGUMENTS)
-            // Ctrl-C in the terminal is for the command; the cluster learns of its end by its standard input.
+            // A process group of its own: Ctrl-C stops only the command. The first process then sees its standard
+            // input close.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .context("cannot run unshare")?;
-        let input = unshare.stdin.take().context("no pipe to the cluster")?;
-        let sandbox = wait::until("the cluster's namespaces", Duration::from_secs(20), || {
-            if let Some(status) = unshare.try_wait()? {
-                let log = fs::read_to_string(paths::logs().join("init.log")).unwrap_or_default();
-                bail!("the first process ended with {status}: {}", log.trim());
-            }
-            let sandbox = Self::find()?.context("the first process does not hold its lock yet")?;
-            progress::run(sandbox.enter("ctr").args(["version"]))
-                .context("containerd does not answer yet")?;
-            Ok(sandbox)
-        })?;
+        let input = unshare.stdin.take().context("no pipe to the first process")?;
+        let sandbox = wait::until(
+            "the namespaces of the cluster are ready",
+            Duration::from_secs(20),
+            || {
+                if let Some(status) = unshare.try_wait()? {
+                    let log = fs::read_to_string(paths::logs().join("init.log")).unwrap_or_default();
+                    bail!("the first process exited with {status}: {}", log.trim());
+                }
+                let sandbox = Self::find()?.context("the first process does not hold its lock yet")?;
+                progress::run(sandbox.enter("ctr").args(["version"]))
+                    .context("containerd does not answer yet")?;
+                Ok(sandbox)
+            },
+        )?;
         Ok(Attached {
             sandbox,
             unshare,
@@ -96,7 +106,8 @@ impl Sandbox {
         })
     }
 
-    /// A command inside, in the current folder, with the components and the administrator's kubeconfig at hand.
+    /// A command that runs inside the sandbox, in the current folder. Its PATH starts with the folder of the
+    /// components, and KUBECONFIG names the administrator's kubeconfig.
     pub(crate) fn enter(self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         let path = format!(
@@ -120,18 +131,18 @@ impl Sandbox {
         command
     }
 
-    /// Ends the first process, and with it every other, and waits until they are gone.
-    pub(crate) fn end(self) -> Result<()> {
+    /// Kills the first process, and waits until it has released the lock. The kernel kills all other processes.
+    pub(crate) fn kill(self) -> Result<()> {
         match kill(self.init, Signal::SIGKILL) {
-            // It has ended by itself since it was found.
+            // ESRCH: the process has exited since `find`.
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => return Err(error).context("cannot end the cluster"),
+            Err(error) => return Err(error).context("cannot kill the first process of the cluster"),
         }
         wait::until(
-            "the end of the cluster's processes",
+            "the processes of the cluster have exited",
             Duration::from_mins(1),
             || match Self::find()? {
-                Some(_) => bail!("process {} holds its lock", self.init),
+                Some(_) => bail!("process {} still holds the lock", self.init),
                 None => Ok(()),
             },
         )
@@ -139,12 +150,12 @@ impl Sandbox {
 }
 
 impl Attached {
-    /// Lets the sandbox outlive this process.
+    /// Lets the sandbox run on after this process exits.
     pub(crate) fn detach(mut self) -> Result<()> {
-        self.input.write_all(DETACH).context("the cluster has ended")?;
+        self.input.write_all(DETACH).context("the cluster has stopped")?;
         drop(self.input);
         if let Some(status) = self.unshare.try_wait()? {
-            bail!("the cluster ended with {status}");
+            bail!("the cluster stopped: {status}");
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! The one place where versions are pinned is the `go.mod` of each component; this reads them from there.
+//! The versions of the components. The `go.mod` of each component pins its version, and this module reads it.
 
 use std::fmt;
 
-/// The Go modules of the components, each with a `go.mod` below `testbed/go`.
+/// The texts of all `go.mod` files below `testbed/go`.
 const GO_MODS: [&str; 6] = [
     include_str!("../go/kubernetes/go.mod"),
     include_str!("../go/etcd/go.mod"),
@@ -12,9 +12,11 @@ const GO_MODS: [&str; 6] = [
     include_str!("../go/prometheus-adapter/go.mod"),
 ];
 
-/// The registry's tag of the pause image whose interface our stand-in has (kubeadm 1.35's default).
+/// The upstream tag of the pause image, the default of kubeadm 1.35. The testbed's own pause program has the same
+/// interface.
 pub const PAUSE: &str = "3.10.1";
 
+/// The version of a Go module that a `go.mod` requires.
 fn pinned(module: &str) -> &'static str {
     GO_MODS
         .iter()
@@ -27,10 +29,10 @@ fn pinned(module: &str) -> &'static str {
 
 /// A version of Go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Go([u32; 3]);
+pub struct GoVersion([u32; 3]);
 
-impl Go {
-    /// From `1.26.8`, `1.26`, or a preview of either (`1.27rc1`, `1.27-3f1a2b`), which counts as what it previews.
+impl GoVersion {
+    /// Parses `1.26.8`, `1.26`, or a preview of either (`1.27rc1`, `1.27-3f1a2b`). A preview counts as its release.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let end = text
@@ -43,34 +45,34 @@ impl Go {
     }
 }
 
-impl fmt::Display for Go {
+impl fmt::Display for GoVersion {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self([major, minor, patch]) = self;
         write!(formatter, "{major}.{minor}.{patch}")
     }
 }
 
-/// The oldest Go that builds every component: the highest that a `go.mod` asks for.
+/// The oldest Go that builds every component: the highest version that a `go.mod` requires.
 ///
 /// # Panics
 /// When no `go.mod` has a `go` directive.
 #[must_use]
-pub fn go() -> Go {
+pub fn minimum_go() -> GoVersion {
     GO_MODS
         .iter()
         .flat_map(|go_mod| go_mod.lines())
-        .filter_map(|line| Go::parse(line.strip_prefix("go ")?.trim()))
+        .filter_map(|line| GoVersion::parse(line.strip_prefix("go ")?.trim()))
         .max()
         .expect("every go.mod below testbed/go has a go directive")
 }
 
-/// Kubernetes, as its tags are written: `v1.35.4`.
+/// The tag of Kubernetes: `v1.35.4`.
 #[must_use]
 pub fn kubernetes() -> &'static str {
     pinned("k8s.io/kubernetes")
 }
 
-/// etcd's image tag: its module's version without the `v`, and the revision of the image, `3.6.16-0`.
+/// The tag of the etcd image: the version of the module without the `v`, and the revision of the image: `3.6.16-0`.
 #[must_use]
 pub fn etcd() -> String {
     format!(
@@ -79,19 +81,19 @@ pub fn etcd() -> String {
     )
 }
 
-/// `CoreDNS`, as its tags are written: `v1.14.3`.
+/// The tag of CoreDNS: `v1.14.3`.
 #[must_use]
 pub fn coredns() -> &'static str {
     pinned("github.com/coredns/coredns")
 }
 
-/// prometheus-adapter, as its tags are written: `v0.12.0`.
+/// The tag of prometheus-adapter: `v0.12.0`.
 #[must_use]
 pub fn prometheus_adapter() -> &'static str {
     pinned("sigs.k8s.io/prometheus-adapter")
 }
 
-/// Prometheus, as its tags are written: release 3.16.0 is Go module version v0.316.0.
+/// The tag of Prometheus: `v3.16.0`. The version of its Go module is then v0.316.0.
 #[must_use]
 pub fn prometheus() -> String {
     let module = pinned("github.com/prometheus/prometheus");
@@ -111,7 +113,7 @@ pub fn prometheus() -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_module_version_becomes_the_tag_that_the_registry_has() {
+    fn the_tags_are_those_of_the_registry() {
         assert!(
             super::kubernetes().starts_with("v1.35."),
             "{}",
@@ -124,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn files_that_cannot_read_the_versions_from_here_repeat_them() {
+    fn files_that_repeat_a_version_repeat_the_pinned_one() {
         let kubernetes = format!("--kubernetes-version={}\n", super::kubernetes());
         let prometheus = format!("image: quay.io/prometheus/prometheus:{}\n", super::prometheus());
         let rust = env!("CARGO_PKG_RUST_VERSION");
-        let go = super::go();
+        let go = super::minimum_go();
         for (file, text, version) in [
             (
                 "docker-compose.yml",
@@ -151,7 +153,7 @@ mod tests {
                 format!("Rust {rust}, Go {go} or newer"),
             ),
         ] {
-            assert!(text.contains(&version), "{file} does not say {version:?}");
+            assert!(text.contains(&version), "{file} does not contain {version:?}");
         }
     }
 }

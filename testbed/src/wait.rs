@@ -1,24 +1,26 @@
-//! Waiting for a condition, with a deadline and a message that says what was still missing.
+//! Waits for conditions, with a deadline and an error that says what is missing.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How often a condition is looked at: short beside what is waited for, long beside what a look costs.
+/// The time between two checks of a condition: short compared with the waits, long compared with a check.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Looks at `condition` until it gives a value.
+/// Checks `condition` every 200 ms until it returns a value, and returns that value.
+///
+/// `what` names the condition in the error: "the node is Ready".
 ///
 /// # Errors
-/// When the deadline passes first: `what`, and the last reason that `condition` gave.
+/// When the deadline passes first. The message contains `what` and the last error of `condition`.
 pub fn until<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {
         match condition() {
             Ok(value) => return Ok(value),
-            Err(missing) if start.elapsed() >= deadline => {
+            Err(error) if start.elapsed() >= deadline => {
                 bail!(
-                    "{what}: not within {} s; still missing: {missing:#}",
+                    "{what}: not within {} s. The last check failed: {error:#}",
                     deadline.as_secs()
                 )
             }
@@ -27,10 +29,10 @@ pub fn until<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> R
     }
 }
 
-/// Lets `duration` pass.
+/// Sleeps for `duration`.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place that polls; everything else waits through it"
+    reason = "all other code waits for conditions with `until`"
 )]
 pub fn pause(duration: Duration) {
     std::thread::sleep(duration);

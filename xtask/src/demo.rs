@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use testbed::{cluster, paths, progress, tools};
+use testbed::{cluster, components, paths, progress};
 use wiring::ROLLOUTS;
 
 use crate::images::{self, Profile};
@@ -68,13 +68,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// The time that this run will take, measured on 2 cores.
 fn expected_time(on_testbed: bool) -> Result<&'static str> {
-    Ok(if on_testbed && !tools::missing(tools::ALL)?.is_empty() {
-        "demo: about 18 minutes the first time, 15 of them to build Kubernetes and Prometheus; 3 minutes from then on"
-    } else if !images::loadtest(Profile::Quick)?.exists() {
-        "demo: about 6 minutes the first time, 3 of them to build the services; 3 minutes from then on"
-    } else {
-        "demo: about 3 minutes"
-    })
+    Ok(
+        if on_testbed && !components::missing(components::ALL)?.is_empty() {
+            "demo: about 18 minutes the first time, 15 of them to build Kubernetes and Prometheus; 3 minutes from then on"
+        } else if !images::loadtest(Profile::Quick)?.exists() {
+            "demo: about 6 minutes the first time, 3 of them to build the services; 3 minutes from then on"
+        } else {
+            "demo: about 3 minutes"
+        },
+    )
 }
 
 /// The testbed, or a cluster of the user's kubeconfig.

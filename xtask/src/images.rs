@@ -124,7 +124,7 @@ impl Image {
             hash.update(fs::read(&file).with_context(|| file.display().to_string())?);
             hash.update([0]);
         }
-        Ok(testbed::tools::hex(&hash.finalize())[..12].to_owned())
+        Ok(testbed::components::hex(&hash.finalize())[..12].to_owned())
     }
 
     fn reference(&self) -> Result<String> {

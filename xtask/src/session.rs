@@ -51,7 +51,7 @@ impl Session {
             .env("XTASK", &self.xtask)
             .env("LOADTEST", images::loadtest(self.profile)?)
             .env("IMAGES", images::folder(self.profile))
-            .env(paths::OWNER, paths::owner())
+            .env(paths::OWNER_VARIABLE, paths::owner_lock())
             // Absolute: tests run in the folder of their package.
             .env("CARGO_TARGET_DIR", paths::target());
         if self.soak {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use testbed::{preflight, progress, tools as components};
+use testbed::{components, preflight, progress};
 
 use crate::session::Session;
 use crate::{cargo, images, lints};

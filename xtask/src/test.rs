@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let chosen: Vec<_> = SUITES.iter().filter(|suite| options.wants(suite)).collect();
     let on_cluster = chosen.iter().any(|suite| suite.on_cluster);
     if on_cluster {
-        preflight::machine_can()?;
+        preflight::check_machine()?;
     }
     let session = Session::new(options.soak)?;
     // Held until this process exits: every cluster of the tests stops with it, however it exits.
@@ -91,7 +91,7 @@ impl Options {
 
 fn hold_ownership() -> Result<File> {
     fs::create_dir_all(paths::cache()).context("cannot create target/testbed")?;
-    let owner = File::create(paths::owner())?;
+    let owner = File::create(paths::owner_lock())?;
     if owner.try_lock().is_err() {
         bail!("another `cargo xtask test` of this checkout is running: wait until it exits");
     }

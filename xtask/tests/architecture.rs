@@ -56,7 +56,10 @@ fn drawn(text: &str) -> Dependencies {
             .collect();
         for pair in nodes.windows(2) {
             for from in &pair[0] {
-                edges.entry(from.clone()).or_default().extend(pair[1].iter().cloned());
+                edges
+                    .entry(from.clone())
+                    .or_default()
+                    .extend(pair[1].iter().cloned());
             }
         }
     }

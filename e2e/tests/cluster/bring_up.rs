@@ -266,7 +266,7 @@ fn an_owned_cluster_stops_with_its_owner() {
         // Replaces the owner that `cargo xtask test` named in the environment.
         let owner = tempfile::NamedTempFile::new()?;
         owner.as_file().lock()?;
-        succeed(xtask(&["cluster", "up"]).env(paths::OWNER, owner.path()))?;
+        succeed(xtask(&["cluster", "up"]).env(paths::OWNER_VARIABLE, owner.path()))?;
         node_is_ready()?;
         let namespace = Namespace::of_the_cluster()?;
         ensure!(!namespace.processes()?.is_empty(), "the cluster has no processes");

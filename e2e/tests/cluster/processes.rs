@@ -58,7 +58,7 @@ pub(crate) struct Namespace {
 impl Namespace {
     /// The namespace of the cluster that is up or starting.
     pub(crate) fn of_the_cluster() -> Result<Self> {
-        let number = fs::read_to_string(paths::lock()).context("no cluster has been made")?;
+        let number = fs::read_to_string(paths::cluster_lock()).context("no cluster has been made")?;
         let first = number.trim().parse().context("no cluster is up")?;
         let link = link(first).with_context(|| format!("the first process, {first}, has exited"))?;
         ensure!(

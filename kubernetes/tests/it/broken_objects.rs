@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 #[test]
 fn the_schema_rejects_what_the_api_server_rejects() {
-    let schema =
-        Schema::read(&testbed::tools::openapi_schema().expect("the OpenAPI document")).expect("readable");
+    let schema = Schema::read(&testbed::components::openapi_schema().expect("the OpenAPI document"))
+        .expect("readable");
     let container = "/spec/template/spec/containers/0";
     let in_container = |field: &str| -> &'static str { format!("{container}/{field}").leak() };
     expect_findings(

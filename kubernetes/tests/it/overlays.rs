@@ -25,7 +25,7 @@ fn expect_none(check: impl Fn(&[Value]) -> Vec<Finding>) {
 
 #[test]
 fn objects_are_valid_for_the_pinned_kubernetes() {
-    let path = testbed::tools::openapi_schema().expect("the OpenAPI document");
+    let path = testbed::components::openapi_schema().expect("the OpenAPI document");
     let schema = Schema::read(&path).expect("readable");
     expect_none(|objects| schema.check(objects).expect("usable"));
 }

@@ -1,4 +1,4 @@
-// CoreDNS with the plug-ins that kubeadm's Corefile names, and no others.
+// CoreDNS with only the plug-ins that the Corefile of kubeadm names.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 )
 
 func init() {
-	// The order in which a query passes through them, as upstream's plugin.cfg has it.
+	// The order in which the plug-ins process a query, as in the upstream plugin.cfg.
 	dnsserver.Directives = []string{
 		"reload", "errors", "log", "health", "ready", "prometheus",
 		"loadbalance", "cache", "kubernetes", "loop", "forward",

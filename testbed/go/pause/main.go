@@ -1,5 +1,5 @@
-// The process that holds a pod's namespaces: it sleeps until SIGTERM or SIGINT,
-// and reaps what is handed to it where it is process 1 of a shared namespace.
+// The process that keeps the namespaces of a pod alive. It sleeps until SIGTERM or SIGINT.
+// As process 1 of a shared PID namespace it also reaps orphaned processes.
 package main
 
 import (

@@ -1,25 +1,25 @@
-//! As much of Dockerfiles as it takes to compare a stand-in with upstream's
-//! (<https://docs.docker.com/reference/dockerfile/>).
+//! Parses Dockerfiles (<https://docs.docker.com/reference/dockerfile/>), as far as the comparison of a stand-in with
+//! its upstream image needs.
 
 use std::collections::BTreeMap;
 
-/// What a Dockerfile says of the image that its last stage makes.
+/// The properties of the image that the last stage of a Dockerfile builds.
 #[derive(Debug, Default)]
 pub(super) struct Dockerfile {
     pub(super) entrypoint: Vec<String>,
     pub(super) command: Vec<String>,
     pub(super) user: String,
     pub(super) working_directory: Option<String>,
-    /// Paths that COPY and ADD bring, `*` as it is written.
-    pub(super) brought: Vec<String>,
-    /// Commands of the last stage, one by one.
+    /// The paths in the image that COPY and ADD create. Wildcards are not expanded.
+    pub(super) copied_paths: Vec<String>,
+    /// The commands in RUN of the last stage, split at `&&`.
     pub(super) commands: Vec<Vec<String>>,
-    /// Those of all stages: programs are prepared in earlier ones.
+    /// The commands of all stages. Earlier stages prepare the programs.
     pub(super) all_commands: Vec<Vec<String>>,
 }
 
 impl Dockerfile {
-    /// Reads the text, with values for what it leaves to `docker build --build-arg`.
+    /// Parses a Dockerfile. `arguments` are the values that `docker build --build-arg` would set.
     pub(super) fn parse(text: &str, arguments: &[(&str, &str)]) -> Self {
         let given: BTreeMap<_, _> = arguments.iter().copied().collect();
         let mut variables = BTreeMap::new();
@@ -38,17 +38,19 @@ impl Dockerfile {
                 }
                 "ARG" | "ENV" => {
                     let (name, value) = rest.split_once('=').unwrap_or((rest, ""));
-                    let value = substituted(value.trim_matches('"'), &variables);
+                    let value = substitute(value.trim_matches('"'), &variables);
                     let value = given.get(name).map_or(value, |argument| (*argument).to_owned());
                     if !value.is_empty() {
                         variables.insert(name.to_owned(), value);
                     }
                 }
-                "USER" => stage.user = substituted(rest, &variables),
-                "WORKDIR" => stage.working_directory = Some(substituted(rest, &variables)),
+                "USER" => stage.user = substitute(rest, &variables),
+                "WORKDIR" => stage.working_directory = Some(substitute(rest, &variables)),
                 "ENTRYPOINT" => stage.entrypoint = words(rest),
                 "CMD" => stage.command = words(rest),
-                "COPY" | "ADD" => stage.brought.extend(brought(&substituted(rest, &variables))),
+                "COPY" | "ADD" => stage
+                    .copied_paths
+                    .extend(copied_paths(&substitute(rest, &variables))),
                 "RUN" => {
                     for command in rest.split("&&") {
                         let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
@@ -63,26 +65,26 @@ impl Dockerfile {
     }
 }
 
-/// The instructions, each in one line, without comments.
+/// The instructions without comments, each as one line.
 fn instructions(text: &str) -> Vec<String> {
-    let mut whole = Vec::new();
-    let mut open = String::new();
+    let mut complete = Vec::new();
+    let mut incomplete = String::new();
     for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         if let Some(continued) = line.strip_suffix('\\') {
-            open.push_str(continued);
+            incomplete.push_str(continued);
         } else {
-            whole.push(std::mem::take(&mut open) + line);
+            complete.push(std::mem::take(&mut incomplete) + line);
         }
     }
-    whole
+    complete
 }
 
-/// `${NAME}` and `$NAME` with the values that are known; others stay as they are, to be seen where they matter.
-fn substituted(text: &str, variables: &BTreeMap<String, String>) -> String {
-    // Longer names first: `$ARCHIVE` is not `$ARCH` and more.
+/// Replaces `${NAME}` and `$NAME` by the values of known variables. Unknown ones stay, so that a comparison shows them.
+fn substitute(text: &str, variables: &BTreeMap<String, String>) -> String {
+    // Longer names first: `$ARCHIVE` is not `$ARCH` followed by `IVE`.
     let mut names: Vec<_> = variables.iter().collect();
     names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
     names.iter().fold(text.to_owned(), |text, (name, value)| {
@@ -91,13 +93,14 @@ fn substituted(text: &str, variables: &BTreeMap<String, String>) -> String {
     })
 }
 
-/// A command in its exec form, or as the shell form starts it.
+/// The words of a command: those of its exec form, or the shell that runs its shell form.
 fn words(text: &str) -> Vec<String> {
     serde_json::from_str(text)
         .unwrap_or_else(|_| vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()])
 }
 
-fn brought(rest: &str) -> Vec<String> {
+/// The paths that a COPY or ADD with these arguments creates.
+fn copied_paths(rest: &str) -> Vec<String> {
     let mut words: Vec<_> = rest
         .split_whitespace()
         .filter(|word| !word.starts_with("--"))
@@ -113,7 +116,7 @@ fn brought(rest: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_last_stage_counts_with_its_variables_and_long_lines() {
+fn parse_returns_the_last_stage_with_variables_and_continued_lines() {
     let file = Dockerfile::parse(
         r#"# a comment
 ARG BASE
@@ -138,7 +141,7 @@ CMD [ "--one", \
     assert_eq!(file.command, ["--one", "--two=2"]);
     assert_eq!(file.user, "65535:65535");
     assert_eq!(file.working_directory.as_deref(), Some("/data"));
-    assert_eq!(file.brought, ["/usr/bin/program", "/usr/bin/NOTICE"]);
+    assert_eq!(file.copied_paths, ["/usr/bin/program", "/usr/bin/NOTICE"]);
     assert_eq!(
         file.commands,
         [

@@ -1,4 +1,4 @@
-//! The stand-ins beside upstream's own Dockerfiles, which are in the pinned Go modules.
+//! Compares the stand-ins with the upstream Dockerfiles, which the pinned Go modules contain.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,8 +7,8 @@ use std::io::Read as _;
 use super::dockerfile::Dockerfile;
 use super::*;
 
-/// Image, the folder below `testbed/go` that pins its Go module, that module, the Dockerfile in it. etcd's image is
-/// Kubernetes' own.
+/// For each image: its name, the folder below `testbed/go` that pins its Go module, that module, and its Dockerfile.
+/// The Dockerfile of the etcd image is in the Kubernetes repository.
 const DOCKERFILES: [(&str, &str, &str, &str); 9] = [
     (
         "quay.io/prometheus/prometheus",
@@ -66,22 +66,22 @@ const DOCKERFILES: [(&str, &str, &str, &str); 9] = [
     ),
 ];
 
-/// Upstream's Dockerfile of a stand-in.
+/// The upstream Dockerfile of an image.
 fn dockerfile(image: &UpstreamImage) -> Dockerfile {
     let (name, _) = image.reference.rsplit_once(':').unwrap();
     let (_, module, upstream, path) = DOCKERFILES
         .into_iter()
-        .find(|(found, ..)| *found == name)
-        .unwrap_or_else(|| panic!("no Dockerfile is named for {name}"));
-    let path = tools::upstream_source(module, upstream).unwrap().join(path);
+        .find(|(image, ..)| *image == name)
+        .unwrap_or_else(|| panic!("DOCKERFILES contains no {name}"));
+    let path = components::upstream_source(module, upstream).unwrap().join(path);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     Dockerfile::parse(&text, &[("BINARY", image.component.name)])
 }
 
-/// A layer's entries by path: mode, owner, content.
+/// The entries of a layer by path: permission bits, user ID of the owner, content.
 type Layer = BTreeMap<String, (u32, u64, Vec<u8>)>;
 
-/// What a written archive holds: the process's configuration, and its layer.
+/// Reads an archive: the configuration of the process, and the layer.
 fn unpack(archive: &Path) -> (serde_json::Value, Layer) {
     let mut files = BTreeMap::new();
     for entry in tar::Archive::new(File::open(archive).unwrap()).entries().unwrap() {
@@ -111,8 +111,8 @@ fn unpack(archive: &Path) -> (serde_json::Value, Layer) {
     (image["config"].clone(), layer)
 }
 
-/// The number of a user that `USER` or `chown` names, looked up in the image as the container's runtime does.
-fn user_number(layer: &Layer, user: &str) -> Option<u64> {
+/// The ID of the user that `USER` or `chown` names. Names are looked up in the image, as the container runtime does.
+fn user_id(layer: &Layer, user: &str) -> Option<u64> {
     let name = user.split(':').next()?;
     let users = String::from_utf8(layer["/etc/passwd"].2.clone()).ok()?;
     name.parse().ok().or_else(|| {
@@ -126,7 +126,7 @@ fn user_number(layer: &Layer, user: &str) -> Option<u64> {
 }
 
 #[test]
-fn what_a_manifest_can_rely_on_is_as_upstream_has_it() {
+fn stand_ins_have_the_properties_of_the_upstream_dockerfiles() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     fs::write(&program, "a program").unwrap();
@@ -135,14 +135,14 @@ fn what_a_manifest_can_rely_on_is_as_upstream_has_it() {
         let upstream = dockerfile(&image);
         assert!(
             upstream
-                .brought
+                .copied_paths
                 .iter()
                 .any(|path| path.trim_end_matches('*') == image.path),
             "{name}: {:?}",
-            upstream.brought
+            upstream.copied_paths
         );
-        // Its whole layer needs iptables on this machine, which only the cluster installs.
-        let entries = if image.component == tools::KUBE_PROXY {
+        // The complete layer of kube-proxy needs iptables on this machine. Only `cluster up` installs it.
+        let entries = if image.component == components::KUBE_PROXY {
             vec![Entry::program(image.path, &program)]
         } else {
             image.entries(&program).unwrap()
@@ -158,7 +158,7 @@ fn what_a_manifest_can_rely_on_is_as_upstream_has_it() {
         );
         assert_eq!(config["Cmd"], serde_json::json!(upstream.command), "{name}");
         assert_eq!(config["User"], upstream.user, "{name}");
-        // The bases are scratch and distroless ones, whose folder is the root.
+        // The base images are scratch and distroless. Their working directory is the root.
         let working_directory = upstream.working_directory.as_deref().unwrap_or("/");
         assert_eq!(config["WorkingDir"], working_directory, "{name}");
         let (mode, _, content) = &layer[image.path];
@@ -171,8 +171,8 @@ fn what_a_manifest_can_rely_on_is_as_upstream_has_it() {
             continue;
         }
 
-        assert!(user_number(&layer, &upstream.user).is_some(), "{name}");
-        // Root may listen on any port, so it is of no interest above.
+        assert!(user_id(&layer, &upstream.user).is_some(), "{name}");
+        // Not checked for root, which may listen on any port.
         let binds_low_ports = upstream.all_commands.iter().any(|command| {
             command[0] == "setcap" && command[1] == "cap_net_bind_service=+ep" && command[2] == image.path
         });
@@ -187,12 +187,14 @@ fn what_a_manifest_can_rely_on_is_as_upstream_has_it() {
                 match command[0].as_str() {
                     "chown" => {
                         let user = command.iter().find(|word| word.contains(':')).unwrap();
-                        assert_eq!(Some(*owner), user_number(&layer, user), "{name}: {folder}");
+                        assert_eq!(Some(*owner), user_id(&layer, user), "{name}: {folder}");
                     }
                     "chmod" if command[1] == "g+w" => {
                         assert_eq!(mode & 0o020, 0o020, "{name}: {folder}");
                     }
-                    other => panic!("{name}: {other} is new in upstream's Dockerfile"),
+                    other => {
+                        panic!("{name}: the upstream Dockerfile runs {other}, which this test does not know")
+                    }
                 }
             }
         }
@@ -200,11 +202,11 @@ fn what_a_manifest_can_rely_on_is_as_upstream_has_it() {
 }
 
 #[test]
-fn the_folders_that_prometheus_writes_to_are_in_its_dockerfile() {
-    // So that the comparison above cannot pass by finding nothing to compare.
+fn the_folders_of_the_prometheus_image_are_those_of_its_dockerfile() {
+    // The other test would also pass if it found no folder in any Dockerfile.
     let prometheus = upstream()
         .into_iter()
-        .find(|image| image.component == tools::PROMETHEUS)
+        .find(|image| image.component == components::PROMETHEUS)
         .unwrap();
     let chowned: BTreeSet<_> = dockerfile(&prometheus)
         .commands
@@ -213,43 +215,43 @@ fn the_folders_that_prometheus_writes_to_are_in_its_dockerfile() {
         .flatten()
         .filter(|word| word.starts_with('/'))
         .collect();
-    let ours: BTreeSet<_> = prometheus
+    let in_stand_in: BTreeSet<_> = prometheus
         .directories
         .iter()
         .map(|(path, ..)| (*path).to_owned())
         .collect();
-    assert_eq!(chowned, ours);
+    assert_eq!(chowned, in_stand_in);
 }
 
 #[test]
-fn an_archive_is_written_again_when_and_only_when_what_it_is_made_of_changes() {
+fn an_archive_is_rewritten_if_and_only_if_its_contents_change() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     let archive = folder.path().join("image.tar");
     fs::write(&program, "a program").unwrap();
     let mut image = upstream()
         .into_iter()
-        .find(|image| image.component == tools::COREDNS)
+        .find(|image| image.component == components::COREDNS)
         .unwrap();
     let is_rewritten = |image: &UpstreamImage| {
-        fs::write(&archive, "as it was").unwrap();
+        fs::write(&archive, "old").unwrap();
         image.write(&archive, &program).unwrap();
-        fs::read(&archive).unwrap() != b"as it was"
+        fs::read(&archive).unwrap() != b"old"
     };
-    assert!(is_rewritten(&image), "there was no stamp");
-    assert!(!is_rewritten(&image), "nothing has changed");
+    assert!(is_rewritten(&image), "no stamp yet");
+    assert!(!is_rewritten(&image), "no change");
     image.config.user = "root".to_owned();
-    assert!(is_rewritten(&image), "the user has changed");
+    assert!(is_rewritten(&image), "new user");
     image.directories = &[("/data", 1, 0o755)];
-    assert!(is_rewritten(&image), "a folder is new");
+    assert!(is_rewritten(&image), "new folder");
     image.directories = &[("/data", 1, 0o700)];
-    assert!(is_rewritten(&image), "a folder's mode has changed");
+    assert!(is_rewritten(&image), "new permission bits of a folder");
     fs::write(&program, "another program").unwrap();
-    assert!(is_rewritten(&image), "the program has changed");
+    assert!(is_rewritten(&image), "new program");
     image.reference.push_str("-2");
-    assert!(is_rewritten(&image), "the tag has changed");
-    assert!(!is_rewritten(&image), "nothing has changed");
+    assert!(is_rewritten(&image), "new tag");
+    assert!(!is_rewritten(&image), "no change");
     fs::remove_file(&archive).unwrap();
     image.write(&archive, &program).unwrap();
-    assert!(archive.exists(), "the archive was gone");
+    assert!(archive.exists(), "a missing archive is written");
 }

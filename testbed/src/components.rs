@@ -1,4 +1,4 @@
-//! The components, built from pinned Go modules, each once for as long as its module and flags stay the same.
+//! Builds the components from pinned Go modules. A component is built again only when its module or its flags change.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{paths, preflight, progress, versions};
 
-/// A program that the cluster is made of.
+/// A program of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Component {
-    /// The file's name.
+    /// The name of the program's file.
     pub name: &'static str,
-    /// The folder below `testbed/go` whose `go.mod` pins it.
+    /// The folder below `testbed/go` whose `go.mod` pins the version.
     module: &'static str,
-    /// The Go package of its main function.
+    /// The Go package with the main function.
     package: &'static str,
 }
 
@@ -45,7 +45,7 @@ components! {
 }
 
 impl Component {
-    /// Where the built program lies.
+    /// The path of the built program.
     #[must_use]
     pub fn path(self) -> PathBuf {
         paths::binaries().join(self.name)
@@ -55,7 +55,7 @@ impl Component {
         paths::binaries().join(format!("{}.stamp", self.name))
     }
 
-    /// What the program was made of: a change of it makes the program stale.
+    /// A hash of the inputs of the build. If it changes, the program is stale.
     fn fingerprint(self) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(format!("{self:?} {:?}", build_arguments(self.module)));
@@ -79,10 +79,10 @@ fn module_directory(module: &str) -> PathBuf {
     paths::workspace().join("testbed/go").join(module)
 }
 
-/// Flags of `go build` that a module wants: kubeadm, for one, takes an unset version for v0.0.0.
+/// The flags of `go build` for a module. They include the version: without it, kubeadm assumes v0.0.0.
 fn build_arguments(module: &str) -> Vec<String> {
     let mut linker = "-s -w".to_owned();
-    // The linker strips debug information, so the compiler need not generate it: 20 % less CPU time.
+    // The linker strips the debug information, so the compiler does not generate it: 20 % less CPU time.
     let mut arguments = vec!["-trimpath".to_owned(), "-gcflags=all=-dwarf=false".to_owned()];
     match module {
         "kubernetes" => {
@@ -99,7 +99,7 @@ fn build_arguments(module: &str) -> Vec<String> {
             }
         }
         "prometheus" => {
-            // Only the discovery that the manifests use; the others bring in every cloud's client.
+            // Only the service discovery that the manifests use. The others add a client for each cloud.
             arguments.push("-tags=remove_all_sd,enable_kubernetes_sd".to_owned());
             let version = versions::prometheus();
             let version = version.trim_start_matches('v');
@@ -111,7 +111,7 @@ fn build_arguments(module: &str) -> Vec<String> {
     arguments
 }
 
-/// The components of `wanted` that are not built, or not from the pinned module with the present flags.
+/// The components of `wanted` that are missing, or were built from another module version or with other flags.
 ///
 /// # Errors
 /// When a `go.mod` is missing.
@@ -125,28 +125,28 @@ pub fn missing(wanted: &[Component]) -> Result<Vec<Component>> {
     Ok(missing)
 }
 
-/// Builds what is missing or stale of `wanted`, module by module, each a step with its time.
+/// Builds the missing and stale components of `wanted`. Each module is one step.
 ///
 /// # Errors
-/// When something is to be built and Go is missing or too old, or when a build fails: then with the end of what it printed.
+/// When Go is missing or too old for a necessary build. When a build fails: the message contains the end of its output.
 pub fn build(wanted: &[Component]) -> Result<()> {
     fs::create_dir_all(paths::binaries()).context("cannot create target/testbed/bin")?;
-    // Tests of several processes may want the same component at once.
+    // Several test processes may need the same component at the same time.
     let lock = File::create(paths::binaries().join("build.lock"))?;
     lock.lock().context("cannot lock target/testbed/bin")?;
     let mut stale = missing(wanted)?;
     if !stale.is_empty() {
-        preflight::go_is_recent()?;
+        preflight::check_go()?;
     }
     while let Some(module) = stale.first().map(|component| component.module) {
-        let (now, later): (Vec<_>, Vec<_>) = stale
+        let (of_module, others): (Vec<_>, Vec<_>) = stale
             .into_iter()
             .partition(|component| component.module == module);
-        let names: Vec<_> = now.iter().map(|component| component.name).collect();
+        let names: Vec<_> = of_module.iter().map(|component| component.name).collect();
         progress::step(&format!("build {}", names.join(", ")), || {
-            build_module(module, &now)
+            build_module(module, &of_module)
         })?;
-        stale = later;
+        stale = others;
     }
     Ok(())
 }
@@ -166,9 +166,9 @@ fn build_module(module: &str, components: &[Component]) -> Result<()> {
         .arg("build")
         .args(build_arguments(module))
         .arg("-o");
-    // A folder as output names each program after its package; one program can be named as we like.
+    // With a folder as output, `go build` names each program after its package. A single program can have any name.
     match components {
-        [one] => command.arg(output.path().join(one.name)),
+        [single] => command.arg(output.path().join(single.name)),
         _ => command.arg(format!("{}/", output.path().display())),
     };
     command.args(components.iter().map(|component| component.package));
@@ -180,24 +180,26 @@ fn build_module(module: &str, components: &[Component]) -> Result<()> {
     Ok(())
 }
 
-/// The pinned kubectl, built if it is missing.
+/// The path of the pinned kubectl. Builds it if it is missing.
 ///
 /// # Errors
-/// Those of [`build`].
+/// The errors of [`build`].
 pub fn kubectl() -> Result<PathBuf> {
     build(&[KUBECTL])?;
     Ok(KUBECTL.path())
 }
 
-/// The `OpenAPI` (v2) document of the pinned Kubernetes, from its module: schemas for rendered manifests, offline.
+/// The path of the `OpenAPI` v2 document of the pinned Kubernetes, which contains the schemas of manifests.
+///
+/// The document is a file of the Go module, so it is available offline.
 ///
 /// # Errors
-/// When the module cannot be found or downloaded.
+/// When Go can neither find nor download the module.
 pub fn openapi_schema() -> Result<PathBuf> {
     Ok(upstream_source("kubernetes", "k8s.io/kubernetes")?.join("api/openapi-spec/swagger.json"))
 }
 
-/// The folder of an upstream module's source, in the version that `testbed/go/<module>` pins.
+/// The source folder of the Go module `upstream`, in the version that `testbed/go/<module>` pins.
 pub(crate) fn upstream_source(module: &str, upstream: &str) -> Result<PathBuf> {
     let mut command = Command::new("go");
     command
@@ -206,11 +208,11 @@ pub(crate) fn upstream_source(module: &str, upstream: &str) -> Result<PathBuf> {
     let answer: serde_json::Value = serde_json::from_str(&progress::run(&mut command)?)?;
     let directory = answer["Dir"]
         .as_str()
-        .context("go mod download named no folder")?;
+        .context("`go mod download` printed no folder")?;
     Ok(PathBuf::from(directory))
 }
 
-/// Bytes as lower-case hexadecimal digits.
+/// Formats bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
