@@ -199,7 +199,7 @@ mod tests {
         }
 
         fn end_request(&mut self) {
-            self.activity.request_ended();
+            self.activity.request_completed();
             self.clock.observe();
         }
 

@@ -120,7 +120,7 @@ struct Active(Arc<Activity>);
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.request_ended();
+        self.0.request_completed();
     }
 }
 
