@@ -1,5 +1,4 @@
-//! axum as a new project has it, with its default features and nothing else: what `cargo xtask bench` holds `app_a`'s
-//! `/hello` against.
+//! A bare axum server with default features. `cargo xtask bench` compares `/hello` of `app_a` with it.
 
 use axum::Router;
 use axum::routing::get;

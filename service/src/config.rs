@@ -23,7 +23,7 @@ pub trait Configuration: Parser {
     /// Runs a probe and returns its exit code, if the command line asks for a probe. `None` means to serve.
     fn probe(&self) -> Option<ExitCode>;
 
-    /// Checks values against each other, after each has been accepted alone.
+    /// Checks values that depend on each other. The parser has already accepted each value on its own.
     ///
     /// # Errors
     /// Names the variable to change and the values that it accepts.
@@ -68,7 +68,7 @@ pub struct ServiceConfig {
     #[arg(long, env = "HEADER_READ_TIMEOUT", value_name = "DURATION", value_parser = values::positive_duration, default_value = "10s")]
     pub header_read_timeout: Duration,
 
-    /// Time that a connection may be idle between two requests; longer than the idle timeout of a load balancer in front
+    /// Time that a connection may be idle between two requests; longer than the idle timeout of a load balancer
     #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "DURATION", value_parser = values::positive_duration, default_value = "75s")]
     pub keep_alive_timeout: Duration,
 
@@ -136,8 +136,8 @@ impl ServiceConfig {
 /// Reads the configuration from the command line and the environment.
 ///
 /// # Errors
-/// The exit code, after the reason has been printed to standard error: 64 for a bad value. A request for help or the version
-/// also returns an exit code, 0, after printing it.
+/// Returns the exit code after printing: 64 for a bad value, with the reason on standard error; 0 for `--help` and
+/// `--version`.
 pub fn parse<C: Configuration>() -> Result<C, ExitCode> {
     let config = C::try_parse().map_err(|error| report::print::<C>(&error))?;
     match config.check() {

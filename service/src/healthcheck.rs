@@ -1,5 +1,5 @@
-//! `healthcheck`: requests `/readyz` of a running service. An image from scratch contains no curl for the health check of
-//! a container engine, so the program has its own.
+//! The command `healthcheck`: requests `/readyz` of a running service. The images are built from scratch and contain no
+//! curl, so the program runs the health check of the container engine itself.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -22,7 +22,7 @@ pub fn run(admin: SocketAddr) -> ExitCode {
     }
 }
 
-/// The address to connect to. A listener on the unspecified address is reachable at loopback.
+/// The address to connect to. A listener on the unspecified address is reachable on loopback.
 fn reachable(mut admin: SocketAddr) -> SocketAddr {
     match admin.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => admin.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -45,7 +45,7 @@ fn request(admin: SocketAddr) -> Result<()> {
     stream
         .take(4096)
         .read_to_end(&mut response)
-        .with_context(|| format!("reading from {admin}"))?;
+        .with_context(|| format!("cannot read from {admin}"))?;
     let response = String::from_utf8_lossy(&response);
     let status = response.lines().next().unwrap_or_default();
     ensure!(
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unspecified_address_is_probed_at_loopback() {
+    fn the_unspecified_address_is_probed_on_loopback() {
         let cases = [
             ("0.0.0.0:9000", "127.0.0.1:9000"),
             ("[::]:9000", "[::1]:9000"),

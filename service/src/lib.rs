@@ -1,5 +1,5 @@
-//! What `app_a` and `app_b` share: configuration, telemetry, metrics, middleware, health and the server with its
-//! shutdown. Nothing in here knows a route.
+//! The code that `app_a`, `app_b` and `serving-cert` share: configuration, telemetry, metrics, middleware, readiness,
+//! and the server with its shutdown. This crate defines no public route.
 
 pub mod admin;
 pub mod config;

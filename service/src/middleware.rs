@@ -25,23 +25,23 @@ use error_bodies::ErrorBodiesLayer;
 use load_shed::LoadShedLayer;
 use observe::ObserveLayer;
 
-/// What the middleware needs to know.
+/// The settings of the middleware.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Goes into `x-served-by`.
+    /// The value of the header `x-served-by`.
     pub instance_name: HeaderValue,
-    /// Time from a request's head to its answer.
+    /// The time from the head of a request to its response.
     pub request_timeout: Duration,
-    /// The answer when that time is over: it depends on what the service waits for.
+    /// The status of the response when the request timeout expires. It depends on what the service waits for.
     pub timeout_status: StatusCode,
-    /// Requests answered at the same time.
+    /// The largest number of requests in flight.
     pub max_in_flight: usize,
-    /// Largest request body, in bytes.
+    /// The largest request body, in bytes.
     pub max_body_bytes: usize,
 }
 
 impl Settings {
-    /// The settings of `config`; a host's name that cannot stand in a header becomes `unknown`.
+    /// Takes the settings from `config`. A host name that is not a valid header value becomes `unknown`.
     #[must_use]
     pub fn new(config: &ServiceConfig, timeout_status: StatusCode) -> Self {
         let unknown = |_| HeaderValue::from_static("unknown");
@@ -55,32 +55,36 @@ impl Settings {
     }
 }
 
-/// Puts the whole stack around the routes, outermost first; `metrics` knows each of them. Once for each server, because
-/// the name of the instance is then kept for as long as the process lives.
+/// Wraps the routes in the whole stack, outermost layer first. `metrics` must know each route.
+///
+/// Call it once per server: each call leaks the instance name.
 pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl HttpService + use<> {
     let (request_timeout, timeout_status) = (settings.request_timeout, settings.timeout_status);
     ServiceBuilder::new()
-        // Request id in and out and x-served-by, on every answer, whoever gave it. Trace and metrics: they see the
-        // final status, and a request that is dropped on its way.
+        // Outermost: adds the request id and x-served-by to every response, counts the final status, and counts
+        // requests whose client disconnects.
         .layer(ObserveLayer::new(metrics, &settings.instance_name))
-        // Errors get their text or JSON here, also those of the layers below.
+        // Adds a text or JSON body to errors, including the errors of the layers below.
         .layer(ErrorBodiesLayer)
-        .map_future(move |answer| timeout::within(answer, request_timeout, timeout_status))
+        .map_future(move |response| timeout::within(response, request_timeout, timeout_status))
         .layer(RequestBodyLimitLayer::new(settings.max_body_bytes))
         .layer(LoadShedLayer::new(settings.max_in_flight, metrics))
-        // Innermost: a panic in a handler is an answer to everything above.
-        .map_future(answer_panics)
-        // Made into services now, not anew for each request.
+        // Innermost: all layers above see a response instead of a panic.
+        .map_future(respond_to_panics)
+        // Builds the route services once instead of for each request.
         .service(router.with_state(()))
 }
 
-/// A panic in a handler becomes an answer, which is logged like any failure; where it was, the panic hook has logged.
-fn answer_panics(answer: RouteFuture<Infallible>) -> impl Future<Output = Result<Response, Infallible>> {
+/// Turns a panic in a handler into a response with status 500, which is logged like any failure. The panic hook has
+/// already logged the location.
+fn respond_to_panics(
+    response: RouteFuture<Infallible>,
+) -> impl Future<Output = Result<Response, Infallible>> {
     let internal_error = |_panic| {
         let cause = Cause::from("a handler panicked");
         Ok((StatusCode::INTERNAL_SERVER_ERROR, cause, ()).into_response())
     };
-    AssertUnwindSafe(answer)
+    AssertUnwindSafe(response)
         .catch_unwind()
         .map(move |outcome| outcome.unwrap_or_else(internal_error))
 }

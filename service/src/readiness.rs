@@ -1,36 +1,36 @@
-//! Whether this instance wants traffic. It goes starting -> ready -> leaving and never back.
+//! Whether this instance accepts traffic. The state only advances: starting, ready, shutting down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What /readyz says.
+/// The state that `/readyz` reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
-    /// Not everything that serving needs is there yet.
+    /// The service does not accept traffic yet: it still opens what it needs, such as the database.
     Starting,
-    /// Traffic is welcome.
+    /// The service accepts traffic.
     Ready,
-    /// The process was told to end: new traffic should go elsewhere.
-    Leaving,
+    /// The process is shutting down. New traffic should go to another instance.
+    ShuttingDown,
 }
 
-/// A latch shared by the server, which moves it, and the admin listener, which reports it.
+/// The readiness of the process. The server advances it, and the admin listener reports it. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<AtomicU8>);
 
 impl Readiness {
-    /// The state now.
+    /// Returns the current state.
     #[must_use]
     pub fn state(&self) -> State {
         match self.0.load(Ordering::Acquire) {
             0 => State::Starting,
             1 => State::Ready,
-            _ => State::Leaving,
+            _ => State::ShuttingDown,
         }
     }
 
-    /// Moves on to `state`; a step back is ignored.
+    /// Advances to `state`. A step back is ignored.
     pub fn advance(&self, state: State) {
         self.0.fetch_max(state as u8, Ordering::AcqRel);
     }
@@ -41,13 +41,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn never_ready_again_after_leaving() {
+    fn a_shutdown_never_becomes_ready_again() {
         let readiness = Readiness::default();
         assert_eq!(readiness.state(), State::Starting);
         readiness.advance(State::Ready);
         assert_eq!(readiness.state(), State::Ready);
-        readiness.advance(State::Leaving);
+        readiness.advance(State::ShuttingDown);
         readiness.advance(State::Ready);
-        assert_eq!(readiness.state(), State::Leaving);
+        assert_eq!(readiness.state(), State::ShuttingDown);
     }
 }

@@ -1,5 +1,7 @@
-//! Answers by content negotiation: the original's text by default, JSON by Accept. Errors get their body in one
-//! place, the middleware, from what they carry as an extension.
+//! Response bodies by content negotiation: the text of the original services by default, JSON if `Accept` prefers it.
+//!
+//! The middleware alone writes the bodies of errors. It takes them from the extensions of the response, [`Message`] and
+//! [`Cause`].
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,22 +15,23 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 use serde::Serialize;
 
-/// What the original services send for text.
+/// The content type of text in the original services.
 const TEXT: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// The two forms of an answer.
+/// The format of a response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// The original's text.
+    /// The text of the original services.
     Text,
-    /// JSON, where the client prefers it.
+    /// JSON, if the client prefers it.
     Json,
 }
 
 impl Format {
-    /// What the client prefers by its Accept header (RFC 9110, 12.5.1): the type of higher quality, of equal ones the
-    /// type that was named more precisely, and text where all is equal or nothing fits.
+    /// Returns the format that the client prefers by its `Accept` header (RFC 9110, 12.5.1).
+    ///
+    /// The type of higher quality wins, then the type that the header names more precisely. The default is text.
     #[must_use]
     pub fn preferred(headers: &HeaderMap) -> Self {
         if !headers.contains_key(ACCEPT) {
@@ -41,7 +44,7 @@ impl Format {
         }
     }
 
-    /// An answer with `text` or `json` as its body.
+    /// Returns a response with `text` or `json` as its body.
     pub fn reply(self, text: impl Into<Body>, json: &impl Serialize) -> Response {
         self.render(text.into(), json)
     }
@@ -50,7 +53,7 @@ impl Format {
         let (content_type, body) = match self {
             Self::Text => (TEXT, text),
             Self::Json => {
-                let json = serde_json::to_vec(json).expect("a reply's fields serialise");
+                let json = serde_json::to_vec(json).expect("the fields of a reply serialise");
                 (JSON, json.into())
             }
         };
@@ -70,7 +73,7 @@ impl<S: Sync> FromRequestParts<S> for Format {
     }
 }
 
-/// Quality in thousandths, then precision of the range that gave it.
+/// Returns the quality of a media type in thousandths, and the precision of the media range that it comes from.
 fn preference(headers: &HeaderMap, kind: &str, subtype: &str) -> (u16, u8) {
     let ranges = headers
         .get_all(ACCEPT)
@@ -107,14 +110,14 @@ fn thousandths(quality: &str) -> u16 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "the value was bounded to 0..=1000"
+        reason = "the value is clamped to 0..=1000"
     )]
     let thousandths = (quality.clamp(0.0, 1.0) * 1000.0) as u16;
     thousandths
 }
 
-/// Extension of an answer whose body is this message, in text or as `{"error": …}`. An answer of status 400 and above
-/// without one gets its status' own phrase.
+/// Extension of a response: the message that becomes its body, as text or as `{"error": …}`. A response with status 400
+/// or above that has no message gets the default message of its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message(pub &'static str);
 
@@ -142,18 +145,18 @@ impl IntoResponseParts for Cause {
     }
 }
 
-/// Extension of an answer with what went wrong, for the log alone: clients see no more than the message.
+/// Extension of a response: the cause of a failure. It goes to the log only, and the client sees only the [`Message`].
 #[derive(Debug, Clone)]
 pub struct Cause(Arc<str>);
 
 impl Cause {
-    /// The error with all its sources.
+    /// Joins the error and all its sources to one text.
     pub fn new(error: &(dyn std::error::Error + 'static)) -> Self {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(error) = source {
             let detail = error.to_string();
-            // Some libraries repeat their source in their own text.
+            // Some libraries repeat the text of the source in their own.
             if !text.ends_with(&detail) {
                 text.push_str(": ");
                 text.push_str(&detail);
@@ -181,8 +184,9 @@ struct ErrorBody {
     error: &'static str,
 }
 
-/// Gives `response` the body that its message calls for; on HEAD the headers that go with that body.
-pub(crate) fn explain(response: Response, format: Format, is_head: bool) -> Response {
+/// Returns an error response with its message as the body. A response to HEAD gets only the headers of that body. Other
+/// responses stay as they are.
+pub(crate) fn with_error_body(response: Response, format: Format, is_head: bool) -> Response {
     let Some(message) = message(&response) else {
         return response;
     };
@@ -190,7 +194,7 @@ pub(crate) fn explain(response: Response, format: Format, is_head: bool) -> Resp
     let (head, body) = format
         .render(message.into(), &ErrorBody { error: message })
         .into_parts();
-    // What the router does for its own answers.
+    // The router does the same for its own responses.
     if let Some(length) = body.size_hint().exact() {
         parts.headers.insert(CONTENT_LENGTH, length.into());
     }
@@ -204,13 +208,13 @@ fn message(response: &Response) -> Option<&'static str> {
     let status = response.status();
     match response.extensions().get() {
         Some(Message(message)) => Some(message),
-        None if status.as_u16() >= 400 => Some(phrase(status.as_u16())),
+        None if status.as_u16() >= 400 => Some(default_message(status.as_u16())),
         None => None,
     }
 }
 
-/// Short phrases for the statuses that the middleware and the router give.
-fn phrase(status: u16) -> &'static str {
+/// Returns the message for a status that the middleware or the router responds with.
+fn default_message(status: u16) -> &'static str {
     match status {
         404 => "not found",
         405 => "method not allowed",
@@ -229,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn preference_by_accept() {
+    fn the_accept_header_selects_the_format() {
         use Format::{Json, Text};
         let cases = [
             ("application/json", Json),

@@ -1,24 +1,24 @@
-//! The request id: taken from the caller if it is sane, made otherwise. It travels as a header on the request, so
-//! that handlers pass it on, and comes back on the answer.
+//! The request id: the client's if it is valid, or else a new one. It is a header of the request, so that handlers can
+//! forward it, and a header of the response.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header, in both directions.
+/// The header that contains the request id, in requests and responses.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest id accepted from a caller, in bytes. It goes into every log line of the request.
-const LONGEST: usize = 128;
+/// The longest id that is accepted from a client, in bytes. The id is a part of every log line of the request.
+const MAX_BYTES: usize = 128;
 
-/// The id that the request carries; the middleware has put one on every request.
+/// Returns the id of a request. The middleware ensures that every request has one.
 #[must_use]
 pub fn of(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers.get(X_REQUEST_ID)
 }
 
-/// The caller's id if it is sane, else a new one, which then replaces it.
+/// Returns the client's id if it is valid. Otherwise replaces it with a new one.
 pub(crate) fn ensure(headers: &mut HeaderMap) -> HeaderValue {
     match headers.get(X_REQUEST_ID) {
-        Some(id) if is_sane(id.as_bytes()) => id.clone(),
+        Some(id) if is_valid(id.as_bytes()) => id.clone(),
         _ => {
             let id = generate();
             headers.insert(X_REQUEST_ID, id.clone());
@@ -27,15 +27,15 @@ pub(crate) fn ensure(headers: &mut HeaderMap) -> HeaderValue {
     }
 }
 
-/// Only characters that need no escaping in a header, a log line, a URL or a shell.
-fn is_sane(id: &[u8]) -> bool {
-    (1..=LONGEST).contains(&id.len())
+/// Accepts only characters that need no escaping in a header, a log line, a URL or a shell.
+fn is_valid(id: &[u8]) -> bool {
+    (1..=MAX_BYTES).contains(&id.len())
         && id
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
 }
 
-/// 128 random bits in hexadecimal. They name a request, they guard nothing.
+/// Returns 128 random bits in hexadecimal. The id is not a secret, so the generator need not be cryptographic.
 fn generate() -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut id = [0_u8; 32];
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sane_id_is_kept() {
+    fn a_valid_id_is_kept() {
         for id in [
             "a",
             "6f1ed002ab5595859014ebf0951522d9",
@@ -65,18 +65,18 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_replaced() {
+    fn an_invalid_id_is_replaced() {
         for id in ["", " ", "a b", "a\tb", "<script>", "\"", &"x".repeat(129)] {
             let mut headers = HeaderMap::new();
             headers.insert(X_REQUEST_ID, HeaderValue::from_str(id).unwrap());
-            let made = ensure(&mut headers);
-            assert_eq!(made.len(), 32, "{id:?}");
-            assert_eq!(headers.get(X_REQUEST_ID), Some(&made));
+            let generated = ensure(&mut headers);
+            assert_eq!(generated.len(), 32, "{id:?}");
+            assert_eq!(headers.get(X_REQUEST_ID), Some(&generated));
         }
     }
 
     #[test]
-    fn two_made_ids_differ() {
+    fn two_generated_ids_differ() {
         assert_ne!(generate(), generate());
     }
 }

@@ -1,4 +1,4 @@
-//! From `main` to the end of the process: configuration, telemetry, the runtime, and the exit code.
+//! The life of a process, from `main` to its exit: configuration, telemetry, the runtime, and the exit code.
 
 use std::process::ExitCode;
 
@@ -9,8 +9,8 @@ use crate::telemetry;
 
 /// Reads the configuration, starts logging, and runs `serve` until it completes.
 ///
-/// The exit code is 0 after a clean shutdown, 64 for a bad configuration, and 1 for everything else: the program could
-/// not start, or requests were aborted at the drain deadline.
+/// The exit code is 0 after a graceful shutdown, 64 for a bad configuration, and 1 for every other failure, such as a
+/// failed start or requests that were aborted at the drain deadline.
 pub fn run<C: Configuration, F: Future<Output = Result<()>>>(serve: impl FnOnce(C) -> F) -> ExitCode {
     let config = match config::parse::<C>() {
         Ok(config) => config,
@@ -35,7 +35,7 @@ fn start(service: impl Future<Output = Result<()>>) -> Result<()> {
         .build()
         .context("starting the runtime")?;
     let outcome = runtime.block_on(service);
-    // A lookup or a query that still blocks a thread must not delay the exit.
+    // A DNS lookup or a query that still blocks a thread must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

@@ -1,4 +1,4 @@
-//! The server: both listeners, and the order of the shutdown.
+//! The server: the public and the admin listener, and the order of the shutdown.
 
 mod accept;
 mod activity;
@@ -29,7 +29,7 @@ use stage::Stage;
 pub use http_service::HttpService;
 pub use signals::Signals;
 
-/// A server with both listeners bound. The admin listener already answers.
+/// A server with both listeners bound. The admin listener already responds.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -52,7 +52,7 @@ impl std::fmt::Display for DeadlineMissed {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             formatter,
-            "{} connections were still open at the drain deadline and were aborted",
+            "aborted {} connections that were still open at the drain deadline",
             self.connections
         )
     }
@@ -61,7 +61,7 @@ impl std::fmt::Display for DeadlineMissed {
 impl std::error::Error for DeadlineMissed {}
 
 impl Server {
-    /// Binds both listeners and starts to answer probes. `/readyz` answers 503 until [`Server::run`].
+    /// Binds both listeners and starts to respond to probes. `/readyz` responds 503 until [`Server::run`].
     ///
     /// # Errors
     /// When an address cannot be bound. The message names the address and the variable to change.
@@ -119,8 +119,8 @@ impl Server {
 
     /// Serves requests until `shutdown` completes, and then shuts down in this order:
     ///
-    /// 1. `/readyz` answers 503 at once.
-    /// 2. The server accepts connections for the drain delay, because the cluster removes this pod's endpoint meanwhile.
+    /// 1. `/readyz` responds 503 at once.
+    /// 2. The server accepts connections for the drain delay, while the cluster removes the endpoint of this pod.
     /// 3. The server stops accepting, and completes the requests in flight until the drain deadline.
     /// 4. The admin listener closes last.
     ///
@@ -134,11 +134,11 @@ impl Server {
         tracing::info!("ready");
 
         shutdown.await;
-        self.readiness.advance(State::Leaving);
-        stage.send_replace(Stage::Leaving);
+        self.readiness.advance(State::ShuttingDown);
+        stage.send_replace(Stage::DrainDelay);
         tracing::info!(
             drain.delay_ms = milliseconds(self.drain_delay),
-            "leaving: /readyz answers 503"
+            "drain delay started: /readyz responds 503"
         );
         tokio::time::sleep(self.drain_delay).await;
 
@@ -152,7 +152,7 @@ impl Server {
         if connections > 0 {
             return Err(DeadlineMissed { connections }.into());
         }
-        tracing::info!("shut down: every request was answered");
+        tracing::info!("stopped: every request in flight completed");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Logging: JSON lines for machines, text on a terminal, and a panic as one event.
+//! Logging to standard output, in JSON or text. A panic is one event.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
@@ -8,10 +8,10 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::LogConfig;
 
-/// Writes events to standard output, and turns panics into events. Called once, before the first event.
+/// Starts to write events to standard output, and turns panics into events. Call it once, before the first event.
 ///
 /// # Panics
-/// When it is called twice, which is a programming error.
+/// When called twice, which is a programming error.
 pub fn init(config: &LogConfig) {
     let on_terminal = std::io::stdout().is_terminal();
     let subscriber = fmt().with_env_filter(EnvFilter::new(&config.filter));

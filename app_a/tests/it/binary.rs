@@ -1,4 +1,4 @@
-//! The binary as users run it: its end under load, its health check, what it survives, what it never logs.
+//! Tests of the binary: shutdown under load, health check, exhausted file descriptors, and the content of the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,34 +10,40 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::process::{PATIENCE, Service, printed};
+use super::process::{Service, TEST_TIMEOUT, printed};
 use super::support::{start_app_b, until};
 
 const APP_A: &str = env!("CARGO_BIN_EXE_app_a");
 
-/// Clients that ask over kept connections until they are told to stop, or are refused because nobody listens.
+/// Clients that send requests over keep-alive connections, until the test stops them or the server refuses connections.
 struct Load {
     tasks: Vec<tokio::task::JoinHandle<Result<(), reqwest::Error>>>,
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    responses: Arc<AtomicUsize>,
 }
 
 impl Load {
     fn start(url: &str) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let tasks =
-            (0..8).map(|_| tokio::spawn(ask(url.to_owned(), Arc::clone(&stop), Arc::clone(&answered))));
+        let (stop, responses) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let tasks = (0..8).map(|_| {
+            tokio::spawn(send_requests(
+                url.to_owned(),
+                Arc::clone(&stop),
+                Arc::clone(&responses),
+            ))
+        });
         Self {
             tasks: tasks.collect(),
             stop: Arc::clone(&stop),
-            answered,
+            responses,
         }
     }
 
-    fn answered(&self) -> usize {
-        self.answered.load(Ordering::Relaxed)
+    fn responses(&self) -> usize {
+        self.responses.load(Ordering::Relaxed)
     }
 
+    /// Stops the clients and returns the errors of failed requests.
     async fn finish(self) -> Vec<reqwest::Error> {
         self.stop.store(true, Ordering::Relaxed);
         let mut failed = Vec::new();
@@ -48,16 +54,20 @@ impl Load {
     }
 }
 
-async fn ask(url: String, stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>) -> Result<(), reqwest::Error> {
-    // Each has a pool of its own and retries nothing, so that no lost request stays unseen.
+async fn send_requests(
+    url: String,
+    stop: Arc<AtomicBool>,
+    responses: Arc<AtomicUsize>,
+) -> Result<(), reqwest::Error> {
+    // Each client has its own pool and does not retry, because a retry would hide a lost request.
     let client = Client::builder().retry(reqwest::retry::never()).build()?;
     while !stop.load(Ordering::Relaxed) {
-        let answer = match client.get(&url).send().await {
+        let response = match client.get(&url).send().await {
             Err(error) if error.is_connect() => return Ok(()),
-            answer => answer?.error_for_status()?,
+            response => response?.error_for_status()?,
         };
-        answer.bytes().await?;
-        answered.fetch_add(1, Ordering::Relaxed);
+        response.bytes().await?;
+        responses.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
@@ -67,30 +77,30 @@ async fn sigterm_under_load_loses_no_request() {
     let drain_delay = Duration::from_secs(5);
     let service = Service::start(APP_A, &[("DRAIN_DELAY", "5s")]).ready().await;
     let load = Load::start(&service.url("/hello"));
-    until("load", || load.answered() > 200).await;
+    until("200 responses", || load.responses() > 200).await;
     assert_eq!(service.readyz().await, Some(200));
 
-    let told = Instant::now();
+    let signalled = Instant::now();
     service.signal(Signal::TERM);
     while service.readyz().await == Some(200) {
-        assert!(told.elapsed() < PATIENCE, "/readyz says 503");
+        assert!(signalled.elapsed() < TEST_TIMEOUT, "/readyz still responds 200");
     }
     assert_eq!(service.readyz().await, Some(503));
-    // That /readyz came first is seen by what is still answered, and not by the time.
-    let before = load.answered();
-    until("answers during the drain delay", || {
-        load.answered() > before + 100
+    // Further responses show that readiness failed before the server stopped accepting.
+    let before = load.responses();
+    until("responses during the drain delay", || {
+        load.responses() > before + 100
     })
     .await;
     let public = service.address;
     while TcpStream::connect(public).await.is_ok() {
-        assert!(told.elapsed() < PATIENCE, "accepting stops");
+        assert!(signalled.elapsed() < TEST_TIMEOUT, "still accepting connections");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(
-        told.elapsed() >= drain_delay,
-        "not before the drain delay: {:?}",
-        told.elapsed()
+        signalled.elapsed() >= drain_delay,
+        "stopped accepting before the end of the drain delay: {:?}",
+        signalled.elapsed()
     );
 
     let output = service.output().await;
@@ -104,14 +114,14 @@ async fn sigterm_under_load_loses_no_request() {
 }
 
 #[tokio::test]
-async fn sigint_ends_it_as_well() {
+async fn sigint_exits_0() {
     let service = Service::start(APP_A, &[("DRAIN_DELAY", "0s")]).ready().await;
     service.signal(Signal::INT);
     assert_eq!(service.output().await.status.code(), Some(0));
 }
 
 #[tokio::test]
-async fn the_health_check_asks_readyz() {
+async fn the_health_check_requests_readyz() {
     let service = Service::start(APP_A, &[("DRAIN_DELAY", "30s")]).ready().await;
     let check = async || {
         let mut command = Command::new(APP_A);
@@ -123,25 +133,25 @@ async fn the_health_check_asks_readyz() {
     };
     assert_eq!(check().await.status.code(), Some(0));
     service.signal(Signal::TERM);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while check().await.status.success() {
-        assert!(Instant::now() < deadline, "not ready any more");
+        assert!(Instant::now() < deadline, "the health check still succeeds");
     }
-    let refused = check().await;
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(printed(&refused).contains("503"), "{}", printed(&refused));
+    let failed = check().await;
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(printed(&failed).contains("503"), "{}", printed(&failed));
 }
 
 #[tokio::test]
-async fn no_free_file_descriptor_neither_ends_it_nor_makes_it_spin() {
+async fn without_free_file_descriptors_it_neither_exits_nor_spins() {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit -n 40 && exec {APP_A}")]);
     let service = Service::start_with(command, &[("HEADER_READ_TIMEOUT", "1s")])
         .ready()
         .await;
-    let mut hoard = Vec::new();
+    let mut held = Vec::new();
     for _ in 0..60 {
-        hoard.push(TcpStream::connect(service.address).await.unwrap());
+        held.push(TcpStream::connect(service.address).await.unwrap());
     }
     let before = cpu_ticks(&service);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -150,14 +160,18 @@ async fn no_free_file_descriptor_neither_ends_it_nor_makes_it_spin() {
         used <= 20,
         "used {used} of about 50 ticks while it could not accept"
     );
-    drop(hoard);
-    let answer = tokio::time::timeout(PATIENCE, reqwest::get(service.url("/hello")))
+    drop(held);
+    let response = tokio::time::timeout(TEST_TIMEOUT, reqwest::get(service.url("/hello")))
         .await
-        .expect("an answer");
-    assert_eq!(answer.unwrap().status(), 200, "as soon as descriptors are free");
+        .expect("a response");
+    assert_eq!(
+        response.unwrap().status(),
+        200,
+        "after descriptors are free again"
+    );
 }
 
-/// User and system time of the process, in ticks of usually 10 ms (fields 14 and 15 of `proc_pid_stat(5)`).
+/// Returns user and system time of the process, in ticks of usually 10 ms (fields 14 and 15 of `proc_pid_stat(5)`).
 fn cpu_ticks(service: &Service) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.id())).unwrap();
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -165,7 +179,7 @@ fn cpu_ticks(service: &Service) -> u64 {
 }
 
 #[tokio::test]
-async fn idle_means_idle_under_probes_and_scrapes() {
+async fn probes_and_scrapes_do_not_count_as_requests() {
     let service = Service::start(APP_A, &[]).ready().await;
     for _ in 0..30 {
         assert_eq!(service.readyz().await, Some(200));
@@ -198,15 +212,15 @@ async fn no_token_is_logged_at_any_level() {
     for (client, version) in [(Client::new(), Version::HTTP_11), (http2, Version::HTTP_2)] {
         for token in ["mytoken", "Bearer an-unknown-secret"] {
             let request = client.put(service.url("/jobs")).header("authorization", token);
-            let answer = request.header("x-request-id", "find-me").send().await.unwrap();
-            assert_eq!(answer.version(), version);
+            let response = request.header("x-request-id", "find-me").send().await.unwrap();
+            assert_eq!(response.version(), version);
         }
     }
     service.signal(Signal::TERM);
     let printed = printed(&service.output().await);
     assert!(
         printed.contains("find-me"),
-        "the access log is there at this level: {printed}"
+        "no access log at this level: {printed}"
     );
     for secret in ["mytoken", "an-unknown-secret"] {
         let line = printed.lines().find(|line| line.contains(secret));
@@ -215,7 +229,7 @@ async fn no_token_is_logged_at_any_level() {
 }
 
 #[tokio::test]
-async fn a_failure_is_logged_once_with_its_cause_and_the_request_id() {
+async fn a_failure_is_logged_once_with_its_cause_and_its_request_id() {
     let variables = [("APP_B_URL", "http://127.0.0.1:1"), ("DRAIN_DELAY", "0s")];
     let service = Service::start(APP_A, &variables).ready().await;
     let request = Client::new()

@@ -1,4 +1,4 @@
-//! A value that cannot be used ends the binary with 64, and says which variable to change and what it accepts.
+//! A bad value makes the binary exit with code 64. The message names the variable and the accepted values.
 
 use std::process::Output;
 use std::time::Duration;
@@ -17,12 +17,12 @@ async fn run(variables: &[(&str, &str)], flags: &[&str]) -> Output {
         .kill_on_drop(true);
     timeout(Duration::from_secs(20), command.output())
         .await
-        .expect("it ends by itself")
+        .expect("the binary exits")
         .unwrap()
 }
 
 #[tokio::test]
-async fn a_bad_value_exits_64_and_names_the_variable_and_what_it_accepts() {
+async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {
     let duration = "a duration above 0";
     let cases = [
         ("LISTEN", "nonsense", "127.0.0.1:5000"),
@@ -68,7 +68,7 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_what_it_accepts() {
         assert_eq!(output.status.code(), Some(64), "{variable}={value:?}: {printed}");
         assert!(
             printed.contains(variable),
-            "{variable}={value:?} is not named: {printed}"
+            "{variable}={value:?}: the message does not name the variable: {printed}"
         );
         assert!(printed.contains(accepted), "{variable}={value:?}: {printed}");
     }
@@ -88,7 +88,7 @@ async fn a_bad_flag_is_reported_by_its_variable_too() {
 }
 
 #[tokio::test]
-async fn a_refused_url_is_not_repeated() {
+async fn the_message_does_not_contain_a_rejected_url() {
     for url in [
         "http://u:secret@host",
         "http://secret@host",
@@ -107,7 +107,7 @@ async fn a_refused_url_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn help_and_version_are_no_errors() {
+async fn help_and_version_exit_0() {
     let help = run(&[], &["--help"]).await;
     assert_eq!(help.status.code(), Some(0));
     for variable in ["LISTEN", "MAX_CONNECTION_AGE", "APP_B_URL", "LEGACY_STATUS"] {
@@ -149,7 +149,7 @@ fn every_variable_is_documented_with_its_default() {
         for default in argument.get_default_values() {
             assert!(
                 row.contains(&format!("`{}`", default.to_str().unwrap())),
-                "the default in: {row}"
+                "the default of the code is not in: {row}"
             );
         }
     }

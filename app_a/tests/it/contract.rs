@@ -1,5 +1,5 @@
-//! The wire contract of `app_a`, every row over a real socket: as text and as JSON, with today's statuses and with
-//! the original's, against an `app_b` of either kind.
+//! The wire contract of `app_a` over a real socket. Each row is tested as text and as JSON, with and without
+//! `--legacy-status` of each service.
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, Response};
@@ -10,10 +10,10 @@ use super::support::{AppA, start_app_a, start_app_b};
 const JOBS: &str = "Jobs:\nTitle: Devops\nDescription: Awesome\n";
 const TEXT: &str = "text/html; charset=utf-8";
 
-/// A token whose form, in which each of its characters takes three, is larger than the largest body that `app_b` takes.
-const LONG: &str = match str::from_utf8(&[b'%'; 22_000]) {
+/// A token whose form exceeds the largest body that `app_b` accepts. In the form, each character becomes three.
+const TOO_LONG: &str = match str::from_utf8(&[b'%'; 22_000]) {
     Ok(text) => text,
-    Err(_) => panic!("it is text"),
+    Err(_) => panic!("percent signs are UTF-8"),
 };
 
 struct Row {
@@ -66,10 +66,10 @@ fn contract() -> Vec<Row> {
         rows.push(row(method, Some("mytoken"), (405, 405), "method not allowed"));
     }
     for method in ["POST /jobs", "PUT /jobs"] {
-        for good in ["mytoken", "Bearer mytoken", "bearer mytoken", "BEARER   mytoken"] {
-            rows.push(row(method, Some(good), (200, 200), JOBS));
+        for valid in ["mytoken", "Bearer mytoken", "bearer mytoken", "BEARER   mytoken"] {
+            rows.push(row(method, Some(valid), (200, 200), JOBS));
         }
-        for bad in [
+        for invalid in [
             "wrong",
             "Bearer wrong",
             "MYTOKEN",
@@ -79,9 +79,9 @@ fn contract() -> Vec<Row> {
             "",
             "fail",
             "a&token=mytoken",
-            LONG,
+            TOO_LONG,
         ] {
-            rows.push(row(method, Some(bad), (401, 200), "fail"));
+            rows.push(row(method, Some(invalid), (401, 200), "fail"));
         }
         rows.push(row(method, None, (401, 200), "fail"));
     }
@@ -101,7 +101,7 @@ async fn send(app_a: &AppA, row: &Row, accept: Option<&str>) -> Response {
     request.send().await.unwrap()
 }
 
-async fn check(app_a: &AppA, legacy: bool) {
+async fn assert_contract(app_a: &AppA, legacy: bool) {
     for row in contract() {
         let authorization = row.authorization.map(|value| &value[..value.len().min(40)]);
         let name = format!("{} {} {authorization:?}, legacy {legacy}", row.method, row.path);
@@ -120,7 +120,7 @@ async fn check(app_a: &AppA, legacy: bool) {
         assert_eq!(
             app_a.metric(&counter),
             before + 1,
-            "{name} is counted as {counter}"
+            "{name}: {counter} must increase by 1"
         );
         assert_headers(text.headers(), status, TEXT, &name);
         assert_eq!(
@@ -156,42 +156,42 @@ fn assert_headers(headers: &HeaderMap, status: u16, content_type: &str, name: &s
 }
 
 #[tokio::test]
-async fn every_row() {
+async fn every_row_of_the_contract() {
     let app_a = start_app_a(start_app_b(&[]).await, &[]).await;
-    check(&app_a, false).await;
+    assert_contract(&app_a, false).await;
 }
 
 #[tokio::test]
-async fn every_row_with_an_app_b_of_legacy_status() {
+async fn every_row_with_legacy_status_of_app_b() {
     let app_a = start_app_a(start_app_b(&["--legacy-status"]).await, &[]).await;
-    check(&app_a, false).await;
+    assert_contract(&app_a, false).await;
 }
 
 #[tokio::test]
-async fn every_row_with_legacy_status() {
+async fn every_row_with_legacy_status_of_app_a() {
     let app_a = start_app_a(start_app_b(&[]).await, &["--legacy-status"]).await;
-    check(&app_a, true).await;
+    assert_contract(&app_a, true).await;
 }
 
 #[tokio::test]
-async fn every_row_with_legacy_status_on_both() {
+async fn every_row_with_legacy_status_of_both() {
     let app_a = start_app_a(start_app_b(&["--legacy-status"]).await, &["--legacy-status"]).await;
-    check(&app_a, true).await;
+    assert_contract(&app_a, true).await;
 }
 
 #[tokio::test]
-async fn allow_names_the_methods() {
+async fn the_allow_header_lists_the_methods() {
     let app_a = start_app_a(start_app_b(&[]).await, &[]).await;
     for (path, method, expected) in [
         ("/jobs", Method::GET, ["POST", "PUT"]),
         ("/hello", Method::POST, ["GET", "HEAD"]),
     ] {
-        let answer = Client::new()
+        let response = Client::new()
             .request(method, app_a.url(path))
             .send()
             .await
             .unwrap();
-        let allow = answer.headers()["allow"].to_str().unwrap();
+        let allow = response.headers()["allow"].to_str().unwrap();
         let mut methods: Vec<_> = allow.split(',').map(str::trim).collect();
         methods.sort_unstable();
         assert_eq!(methods, expected, "{path}");
@@ -199,14 +199,14 @@ async fn allow_names_the_methods() {
 }
 
 #[tokio::test]
-async fn a_token_given_twice_is_none() {
+async fn two_authorization_headers_are_401() {
     let app_a = start_app_a(start_app_b(&[]).await, &[]).await;
     let request = Client::new().put(app_a.url("/jobs"));
-    let answer = request
+    let response = request
         .header("authorization", "mytoken")
         .header("authorization", "mytoken")
         .send()
         .await
         .unwrap();
-    assert_eq!(answer.status(), 401);
+    assert_eq!(response.status(), 401);
 }

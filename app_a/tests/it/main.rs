@@ -1,6 +1,6 @@
-//! `app_a` over real sockets: the wire contract, `app_b`'s outages, and the binary itself.
+//! Tests of `app_a` over real sockets: the wire contract, outages of `app_b`, and the binary.
 //!
-//! Each module says `cfg(test)`, which is how clippy knows that a helper may unwrap.
+//! `cfg(test)` on each module makes clippy accept `unwrap` in its helper functions.
 
 #[cfg(test)]
 mod binary;

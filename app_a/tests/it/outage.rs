@@ -1,4 +1,4 @@
-//! `app_b` down, slow, broken, overloaded, and back again.
+//! Outages of `app_b`: down, slow, broken or overloaded, and the recovery.
 
 use std::time::Duration;
 
@@ -11,19 +11,24 @@ use super::process::free_address;
 use super::support::proxy::{Mode, Proxy};
 use super::support::{AppA, start_app_a, start_app_b, until};
 
-async fn pair(flags: &[&str]) -> (AppA, Proxy) {
+/// Starts both services with a proxy between them.
+async fn start_pair(flags: &[&str]) -> (AppA, Proxy) {
     let proxy = Proxy::start(start_app_b(&[]).await).await;
     (start_app_a(proxy.address, flags).await, proxy)
 }
 
-async fn assert_answer(answer: Response, status: u16, body: &str) {
-    assert_eq!(answer.status(), status);
-    assert_eq!(answer.headers()["x-served-by"], "pod-7");
-    assert_eq!(answer.text().await.unwrap(), body, "nothing of the cause");
+async fn assert_response(response: Response, status: u16, body: &str) {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()["x-served-by"], "pod-7");
+    assert_eq!(
+        response.text().await.unwrap(),
+        body,
+        "the body must not contain the cause"
+    );
 }
 
 #[tokio::test]
-async fn refused_is_502_and_it_recovers() {
+async fn a_refused_connection_is_502_until_app_b_is_back() {
     let address = free_address();
     let flags = [
         "--app-b-connect-timeout=20s",
@@ -32,10 +37,10 @@ async fn refused_is_502_and_it_recovers() {
     ];
     let app_a = start_app_a(address, &flags).await;
     let started = Instant::now();
-    assert_answer(app_a.jobs().await, 502, "bad gateway").await;
+    assert_response(app_a.put_jobs().await, 502, "bad gateway").await;
     assert!(
         started.elapsed() < Duration::from_secs(10),
-        "at once, and not when the time to connect was over: {:?}",
+        "app_a waited for the connect timeout: {:?}",
         started.elapsed()
     );
     assert_eq!(app_a.calls("unreachable"), 1);
@@ -45,15 +50,15 @@ async fn refused_is_502_and_it_recovers() {
         .expect("the address is still free");
     let _proxy = Proxy::on(listener, start_app_b(&[]).await);
     assert_eq!(
-        app_a.jobs().await.status(),
+        app_a.put_jobs().await.status(),
         200,
         "the first request after the outage"
     );
 }
 
 #[tokio::test]
-async fn a_peer_that_takes_no_connection_is_504_when_the_time_to_connect_is_over() {
-    // The kernel completes connections up to the backlog, which nobody takes, and leaves further ones waiting.
+async fn an_unaccepted_connection_is_504_after_the_connect_timeout() {
+    // The kernel completes connections until the backlog is full, because no process accepts them. Further ones wait.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(free_address()).unwrap();
     let listener = socket.listen(0).unwrap();
@@ -69,7 +74,7 @@ async fn a_peer_that_takes_no_connection_is_504_when_the_time_to_connect_is_over
     ];
     let app_a = start_app_a(address, &flags).await;
     let started = Instant::now();
-    assert_answer(app_a.jobs().await, 504, "gateway timeout").await;
+    assert_response(app_a.put_jobs().await, 504, "gateway timeout").await;
     let waited = started.elapsed();
     assert!(
         (Duration::from_millis(200)..Duration::from_secs(15)).contains(&waited),
@@ -79,13 +84,13 @@ async fn a_peer_that_takes_no_connection_is_504_when_the_time_to_connect_is_over
 }
 
 #[tokio::test]
-async fn a_stalled_answer_is_504_and_it_recovers() {
-    // Long enough for the calls that are well, on a busy machine too.
-    let (app_a, proxy) = pair(&["--app-b-timeout=2s", "--request-timeout=30s"]).await;
-    assert_eq!(app_a.jobs().await.status(), 200);
+async fn a_stalled_response_is_504_until_app_b_is_back() {
+    // Long enough for the successful calls, even on a busy machine.
+    let (app_a, proxy) = start_pair(&["--app-b-timeout=2s", "--request-timeout=30s"]).await;
+    assert_eq!(app_a.put_jobs().await.status(), 200);
     proxy.set(Mode::Stall);
     let started = Instant::now();
-    assert_answer(app_a.jobs().await, 504, "gateway timeout").await;
+    assert_response(app_a.put_jobs().await, 504, "gateway timeout").await;
     let waited = started.elapsed();
     assert!(
         (Duration::from_secs(2)..Duration::from_secs(15)).contains(&waited),
@@ -94,14 +99,14 @@ async fn a_stalled_answer_is_504_and_it_recovers() {
     assert!(app_a.calls("deadline") > 0);
     proxy.set(Mode::Forward);
     assert_eq!(
-        app_a.jobs().await.status(),
+        app_a.put_jobs().await.status(),
         200,
         "the first request after the outage"
     );
 }
 
 #[tokio::test]
-async fn an_answer_that_never_ends_is_504() {
+async fn a_response_that_never_completes_is_504() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app_a = start_app_a(
@@ -116,13 +121,13 @@ async fn an_answer_that_never_ends_is_504() {
         stream.write_all(part).await.unwrap();
         std::future::pending::<()>().await;
     });
-    assert_eq!(app_a.jobs().await.status(), 504);
+    assert_eq!(app_a.put_jobs().await.status(), 504);
 }
 
 #[tokio::test]
-async fn every_kind_of_garbage_is_502() {
-    let (app_a, proxy) = pair(&[]).await;
-    let answers = [
+async fn an_invalid_response_is_502() {
+    let (app_a, proxy) = start_pair(&[]).await;
+    let responses = [
         "SSH-2.0-OpenSSH_9.2\r\n",
         "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\ndensity",
@@ -136,43 +141,43 @@ async fn every_kind_of_garbage_is_502() {
         "HTTP/1.1 400 Bad Request\r\ncontent-type: text/html\r\ncontent-length: 4\r\n\r\nfail",
         "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
     ];
-    for answer in answers {
-        proxy.set(Mode::Say(answer));
-        assert_eq!(app_a.jobs().await.status(), 502, "{answer:?}");
+    for response in responses {
+        proxy.set(Mode::Respond(response));
+        assert_eq!(app_a.put_jobs().await.status(), 502, "{response:?}");
     }
     proxy.set(Mode::Forward);
-    assert_eq!(app_a.jobs().await.status(), 200);
+    assert_eq!(app_a.put_jobs().await.status(), 200);
 }
 
 #[tokio::test]
 async fn an_overloaded_app_b_is_503_with_retry_after() {
-    let (app_a, proxy) = pair(&[]).await;
-    proxy.set(Mode::Say(
+    let (app_a, proxy) = start_pair(&[]).await;
+    proxy.set(Mode::Respond(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
     ));
-    let answer = app_a.jobs().await;
-    assert_eq!(answer.headers()["retry-after"], "1");
-    assert_answer(answer, 503, "overloaded, try again").await;
+    let response = app_a.put_jobs().await;
+    assert_eq!(response.headers()["retry-after"], "1");
+    assert_response(response, 503, "overloaded, try again").await;
     assert!(app_a.calls("shed") > 0);
 }
 
 #[tokio::test]
-async fn a_connection_that_dies_unanswered_costs_one_retry_and_no_request() {
-    let (app_a, proxy) = pair(&[]).await;
-    assert_eq!(app_a.jobs().await.status(), 200);
-    // The peer takes the request and closes, then is well.
-    proxy.set(Mode::HangOnce);
-    assert_eq!(app_a.jobs().await.status(), 200);
+async fn a_connection_that_closes_without_a_response_causes_one_retry() {
+    let (app_a, proxy) = start_pair(&[]).await;
+    assert_eq!(app_a.put_jobs().await.status(), 200);
+    // The peer closes the connection once, and then works.
+    proxy.set(Mode::CloseOnce);
+    assert_eq!(app_a.put_jobs().await.status(), 200);
     assert_eq!(app_a.retries(), 1);
 }
 
 #[tokio::test]
-async fn a_peer_that_always_hangs_up_gets_two_tries_and_no_more() {
-    let (app_a, proxy) = pair(&[]).await;
-    proxy.set(Mode::Hang);
-    assert_answer(app_a.jobs().await, 502, "bad gateway").await;
+async fn a_peer_that_always_closes_gets_two_attempts() {
+    let (app_a, proxy) = start_pair(&[]).await;
+    proxy.set(Mode::Close);
+    assert_response(app_a.put_jobs().await, 502, "bad gateway").await;
     assert_eq!(app_a.retries(), 1);
-    assert_eq!(app_a.calls("unreachable"), 1, "one call, whatever it took");
+    assert_eq!(app_a.calls("unreachable"), 1, "two attempts are one call");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,19 +187,15 @@ async fn no_call_fails_while_app_b_closes_old_connections() {
     let deadline = Instant::now() + Duration::from_secs(2);
     let mut calls = 0;
     while Instant::now() < deadline || calls < 50 {
-        assert_eq!(app_a.jobs().await.status(), 200);
+        assert_eq!(app_a.put_jobs().await.status(), 200);
         calls += 1;
     }
-    assert_eq!(
-        app_a.retries(),
-        0,
-        "they close gracefully, so nothing is tried twice"
-    );
+    assert_eq!(app_a.retries(), 0, "a graceful close needs no retry");
 }
 
 #[tokio::test]
 async fn hello_and_readiness_do_not_depend_on_app_b() {
-    let (app_a, proxy) = pair(&[]).await;
+    let (app_a, proxy) = start_pair(&[]).await;
     proxy.set(Mode::Stall);
     for url in [app_a.url("/hello"), format!("http://{}/readyz", app_a.admin)] {
         assert_eq!(reqwest::get(url).await.unwrap().status(), 200);
@@ -202,31 +203,31 @@ async fn hello_and_readiness_do_not_depend_on_app_b() {
 }
 
 #[tokio::test]
-async fn a_client_that_gives_up_is_counted_and_its_call_is_dropped() {
-    let (app_a, proxy) = pair(&[]).await;
+async fn the_disconnect_of_a_client_cancels_its_call() {
+    let (app_a, proxy) = start_pair(&[]).await;
     proxy.set(Mode::Stall);
     let request = Client::new().put(app_a.url("/jobs"));
     let request = tokio::spawn(request.header("authorization", "mytoken").send());
-    until("the request in flight", || app_a.metrics.http.in_flight() == 1).await;
+    until("the request is in flight", || app_a.metrics.http.in_flight() == 1).await;
     request.abort();
     let cancelled = r#"http_requests_total{method="PUT",route="/jobs",status="499"}"#;
-    until("the cancelled request counted", || app_a.metric(cancelled) > 0).await;
+    until("the cancelled request is counted", || app_a.metric(cancelled) > 0).await;
     assert_eq!(app_a.metrics.http.in_flight(), 0);
-    assert_eq!(app_a.calls("cancelled"), 1, "its call is counted as well");
+    assert_eq!(app_a.calls("cancelled"), 1, "the call is counted too");
 }
 
 #[tokio::test]
-async fn a_call_that_the_request_timeout_cuts_is_counted() {
-    // Such a configuration is refused at the start, but the time that is left for a call may be as short as this.
-    let (app_a, proxy) = pair(&["--request-timeout=300ms", "--app-b-timeout=30s"]).await;
+async fn a_call_that_the_request_timeout_aborts_counts_as_cancelled() {
+    // The binary rejects this configuration. It simulates a call that starts shortly before the request timeout.
+    let (app_a, proxy) = start_pair(&["--request-timeout=300ms", "--app-b-timeout=30s"]).await;
     proxy.set(Mode::Stall);
-    assert_answer(app_a.jobs().await, 504, "gateway timeout").await;
+    assert_response(app_a.put_jobs().await, 504, "gateway timeout").await;
     assert_eq!(app_a.calls("cancelled"), 1);
     assert_eq!(app_a.calls("deadline"), 0);
 }
 
 #[test]
-fn every_outcome_of_a_call_is_at_0_before_the_first() {
+fn every_outcome_of_a_call_has_a_series_at_0_before_the_first_call() {
     let text = app_a::metrics_text();
     for outcome in [
         "known",
@@ -243,7 +244,7 @@ fn every_outcome_of_a_call_is_at_0_before_the_first() {
 }
 
 #[tokio::test]
-async fn the_request_id_and_the_token_travel_to_app_b_as_a_form() {
+async fn app_a_forwards_the_request_id_as_a_header_and_the_token_as_a_form() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let app_a = start_app_a(listener.local_addr().unwrap(), &[]).await;
     let received = tokio::spawn(async move {
@@ -261,9 +262,9 @@ async fn the_request_id_and_the_token_travel_to_app_b_as_a_form() {
     let request = Client::new()
         .put(app_a.url("/jobs"))
         .header("authorization", "Bearer a b&c");
-    let answer = request.header("x-request-id", "trace-me").send().await.unwrap();
-    assert_eq!(answer.status(), 401);
-    let received = timeout(super::support::PATIENCE, received)
+    let response = request.header("x-request-id", "trace-me").send().await.unwrap();
+    assert_eq!(response.status(), 401);
+    let received = timeout(super::support::TEST_TIMEOUT, received)
         .await
         .expect("a call to app_b")
         .unwrap();

@@ -1,4 +1,4 @@
-//! The binary as users run it: its configuration, its start, its end, what it never logs.
+//! Tests of the binary: configuration, start, shutdown, and the content of the log.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
-use super::process::{PATIENCE, Service, printed};
-use super::support::{SEED, assert_full_seed, endless, seeded, url};
+use super::process::{Service, TEST_TIMEOUT, printed};
+use super::support::{SEED, assert_full_seed, url, write_database_that_never_opens, write_seeded_database};
 
 const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
 
 #[tokio::test]
-async fn a_bad_value_exits_64_and_names_the_variable_and_what_it_accepts() {
+async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {
     let cases = [
         (
             "DATABASE_URL",
@@ -35,7 +35,7 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_what_it_accepts() {
         command.env_clear().env(variable, value).kill_on_drop(true);
         let output = timeout(Duration::from_secs(20), command.output())
             .await
-            .expect("it ends by itself")
+            .expect("the binary exits")
             .unwrap();
         let printed = printed(&output);
         assert_eq!(output.status.code(), Some(64), "{variable}={value:?}: {printed}");
@@ -48,10 +48,10 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_what_it_accepts() {
 }
 
 #[tokio::test]
-async fn a_second_start_finds_the_seed_and_is_quick() {
+async fn a_second_start_does_not_seed_again() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    seeded(&database).await;
+    write_seeded_database(&database).await;
     let database = url(&database);
     let variables = [("DATABASE_URL", database.as_str()), ("DRAIN_DELAY", "0s")];
     for _ in 0..2 {
@@ -60,18 +60,18 @@ async fn a_second_start_finds_the_seed_and_is_quick() {
         service.signal(Signal::TERM);
         let output = service.output().await;
         assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
-        let seeded = printed(&output)
+        let seeded_none = printed(&output)
             .lines()
             .any(|line| line.contains(r#""database.users_seeded":0"#));
-        assert!(seeded, "no password is hashed again: {}", printed(&output));
+        assert!(seeded_none, "the second start seeded again: {}", printed(&output));
     }
 }
 
 #[tokio::test]
-async fn livez_answers_while_readyz_waits_for_the_database() {
+async fn livez_responds_while_readyz_waits_for_the_database() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    endless(&database).await;
+    write_database_that_never_opens(&database).await;
     let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))]);
     assert_eq!(first_readyz(&service).await, 503);
     assert_eq!(
@@ -81,10 +81,10 @@ async fn livez_answers_while_readyz_waits_for_the_database() {
 }
 
 #[tokio::test]
-async fn sigterm_while_the_database_is_being_opened_is_a_clean_end() {
+async fn sigterm_while_the_database_opens_exits_0() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    endless(&database).await;
+    write_database_that_never_opens(&database).await;
     let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))]);
     assert_eq!(first_readyz(&service).await, 503);
     service.signal(Signal::TERM);
@@ -92,14 +92,14 @@ async fn sigterm_while_the_database_is_being_opened_is_a_clean_end() {
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
 }
 
-/// What `/readyz` says as soon as the admin listener answers.
+/// Returns the first status of `/readyz`, as soon as the admin listener responds.
 async fn first_readyz(service: &Service) -> u16 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         if let Some(status) = service.readyz().await {
             return status;
         }
-        assert!(Instant::now() < deadline, "the admin listener answers");
+        assert!(Instant::now() < deadline, "the admin listener does not respond");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -128,8 +128,8 @@ async fn no_secret_is_logged_at_any_level() {
     service.signal(Signal::TERM);
     let printed = printed(&service.output().await);
     assert!(
-        printed.contains("answered"),
-        "the access log is there at this level"
+        printed.contains("request completed"),
+        "no access log at this level"
     );
     let tokens = SEED.map(|(_, token)| token);
     for secret in tokens
@@ -141,10 +141,10 @@ async fn no_secret_is_logged_at_any_level() {
 }
 
 #[tokio::test]
-async fn probes_and_scrapes_are_no_requests() {
+async fn probes_and_scrapes_do_not_count_as_requests() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    seeded(&database).await;
+    write_seeded_database(&database).await;
     let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))])
         .ready()
         .await;
@@ -178,7 +178,7 @@ fn every_variable_is_documented_with_its_default() {
             .lines()
             .find(|line| line.starts_with(&row))
             .expect(&row);
-        // The database's default depends on the machine.
+        // The default database depends on the machine.
         for default in argument
             .get_default_values()
             .iter()
@@ -186,7 +186,7 @@ fn every_variable_is_documented_with_its_default() {
         {
             assert!(
                 row.contains(&format!("`{}`", default.to_str().unwrap())),
-                "the default in: {row}"
+                "the default of the code is not in: {row}"
             );
         }
     }

@@ -1,5 +1,5 @@
-//! The wire contract of `app_b`, every row over a real socket: as text and as JSON, with today's statuses and with
-//! the original's.
+//! The wire contract of `app_b` over a real socket. Each row is tested as text and as JSON, with and without
+//! `--legacy-status`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,14 +13,15 @@ use serde_json::{Value, json};
 use service::server::Server;
 
 use super::samples::sample;
-use super::support::{seeded, url};
+use super::support::{url, write_seeded_database};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
+/// Starts `app_b` on a seeded database.
 async fn start(flags: &[&str]) -> (SocketAddr, Registry, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app_b.db");
-    seeded(&path).await;
+    write_seeded_database(&path).await;
     let database = format!("--database-url={}", url(&path));
     let common = [
         "test",
@@ -45,11 +46,11 @@ async fn serve(app: App, config: &Config) -> SocketAddr {
     address
 }
 
-/// A database that is always busy.
+/// A user store that is always busy.
 #[derive(Debug)]
-struct Busy;
+struct BusyStore;
 
-impl UserStore for Busy {
+impl UserStore for BusyStore {
     fn user_by_token(&self, _: TokenHash) -> Lookup<'_> {
         Box::pin(async { Err(store::Error::Busy(sqlx::Error::PoolTimedOut)) })
     }
@@ -150,7 +151,7 @@ fn contract() -> Vec<Row> {
     rows
 }
 
-async fn check(flags: &[&str], legacy: bool) {
+async fn assert_contract(flags: &[&str], legacy: bool) {
     let (address, registry, _directory) = start(flags).await;
     for row in contract() {
         let status = if legacy { row.legacy } else { row.status };
@@ -173,58 +174,58 @@ async fn check(flags: &[&str], legacy: bool) {
                 .into_iter()
                 .fold(request, |request, kind| request.header("content-type", kind));
             let before = count();
-            let answer = request
+            let response = request
                 .header("accept", accept)
                 .body(row.body.clone())
                 .send()
                 .await
                 .unwrap();
-            assert_eq!(answer.status(), status, "{name}");
-            assert_eq!(count(), before + 1, "{name} is counted as {counter}");
-            let headers = answer.headers().clone();
+            assert_eq!(response.status(), status, "{name}");
+            assert_eq!(count(), before + 1, "{name}: {counter} must increase by 1");
+            let headers = response.headers().clone();
             assert_eq!(headers["x-served-by"], "pod-7", "{name}");
             assert_eq!(headers["vary"], "accept", "{name}");
             assert_eq!(headers.contains_key("allow"), status == 405, "{name}");
             assert_eq!(headers.contains_key("www-authenticate"), status == 401, "{name}");
             if accept == "*/*" {
                 assert_eq!(headers["content-type"], "text/html; charset=utf-8", "{name}");
-                assert_eq!(answer.text().await.unwrap(), row.text, "{name}");
+                assert_eq!(response.text().await.unwrap(), row.text, "{name}");
             } else {
                 assert_eq!(headers["content-type"], "application/json", "{name}");
-                assert_eq!(answer.json::<Value>().await.unwrap(), row.json, "{name}");
+                assert_eq!(response.json::<Value>().await.unwrap(), row.json, "{name}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn every_row() {
-    check(&[], false).await;
+async fn every_row_of_the_contract() {
+    assert_contract(&[], false).await;
 }
 
 #[tokio::test]
 async fn every_row_with_legacy_status() {
-    check(&["--legacy-status"], true).await;
+    assert_contract(&["--legacy-status"], true).await;
 }
 
 #[tokio::test]
 async fn a_busy_database_is_503_with_retry_after() {
     let config = Config::parse_from(["test", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     let app = App {
-        users: Arc::new(Busy),
+        users: Arc::new(BusyStore),
         metrics: app_b::metrics::Metrics::new(),
         legacy_status: false,
     };
     let address = serve(app, &config).await;
     let request = Client::new().post(format!("http://{address}/auth"));
-    let answer = request.form(&[("token", "mytoken")]).send().await.unwrap();
-    assert_eq!(answer.status(), 503);
-    assert_eq!(answer.headers()["retry-after"], "1");
-    assert_eq!(answer.text().await.unwrap(), "overloaded, try again");
+    let response = request.form(&[("token", "mytoken")]).send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "1");
+    assert_eq!(response.text().await.unwrap(), "overloaded, try again");
 }
 
 #[tokio::test]
-async fn many_at_once_are_all_answered() {
+async fn two_hundred_concurrent_requests_all_get_a_response() {
     let (address, _registry, _directory) = start(&[]).await;
     let service = format!("http://{address}");
     let requests = (0..200).map(|number| {

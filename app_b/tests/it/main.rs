@@ -1,6 +1,6 @@
-//! `app_b` over real sockets: the wire contract, its database and what can befall it, and the binary itself.
+//! Tests of `app_b` over real sockets: the wire contract, failures of the database, and the binary.
 //!
-//! Each module says `cfg(test)`, which is how clippy knows that a helper may unwrap.
+//! `cfg(test)` on each module makes clippy accept `unwrap` in its helper functions.
 
 #[cfg(test)]
 mod binary;

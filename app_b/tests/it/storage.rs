@@ -1,5 +1,5 @@
-//! What can befall the database: a kill at any point of its making, a place that cannot be written, a full disk, a
-//! damaged file, a newer version.
+//! Failures of the database: a kill during its creation, an unwritable path, a full disk, a damaged file, a newer
+//! version.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -13,12 +13,12 @@ use sqlx::sqlite::SqliteConnectOptions;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
-use super::process::{PATIENCE, Service, free_address, printed};
-use super::support::{assert_full_seed, auth, execute, seeded, url};
+use super::process::{Service, TEST_TIMEOUT, free_address, printed};
+use super::support::{assert_full_seed, auth, execute, url, write_seeded_database};
 
 const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
 
-/// Runs the binary on this database until it ends by itself.
+/// Runs the binary with this database until it exits.
 async fn run(mut command: Command, database: &Path) -> Output {
     let (address, admin) = (free_address().to_string(), free_address().to_string());
     command
@@ -26,14 +26,14 @@ async fn run(mut command: Command, database: &Path) -> Output {
         .env("LISTEN", address)
         .env("ADMIN_LISTEN", admin);
     command.env("DATABASE_URL", url(database)).kill_on_drop(true);
-    timeout(PATIENCE, command.output())
+    timeout(TEST_TIMEOUT, command.output())
         .await
-        .expect("it ends by itself")
+        .expect("the binary exits")
         .unwrap()
 }
 
-/// The binary does not start: exit code 1, and the message names the file and says what to do.
-async fn assert_refused(command: Command, database: &Path, reason: &str, advice: &str) {
+/// Asserts that the binary exits with code 1, and that its message contains the file, the reason and the advice.
+async fn assert_start_fails(command: Command, database: &Path, reason: &str, advice: &str) {
     let output = run(command, database).await;
     let printed = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{printed}");
@@ -49,9 +49,9 @@ fn files(directory: &Path) -> Vec<String> {
     names.collect()
 }
 
-/// The users in a copy of what a kill left; nothing where there is no table of them yet. The original is not opened:
-/// whoever opens it repairs it.
-async fn users(directory: &Path) -> Option<i64> {
+/// Counts the users in the database that a kill left behind. `None` if the table does not exist yet. It opens a copy,
+/// because SQLite repairs the files that it opens.
+async fn count_users(directory: &Path) -> Option<i64> {
     let copy = tempfile::tempdir().unwrap();
     for name in files(directory) {
         std::fs::copy(directory.join(&name), copy.path().join(&name)).unwrap();
@@ -65,18 +65,18 @@ async fn users(directory: &Path) -> Option<i64> {
 }
 
 #[tokio::test]
-async fn killed_at_any_point_of_its_start_the_next_start_serves_the_full_seed() {
-    // How long a start takes here, from nothing to ready: the kills are spread over it.
+async fn the_start_after_a_kill_at_any_point_serves_the_full_seed() {
+    // The duration of a start without a database. The kills are spread over it.
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
     let started = Instant::now();
     Service::start(APP_B, &[("DATABASE_URL", &url(&database))])
         .ready()
         .await;
-    let whole = started.elapsed();
+    let start_duration = started.elapsed();
 
-    let (mut interrupted, mut within_seeding) = (0, 0);
-    for kills in 1..=24_u32 {
+    let (mut killed, mut killed_before_seed) = (0, 0);
+    for number in 1..=24_u32 {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("app_b.db");
         let variables = [("DATABASE_URL", url(&database))].map(|(name, value)| (name, value));
@@ -85,53 +85,53 @@ async fn killed_at_any_point_of_its_start_the_next_start_serves_the_full_seed() 
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
         let service = Service::start(APP_B, &variables);
-        // Half of them in the first tenth, where the file, its journal and its tables are made.
-        let share = if kills % 2 == 0 {
-            f64::from(kills) / 240.0
+        // Half of the kills are in the first tenth, where SQLite creates the file, the journal and the tables.
+        let share = if number % 2 == 0 {
+            f64::from(number) / 240.0
         } else {
-            f64::from(kills) / 24.0
+            f64::from(number) / 24.0
         };
-        tokio::time::sleep(whole.mul_f64(share)).await;
+        tokio::time::sleep(start_duration.mul_f64(share)).await;
         service.signal(Signal::KILL);
-        interrupted += usize::from(service.output().await.status.code().is_none());
+        killed += usize::from(service.output().await.status.code().is_none());
 
-        let left = files(directory.path());
-        within_seeding += usize::from(users(directory.path()).await == Some(0));
+        let files_left = files(directory.path());
+        killed_before_seed += usize::from(count_users(directory.path()).await == Some(0));
         let next = Service::start(APP_B, &variables).ready().await;
         assert_full_seed(&format!("http://{}", next.address)).await;
-        assert_eq!(auth(&next.url(""), "wrong").await.0, 401, "{left:?}");
+        assert_eq!(auth(&next.url(""), "wrong").await.0, 401, "{files_left:?}");
     }
-    assert_eq!(interrupted, 24, "each was killed and none ended by itself");
+    assert_eq!(killed, 24, "a process exited before its kill");
     assert!(
-        within_seeding > 0,
-        "none was killed between its tables and its seed"
+        killed_before_seed > 0,
+        "no kill came after the tables and before the seed"
     );
 }
 
 #[tokio::test]
-async fn stopped_after_each_page_of_its_making_the_next_start_serves_the_full_seed() {
-    // A limit on the size of files stops the making at a point that moves on by a page at a time, from before the
-    // first page to after the last.
-    let mut refused = 0;
+async fn the_start_after_a_failure_at_each_page_serves_the_full_seed() {
+    // A file size limit makes the creation of the database fail. The limit grows by one page at a time, from no page to
+    // all pages.
+    let mut failures = 0;
     for blocks in (0..=160).step_by(8) {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("app_b.db");
-        let output = stopped_at(blocks, &database).await;
+        let output = start_with_file_size_limit(blocks, &database).await;
         let Some(output) = output else { break };
-        refused += 1;
+        failures += 1;
         assert_eq!(output.status.code(), Some(1), "{blocks}: {}", printed(&output));
         let next = Service::start(APP_B, &[("DATABASE_URL", &url(&database))])
             .ready()
             .await;
         assert_full_seed(&format!("http://{}", next.address)).await;
     }
-    assert!(refused > 3, "the limit was met {refused} times");
+    assert!(failures > 3, "the limit caused only {failures} failures");
 }
 
-/// Starts with files limited to so many blocks of 512 bytes; nothing where that was enough.
-async fn stopped_at(blocks: u32, database: &Path) -> Option<Output> {
+/// Starts the binary with a file size limit, in blocks of 512 bytes. Returns its output, or `None` if it became ready.
+async fn start_with_file_size_limit(blocks: u32, database: &Path) -> Option<Output> {
     let (address, admin) = (free_address(), free_address());
-    let mut command = limited(blocks);
+    let mut command = with_file_size_limit(blocks);
     command
         .env_clear()
         .env("LISTEN", address.to_string())
@@ -148,7 +148,7 @@ async fn stopped_at(blocks: u32, database: &Path) -> Option<Output> {
     let ready = async {
         while !reqwest::get(format!("http://{admin}/readyz"))
             .await
-            .is_ok_and(|answer| answer.status().is_success())
+            .is_ok_and(|response| response.status().is_success())
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -159,26 +159,26 @@ async fn stopped_at(blocks: u32, database: &Path) -> Option<Output> {
     }
 }
 
-/// The binary with files limited to so many blocks of 512 bytes, and the signal for that ignored: writing fails, as
-/// on a full disk. Its output goes to pipes, which the limit is not for.
-fn limited(blocks: u32) -> Command {
+/// Returns the binary with a file size limit, in blocks of 512 bytes. SIGXFSZ is ignored, so that a write fails as on a
+/// full disk. The output of the binary goes to pipes, to which the limit does not apply.
+fn with_file_size_limit(blocks: u32) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks} && exec {APP_B}")]);
     command
 }
 
 #[tokio::test]
-async fn a_full_disk_is_a_clear_error() {
+async fn a_full_disk_fails_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    assert_refused(limited(8), &database, "cannot be", "free some space").await;
+    assert_start_fails(with_file_size_limit(8), &database, "cannot be", "free some space").await;
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_written_is_a_clear_error() {
-    // Not by permissions, which do not hold for root.
+async fn an_unwritable_path_fails_the_start() {
+    // Permissions do not restrict root, so the test uses file systems in which no process can create files.
     let database = Path::new("/proc/app_b/app_b.db");
-    assert_refused(
+    assert_start_fails(
         Command::new(APP_B),
         database,
         "cannot be created",
@@ -186,7 +186,7 @@ async fn a_place_that_cannot_be_written_is_a_clear_error() {
     )
     .await;
     let in_sys = Path::new("/sys/kernel/app_b.db");
-    assert_refused(
+    assert_start_fails(
         Command::new(APP_B),
         in_sys,
         "cannot be opened",
@@ -196,17 +196,17 @@ async fn a_place_that_cannot_be_written_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn a_database_on_a_disk_that_became_read_only_is_a_clear_error_and_is_left_alone() {
+async fn a_read_only_disk_fails_the_start_and_the_database_stays_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    seeded(&database).await;
+    write_seeded_database(&database).await;
     let before = std::fs::read(&database).unwrap();
-    // A mount namespace of its own, in which that directory is read-only. Most systems let any user have one.
+    // The directory is read-only in a new mount namespace. Most systems let any user create one.
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-c"]);
     let remount = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$1""#;
     command.args([remount, directory.path().to_str().unwrap(), APP_B]);
-    assert_refused(
+    assert_start_fails(
         command,
         &database,
         "cannot be opened",
@@ -218,16 +218,16 @@ async fn a_database_on_a_disk_that_became_read_only_is_a_clear_error_and_is_left
 }
 
 #[tokio::test]
-async fn a_default_directory_that_others_can_write_to_is_a_clear_error() {
+async fn a_default_directory_that_others_can_write_to_fails_the_start() {
     let temporary = tempfile::tempdir().unwrap();
     let user = rustix::process::getuid().as_raw();
     let directory = temporary.path().join(format!("app_b-{user}"));
     std::fs::create_dir(&directory).unwrap();
-    let may = |mode| std::fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
-    let by_default = [("TMPDIR", temporary.path().to_str().unwrap())];
+    let set_mode = |mode| std::fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+    let default_database = [("TMPDIR", temporary.path().to_str().unwrap())];
 
-    may(0o777);
-    let output = Service::start(APP_B, &by_default).output().await;
+    set_mode(0o777);
+    let output = Service::start(APP_B, &default_database).output().await;
     let printed = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{printed}");
     for part in [
@@ -237,23 +237,28 @@ async fn a_default_directory_that_others_can_write_to_is_a_clear_error() {
     ] {
         assert!(printed.contains(part), "{part:?} is missing: {printed}");
     }
-    assert!(files(&directory).is_empty(), "nothing was written there");
+    assert!(
+        files(&directory).is_empty(),
+        "the binary wrote into the directory"
+    );
 
-    // A directory that was chosen is nobody else's business.
-    let chosen = url(&directory.join("chosen.db"));
-    Service::start(APP_B, &[("DATABASE_URL", &chosen)]).ready().await;
+    // The check applies to the default directory only, not to a configured one.
+    let configured = url(&directory.join("configured.db"));
+    Service::start(APP_B, &[("DATABASE_URL", &configured)])
+        .ready()
+        .await;
 
-    may(0o700);
-    Service::start(APP_B, &by_default).ready().await;
+    set_mode(0o700);
+    Service::start(APP_B, &default_database).ready().await;
     assert!(directory.join("app_b.db").exists());
 }
 
 #[tokio::test]
-async fn a_file_in_place_of_the_directory_is_a_clear_error() {
+async fn a_file_in_place_of_the_directory_fails_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("data");
     std::fs::write(&file, "a file").unwrap();
-    assert_refused(
+    assert_start_fails(
         Command::new(APP_B),
         &file.join("app_b.db"),
         "cannot be created",
@@ -263,11 +268,11 @@ async fn a_file_in_place_of_the_directory_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn a_directory_in_place_of_the_file_is_a_clear_error() {
+async fn a_directory_in_place_of_the_file_fails_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
     std::fs::create_dir(&database).unwrap();
-    assert_refused(
+    assert_start_fails(
         Command::new(APP_B),
         &database,
         "cannot be opened",
@@ -277,12 +282,12 @@ async fn a_directory_in_place_of_the_file_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_a_clear_error_and_is_left_alone() {
+async fn a_file_that_is_not_a_database_fails_the_start_and_stays_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
     let content = "not a database ".repeat(1000);
     std::fs::write(&database, &content).unwrap();
-    assert_refused(
+    assert_start_fails(
         Command::new(APP_B),
         &database,
         "not a database",
@@ -293,25 +298,25 @@ async fn a_file_that_is_no_database_is_a_clear_error_and_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_a_clear_error() {
+async fn a_damaged_database_fails_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    seeded(&database).await;
+    write_seeded_database(&database).await;
     let mut bytes = std::fs::read(&database).unwrap();
-    // The header stays, so that only looking at the pages finds it.
+    // The header stays intact, so that only a check of the pages finds the damage.
     bytes[4096..].fill(0x5a);
     std::fs::write(&database, bytes).unwrap();
-    assert_refused(Command::new(APP_B), &database, "cannot be", "move the file away").await;
+    assert_start_fails(Command::new(APP_B), &database, "cannot be", "move the file away").await;
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_a_clear_error() {
+async fn a_database_of_a_newer_version_fails_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    seeded(&database).await;
+    write_seeded_database(&database).await;
     let statement = "INSERT INTO _sqlx_migrations VALUES (99, 'later', CURRENT_TIMESTAMP, TRUE, x'00', 0)";
     execute(&database, statement).await.unwrap();
-    assert_refused(
+    assert_start_fails(
         Command::new(APP_B),
         &database,
         "cannot be migrated",
@@ -321,10 +326,10 @@ async fn a_database_of_a_newer_version_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn a_user_who_was_removed_does_not_come_back() {
+async fn a_removed_user_stays_removed_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    seeded(&database).await;
+    write_seeded_database(&database).await;
     execute(&database, "DELETE FROM users WHERE username = 'ada'")
         .await
         .unwrap();
@@ -342,10 +347,10 @@ async fn a_user_who_was_removed_does_not_come_back() {
 }
 
 #[tokio::test]
-async fn nobody_can_be_called_fail() {
+async fn the_database_rejects_a_user_named_fail() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    seeded(&database).await;
+    write_seeded_database(&database).await;
     let statement =
         "INSERT INTO users (username, password_hash, token_hash) VALUES ('fail', 'x', randomblob(32))";
     let error = execute(&database, statement).await.unwrap_err();
@@ -353,17 +358,20 @@ async fn nobody_can_be_called_fail() {
 }
 
 #[tokio::test]
-async fn neither_token_nor_password_is_in_the_file() {
+async fn the_file_contains_neither_tokens_nor_passwords() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    seeded(&database).await;
+    write_seeded_database(&database).await;
     let bytes = std::fs::read(&database).unwrap();
     let contains = |needle: &str| {
         bytes
             .windows(needle.len())
             .any(|window| window == needle.as_bytes())
     };
-    assert!(contains("density") && contains("$argon2id$"), "this is the file");
+    assert!(
+        contains("density") && contains("$argon2id$"),
+        "the file does not contain the users"
+    );
     for secret in ["mytoken", "adas-token", "devops", "analytical engine"] {
         assert!(!contains(secret), "{secret}");
     }

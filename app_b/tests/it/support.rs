@@ -1,4 +1,4 @@
-//! Databases to start from.
+//! Prepared databases, and requests to `/auth`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::OnceCell;
 
-/// Every seeded user and its token.
+/// The name and the token of each seeded user.
 pub(crate) const SEED: [(&str, &str); 5] = [
     ("density", "mytoken"),
     ("ada", "adas-token"),
@@ -17,12 +17,13 @@ pub(crate) const SEED: [(&str, &str); 5] = [
     ("margaret", "margarets-token"),
 ];
 
+/// Returns the `DATABASE_URL` of a file.
 pub(crate) fn url(path: &Path) -> String {
     format!("sqlite://{}", path.display())
 }
 
-/// Puts a seeded database at `path`. It is made once for all tests: hashing passwords takes its time, as it should.
-pub(crate) async fn seeded(path: &Path) {
+/// Writes a seeded database to `path`. It is created once for all tests, because the password hashes are slow.
+pub(crate) async fn write_seeded_database(path: &Path) {
     static SEEDED: OnceCell<Vec<u8>> = OnceCell::const_new();
     let database = SEEDED
         .get_or_init(async || {
@@ -36,10 +37,10 @@ pub(crate) async fn seeded(path: &Path) {
     std::fs::write(path, database).unwrap();
 }
 
-/// Puts a database at `path` whose opening never ends: it asks whether the seed is there, in a table that is here a
-/// view without an end.
-pub(crate) async fn endless(path: &Path) {
-    seeded(path).await;
+/// Writes a database to `path` that `app_b` never finishes opening. `app_b` queries the table `seeds`, and this
+/// database has an infinite view in its place.
+pub(crate) async fn write_database_that_never_opens(path: &Path) {
+    write_seeded_database(path).await;
     execute(path, "DROP TABLE seeds").await.unwrap();
     let view = "CREATE VIEW seeds AS WITH RECURSIVE endless (name) AS \
                 (SELECT 'x' UNION ALL SELECT name FROM endless) SELECT name FROM endless";
@@ -53,18 +54,18 @@ pub(crate) async fn execute(path: &Path, statement: &'static str) -> Result<(), 
     connection.close().await
 }
 
-/// The status and body of `POST /auth` for this token.
+/// Sends `POST /auth` with this token. Returns the status and the body.
 pub(crate) async fn auth(service: &str, token: &str) -> (u16, String) {
-    let answer = Client::new()
+    let response = Client::new()
         .post(format!("{service}/auth"))
         .form(&[("token", token)])
         .send()
         .await
         .unwrap();
-    (answer.status().as_u16(), answer.text().await.unwrap())
+    (response.status().as_u16(), response.text().await.unwrap())
 }
 
-/// Every seeded user is there.
+/// Asserts that the service knows every seeded user.
 pub(crate) async fn assert_full_seed(service: &str) {
     for (user, token) in SEED {
         assert_eq!(auth(service, token).await, (200, user.to_owned()));

@@ -1,4 +1,4 @@
-//! The settings of the log, which every program of this project has.
+//! The settings of the log. `app_a`, `app_b` and `serving-cert` have them.
 
 use clap::{Args, ValueEnum};
 
@@ -30,12 +30,12 @@ pub enum LogFormat {
     Auto,
     /// One JSON object per line.
     Json,
-    /// For people.
+    /// Lines for people.
     Text,
 }
 
 impl LogFormat {
-    /// Whether lines are JSON, if standard output is a terminal or not.
+    /// Whether log lines are JSON. `on_terminal` states whether standard output is a terminal.
     #[must_use]
     pub fn is_json(self, on_terminal: bool) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Turns an error of clap into one line for an operator: the variable, its value, and the values that it accepts.
+//! Turns a clap error into one line for the operator: the variable, its value, and the accepted values.
 
 use std::error::Error as _;
 use std::fmt;
@@ -67,7 +67,7 @@ fn print_line(command: &Command, line: &dyn fmt::Display) {
     );
 }
 
-/// The line for a rejected value. `None` if the message of clap is as good, as for an unknown flag.
+/// Returns the line for a rejected value. `None` if the message of clap is as clear, such as for an unknown flag.
 fn explain(error: &Error, command: &Command) -> Option<String> {
     let Some(ContextValue::String(usage)) = error.get(ContextKind::InvalidArg) else {
         return None;

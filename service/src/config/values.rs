@@ -1,13 +1,14 @@
-//! One parser for each kind of value. The error of a parser is the description of the accepted values, so that a message to
-//! the operator never says only "invalid".
+//! One parser for each kind of value. The error of a parser is the description of the accepted values, so that a
+//! message to the operator never says only "invalid".
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-/// The longest duration. No setting needs more than a day, and adding it to an instant cannot overflow.
-const LONGEST: Duration = Duration::from_hours(24);
+/// The longest accepted duration. No setting needs more than a day, and the sum of an instant and a day cannot
+/// overflow.
+const MAX_DURATION: Duration = Duration::from_hours(24);
 
 /// An address with its port.
 ///
@@ -25,7 +26,7 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()
-        .filter(|duration| *duration <= LONGEST)
+        .filter(|duration| *duration <= MAX_DURATION)
         .ok_or_else(|| "a duration of at most a day such as 500ms, 5s or 1m 30s".to_owned())
 }
 
@@ -60,7 +61,7 @@ pub fn positive_count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "a whole number above 0 such as 1024".to_owned())
 }
 
-/// Only `true` or `false`: a typing error must not enable a setting.
+/// `true` or `false`, and nothing else: a typing error must not enable a setting.
 ///
 /// # Errors
 /// The accepted values.

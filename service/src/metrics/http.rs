@@ -1,4 +1,5 @@
-//! Metrics of answered requests. A request in flight is a value: dropped before its answer, it counts as cancelled.
+//! Metrics of requests. [`RequestTimer`] represents a request in flight; its drop before a response counts as
+//! cancelled.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -10,45 +11,44 @@ use prometheus::{
 
 use super::{LATENCY_BUCKETS, register};
 
-/// The route of a request that matched none. One constant, or every scanner would make new series.
+/// The label `route` of a request that matches no route. It is a constant, because with the path as the label each
+/// scanner would create new series.
 pub const UNMATCHED: &str = "unmatched";
 
-/// The status of a request whose client went away before the answer: nginx's 499, which no server sends.
+/// The label `status` of a request whose client disconnects before the response: 499, as in nginx. No server sends it.
 const CANCELLED: &str = "499";
 
-/// Values of the label `method`; the last stands for anything that is not a standard method.
+/// The values of the label `method`. The last one represents every method that is not a standard method.
 const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "OTHER",
 ];
 
-/// A route that the service answers: its series exist at 0 before the first request, or that request's rate is lost.
-/// What is asked of a route that is not known counts as [`UNMATCHED`].
+/// A route of the service. Its series exist at 0 before the first request; otherwise Prometheus misses the first
+/// increase. A request for any other path counts as [`UNMATCHED`].
 #[derive(Debug, Clone, Copy)]
 pub struct KnownRoute {
-    /// The path, which has no parameters: it is compared with that of each request.
+    /// The path, without parameters. A request matches if its path is equal.
     pub path: &'static str,
-    /// The methods it answers with 200.
+    /// The methods to which the route responds 200.
     pub methods: &'static [&'static str],
 }
 
-/// What both services measure of the requests they answer. They are kept for as long as the process lives: a count of
-/// their owners would be one more thing that all threads write to at each request.
+/// The request metrics of both services. Leaked to avoid `Arc` reference-count contention.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpMetrics(&'static Inner);
 
 #[derive(Debug)]
 struct Inner {
-    /// Requests answered, by method, matched route and status; 499 is a request whose client went away
+    /// Completed requests, by method, matched route and status
     http_requests_total: IntCounterVec,
-    /// Seconds from a request's head to its answer's head, by method and matched route
+    /// Seconds from the head of a request to the head of its response, by method and matched route
     http_request_duration_seconds: HistogramVec,
-    /// Requests being answered now
+    /// Requests in flight
     http_requests_in_flight: IntGauge,
     routes: Vec<Route>,
 }
 
-/// The series of one route by method. Looking them up by their labels for each request would cost more than the
-/// routes themselves.
+/// The series of one route, by method. A lookup by labels for each request would cost more than the handlers do.
 #[derive(Debug)]
 struct Route {
     path: &'static str,
@@ -58,27 +58,27 @@ struct Route {
 #[derive(Debug)]
 struct Series {
     duration: Histogram,
-    /// The counter of status 200 where the route answers this method with it.
+    /// The counter of status 200. `None` if the route does not respond 200 to this method.
     ok: Option<IntCounter>,
 }
 
 impl HttpMetrics {
-    /// Registers the metrics with a series at 0 for the success of each known route.
+    /// Registers the metrics, with a series at 0 for status 200 of each known route and method.
     ///
     /// # Panics
-    /// When a path has parameters: a programming error that every start of the service would show.
+    /// When a path has parameters. This is a programming error that fails every start of the service.
     #[must_use]
     pub fn new(registry: &Registry, known: &[KnownRoute]) -> Self {
         let total = Opts::new(
             "http_requests_total",
-            "Requests answered, by method, matched route and status; 499 is a request whose client went away",
+            "Completed requests, by method, matched route and status; 499: the client disconnected",
         );
         let duration = HistogramOpts::new(
             "http_request_duration_seconds",
-            "Seconds from a request's head to its answer's head, by method and matched route",
+            "Seconds from the head of a request to the head of its response, by method and matched route",
         )
         .buckets(LATENCY_BUCKETS.to_vec());
-        let in_flight = IntGauge::new("http_requests_in_flight", "Requests being answered now");
+        let in_flight = IntGauge::new("http_requests_in_flight", "Requests in flight");
         let unmatched = KnownRoute {
             path: UNMATCHED,
             methods: &[],
@@ -105,13 +105,13 @@ impl HttpMetrics {
         Self(Box::leak(Box::new(inner)))
     }
 
-    /// Requests that are being answered now.
+    /// Returns the number of requests in flight.
     #[must_use]
     pub fn in_flight(self) -> i64 {
         self.0.http_requests_in_flight.get()
     }
 
-    /// Starts to measure a request for `path`.
+    /// Counts a request for `path` as in flight, and starts its timer.
     pub(crate) fn start(self, method: &Method, path: &str) -> RequestTimer {
         let (route, method) = self.0.indices(path, method.as_str());
         self.0.http_requests_in_flight.inc();
@@ -133,13 +133,13 @@ impl Inner {
         (known.unwrap_or(unmatched), method.unwrap_or(METHODS.len() - 1))
     }
 
-    fn series(&self, route: usize, method: usize, answers_ok: bool) -> &Series {
+    fn series(&self, route: usize, method: usize, responds_200: bool) -> &Series {
         let Route { path, by_method } = &self.routes[route];
         by_method[method].get_or_init(|| Series {
             duration: self
                 .http_request_duration_seconds
                 .with_label_values(&[METHODS[method], path]),
-            ok: answers_ok.then(|| {
+            ok: responds_200.then(|| {
                 self.http_requests_total
                     .with_label_values(&[METHODS[method], path, "200"])
             }),
@@ -168,7 +168,7 @@ impl Route {
     }
 }
 
-/// A request in flight.
+/// A request in flight. A drop without [`RequestTimer::finish`] counts the request as cancelled.
 #[derive(Debug)]
 pub(crate) struct RequestTimer {
     metrics: &'static Inner,
@@ -178,17 +178,17 @@ pub(crate) struct RequestTimer {
     done: bool,
 }
 
-/// What a log line says of a request that was measured.
+/// The measurement of a completed request, for the log.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Measured {
+pub(crate) struct Measurement {
     pub(crate) method: &'static str,
     pub(crate) route: &'static str,
     pub(crate) elapsed: Duration,
 }
 
 impl RequestTimer {
-    /// The request was answered with `status`.
-    pub(crate) fn finish(mut self, status: StatusCode) -> Measured {
+    /// Counts the request as completed with `status`.
+    pub(crate) fn finish(mut self, status: StatusCode) -> Measurement {
         self.done = true;
         let elapsed = self.started.elapsed();
         self.metrics.count(
@@ -198,7 +198,7 @@ impl RequestTimer {
             status == StatusCode::OK,
             elapsed,
         );
-        Measured {
+        Measurement {
             method: METHODS[self.method],
             route: self.metrics.routes[self.route].path,
             elapsed,
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn known_routes_are_at_0_before_the_first_request() {
+    fn known_routes_have_series_at_0_before_the_first_request() {
         let registry = Registry::new();
         let _metrics = HttpMetrics::new(&registry, &KNOWN);
         let text = text(&registry);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_request_counts_as_499_and_leaves_the_gauge() {
+    fn a_dropped_request_counts_as_499_and_is_no_longer_in_flight() {
         let registry = Registry::new();
         let metrics = HttpMetrics::new(&registry, &KNOWN);
         let timer = metrics.start(&Method::GET, "/hello");

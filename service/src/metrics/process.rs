@@ -1,4 +1,5 @@
-//! What the kernel knows of this process, read at each scrape. Names as in Prometheus' own client libraries.
+//! Metrics of this process, read from the kernel at each scrape. The names are those of the Prometheus client
+//! libraries.
 
 use std::fs;
 
@@ -6,7 +7,7 @@ use prometheus::IntGauge;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-/// Reads `/proc/self`; where there is none, the values stay 0.
+/// Reads `/proc/self`. The values stay 0 on a system without it.
 #[derive(Debug)]
 pub(super) struct ProcessCollector {
     resident_memory_bytes: IntGauge,
@@ -15,7 +16,7 @@ pub(super) struct ProcessCollector {
 
 impl ProcessCollector {
     pub(super) fn new() -> Self {
-        let gauge = |name, help| IntGauge::new(name, help).expect("the metric's name is valid");
+        let gauge = |name, help| IntGauge::new(name, help).expect("the name of the metric is valid");
         Self {
             resident_memory_bytes: gauge("process_resident_memory_bytes", "Resident memory in bytes"),
             open_fds: gauge("process_open_fds", "Open file descriptors"),
@@ -36,7 +37,7 @@ impl Collector for ProcessCollector {
             self.resident_memory_bytes.set(bytes);
         }
         if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-            // One of them is the directory that is being read.
+            // One of the descriptors belongs to this read of the directory.
             self.open_fds
                 .set(i64::try_from(entries.count()).unwrap_or(i64::MAX) - 1);
         }
@@ -47,7 +48,7 @@ impl Collector for ProcessCollector {
     }
 }
 
-/// `VmRSS` of `proc_pid_status(5)`, which is in kibibytes.
+/// Returns `VmRSS` of `proc_pid_status(5)`, which is in kibibytes, in bytes.
 fn resident_memory_bytes() -> Option<i64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_running_process_has_memory() {
+    fn the_resident_memory_is_above_100_kb() {
         assert!(resident_memory_bytes().is_some_and(|bytes| bytes > 100_000));
     }
 }

@@ -1,4 +1,5 @@
-//! Gives errors their body in the form that the client accepts, whichever layer or handler made them.
+//! Adds a body to error responses, in the format that the client accepts. It covers the errors of every layer and
+//! handler.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,7 +11,7 @@ use tower::{Layer, Service};
 
 use crate::reply::{self, Format};
 
-/// Adds [`ErrorBodies`].
+/// Wraps a service in [`ErrorBodies`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ErrorBodiesLayer;
 
@@ -22,6 +23,7 @@ impl<S> Layer<S> for ErrorBodiesLayer {
     }
 }
 
+/// Replaces the body of each error response.
 #[derive(Debug, Clone)]
 pub(super) struct ErrorBodies<S> {
     inner: S,
@@ -62,6 +64,6 @@ impl<F: Future<Output = Result<R, E>>, R: IntoResponse, E> Future for ErrorBodie
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.inner.poll(context))?.into_response();
-        Poll::Ready(Ok(reply::explain(response, *this.format, *this.is_head)))
+        Poll::Ready(Ok(reply::with_error_body(response, *this.format, *this.is_head)))
     }
 }

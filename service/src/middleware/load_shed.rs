@@ -1,4 +1,4 @@
-//! Answers 503 with Retry-After at once when too many requests are in flight, rather than letting all of them wait.
+//! Responds 503 with `Retry-After` at once when too many requests are in flight. Otherwise all of them would wait.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,10 +10,10 @@ use tower::{Layer, Service};
 
 use crate::metrics::HttpMetrics;
 
-/// Seconds after which a client may try again: new pods are ready well within a few.
+/// Seconds after which a client may retry. New pods become ready within a few seconds.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// Adds [`LoadShed`].
+/// Wraps a service in [`LoadShed`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LoadShedLayer {
     max_in_flight: usize,
@@ -21,7 +21,8 @@ pub(super) struct LoadShedLayer {
 }
 
 impl LoadShedLayer {
-    /// The requests in flight are those that `metrics` counts, so these have to see a request before this layer does.
+    /// Reads the number of requests in flight from `metrics`. The layer that updates `metrics` must therefore be
+    /// outside of this one.
     pub(super) fn new(max_in_flight: usize, metrics: HttpMetrics) -> Self {
         Self {
             max_in_flight,
@@ -29,8 +30,8 @@ impl LoadShedLayer {
         }
     }
 
-    /// Whether there is a place for a request that counts as one in flight already. It never admits one too many; at
-    /// the limit it may refuse one too many, since those that are being refused count until they are.
+    /// Whether the limit admits a request, which already counts as in flight. May briefly over-reject, never
+    /// over-admit: requests being rejected still count.
     fn admits(self) -> bool {
         usize::try_from(self.metrics.in_flight()).is_ok_and(|in_flight| in_flight <= self.max_in_flight)
     }
@@ -44,6 +45,7 @@ impl<S> Layer<S> for LoadShedLayer {
     }
 }
 
+/// Rejects requests above the limit.
 #[derive(Debug, Clone)]
 pub(super) struct LoadShed<S> {
     inner: S,

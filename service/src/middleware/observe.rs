@@ -1,6 +1,7 @@
-//! What happens at the door, to each request and whatever answers it: the request's id in and out, the name of who
-//! answered, trace and metrics. Counted by route, cancelled requests too; the access log at debug, a failure of ours
-//! once, with its cause and the request's id.
+//! The outermost layer: request id, `x-served-by`, trace, metrics and log of every request.
+//!
+//! Metrics count requests by route, including cancelled ones. The access log is at level debug. A request that fails is
+//! logged once, with its cause and its id.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,13 +14,13 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use tracing::{Level, Span};
 
-use crate::metrics::{HttpMetrics, Measured, RequestTimer};
+use crate::metrics::{HttpMetrics, Measurement, RequestTimer};
 use crate::reply::Cause;
 use crate::request_id::{self, X_REQUEST_ID};
 
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
-/// Adds [`Observe`].
+/// Wraps a service in [`Observe`].
 #[derive(Debug, Clone)]
 pub(super) struct ObserveLayer {
     metrics: HttpMetrics,
@@ -28,11 +29,11 @@ pub(super) struct ObserveLayer {
 
 impl ObserveLayer {
     pub(super) fn new(metrics: HttpMetrics, instance_name: &HeaderValue) -> Self {
-        // Of bytes that live as long as the process, so that a copy for each answer counts no owners.
+        // Leaked to avoid reference-count contention: each response clones the value.
         let bytes = Bytes::from_static(instance_name.as_bytes().to_vec().leak());
         Self {
             metrics,
-            instance_name: HeaderValue::from_maybe_shared(bytes).expect("the bytes are a header's value"),
+            instance_name: HeaderValue::from_maybe_shared(bytes).expect("the bytes come from a header value"),
         }
     }
 }
@@ -49,6 +50,7 @@ impl<S> Layer<S> for ObserveLayer {
     }
 }
 
+/// Observes every request and its response.
 #[derive(Debug, Clone)]
 pub(super) struct Observe<S> {
     inner: S,
@@ -68,11 +70,11 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let timer = self.metrics.start(request.method(), request.uri().path());
         if let Some(secret) = request.headers_mut().get_mut(AUTHORIZATION) {
-            // Nothing that prints headers shows this one from here on.
+            // Debug output of headers omits sensitive values.
             secret.set_sensitive(true);
         }
         let request_id = request_id::ensure(request.headers_mut());
-        // Only from debug on: a span costs more than the whole route to /hello.
+        // At level debug only, because a span costs more than the whole route /hello.
         let span = tracing::debug_span!("request", request.id = text(&request_id));
         let entered = span.enter();
         let inner = self.inner.call(request);
@@ -81,7 +83,7 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
         ObserveFuture {
             inner,
             span,
-            observed: Some(Observed {
+            request: Some(RequestInFlight {
                 timer,
                 request_id,
                 instance_name,
@@ -95,12 +97,13 @@ pin_project! {
         #[pin]
         inner: F,
         span: Span,
-        // Dropped with the future when the client goes away, which is what counts the request as cancelled.
-        observed: Option<Observed>,
+        // The drop of the future also drops the timer when the client disconnects, and the timer counts a cancellation.
+        request: Option<RequestInFlight>,
     }
 }
 
-struct Observed {
+/// The part of a request that its response needs.
+struct RequestInFlight {
     timer: RequestTimer,
     request_id: HeaderValue,
     instance_name: HeaderValue,
@@ -112,35 +115,35 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.span.in_scope(|| this.inner.poll(context)))?;
-        if let Some(observed) = this.observed.take() {
-            let measured = observed.timer.finish(response.status());
-            log(&response, &observed.request_id, measured);
+        if let Some(request) = this.request.take() {
+            let measurement = request.timer.finish(response.status());
+            log(&response, &request.request_id, measurement);
             let headers = response.headers_mut();
-            headers.insert(X_REQUEST_ID, observed.request_id);
-            headers.insert(X_SERVED_BY, observed.instance_name);
+            headers.insert(X_REQUEST_ID, request.request_id);
+            headers.insert(X_SERVED_BY, request.instance_name);
         }
         Poll::Ready(Ok(response))
     }
 }
 
-fn log(response: &Response, request_id: &HeaderValue, measured: Measured) {
-    let Measured {
+fn log(response: &Response, request_id: &HeaderValue, measurement: Measurement) {
+    let Measurement {
         method,
         route,
         elapsed,
-    } = measured;
+    } = measurement;
     let status = response.status();
     if let Some(cause) = response.extensions().get::<Cause>() {
         let (id, code, milliseconds) = (text(request_id), status.as_u16(), elapsed.as_secs_f64() * 1e3);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(
                 request.id = id, http.method = method, http.route = route, http.status = code,
-                duration.ms = milliseconds, error = %cause, "failed to answer"
+                duration.ms = milliseconds, error = %cause, "request failed"
             );
         } else {
             tracing::warn!(
                 request.id = id, http.method = method, http.route = route, http.status = code,
-                duration.ms = milliseconds, error = %cause, "failed to answer"
+                duration.ms = milliseconds, error = %cause, "request failed"
             );
         }
     } else if tracing::enabled!(Level::DEBUG) {
@@ -151,7 +154,7 @@ fn log(response: &Response, request_id: &HeaderValue, measured: Measured) {
             http.route = route,
             http.status = code,
             duration.ms = milliseconds,
-            "answered"
+            "request completed"
         );
     }
 }

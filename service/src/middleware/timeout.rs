@@ -1,7 +1,8 @@
-//! Answers in a handler's place when the time for the request is over.
+//! Responds in place of the handler when the request timeout expires.
 //!
-//! The timer is made when an answer does not come at once: most do, and making one for each request has all threads
-//! compete for what they share. That is why this is not the layer of tower-http, which asks its timer first.
+//! The timer is created only if the response is not ready at once. Most responses are, and with a timer for each
+//! request all threads would contend for the timers of the runtime, which they share. The timeout layer of tower-http
+//! polls its timer first, so it cannot replace this module.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,10 +12,10 @@ use axum::http::{Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Waits for `answer` until `timeout` from now has passed; then the answer is `status`, without a body.
-pub(super) fn within<F>(answer: F, timeout: Duration, status: StatusCode) -> Within<F> {
-    Within {
-        answer,
+/// Waits for `response` for at most `timeout` from now, and then responds with `status` and an empty body.
+pub(super) fn within<F>(response: F, timeout: Duration, status: StatusCode) -> TimeoutFuture<F> {
+    TimeoutFuture {
+        inner: response,
         deadline: Instant::now() + timeout,
         timer: None,
         status,
@@ -22,22 +23,22 @@ pub(super) fn within<F>(answer: F, timeout: Duration, status: StatusCode) -> Wit
 }
 
 pin_project! {
-    pub(super) struct Within<F> {
+    pub(super) struct TimeoutFuture<F> {
         #[pin]
-        answer: F,
+        inner: F,
         deadline: Instant,
         timer: Option<Pin<Box<Sleep>>>,
         status: StatusCode,
     }
 }
 
-impl<F: Future<Output = Result<Response<Body>, E>>, E, Body: Default> Future for Within<F> {
+impl<F: Future<Output = Result<Response<Body>, E>>, E, Body: Default> Future for TimeoutFuture<F> {
     type Output = Result<Response<Body>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(answer) = this.answer.poll(context) {
-            return Poll::Ready(answer);
+        if let Poll::Ready(response) = this.inner.poll(context) {
+            return Poll::Ready(response);
         }
         let deadline = *this.deadline;
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));

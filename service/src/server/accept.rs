@@ -55,8 +55,8 @@ impl<S: HttpService> Acceptor<S> {
         let backlog = listener.try_clone()?;
         let listener = TcpListener::from_std(listener)?;
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        // The clock of the connection limits the time for a head. hyper's timer would also run between requests, and would
-        // close connections that a load balancer keeps for reuse.
+        // The clock of the connection limits the time for a head. hyper's timer would also run between requests, and
+        // would close connections that a load balancer keeps for reuse.
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -130,8 +130,8 @@ impl<S: HttpService> Acceptor<S> {
             .spawn(connection::serve(builder, stream, service, self.limits, stage));
     }
 
-    /// Pauses after an error, unless only one client was lost. Without a pause the loop would spin as long as the process has
-    /// no free file descriptor.
+    /// Pauses after an error, unless only one client was lost. Without a pause the loop would spin as long as the
+    /// process has no free file descriptor.
     async fn pause(&mut self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
         if matches!(

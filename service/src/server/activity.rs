@@ -11,7 +11,7 @@ pub(super) struct Activity {
     active: AtomicU32,
     /// Requests since the connection was accepted.
     requests: AtomicU64,
-    /// Whether bytes have arrived since a request last started or ended: the client is sending a head.
+    /// Whether bytes have arrived since a request last started or completed: the client is sending a head.
     bytes_arrived: AtomicBool,
     is_http2: AtomicBool,
     /// Whether the next HTTP/1.1 response must carry `connection: close`.
@@ -58,7 +58,7 @@ impl Activity {
         }
     }
 
-    pub(super) fn request_ended(&self) {
+    pub(super) fn request_completed(&self) {
         self.bytes_arrived.store(false, Relaxed);
         self.active.fetch_sub(1, Relaxed);
     }

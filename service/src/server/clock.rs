@@ -13,7 +13,8 @@ use super::stage::Stage;
 /// How long a client may take to close its side after the server has closed its own.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long a connection without a request in flight stays open once draining starts. A request may already be on its way.
+/// How long a connection without a request in flight stays open once draining starts. A request may already be on its
+/// way.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// The limits of one connection.
@@ -85,7 +86,7 @@ impl Clock {
 
     /// Records the stage of the process.
     pub(super) fn enter(&mut self, stage: Stage) {
-        if stage >= Stage::Leaving {
+        if stage >= Stage::DrainDelay {
             self.start_closing();
         }
         if stage == Stage::Draining && self.drain_grace_until.is_none() {
@@ -198,7 +199,7 @@ mod tests {
         }
 
         fn end_request(&mut self) {
-            self.activity.request_ended();
+            self.activity.request_completed();
             self.clock.observe();
         }
 
@@ -273,7 +274,7 @@ mod tests {
     async fn an_http_2_connection_gets_one_goaway_and_time_for_requests_on_their_way() {
         let mut connection = Connection::accept();
         connection.exchange(Version::HTTP_2);
-        connection.clock.enter(Stage::Leaving);
+        connection.clock.enter(Stage::DrainDelay);
         assert_eq!(connection.verdict(MOMENT).await, Verdict::GoAway);
         assert_eq!(
             connection.verdict(KEEP_ALIVE_TIMEOUT - MOMENT).await,
@@ -285,7 +286,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_new_http_2_connection_gets_goaway_only_after_its_first_request() {
         let mut connection = Connection::accept();
-        connection.clock.enter(Stage::Leaving);
+        connection.clock.enter(Stage::DrainDelay);
         assert_eq!(connection.verdict(MOMENT).await, Verdict::Continue);
         connection.exchange(Version::HTTP_2);
         assert_eq!(connection.verdict(MOMENT).await, Verdict::GoAway);

@@ -91,7 +91,8 @@ pub(super) async fn serve<S: HttpService>(
 
 /// The service, with the bookkeeping of one connection.
 struct ConnectionService<S> {
-    /// tower's `call` needs `&mut`, and hyper offers only `&`. One task calls the service, so the cell is never borrowed twice.
+    /// tower's `call` needs `&mut`, and hyper offers only `&`. One task calls the service, so the cell is never
+    /// borrowed twice.
     service: RefCell<S>,
     activity: Arc<Activity>,
 }
@@ -119,7 +120,7 @@ struct Active(Arc<Activity>);
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.request_ended();
+        self.0.request_completed();
     }
 }
 

@@ -55,9 +55,9 @@ impl Write for WatchedStream {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Closes the sending side, then reads until the client has closed its side too. Closing both sides at once would reset
-    /// the connection if the client is still sending (a body that is too large, a pipelined request), and a reset can
-    /// discard a response that the client has not read yet. The clock of the connection limits the wait.
+    /// Closes the sending side, then reads until the client has closed its side too. Closing both sides at once would
+    /// reset the connection if the client is still sending (a body that is too large, a pipelined request), and a reset
+    /// can discard a response that the client has not read yet. The clock of the connection limits the wait.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.activity.is_lingering() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;

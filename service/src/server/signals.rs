@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Handlers for the signals that shut a service down. Installed at the start, so that an early signal is not lost. Without a
-/// handler, the kernel ignores the signals for the first process of a container.
+/// Handlers for the signals that shut a service down. Installed at the start, so that an early signal is not lost.
+/// Without a handler, the kernel ignores the signals for the first process of a container.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,

@@ -5,8 +5,8 @@
 pub(crate) enum Stage {
     /// Normal operation.
     Serving,
-    /// Still accepting connections, but each response asks its client to use another connection.
-    Leaving,
+    /// Still accepting connections for the drain delay. Each response asks its client to use another connection.
+    DrainDelay,
     /// No longer accepting connections. Requests in flight are completed.
     Draining,
 }

@@ -1,6 +1,6 @@
-//! The server, its middleware and its end, over real sockets.
+//! Tests of the server, its middleware and its shutdown, over real sockets.
 //!
-//! Each module says `cfg(test)`, which is how clippy knows that a helper may unwrap.
+//! `cfg(test)` on each module makes clippy accept `unwrap` in its helper functions.
 
 #[cfg(test)]
 mod connections;

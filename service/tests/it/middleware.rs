@@ -1,4 +1,4 @@
-//! What each layer of the stack does to an answer.
+//! The effect of each middleware layer on a response.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::support::{RawClient, TestServer, until};
 
 #[tokio::test]
-async fn what_exceeds_the_limit_in_flight_is_shed_at_once() {
+async fn a_request_above_max_in_flight_is_shed_at_once() {
     let server = TestServer::start(&["--max-in-flight=2"]).await;
     let client = Client::new();
     let held = [(); 2].map(|()| tokio::spawn(client.get(server.url("/wait")).send()));
@@ -30,7 +30,7 @@ async fn what_exceeds_the_limit_in_flight_is_shed_at_once() {
         assert_eq!(
             task.await.unwrap().unwrap().status(),
             StatusCode::OK,
-            "what was admitted is answered"
+            "an admitted request completes"
         );
     }
     assert_eq!(
@@ -40,7 +40,7 @@ async fn what_exceeds_the_limit_in_flight_is_shed_at_once() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_answer_and_the_connection_goes_on() {
+async fn a_panic_becomes_a_500_and_the_connection_stays_open() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -48,15 +48,15 @@ async fn a_panic_is_an_answer_and_the_connection_goes_on() {
         .flatten_event(true)
         .with_writer(move || writer.clone())
         .finish();
-    // The server's tasks run on this test's thread.
+    // The tasks of the server run on the thread of this test.
     let _guard = tracing::subscriber::set_default(subscriber);
     let server = TestServer::start(&[]).await;
     let mut client = RawClient::connect(server.address).await;
-    let answer = client.get("/panic").await;
-    assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    let response = client.get("/panic").await;
+    assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
     assert!(
-        answer.ends_with("internal error"),
-        "nothing of the cause: {answer}"
+        response.ends_with("internal error"),
+        "the response must not contain the cause: {response}"
     );
     assert!(client.get("/ok").await.starts_with("HTTP/1.1 200 "));
     assert_eq!(
@@ -69,16 +69,17 @@ async fn a_panic_is_an_answer_and_the_connection_goes_on() {
     assert_eq!(errors[0]["http.route"], "/panic");
     let id = errors[0]["request.id"].as_str().unwrap();
     assert!(
-        answer.contains(&format!("x-request-id: {id}\r\n")),
-        "{id}: {answer}"
+        response.contains(&format!("x-request-id: {id}\r\n")),
+        "{id}: {response}"
     );
 }
 
-/// What was logged, one JSON object a line.
+/// The captured log: one JSON object per line.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
+    /// Returns the events of one level.
     fn events(&self, level: &str) -> Vec<Value> {
         let bytes = self.0.lock().unwrap().clone();
         let events = String::from_utf8(bytes).unwrap();
@@ -101,15 +102,15 @@ impl io::Write for Log {
 }
 
 #[tokio::test]
-async fn a_request_beyond_its_time_is_answered() {
+async fn a_request_that_exceeds_the_request_timeout_gets_a_504() {
     let server = TestServer::start(&["--request-timeout=100ms"]).await;
-    let answer = Client::new().get(server.url("/wait")).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+    let response = Client::new().get(server.url("/wait")).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(server.http.in_flight(), 0);
 }
 
 #[tokio::test]
-async fn a_body_at_the_limit_passes_and_one_beyond_is_413() {
+async fn a_body_at_the_limit_passes_and_a_larger_one_gets_413() {
     let server = TestServer::start(&["--max-body-bytes=1000"]).await;
     let post = |bytes: usize| {
         Client::new()
@@ -122,35 +123,36 @@ async fn a_body_at_the_limit_passes_and_one_beyond_is_413() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_far_too_much_still_gets_its_answer() {
+async fn a_client_that_sends_a_far_too_large_body_still_gets_413() {
     let server = TestServer::start(&["--max-body-bytes=1000"]).await;
     for _ in 0..20 {
-        // Far more than the buffers of the sockets hold: closing at once would reset the client while it sends.
+        // The body exceeds the socket buffers: if the server closed at once, it would reset the connection while the
+        // client sends.
         let sent = Client::new()
             .post(server.url("/size"))
             .body(vec![b'x'; 8_000_000])
             .send();
         assert_eq!(
-            sent.await.expect("an answer").status(),
+            sent.await.expect("a response").status(),
             StatusCode::PAYLOAD_TOO_LARGE
         );
     }
 }
 
 #[tokio::test]
-async fn a_body_without_a_length_is_limited_too() {
+async fn the_limit_applies_to_a_body_without_a_length_too() {
     let server = TestServer::start(&["--max-body-bytes=10"]).await;
     let mut client = RawClient::connect(server.address).await;
     client
         .send("POST /size HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
     client.send("8\r\n01234567\r\n8\r\n01234567\r\n0\r\n\r\n").await;
-    let answer = client.answer().await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let response = client.response().await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
 }
 
 #[tokio::test]
-async fn every_answer_has_a_request_id_and_names_its_server() {
+async fn every_response_has_the_request_id_and_x_served_by() {
     let server = TestServer::start(&["--max-body-bytes=10"]).await;
     let client = Client::new();
     let requests = [
@@ -162,21 +164,21 @@ async fn every_answer_has_a_request_id_and_names_its_server() {
         client.post(server.url("/size")).body("x".repeat(11)),
     ];
     for request in requests {
-        let answer = request.header("x-request-id", "abc-123").send().await.unwrap();
-        assert_eq!(answer.headers()["x-request-id"], "abc-123", "{answer:?}");
-        assert_eq!(answer.headers()["x-served-by"], "pod-7", "{answer:?}");
+        let response = request.header("x-request-id", "abc-123").send().await.unwrap();
+        assert_eq!(response.headers()["x-request-id"], "abc-123", "{response:?}");
+        assert_eq!(response.headers()["x-served-by"], "pod-7", "{response:?}");
     }
-    let made = client
+    let generated = client
         .get(server.url("/ok"))
-        .header("x-request-id", "not sane")
+        .header("x-request-id", "not valid")
         .send()
         .await
         .unwrap();
-    assert_eq!(made.headers()["x-request-id"].len(), 32);
+    assert_eq!(generated.headers()["x-request-id"].len(), 32);
 }
 
 #[tokio::test]
-async fn errors_are_text_or_json_by_accept() {
+async fn the_accept_header_selects_text_or_json_for_errors() {
     let server = TestServer::start(&[]).await;
     let get = |accept: &str| {
         Client::new()
@@ -198,21 +200,21 @@ async fn errors_are_text_or_json_by_accept() {
 }
 
 #[tokio::test]
-async fn an_error_on_head_has_its_length_and_no_body() {
+async fn an_error_response_to_head_has_a_content_length_and_no_body() {
     let server = TestServer::start(&[]).await;
-    // HTTP/2 sends what it is given, and a client takes a body on HEAD for a broken stream.
+    // hyper sends a body on HTTP/2 even in a response to HEAD, and the client treats it as a broken stream.
     let http2 = Client::builder().http2_prior_knowledge().build().unwrap();
     for client in [Client::new(), http2] {
-        let answer = client.head(server.url("/nowhere")).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
-        assert_eq!(answer.headers()["content-length"], "9", "{answer:?}");
-        assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
-        assert_eq!(answer.text().await.unwrap(), "");
+        let response = client.head(server.url("/nowhere")).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.headers()["content-length"], "9", "{response:?}");
+        assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+        assert_eq!(response.text().await.unwrap(), "");
     }
 }
 
 #[tokio::test]
-async fn what_matches_no_route_shares_one_series() {
+async fn requests_that_match_no_route_share_one_series() {
     let server = TestServer::start(&[]).await;
     for path in ["/a", "/b", "/c/d?e=f"] {
         assert_eq!(
@@ -227,7 +229,7 @@ async fn what_matches_no_route_shares_one_series() {
 }
 
 #[tokio::test]
-async fn idle_means_idle() {
+async fn probes_and_scrapes_do_not_count_as_requests() {
     let server = TestServer::start(&[]).await;
     let client = Client::new();
     for path in ["/livez", "/readyz", "/metrics"] {
@@ -251,12 +253,12 @@ async fn idle_means_idle() {
         .lines()
         .filter(|line| line.starts_with("http_requests_total"))
         .collect();
-    assert!(!requests.is_empty(), "the series exist before the first request");
+    assert!(!requests.is_empty(), "no series exists before the first request");
     assert!(requests.iter().all(|line| line.ends_with(" 0")), "{requests:?}");
 }
 
 #[tokio::test]
-async fn the_admin_routes_are_not_public() {
+async fn the_admin_routes_are_not_on_the_public_listener() {
     let server = TestServer::start(&[]).await;
     for path in ["/metrics", "/livez", "/readyz"] {
         assert_eq!(
@@ -267,7 +269,7 @@ async fn the_admin_routes_are_not_public() {
 }
 
 #[tokio::test]
-async fn requests_are_timed() {
+async fn the_duration_of_a_request_is_measured() {
     let server = TestServer::start(&[]).await;
     let request = tokio::spawn(Client::new().get(server.url("/wait")).send());
     server.until_in_flight(1).await;
@@ -275,7 +277,7 @@ async fn requests_are_timed() {
     server.gate.add_permits(1);
     request.await.unwrap().unwrap();
     let sum = r#"http_request_duration_seconds_sum{method="GET",route="/wait"}"#;
-    until("the duration observed", || {
+    until("the duration is observed", || {
         server.metric(sum).is_some_and(|seconds| seconds > 0.14)
     })
     .await;

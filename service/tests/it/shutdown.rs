@@ -1,4 +1,4 @@
-//! The order in which a server ends, and that it loses no request on the way.
+//! The order of a shutdown. It loses no request.
 
 use std::time::Duration;
 
@@ -7,25 +7,26 @@ use service::server::DeadlineMissed;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::support::{PATIENCE, RawClient, TestServer, until};
+use super::support::{RawClient, TEST_TIMEOUT, TestServer, until};
 
 async fn readyz(server: &TestServer) -> Result<StatusCode, reqwest::Error> {
     Client::new()
         .get(server.admin_url("/readyz"))
         .send()
         .await
-        .map(|answer| answer.status())
+        .map(|response| response.status())
 }
 
-async fn until_leaving(server: &TestServer) {
-    let deadline = Instant::now() + PATIENCE;
+/// Waits until `/readyz` no longer responds 200.
+async fn until_not_ready(server: &TestServer) {
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while readyz(server).await.unwrap() == StatusCode::OK {
-        assert!(Instant::now() < deadline, "/readyz says 503");
+        assert!(Instant::now() < deadline, "/readyz still responds 200");
     }
 }
 
 #[tokio::test]
-async fn ready_then_leaving_then_closed_with_the_admin_listener_last() {
+async fn readiness_fails_first_and_the_admin_listener_closes_last() {
     let drain_delay = Duration::from_secs(3);
     let mut server = TestServer::start(&["--drain-delay=3s"]).await;
     let mut kept = RawClient::connect(server.address).await;
@@ -37,66 +38,66 @@ async fn ready_then_leaving_then_closed_with_the_admin_listener_last() {
 
     let started = Instant::now();
     server.shut_down();
-    until_leaving(&server).await;
+    until_not_ready(&server).await;
 
-    // During the drain delay, kept connections answer and are asked to go; new ones are served as well, which shows
-    // that /readyz did not wait for the end of the delay.
+    // During the drain delay, the server responds on open and on new connections, and asks the client to close them.
+    // This also shows that readiness failed before the end of the delay.
     assert!(kept.get("/ok").await.contains("connection: close"));
     let mut fresh = RawClient::connect(server.address).await;
-    let answer = fresh.get("/ok").await;
+    let response = fresh.get("/ok").await;
     assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"),
-        "{answer}"
+        response.starts_with("HTTP/1.1 200 ") && response.contains("connection: close"),
+        "{response}"
     );
 
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while TcpStream::connect(server.address).await.is_ok() {
-        assert!(Instant::now() < deadline, "accepting stops after the drain delay");
+        assert!(Instant::now() < deadline, "still accepting connections");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(
         started.elapsed() >= drain_delay,
-        "not before: {:?}",
+        "stopped accepting before the end of the drain delay: {:?}",
         started.elapsed()
     );
     assert_eq!(
         readyz(&server).await.unwrap(),
         StatusCode::SERVICE_UNAVAILABLE,
-        "the admin listener still answers"
+        "the admin listener must respond until the end"
     );
-    assert!(!server.has_ended(), "a request is still in flight");
+    assert!(!server.has_stopped(), "stopped while a request was in flight");
 
     server.gate.add_permits(1);
     assert!(
-        held.answer().await.ends_with("waited"),
-        "what was in flight is answered"
+        held.response().await.ends_with("waited"),
+        "the request in flight completes"
     );
-    until("the end", || server.has_ended()).await;
-    assert!(readyz(&server).await.is_err(), "the admin listener ended last");
-    server.ended().await.unwrap();
+    until("the server has stopped", || server.has_stopped()).await;
+    assert!(readyz(&server).await.is_err(), "the admin listener is still open");
+    server.stopped().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_request_that_outlasts_the_deadline_is_cut_and_reported() {
+async fn a_request_in_flight_at_the_drain_deadline_is_aborted_and_reported() {
     let mut server = TestServer::start(&["--drain-delay=0s", "--drain-deadline=200ms"]).await;
     let mut held = RawClient::connect(server.address).await;
     held.send("GET /wait HTTP/1.1\r\nhost: test\r\n\r\n").await;
     server.until_in_flight(1).await;
     server.shut_down();
     held.closed().await;
-    let error = server.ended().await.unwrap_err();
+    let error = server.stopped().await.unwrap_err();
     assert_eq!(error.downcast_ref(), Some(&DeadlineMissed { connections: 1 }));
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_hold_up_the_end() {
+async fn idle_connections_do_not_delay_the_shutdown() {
     let mut server = TestServer::start(&["--drain-delay=0s", "--drain-deadline=10s"]).await;
     let mut idle = RawClient::connect(server.address).await;
     idle.get("/ok").await;
     let _silent = RawClient::connect(server.address).await;
     let started = Instant::now();
     server.shut_down();
-    server.ended().await.expect("nothing was cut");
+    server.stopped().await.expect("no request was aborted");
     assert!(
         started.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -105,22 +106,22 @@ async fn idle_connections_do_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_as_draining_begins_is_answered() {
+async fn a_request_that_arrives_when_draining_starts_gets_a_response() {
     let mut server = TestServer::start(&["--drain-delay=0s"]).await;
     let mut kept = RawClient::connect(server.address).await;
     kept.get("/ok").await;
     server.shut_down();
-    until_leaving(&server).await;
-    let answer = kept.get("/ok").await;
+    until_not_ready(&server).await;
+    let response = kept.get("/ok").await;
     assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"),
-        "{answer}"
+        response.starts_with("HTTP/1.1 200 ") && response.contains("connection: close"),
+        "{response}"
     );
-    server.ended().await.unwrap();
+    server.stopped().await.unwrap();
 }
 
 #[tokio::test]
-async fn an_http2_client_loses_nothing_either() {
+async fn an_http2_request_in_flight_completes_too() {
     let mut server = TestServer::start(&["--drain-delay=300ms"]).await;
     let client = Client::builder()
         .http2_prior_knowledge()
@@ -130,8 +131,8 @@ async fn an_http2_client_loses_nothing_either() {
     let held = tokio::spawn(client.get(server.url("/wait")).send());
     server.until_in_flight(1).await;
     server.shut_down();
-    until_leaving(&server).await;
+    until_not_ready(&server).await;
     server.gate.add_permits(1);
     assert_eq!(held.await.unwrap().unwrap().status(), StatusCode::OK);
-    server.ended().await.unwrap();
+    server.stopped().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A server with routes that tests can hold, and a client that speaks HTTP byte by byte.
+//! A server with a route that blocks until a test releases it, and a client that sends and reads raw bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::samples::sample;
 
-/// Longest that a test waits for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The time limit of every wait in these tests.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Parser)]
 struct Flags {
@@ -31,7 +31,7 @@ struct Flags {
     service: ServiceConfig,
 }
 
-/// A configuration on free ports, with these flags on top.
+/// Returns a configuration on free ports, with additional flags.
 pub(crate) fn config(flags: &[&str]) -> ServiceConfig {
     let common = [
         "test",
@@ -48,10 +48,10 @@ pub(crate) struct TestServer {
     pub(crate) admin: SocketAddr,
     pub(crate) registry: Registry,
     pub(crate) http: HttpMetrics,
-    /// `/wait` answers as many requests as there are permits.
+    /// Each permit releases one request for `/wait`.
     pub(crate) gate: Arc<Semaphore>,
     shutdown: Option<oneshot::Sender<()>>,
-    ended: JoinHandle<anyhow::Result<()>>,
+    task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl TestServer {
@@ -69,9 +69,9 @@ impl TestServer {
         let router = middleware::apply(routes(Arc::clone(&gate)), &settings, http);
         let server = Server::bind(&config, registry.clone()).await.unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address());
-        let (shutdown, told) = oneshot::channel();
-        let ended = tokio::spawn(server.run(router, async {
-            told.await.ok();
+        let (shutdown, shutdown_requested) = oneshot::channel();
+        let task = tokio::spawn(server.run(router, async {
+            shutdown_requested.await.ok();
         }));
         Self {
             address,
@@ -80,7 +80,7 @@ impl TestServer {
             http,
             gate,
             shutdown: Some(shutdown),
-            ended,
+            task,
         }
     }
 
@@ -92,27 +92,30 @@ impl TestServer {
         format!("http://{}{path}", self.admin)
     }
 
-    /// Tells the server to end, as SIGTERM does.
+    /// Starts the shutdown, as SIGTERM does.
     pub(crate) fn shut_down(&mut self) {
         self.shutdown.take().unwrap().send(()).unwrap();
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended.is_finished()
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.task.is_finished()
     }
 
-    pub(crate) async fn ended(self) -> anyhow::Result<()> {
-        timeout(PATIENCE, self.ended)
+    /// Waits until the server has stopped, and returns its result.
+    pub(crate) async fn stopped(self) -> anyhow::Result<()> {
+        timeout(TEST_TIMEOUT, self.task)
             .await
-            .expect("the server ends")
+            .expect("the server stops")
             .unwrap()
     }
 
-    /// The value of a series, `name{labels}` as it is written in the text format; nothing if it does not exist.
+    /// Returns the value of a series. `series` is `name{labels}` as in the text format. `None` if the series does not
+    /// exist.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         sample(&self.registry, series)
     }
 
+    /// Waits until exactly this many requests are in flight.
     pub(crate) async fn until_in_flight(&self, requests: i64) {
         let what = format!("{requests} requests in flight");
         until(&what, || self.http.in_flight() == requests).await;
@@ -129,24 +132,24 @@ fn routes(gate: Arc<Semaphore>) -> Router {
         .route("/wait", get(wait))
         .route(
             "/panic",
-            get(async || -> &'static str { panic!("a handler's fault") }),
+            get(async || -> &'static str { panic!("a fault in a handler") }),
         )
         .route("/size", post(async |body: Bytes| body.len().to_string()))
 }
 
-/// Waits until `condition` holds.
+/// Waits until `condition` is true. `what` describes the condition.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !condition() {
         assert!(
             Instant::now() < deadline,
-            "still missing after {PATIENCE:?}: {what}"
+            "timed out after {TEST_TIMEOUT:?}: {what}"
         );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
-/// One connection, spoken to in bytes.
+/// A client of one connection that sends and reads raw bytes.
 pub(crate) struct RawClient(TcpStream);
 
 impl RawClient {
@@ -158,22 +161,22 @@ impl RawClient {
         self.0.write_all(bytes.as_bytes()).await.unwrap();
     }
 
-    /// Head and body of the next answer, whose body has a length.
-    pub(crate) async fn answer(&mut self) -> String {
+    /// Reads the head and the body of the next response. The body needs a `content-length`.
+    pub(crate) async fn response(&mut self) -> String {
         let read = async {
-            let mut answer = Vec::new();
+            let mut head = Vec::new();
             loop {
                 let byte = self
                     .0
                     .read_u8()
                     .await
-                    .expect("an answer before the connection ends");
-                answer.push(byte);
-                if answer.ends_with(b"\r\n\r\n") {
+                    .expect("a response before the connection closes");
+                head.push(byte);
+                if head.ends_with(b"\r\n\r\n") {
                     break;
                 }
             }
-            let head = String::from_utf8(answer).unwrap();
+            let head = String::from_utf8(head).unwrap();
             let length = head
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length: "))
@@ -182,25 +185,25 @@ impl RawClient {
             self.0.read_exact(&mut body).await.unwrap();
             head + &String::from_utf8(body).unwrap()
         };
-        timeout(PATIENCE, read).await.expect("an answer")
+        timeout(TEST_TIMEOUT, read).await.expect("a response")
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> String {
         self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))
             .await;
-        self.answer().await
+        self.response().await
     }
 
-    /// Waits until the server has closed its side without another byte; gives the time that took.
+    /// Waits until the server closes its side, and returns the time. Fails if the server sends another byte.
     pub(crate) async fn closed(&mut self) -> Duration {
         let started = Instant::now();
         let mut rest = Vec::new();
-        let read = timeout(PATIENCE, self.0.read_to_end(&mut rest))
+        let read = timeout(TEST_TIMEOUT, self.0.read_to_end(&mut rest))
             .await
             .expect("the server closes the connection");
         assert!(
             read.is_ok_and(|bytes| bytes == 0),
-            "unexpected: {:?}",
+            "unexpected bytes: {:?}",
             String::from_utf8_lossy(&rest)
         );
         started.elapsed()

@@ -1,4 +1,4 @@
-//! A service as users run it: the real binary, in a process of its own. Included by the tests of both services.
+//! Runs the binary of a service in a process of its own. The tests of `app_a` and `app_b` include this file.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,11 +12,11 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-/// Longest that a test waits for a process to do anything.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// The time limit of every wait for a process.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// An address that no other test uses: the process id is in its loopback address, so that tests of several processes
-/// and the ports that the kernel hands out are never in each other's way.
+/// Returns an address that no other test uses. The process id is a part of the loopback address, so the address
+/// conflicts neither with other test processes nor with the ports that the kernel assigns.
 pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
     let [high, middle, low] =
@@ -25,10 +25,10 @@ pub(crate) fn free_address() -> SocketAddr {
     (ip, NEXT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
-/// A running service, killed when it is dropped.
+/// A running service. The drop kills the process.
 pub(crate) struct Service {
     child: Child,
-    /// Both are read from the start: a process whose output nobody takes stops at a full pipe.
+    /// Standard output and error are read from the start, because a full pipe blocks the process.
     stdout: JoinHandle<io::Result<Vec<u8>>>,
     stderr: JoinHandle<io::Result<Vec<u8>>>,
     pub(crate) address: SocketAddr,
@@ -36,12 +36,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts the binary with these environment variables and none of the test's own.
+    /// Starts the binary with these environment variables only. It inherits none from the test.
     pub(crate) fn start(binary: &str, variables: &[(&str, &str)]) -> Self {
         Self::start_with(Command::new(binary), variables)
     }
 
-    /// Starts a command that becomes the service.
+    /// Starts a command that executes the service, such as a shell with `exec`.
     pub(crate) fn start_with(mut command: Command, variables: &[(&str, &str)]) -> Self {
         let (address, admin) = (free_address(), free_address());
         command
@@ -70,29 +70,29 @@ impl Service {
         format!("http://{}{path}", self.admin)
     }
 
-    /// Waits until `/readyz` says 200.
+    /// Waits until `/readyz` responds 200.
     pub(crate) async fn ready(mut self) -> Self {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while self.readyz().await != Some(200) {
-            let ended = self.child.try_wait().unwrap();
-            if ended.is_some() {
+            let status = self.child.try_wait().unwrap();
+            if status.is_some() {
                 let output = self.output().await;
-                panic!("ended before it was ready: {output:?}");
+                panic!("exited before it was ready: {output:?}");
             }
-            assert!(Instant::now() < deadline, "not ready after {PATIENCE:?}");
+            assert!(Instant::now() < deadline, "not ready after {TEST_TIMEOUT:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self
     }
 
-    /// The status of `/readyz`; nothing while the admin listener does not answer.
+    /// Returns the status of `/readyz`. `None` while the admin listener does not respond.
     pub(crate) async fn readyz(&self) -> Option<u16> {
-        let answer = reqwest::Client::new()
+        let response = reqwest::Client::new()
             .get(self.admin_url("/readyz"))
             .send()
             .await
             .ok()?;
-        Some(answer.status().as_u16())
+        Some(response.status().as_u16())
     }
 
     pub(crate) async fn metrics(&self) -> String {
@@ -104,9 +104,9 @@ impl Service {
             .unwrap()
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id().expect("the process was not waited for")
+        self.child.id().expect("the process has not been waited for")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -114,16 +114,16 @@ impl Service {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Waits for the end; the status and everything that was printed.
+    /// Waits until the process exits. Returns its status and its output.
     pub(crate) async fn output(mut self) -> Output {
-        let ended = async {
+        let exited = async {
             Output {
                 status: self.child.wait().await.unwrap(),
                 stdout: self.stdout.await.unwrap().unwrap(),
                 stderr: self.stderr.await.unwrap().unwrap(),
             }
         };
-        timeout(PATIENCE, ended).await.expect("the process ends")
+        timeout(TEST_TIMEOUT, exited).await.expect("the process exits")
     }
 }
 
@@ -133,7 +133,7 @@ async fn read(mut stream: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What a process printed, both streams.
+/// Returns the output of a process: standard output, then standard error.
 pub(crate) fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

@@ -1,10 +1,11 @@
-//! What a registry says. Included by the tests of all three crates.
+//! Reads samples from a registry. The tests of `service`, `app_a` and `app_b` include this file.
 
 use std::str::FromStr;
 
 use prometheus::Registry;
 
-/// The value of a series, `name{labels}` as it is written in the text format; nothing if it does not exist.
+/// Returns the value of a series. `series` is `name{labels}` as in the text format. `None` if the series does not
+/// exist.
 pub(crate) fn sample<T: FromStr>(registry: &Registry, series: &str) -> Option<T> {
     service::metrics::text(registry)
         .lines()

@@ -1,4 +1,4 @@
-//! The certificate under the eyes of a strict client.
+//! Verifies issued certificates as a strict client does.
 
 use crate::support::{SERVER_NAME, VALIDITY, identity, start, verify};
 use rustls::{CertificateError, Error, crypto::ring};
@@ -23,37 +23,37 @@ fn a_strict_client_accepts_every_name_of_the_service_and_no_other() {
         "adapter.monitoring.svc",
         "prometheus-adapter",
     ] {
-        let refused = verify(&bundle, &certificate, name, start());
+        let result = verify(&bundle, &certificate, name, start());
         assert!(
             matches!(
-                refused,
+                result,
                 Err(Error::InvalidCertificate(
                     CertificateError::NotValidForNameContext { .. }
                 ))
             ),
-            "{name}: {refused:?}"
+            "{name}: {result:?}"
         );
     }
 }
 
 #[test]
-fn another_authority_is_not_trusted_even_of_the_same_pod() {
+fn another_authority_of_the_same_pod_is_not_trusted() {
     let (certificate, _) = issue();
     let (_, other) = issue();
-    let refused = verify(&other, &certificate, SERVER_NAME, start());
+    let result = verify(&other, &certificate, SERVER_NAME, start());
     assert!(
         matches!(
-            refused,
+            result,
             Err(Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature
             ))
         ),
-        "{refused:?}"
+        "{result:?}"
     );
 }
 
 #[test]
-fn it_is_valid_for_as_long_as_asked_and_for_clocks_that_are_a_little_behind() {
+fn it_is_valid_for_the_configured_time_and_for_clocks_up_to_5_minutes_behind() {
     let (certificate, bundle) = issue();
     let at = |offset| verify(&bundle, &certificate, SERVER_NAME, start() + offset).is_ok();
     assert!(at(-Duration::minutes(4)));
@@ -63,14 +63,18 @@ fn it_is_valid_for_as_long_as_asked_and_for_clocks_that_are_a_little_behind() {
 }
 
 #[test]
-fn renewal_is_due_after_about_two_thirds_and_not_for_all_at_the_same_moment() {
+fn renewal_is_due_after_about_two_thirds_of_the_validity_with_jitter() {
     let times: Vec<_> = (0..8).map(|_| issue().0.renewal_time() - start()).collect();
     for time in &times {
         assert!(*time > Duration::days(17) && *time < Duration::days(22), "{time}");
     }
-    assert!(times.iter().any(|time| *time != times[0]), "all at {}", times[0]);
+    assert!(
+        times.iter().any(|time| *time != times[0]),
+        "all certificates renew at {}",
+        times[0]
+    );
 
-    // The time that it is valid before it was made is no part of its life.
+    // The renewal time does not depend on the five minutes of clock skew before the creation.
     let minute = Duration::MINUTE.unsigned_abs();
     let short = ServingCertificate::issue(&identity("adapter-0"), minute, start()).expect("issued");
     let time = short.renewal_time() - start();
@@ -81,7 +85,7 @@ fn renewal_is_due_after_about_two_thirds_and_not_for_all_at_the_same_moment() {
 }
 
 #[test]
-fn a_server_can_be_started_with_the_chain_and_the_key() {
+fn a_tls_server_accepts_the_chain_and_the_key() {
     let (certificate, _) = issue();
     let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
@@ -96,16 +100,16 @@ fn a_server_can_be_started_with_the_chain_and_the_key() {
 }
 
 #[test]
-fn a_key_of_another_certificate_is_refused() {
+fn the_key_of_another_certificate_is_rejected() {
     let ((one, _), (other, _)) = (issue(), issue());
     let error = ServingCertificate::parse(&one.chain_pem, &other.key_pem)
         .err()
-        .expect("refused");
+        .expect("rejected");
     assert!(error.to_string().contains("does not belong"), "{error}");
 }
 
 #[test]
-fn it_is_used_again_only_for_the_same_names_and_before_its_renewal() {
+fn it_is_reused_only_for_the_same_names_and_before_its_renewal() {
     let (certificate, _) = issue();
     let mut renamed = identity("adapter-0");
     renamed.dns_names[0] = "elsewhere".to_owned();

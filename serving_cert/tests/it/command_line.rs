@@ -1,4 +1,4 @@
-//! The program as probes and users run it.
+//! Tests of the program: exit codes, log and probe.
 
 use crate::support::{VALIDITY, identity};
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,8 +10,8 @@ use std::{
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-/// The settings without a default.
-const COMPLETE: [(&str, &str); 4] = [
+/// Values for the settings without a default.
+const REQUIRED: [(&str, &str); 4] = [
     ("API_SERVICE", "v1beta1.custom.metrics.k8s.io"),
     ("SERVICE_NAME", "prometheus-adapter"),
     ("SERVICE_NAMESPACE", "monitoring"),
@@ -61,7 +61,7 @@ fn a_bad_configuration_exits_64_and_names_the_variable_and_the_accepted_values()
         ("LOG_FORMAT", "xml", "--log-format", "it accepts auto, json, text"),
         ("LOG_FILTER", "", "--log-filter", "it accepts a level"),
     ] {
-        let environment: Vec<_> = COMPLETE.iter().copied().chain([(variable, value)]).collect();
+        let environment: Vec<_> = REQUIRED.iter().copied().chain([(variable, value)]).collect();
         let output = serving_cert(&["run"], &environment);
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{variable}={value}: {message}");
@@ -75,23 +75,23 @@ fn a_bad_configuration_exits_64_and_names_the_variable_and_the_accepted_values()
 }
 
 #[test]
-fn a_failure_exits_1_and_is_logged_in_the_chosen_format() {
-    // Without a kubeconfig and outside of a pod there is no API server.
+fn a_failure_exits_1_and_is_logged_in_the_configured_format() {
+    // Without a kubeconfig, and outside of a pod, the client finds no API server.
     let home = TempDir::new().expect("a directory");
     let home = home.path().to_str().expect("text");
     for (format, expected) in [
         (
             "json",
-            r#""level":"ERROR","error":"found no configuration of a Kubernetes API server"#,
+            r#""error":"found no configuration of a Kubernetes API server"#,
         ),
         ("text", "found no configuration of a Kubernetes API server"),
     ] {
-        let own = [("HOME", home), ("LOG_FORMAT", format)];
-        let environment: Vec<_> = COMPLETE.iter().copied().chain(own).collect();
+        let additional = [("HOME", home), ("LOG_FORMAT", format)];
+        let environment: Vec<_> = REQUIRED.iter().copied().chain(additional).collect();
         let output = serving_cert(&["run"], &environment);
         let log = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{log}");
-        assert!(log.contains(expected), "{format}: {log}");
+        assert!(log.contains("ERROR") && log.contains(expected), "{format}: {log}");
         assert_eq!(log.starts_with('{'), format == "json", "{format}: {log}");
     }
 }
@@ -100,16 +100,16 @@ fn a_failure_exits_1_and_is_logged_in_the_chosen_format() {
 fn sigterm_and_sigint_exit_0() {
     let directory = TempDir::new().expect("a directory");
     let kubeconfig = directory.path().join("config");
-    // Nothing listens on this port: the sidecar waits for the API server.
+    // No process listens on this port, so the sidecar waits for the API server.
     let text = "{apiVersion: v1, kind: Config, current-context: c, \
                 contexts: [{name: c, context: {cluster: c, user: u}}], users: [{name: u, user: {}}], \
                 clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]}";
     std::fs::write(&kubeconfig, text).expect("written");
-    let own = [
+    let additional = [
         ("KUBECONFIG", kubeconfig.to_str().expect("text")),
         ("DIRECTORY", directory.path().to_str().expect("text")),
     ];
-    let environment: Vec<_> = COMPLETE.iter().copied().chain(own).collect();
+    let environment: Vec<_> = REQUIRED.iter().copied().chain(additional).collect();
     for signal in [Signal::TERM, Signal::INT] {
         let mut child = command(&["run"], &environment)
             .stdout(Stdio::piped())

@@ -1,4 +1,4 @@
-//! The certificate, the bundle, the sidecar's rounds, and the command line.
+//! Tests of the certificate, the bundle, the rounds of the sidecar, and the command line.
 
 mod certificate;
 mod command_line;

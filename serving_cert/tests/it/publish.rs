@@ -1,4 +1,4 @@
-//! What becomes of a `caBundle`, whatever it held before and whoever else writes it.
+//! Publishing in a `caBundle`, for different previous contents and concurrent writers.
 
 use crate::support::{ApiServer, NAME, SERVER_NAME, VALIDITY, identity, start, verify};
 use serving_cert::{
@@ -33,27 +33,31 @@ fn trusts(server: &ApiServer, certificate: &ServingCertificate) -> bool {
 }
 
 #[tokio::test]
-async fn an_empty_bundle_gets_the_authority_and_is_then_left_alone() {
-    let (server, ours) = (ApiServer::with_bundle(""), issue("adapter-0", start()));
+async fn an_empty_bundle_gets_the_authority_and_then_stays_unchanged() {
+    let (server, certificate) = (ApiServer::with_bundle(""), issue("adapter-0", start()));
     assert_eq!(
-        publish(&server, "adapter-0", &ours).await.expect("published"),
+        publish(&server, "adapter-0", &certificate)
+            .await
+            .expect("published"),
         Outcome::Published
     );
-    assert!(trusts(&server, &ours));
+    assert!(trusts(&server, &certificate));
     assert_eq!(
-        publish(&server, "adapter-0", &ours).await.expect("looked"),
+        publish(&server, "adapter-0", &certificate).await.expect("read"),
         Outcome::Unchanged
     );
     assert_eq!(server.0.lock().expect("lock").writes, 1);
 }
 
 #[tokio::test]
-async fn what_other_pods_and_other_people_have_put_there_stays() {
-    let (other_pod, ours) = (issue("adapter-1", start()), issue("adapter-0", start()));
-    let foreign = rcgen::generate_simple_self_signed(["somebody.else".to_owned()]).expect("issued");
+async fn certificates_of_other_pods_and_of_other_tools_stay() {
+    let (other_pod, certificate) = (issue("adapter-1", start()), issue("adapter-0", start()));
+    let foreign = rcgen::generate_simple_self_signed(["another.tool".to_owned()]).expect("issued");
     let server = ApiServer::with_bundle(&(foreign.cert.pem() + &pem(&other_pod)));
-    publish(&server, "adapter-0", &ours).await.expect("published");
-    assert!(trusts(&server, &other_pod) && trusts(&server, &ours));
+    publish(&server, "adapter-0", &certificate)
+        .await
+        .expect("published");
+    assert!(trusts(&server, &other_pod) && trusts(&server, &certificate));
     assert!(
         server
             .bundle()
@@ -63,45 +67,51 @@ async fn what_other_pods_and_other_people_have_put_there_stays() {
 }
 
 #[tokio::test]
-async fn a_wrong_bundle_is_put_right() {
-    let (wrong, ours) = (issue("adapter-9", start()), issue("adapter-0", start()));
+async fn a_wrong_bundle_is_repaired() {
+    let (wrong, certificate) = (issue("adapter-9", start()), issue("adapter-0", start()));
     for bundle in [
         pem(&wrong).as_str(),
         "no certificate at all",
         "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
     ] {
         let server = ApiServer::with_bundle(bundle);
-        publish(&server, "adapter-0", &ours).await.expect("published");
-        assert!(trusts(&server, &ours), "{bundle}");
+        publish(&server, "adapter-0", &certificate)
+            .await
+            .expect("published");
+        assert!(trusts(&server, &certificate), "{bundle}");
         assert!(!server.bundle().contains('!'));
     }
 }
 
 #[tokio::test]
-async fn what_is_no_certificate_goes_even_when_ours_is_there() {
-    let ours = issue("adapter-0", start());
+async fn an_unreadable_certificate_is_removed_even_if_the_authority_is_present() {
+    let certificate = issue("adapter-0", start());
     let garbage = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
-    let server = ApiServer::with_bundle(&(garbage.to_owned() + &pem(&ours)));
-    publish(&server, "adapter-0", &ours).await.expect("published");
-    assert_eq!(server.bundle(), pem(&ours));
+    let server = ApiServer::with_bundle(&(garbage.to_owned() + &pem(&certificate)));
+    publish(&server, "adapter-0", &certificate)
+        .await
+        .expect("published");
+    assert_eq!(server.bundle(), pem(&certificate));
 }
 
 #[tokio::test]
-async fn expired_authorities_go() {
-    let (expired, ours) = (
+async fn expired_authorities_are_removed() {
+    let (expired, certificate) = (
         issue("adapter-1", start() - 2 * VALIDITY),
         issue("adapter-0", start()),
     );
-    let server = ApiServer::with_bundle(&(pem(&expired) + &pem(&ours)));
+    let server = ApiServer::with_bundle(&(pem(&expired) + &pem(&certificate)));
     assert_eq!(
-        publish(&server, "adapter-0", &ours).await.expect("published"),
+        publish(&server, "adapter-0", &certificate)
+            .await
+            .expect("published"),
         Outcome::Published
     );
-    assert_eq!(server.bundle(), pem(&ours));
+    assert_eq!(server.bundle(), pem(&certificate));
 }
 
 #[tokio::test]
-async fn a_pod_keeps_two_of_its_own_and_the_one_in_use_is_among_them() {
+async fn the_bundle_keeps_the_two_newest_authorities_of_a_pod() {
     let server = ApiServer::with_bundle("");
     let generations: Vec<_> = (0..4).map(|_| issue("adapter-0", start())).collect();
     for generation in &generations {
@@ -118,7 +128,7 @@ async fn a_pod_keeps_two_of_its_own_and_the_one_in_use_is_among_them() {
 }
 
 #[tokio::test]
-async fn the_bundle_does_not_grow_without_end() {
+async fn the_bundle_drops_the_oldest_authority_above_the_limit() {
     let server = ApiServer::with_bundle("");
     let pods: Vec<_> = (0..MOST_OF_OURS + 3)
         .map(|pod| format!("adapter-{pod}"))
@@ -136,30 +146,36 @@ async fn the_bundle_does_not_grow_without_end() {
 }
 
 #[tokio::test]
-async fn a_write_that_came_too_late_is_tried_again_on_what_is_there_now() {
-    let (server, ours) = (ApiServer::with_bundle(""), issue("adapter-0", start()));
+async fn a_conflicting_write_is_repeated_on_the_current_bundle() {
+    let (server, certificate) = (ApiServer::with_bundle(""), issue("adapter-0", start()));
     server.0.lock().expect("lock").interfering_writes = 3;
     assert_eq!(
-        publish(&server, "adapter-0", &ours).await.expect("published"),
+        publish(&server, "adapter-0", &certificate)
+            .await
+            .expect("published"),
         Outcome::Published
     );
     assert_eq!(server.0.lock().expect("lock").conflicts, 3);
-    assert!(trusts(&server, &ours));
+    assert!(trusts(&server, &certificate));
 }
 
 #[tokio::test]
-async fn endless_conflicts_are_an_error_and_not_an_endless_loop() {
-    let (server, ours) = (ApiServer::with_bundle(""), issue("adapter-0", start()));
+async fn endless_conflicts_are_an_error() {
+    let (server, certificate) = (ApiServer::with_bundle(""), issue("adapter-0", start()));
     server.0.lock().expect("lock").interfering_writes = usize::MAX;
-    let published = tokio::time::timeout(Duration::from_secs(5), publish(&server, "adapter-0", &ours)).await;
-    assert!(published.expect("it gives up").is_err());
+    let published = tokio::time::timeout(
+        Duration::from_secs(5),
+        publish(&server, "adapter-0", &certificate),
+    )
+    .await;
+    assert!(published.expect("the attempts are limited").is_err());
 }
 
 #[tokio::test]
-async fn a_missing_api_service_is_no_error() {
-    let (server, ours) = (ApiServer::default(), issue("adapter-0", start()));
+async fn a_missing_api_service_is_not_an_error() {
+    let (server, certificate) = (ApiServer::default(), issue("adapter-0", start()));
     assert_eq!(
-        publish(&server, "adapter-0", &ours).await.expect("looked"),
+        publish(&server, "adapter-0", &certificate).await.expect("read"),
         Outcome::Missing
     );
 }

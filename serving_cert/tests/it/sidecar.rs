@@ -1,4 +1,4 @@
-//! The rounds of the sidecar, at chosen times.
+//! The rounds of the sidecar. Each test chooses the time of each round.
 
 use crate::support::{ApiServer, NAME, SERVER_NAME, start, verify};
 use serving_cert::{
@@ -32,8 +32,9 @@ fn sidecar(server: &ApiServer, directory: &Path, now: OffsetDateTime) -> Sidecar
     Sidecar::new(&config(directory), publisher, now).expect("started")
 }
 
-fn served(directory: &TempDir) -> ServingCertificate {
-    Files::new(directory.path()).read().expect("the files are there")
+/// Returns the certificate in the files.
+fn written_certificate(directory: &TempDir) -> ServingCertificate {
+    Files::new(directory.path()).read().expect("both files exist")
 }
 
 fn trusts(server: &ApiServer, certificate: &ServingCertificate, now: OffsetDateTime) -> bool {
@@ -41,13 +42,13 @@ fn trusts(server: &ApiServer, certificate: &ServingCertificate, now: OffsetDateT
 }
 
 #[tokio::test]
-async fn the_first_round_publishes_and_writes_files_for_the_owner_only() {
+async fn the_first_round_publishes_and_writes_files_that_only_the_owner_can_read() {
     let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
     sidecar(&server, directory.path(), start())
         .round(start())
         .await
         .expect("a round");
-    assert!(trusts(&server, &served(&directory), start()));
+    assert!(trusts(&server, &written_certificate(&directory), start()));
     for file in ["tls.crt", "tls.key"] {
         let mode = directory
             .path()
@@ -58,13 +59,13 @@ async fn the_first_round_publishes_and_writes_files_for_the_owner_only() {
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
-    let left: Vec<_> = directory
+    let files: Vec<_> = directory
         .path()
         .read_dir()
         .expect("readable")
         .map(|entry| entry.expect("readable").file_name())
         .collect();
-    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(files.len(), 2, "{files:?}");
 }
 
 #[tokio::test]
@@ -78,7 +79,7 @@ async fn nothing_is_written_before_the_authority_is_published() {
     assert!(Files::new(directory.path()).check(start()).is_err());
     server.0.lock().expect("lock").down = false;
     sidecar.round(start()).await.expect("a round");
-    assert!(trusts(&server, &served(&directory), start()));
+    assert!(trusts(&server, &written_certificate(&directory), start()));
 }
 
 #[tokio::test]
@@ -90,15 +91,15 @@ async fn a_bundle_that_is_overwritten_or_recreated_is_repaired() {
         server.0.lock().expect("lock").bundle = change;
         sidecar.round(start()).await.expect("a round");
     }
-    assert!(trusts(&server, &served(&directory), start()));
+    assert!(trusts(&server, &written_certificate(&directory), start()));
 }
 
 #[tokio::test]
-async fn renewal_publishes_first_writes_a_round_later_and_keeps_both_trusted() {
+async fn renewal_publishes_first_writes_one_round_later_and_keeps_both_authorities() {
     let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
     let mut sidecar = sidecar(&server, directory.path(), start());
     sidecar.round(start()).await.expect("a round");
-    let first = served(&directory);
+    let first = written_certificate(&directory);
 
     let due = first.renewal_time();
     sidecar
@@ -111,46 +112,46 @@ async fn renewal_publishes_first_writes_a_round_later_and_keeps_both_trusted() {
     sidecar.round(due).await.expect("waits for the API server");
     sidecar.round(due).await.expect("waits for the API server");
     assert_eq!(
-        served(&directory).chain_pem,
+        written_certificate(&directory).chain_pem,
         first.chain_pem,
-        "served before it is trusted"
+        "written before its authority is published"
     );
 
     server.0.lock().expect("lock").down = false;
     sidecar.round(due).await.expect("publishes");
     assert_eq!(
-        served(&directory).chain_pem,
+        written_certificate(&directory).chain_pem,
         first.chain_pem,
-        "served before every API server trusts it"
+        "written before every API server has read its authority"
     );
     sidecar.round(due).await.expect("writes");
-    let second = served(&directory);
+    let second = written_certificate(&directory);
     assert_ne!(second.chain_pem, first.chain_pem);
     assert!(trusts(&server, &first, due) && trusts(&server, &second, due));
     assert!(second.not_after > first.not_after);
 }
 
 #[tokio::test]
-async fn a_restarted_container_uses_its_certificate_again() {
+async fn a_restarted_container_reuses_its_certificate() {
     let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
     sidecar(&server, directory.path(), start())
         .round(start())
         .await
         .expect("a round");
-    let first = served(&directory);
+    let first = written_certificate(&directory);
     let later = start() + Duration::from_hours(1);
     sidecar(&server, directory.path(), later)
         .round(later)
         .await
         .expect("a round");
-    assert_eq!(served(&directory).chain_pem, first.chain_pem);
+    assert_eq!(written_certificate(&directory).chain_pem, first.chain_pem);
     assert_eq!(server.0.lock().expect("lock").writes, 1);
 
-    std::fs::write(directory.path().join("tls.key"), "cut off").expect("written");
+    std::fs::write(directory.path().join("tls.key"), "truncated").expect("written");
     sidecar(&server, directory.path(), later)
         .round(later)
         .await
         .expect("a round");
-    assert_ne!(served(&directory).chain_pem, first.chain_pem);
-    assert!(trusts(&server, &served(&directory), later));
+    assert_ne!(written_certificate(&directory).chain_pem, first.chain_pem);
+    assert!(trusts(&server, &written_certificate(&directory), later));
 }

@@ -1,4 +1,4 @@
-//! An API server with one `APIService`, and a client that trusts nothing but a bundle.
+//! A fake API server with one `APIService`, and the verification of a certificate against a bundle.
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -19,54 +19,54 @@ use std::{
 };
 use time::OffsetDateTime;
 
-/// The object that the fake API server knows.
+/// The name of the `APIService` on the fake API server.
 pub(crate) const NAME: &str = "v1beta1.custom.metrics.k8s.io";
 
-/// The name by which the API server calls the adapter.
+/// The DNS name at which the API server calls the adapter.
 pub(crate) const SERVER_NAME: &str = "prometheus-adapter.monitoring.svc";
 
-/// A certificate's life in these tests.
+/// The validity of certificates in these tests.
 pub(crate) const VALIDITY: Duration = Duration::from_hours(30 * 24);
 
-/// The adapter's identity in a pod.
+/// Returns the identity of the adapter in this pod.
 pub(crate) fn identity(pod: &str) -> Identity {
     Identity::of_service("prometheus-adapter", "monitoring", "cluster.local", pod)
 }
 
-/// An instant to count from.
+/// Returns the time at which each test starts.
 pub(crate) fn start() -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("a time in 2027")
 }
 
-/// What the fake API server holds, and what it saw.
+/// The state of the fake API server.
 #[derive(Default)]
 pub(crate) struct State {
     /// The bundle; `None` while there is no `APIService`.
     pub(crate) bundle: Option<Vec<u8>>,
-    /// How many writes of somebody else come between a read and the write that follows it.
+    /// The number of reads after which another client writes, so that the next write of the caller conflicts.
     pub(crate) interfering_writes: usize,
-    /// Writes that were accepted.
+    /// The number of accepted writes.
     pub(crate) writes: usize,
-    /// Writes that came too late.
+    /// The number of writes that were rejected with a conflict.
     pub(crate) conflicts: usize,
-    /// Every request is answered with 503.
+    /// Whether every request gets status 503.
     pub(crate) down: bool,
     version: usize,
 }
 
-/// A stand-in for the API server, with optimistic concurrency as the real one has it.
+/// A fake API server with optimistic concurrency, like the real one.
 #[derive(Clone, Default)]
 pub(crate) struct ApiServer(pub Arc<Mutex<State>>);
 
 impl ApiServer {
-    /// One that has the `APIService` with this bundle.
+    /// Returns a server whose `APIService` has this bundle.
     pub(crate) fn with_bundle(bundle: &str) -> Self {
         let server = Self::default();
         server.0.lock().expect("lock").bundle = Some(bundle.as_bytes().to_vec());
         server
     }
 
-    /// The bundle as it is now.
+    /// Returns the current bundle.
     pub(crate) fn bundle(&self) -> String {
         let bundle = self
             .0
@@ -78,7 +78,7 @@ impl ApiServer {
         String::from_utf8(bundle).expect("PEM is text")
     }
 
-    /// A client of it.
+    /// Returns a client of this server.
     pub(crate) fn client(&self) -> Client {
         let state = self.0.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -86,7 +86,7 @@ impl ApiServer {
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.expect("a body").to_bytes();
-                Ok::<_, Infallible>(answer(
+                Ok::<_, Infallible>(respond(
                     &mut state.lock().expect("lock"),
                     &head.method,
                     head.uri.path(),
@@ -98,7 +98,7 @@ impl ApiServer {
     }
 }
 
-fn answer(state: &mut State, method: &Method, path: &str, body: &[u8]) -> Response<Body> {
+fn respond(state: &mut State, method: &Method, path: &str, body: &[u8]) -> Response<Body> {
     assert_eq!(
         path,
         format!("/apis/apiregistration.k8s.io/v1/apiservices/{NAME}")
@@ -147,7 +147,7 @@ fn failure(code: StatusCode, reason: &str) -> Response<Body> {
     response
 }
 
-/// What a strict client that trusts `bundle` says to a server with this certificate at `now`.
+/// Verifies `certificate` for the server `name` at `now`, as a strict client does that trusts only `bundle`.
 pub(crate) fn verify(
     bundle: &str,
     certificate: &ServingCertificate,

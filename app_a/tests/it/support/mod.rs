@@ -1,4 +1,4 @@
-//! The pair in this process, with a proxy between its halves that can be broken.
+//! Runs `app_a` and `app_b` in this process.
 
 pub(crate) mod proxy;
 
@@ -13,20 +13,20 @@ use tokio::time::Instant;
 
 use crate::samples::sample;
 
-/// Longest that a test waits for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The time limit of every wait in these tests.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-const ON_FREE_PORTS: [&str; 4] = [
+const COMMON_FLAGS: [&str; 4] = [
     "test",
     "--listen=127.0.0.1:0",
     "--admin-listen=127.0.0.1:0",
     "--pod-name=pod-7",
 ];
 
-/// Starts `app_a` against an `app_b` at this address.
+/// Starts `app_a`, which calls the address `app_b`.
 pub(crate) async fn start_app_a(app_b: SocketAddr, flags: &[&str]) -> AppA {
     let url = format!("--app-b-url=http://{app_b}");
-    let arguments = ON_FREE_PORTS.iter().chain(flags).copied().chain([url.as_str()]);
+    let arguments = COMMON_FLAGS.iter().chain(flags).copied().chain([url.as_str()]);
     let config = app_a::Config::parse_from(arguments);
     let metrics = app_a::metrics::Metrics::new();
     let server = Server::bind(&config.service, metrics.registry.clone())
@@ -54,25 +54,25 @@ impl AppA {
         format!("http://{}{path}", self.address)
     }
 
-    /// The value of a counter as the text format writes it; 0 if it does not exist.
+    /// Returns the value of a counter. `series` is `name{labels}` as in the text format. 0 if it does not exist.
     pub(crate) fn metric(&self, series: &str) -> u64 {
         sample(&self.metrics.registry, series).unwrap_or_default()
     }
 
-    /// Calls to `app_b` that ended so.
+    /// Returns the number of calls to `app_b` with this outcome.
     pub(crate) fn calls(&self, outcome: &str) -> u64 {
         self.metric(&format!(
             r#"http_client_requests_total{{outcome="{outcome}",peer="app_b"}}"#
         ))
     }
 
-    /// Calls to `app_b` that were tried twice.
+    /// Returns the number of retried calls to `app_b`.
     pub(crate) fn retries(&self) -> u64 {
         self.metric(r#"http_client_retries_total{peer="app_b"}"#)
     }
 
-    /// `PUT /jobs` with a good token.
-    pub(crate) async fn jobs(&self) -> reqwest::Response {
+    /// Sends `PUT /jobs` with a valid token.
+    pub(crate) async fn put_jobs(&self) -> reqwest::Response {
         let client = reqwest::Client::new();
         client
             .put(self.url("/jobs"))
@@ -83,9 +83,9 @@ impl AppA {
     }
 }
 
-/// Starts the real `app_b` on users that are not in a database.
+/// Starts the real `app_b` with a user store in memory.
 pub(crate) async fn start_app_b(flags: &[&str]) -> SocketAddr {
-    let config = app_b::Config::parse_from(ON_FREE_PORTS.iter().chain(flags));
+    let config = app_b::Config::parse_from(COMMON_FLAGS.iter().chain(flags));
     let metrics = app_b::metrics::Metrics::new();
     let server = Server::bind(&config.service, metrics.registry.clone())
         .await
@@ -100,7 +100,7 @@ pub(crate) async fn start_app_b(flags: &[&str]) -> SocketAddr {
     address
 }
 
-/// Knows `density` by `mytoken`.
+/// A user store with one user, `density`, whose token is `mytoken`.
 #[derive(Debug)]
 struct OneUser;
 
@@ -115,13 +115,13 @@ impl UserStore for OneUser {
     }
 }
 
-/// Waits until `condition` holds.
+/// Waits until `condition` is true. `what` describes the condition.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !condition() {
         assert!(
             Instant::now() < deadline,
-            "still missing after {PATIENCE:?}: {what}"
+            "timed out after {TEST_TIMEOUT:?}: {what}"
         );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

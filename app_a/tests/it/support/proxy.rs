@@ -1,4 +1,4 @@
-//! A TCP proxy that can be broken in the ways in which a network and a peer break.
+//! A TCP proxy that simulates failures of the network and of the peer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,32 +8,34 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// What the proxy does to every connection, those that are open included.
+/// The behaviour of the proxy on each connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Passes everything on.
+    /// Forwards all bytes.
     Forward,
-    /// Takes connections and what comes over them, and says nothing.
+    /// Accepts connections, reads, and sends nothing.
     Stall,
-    /// Takes the request and closes.
-    Hang,
-    /// Takes the next request and closes, and then passes everything on.
-    HangOnce,
-    /// Answers with these bytes and closes.
-    Say(&'static str),
+    /// Reads the request, then closes the connection.
+    Close,
+    /// Reads the next request, then closes the connection. After that, forwards all bytes.
+    CloseOnce,
+    /// Reads the request, responds with these bytes, then closes the connection.
+    Respond(&'static str),
 }
 
-/// A proxy in front of one address.
+/// A proxy for one address.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     mode: watch::Sender<Mode>,
 }
 
 impl Proxy {
+    /// Starts a proxy on a free port.
     pub(crate) async fn start(target: SocketAddr) -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), target)
     }
 
+    /// Starts a proxy on `listener`.
     pub(crate) fn on(listener: TcpListener, target: SocketAddr) -> Self {
         let address = listener.local_addr().unwrap();
         let mode = watch::Sender::new(Mode::Forward);
@@ -47,7 +49,7 @@ impl Proxy {
         Self { address, mode }
     }
 
-    /// Changes the mode. Connections that are open are closed, as with a peer that crashed.
+    /// Changes the mode. Open connections close, as after a crash of the peer.
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
@@ -55,9 +57,9 @@ impl Proxy {
 
 async fn serve(stream: TcpStream, target: SocketAddr, mode: watch::Sender<Mode>) {
     let mut watched = mode.subscribe();
-    let now = watched.borrow_and_update().clone();
+    let current = watched.borrow_and_update().clone();
     tokio::select! {
-        _ = handle(stream, target, now, &mode) => {}
+        _ = handle(stream, target, current, &mode) => {}
         _ = watched.changed() => {}
     }
 }
@@ -65,10 +67,10 @@ async fn serve(stream: TcpStream, target: SocketAddr, mode: watch::Sender<Mode>)
 async fn handle(
     mut stream: TcpStream,
     target: SocketAddr,
-    now: Mode,
+    current: Mode,
     mode: &watch::Sender<Mode>,
 ) -> io::Result<()> {
-    match now {
+    match current {
         Mode::Forward => {
             let mut peer = TcpStream::connect(target).await?;
             copy_bidirectional(&mut stream, &mut peer).await?;
@@ -77,25 +79,25 @@ async fn handle(
             let mut ignored = [0; 1024];
             while stream.read(&mut ignored).await? > 0 {}
         }
-        Mode::Hang => {
-            take(&mut stream).await?;
+        Mode::Close => {
+            read_some(&mut stream).await?;
         }
-        Mode::HangOnce => {
-            take(&mut stream).await?;
+        Mode::CloseOnce => {
+            read_some(&mut stream).await?;
             mode.send_replace(Mode::Forward);
         }
-        Mode::Say(answer) => {
-            take(&mut stream).await?;
-            stream.write_all(answer.as_bytes()).await?;
+        Mode::Respond(response) => {
+            read_some(&mut stream).await?;
+            stream.write_all(response.as_bytes()).await?;
             stream.shutdown().await?;
-            // Until the client has read it: closing earlier could reset the connection.
-            take(&mut stream).await?;
+            // Wait until the client has read the response: an earlier close could reset the connection.
+            read_some(&mut stream).await?;
         }
     }
     Ok(())
 }
 
-/// Takes what comes next, or notices the end.
-async fn take(stream: &mut TcpStream) -> io::Result<()> {
+/// Reads the next bytes, or the end of the stream.
+async fn read_some(stream: &mut TcpStream) -> io::Result<()> {
     stream.read(&mut [0; 4096]).await.map(drop)
 }
