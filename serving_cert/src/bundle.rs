@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 
 /// The largest number of this tool's authorities in one bundle, of about 1 KiB each. A deleted pod leaves its authority behind
 /// until it expires. Nobody has the key, but the bundle must not grow without limit.
-pub const MOST_OF_OURS: usize = 16;
+pub const MAX_AUTHORITIES: usize = 16;
 
 /// The largest number of authorities of one pod: the one in use, and the previous or the next one.
-pub const MOST_OF_ONE_POD: usize = 2;
+pub const MAX_AUTHORITIES_PER_POD: usize = 2;
 
 /// The owner of a certificate in the bundle.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,8 +28,8 @@ enum Owner {
 /// Returns the bundle to write, in PEM, or `None` if `current` needs no change.
 ///
 /// `required` are this pod's authorities, with `common_name` in their subjects. Certificates of others stay. Expired and
-/// unreadable certificates are removed. So are the oldest of this pod's authorities beyond [`MOST_OF_ONE_POD`], and the oldest of
-/// other pods' authorities beyond [`MOST_OF_OURS`].
+/// unreadable certificates are removed. So are the oldest of this pod's authorities beyond [`MAX_AUTHORITIES_PER_POD`], and the oldest of
+/// other pods' authorities beyond [`MAX_AUTHORITIES`].
 #[must_use]
 pub fn merge(
     current: &[u8],
@@ -52,10 +52,10 @@ pub fn merge(
             after.push((certificate.clone(), owner));
         }
     }
-    drop_oldest(&mut after, Owner::ThisPod, MOST_OF_ONE_POD, |owner| {
+    drop_oldest(&mut after, Owner::ThisPod, MAX_AUTHORITIES_PER_POD, |owner| {
         matches!(owner, Owner::Required | Owner::ThisPod)
     });
-    drop_oldest(&mut after, Owner::OtherPod, MOST_OF_OURS, |owner| {
+    drop_oldest(&mut after, Owner::OtherPod, MAX_AUTHORITIES, |owner| {
         owner != Owner::Foreign
     });
 

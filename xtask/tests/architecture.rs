@@ -27,7 +27,7 @@ fn metadata() -> Value {
 /// The dependencies between the crates of the workspace, without those of tests.
 fn actual(metadata: &Value) -> Dependencies {
     let packages = || metadata["packages"].as_array().expect("packages").iter();
-    let names: BTreeSet<_> = packages().map(|package| name(package)).collect();
+    let names: BTreeSet<_> = packages().map(name).collect();
     packages()
         .map(|package| {
             let dependencies = package["dependencies"].as_array().expect("dependencies").iter();

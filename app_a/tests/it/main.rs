@@ -14,7 +14,5 @@ mod outage;
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]
-#[path = "../../../service/tests/support/samples.rs"]
-mod samples;
 #[cfg(test)]
 mod support;

@@ -11,8 +11,8 @@ use prometheus::Registry;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use service::server::Server;
+use wiring::exposition;
 
-use super::samples::sample;
 use super::support::{url, write_seeded_database};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -160,7 +160,13 @@ async fn assert_contract(flags: &[&str], legacy: bool) {
             r#"http_requests_total{{method="{}",route="{route}",status="{status}"}}"#,
             row.method
         );
-        let count = || sample(&registry, &counter).unwrap_or(0_u64);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the value of a counter"
+        )]
+        let count =
+            || exposition::value(&service::metrics::text(&registry), &counter).unwrap_or_default() as u64;
         for accept in ["*/*", "application/json"] {
             let body = &row.body[..row.body.len().min(40)];
             let name = format!(

@@ -10,8 +10,6 @@ mod contract;
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]
-#[path = "../../../service/tests/support/samples.rs"]
-mod samples;
 #[cfg(test)]
 mod storage;
 #[cfg(test)]

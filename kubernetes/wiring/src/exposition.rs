@@ -27,6 +27,16 @@ pub fn parse(text: &str) -> Result<Vec<Sample>, String> {
     }
 }
 
+/// Returns the value of a series in a `/metrics` page. `series` is `name{label="value"}`, with all of its labels.
+#[must_use]
+pub fn value(text: &str, series: &str) -> Option<f64> {
+    let wanted = parse(&format!("{series} 0")).ok()?.pop()?;
+    let mut samples = parse(text).ok()?.into_iter();
+    samples
+        .find(|sample| sample.name == wanted.name && sample.labels == wanted.labels)
+        .map(|sample| sample.value)
+}
+
 fn samples(metric: &Metric) -> impl Iterator<Item = Sample> {
     metric.samples.iter().map(|sample| {
         let suffix = match (metric.kind, sample.value.value_type) {
@@ -76,6 +86,15 @@ mod tests {
             sample("up", &[], 1.0),
         ];
         assert_eq!(parse(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_value_is_found_by_name_and_labels() {
+        let text = "# TYPE seconds histogram\nseconds_bucket{route=\"/a\",le=\"+Inf\"} 2\nseconds_count{route=\"/a\"} 3\n";
+        assert_eq!(value(text, r#"seconds_count{route="/a"}"#), Some(3.0));
+        assert_eq!(value(text, r#"seconds_bucket{le="+Inf",route="/a"}"#), Some(2.0));
+        assert_eq!(value(text, "seconds_count"), None);
+        assert_eq!(value(text, r#"seconds_count{route="/b"}"#), None);
     }
 
     #[test]

@@ -7,8 +7,6 @@ mod connections;
 #[cfg(test)]
 mod middleware;
 #[cfg(test)]
-#[path = "../support/samples.rs"]
-mod samples;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

@@ -19,8 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-
-use crate::samples::sample;
+use wiring::exposition;
 
 /// The time limit of every wait in these tests.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -112,7 +111,7 @@ impl TestServer {
     /// Returns the value of a series. `series` is `name{labels}` as in the text format. `None` if the series does not
     /// exist.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
-        sample(&self.registry, series)
+        exposition::value(&service::metrics::text(&self.registry), series)
     }
 
     /// Waits until exactly this many requests are in flight.

@@ -2,7 +2,7 @@
 
 use crate::support::{ApiServer, NAME, SERVER_NAME, VALIDITY, identity, start, verify};
 use serving_cert::{
-    bundle::{self, MOST_OF_OURS},
+    bundle::{self, MAX_AUTHORITIES},
     certificate::ServingCertificate,
     publish::{Outcome, Publisher},
 };
@@ -130,7 +130,7 @@ async fn the_bundle_keeps_the_two_newest_authorities_of_a_pod() {
 #[tokio::test]
 async fn the_bundle_drops_the_oldest_authority_above_the_limit() {
     let server = ApiServer::with_bundle("");
-    let pods: Vec<_> = (0..MOST_OF_OURS + 3)
+    let pods: Vec<_> = (0..MAX_AUTHORITIES + 3)
         .map(|pod| format!("adapter-{pod}"))
         .collect();
     let mut issued = Vec::new();
@@ -140,7 +140,10 @@ async fn the_bundle_drops_the_oldest_authority_above_the_limit() {
             .await
             .expect("published");
     }
-    assert_eq!(server.bundle().matches("BEGIN CERTIFICATE").count(), MOST_OF_OURS);
+    assert_eq!(
+        server.bundle().matches("BEGIN CERTIFICATE").count(),
+        MAX_AUTHORITIES
+    );
     assert!(!trusts(&server, &issued[0]), "the oldest is still there");
     assert!(trusts(&server, &issued[issued.len() - 1]));
 }

@@ -10,8 +10,7 @@ use app_b::store::{Lookup, TokenHash, User, UserStore};
 use clap::Parser;
 use service::server::Server;
 use tokio::time::Instant;
-
-use crate::samples::sample;
+use wiring::exposition;
 
 /// The time limit of every wait in these tests.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -55,8 +54,14 @@ impl AppA {
     }
 
     /// Returns the value of a counter. `series` is `name{labels}` as in the text format. 0 if it does not exist.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the value of a counter"
+    )]
     pub(crate) fn metric(&self, series: &str) -> u64 {
-        sample(&self.metrics.registry, series).unwrap_or_default()
+        let text = service::metrics::text(&self.metrics.registry);
+        exposition::value(&text, series).unwrap_or_default() as u64
     }
 
     /// Returns the number of calls to `app_b` with this outcome.
