@@ -65,7 +65,7 @@ impl Target {
             ..Module::default()
         };
         for item in items {
-            if attributes(item).is_some_and(is_test) {
+            if attributes(item).is_some_and(|attributes| is_test(attributes)) {
                 continue;
             }
             match item {
@@ -182,7 +182,7 @@ fn attributes(item: &Item) -> Option<&Vec<Attribute>> {
     })
 }
 
-fn is_test(attributes: &Vec<Attribute>) -> bool {
+fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",
         _ => false,
@@ -323,12 +323,9 @@ fn circles(imports: &Imports) -> Vec<String> {
             for (from, targets) in imports.iter().filter(|(from, _)| circle.contains(*from)) {
                 for (to, names) in targets.iter().filter(|(to, _)| circle.contains(*to)) {
                     let names: Vec<_> = names.iter().map(String::as_str).collect();
-                    text += &format!(
-                        "\n  {} imports {} from {}",
-                        from.display(),
-                        names.join(", "),
-                        to.display()
-                    );
+                    let names = names.join(", ");
+                    let (from, to) = (from.display(), to.display());
+                    text.extend(["\n  ", &format!("{from} imports {names} from {to}")]);
                 }
             }
             text
@@ -342,12 +339,12 @@ fn targets() -> Vec<PathBuf> {
         .args(["metadata", "--no-deps", "--format-version=1", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .unwrap();
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap().iter();
+        .expect("cargo runs");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let packages = metadata["packages"].as_array().expect("packages").iter();
     packages
-        .flat_map(|package| package["targets"].as_array().unwrap())
-        .map(|target| PathBuf::from(target["src_path"].as_str().unwrap()))
+        .flat_map(|package| package["targets"].as_array().expect("targets"))
+        .map(|target| PathBuf::from(target["src_path"].as_str().expect("a path")))
         .collect()
 }
 
@@ -367,11 +364,11 @@ fn no_module_imports_in_a_circle() {
 
 /// The circles of a crate with these files.
 fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
         let file = folder.path().join(name);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
+        fs::create_dir_all(file.parent().expect("a parent")).expect("writable");
+        fs::write(file, text).expect("writable");
     }
     circles(&Target::parse(&folder.path().join("lib.rs")).imports())
 }
