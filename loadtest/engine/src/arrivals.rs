@@ -5,10 +5,10 @@ use std::{str::FromStr, time::Duration};
 use fastrand::Rng;
 
 use super::schedule::{Schedule, Spacing};
-use crate::units::number;
+use crate::units::to_f64;
 
 /// The most processes that share a schedule.
-pub const MOST_STRIPES: u64 = 1000;
+pub const MAX_STRIPES: u64 = 1000;
 
 /// The part of a schedule that one process sends, or one thread: every `of`-th arrival, starting with `first`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,19 +16,19 @@ pub struct Stripe {
     /// The first index that belongs to this stripe.
     pub first: u64,
     /// The number of stripes.
-    pub of: u64,
+    pub count: u64,
 }
 
 impl Stripe {
     /// All of a schedule.
-    pub const WHOLE: Self = Self { first: 0, of: 1 };
+    pub const WHOLE: Self = Self { first: 0, count: 1 };
 
     /// The part of one of the `threads` that share this stripe out among them.
     #[must_use]
     pub fn thread(self, number: usize, threads: usize) -> Self {
         Self {
             first: self.first * threads as u64 + number as u64,
-            of: self.of * threads as u64,
+            count: self.count * threads as u64,
         }
     }
 }
@@ -38,12 +38,12 @@ impl FromStr for Stripe {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = || {
-            let (first, of) = text.split_once('/')?;
-            let (first, of) = (first.parse().ok()?, of.parse().ok()?);
-            (first < of && of <= MOST_STRIPES).then_some(Self { first, of })
+            let (first, count) = text.split_once('/')?;
+            let (first, count) = (first.parse().ok()?, count.parse().ok()?);
+            (first < count && count <= MAX_STRIPES).then_some(Self { first, count })
         };
         parse().ok_or_else(|| {
-            format!("`{text}` is no stripe; write 0/3, 1/3 and 2/3 for three, up to {MOST_STRIPES}")
+            format!("`{text}` is no stripe; write 0/3, 1/3 and 2/3 for three, up to {MAX_STRIPES}")
         })
     }
 }
@@ -100,15 +100,15 @@ impl Iterator for Arrivals {
 
     fn next(&mut self) -> Option<Arrival> {
         let count = match &mut self.random {
-            None => number(self.index),
+            None => to_f64(self.index),
             Some((random, count)) => {
-                *count -= (1.0 - random.f64()).ln() * number(self.stripe.of);
+                *count -= (1.0 - random.f64()).ln() * to_f64(self.stripe.count);
                 *count
             }
         };
-        let at = self.schedule.moment_of(count)?;
+        let at = self.schedule.time_of_count(count)?;
         let index = self.index;
-        self.index += self.stripe.of;
+        self.index += self.stripe.count;
         Some(Arrival { index, at })
     }
 }

@@ -9,20 +9,20 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
-    connections::{Connections, Lease},
+    connection_pool::{ConnectionPool, Lease},
     failure::Failure,
     target::Expectations,
 };
 
 /// As much of a body as is looked at for an expected text; longer ones are read and counted, but not kept.
-const BODY_KEPT: usize = 1024 * 1024;
+const MAX_BODY_CHECKED: usize = 1024 * 1024;
 
 /// The header that names the pod which answered.
 const SERVED_BY: &str = "x-served-by";
 
 /// What is known of an exchange, also of one that was cut short.
 #[derive(Debug, Default)]
-pub(crate) struct Traits {
+pub(crate) struct ExchangeDetails {
     /// From being taken up to having a connection in hand, where it got that far.
     pub(crate) connection_wait: Option<Duration>,
     /// How long opening a connection took, where one had to be opened.
@@ -36,23 +36,23 @@ pub(crate) struct Traits {
 
 /// A whole answer: whether it is the one expected, and the connection, for the caller to give back once it has noted
 /// the time.
-pub(crate) struct Answer<'pool> {
+pub(crate) struct CheckedResponse<'pool> {
     pub(crate) lease: Lease<'pool>,
     pub(crate) checked: Result<(), Failure>,
 }
 
-/// Sends what `request` makes, once there is a connection for it, and reads the whole answer. Fills `traits` as it goes, so that they survive a timeout.
+/// Sends what `request` makes, once there is a connection for it, and reads the whole answer. Fills `details` as it goes, so that they survive a timeout.
 /// The error is that of a request without a whole answer.
 pub(crate) async fn exchange<'pool>(
-    pool: &'pool Connections,
+    pool: &'pool ConnectionPool,
     request: impl FnOnce() -> Request<Full<Bytes>>,
     expectations: &Expectations,
-    traits: &mut Traits,
-) -> Result<Answer<'pool>, Failure> {
+    details: &mut ExchangeDetails,
+) -> Result<CheckedResponse<'pool>, Failure> {
     let started = Instant::now();
     let mut lease = pool.acquire().await?;
-    traits.connection_wait = Some(started.elapsed());
-    traits.connect_time = lease.connect_time();
+    details.connection_wait = Some(started.elapsed());
+    details.connect_time = lease.connect_time();
     let response = match lease.send(request()).await {
         Ok(response) => response,
         Err(mut error) => {
@@ -61,37 +61,37 @@ pub(crate) async fn exchange<'pool>(
             let Some(unsent) = error.take_message().filter(|_| lease.connect_time().is_none()) else {
                 return Err(Failure::exchange(error.error()));
             };
-            traits.retried = true;
+            details.retried = true;
             lease = lease.replace().await?;
-            traits.connect_time = lease.connect_time();
+            details.connect_time = lease.connect_time();
             lease
                 .send(unsent)
                 .await
                 .map_err(|error| Failure::exchange(error.error()))?
         }
     };
-    let checked = read(response, expectations, traits).await?;
-    Ok(Answer { lease, checked })
+    let checked = read(response, expectations, details).await?;
+    Ok(CheckedResponse { lease, checked })
 }
 
 async fn read(
     response: Response<Incoming>,
     expectations: &Expectations,
-    traits: &mut Traits,
+    details: &mut ExchangeDetails,
 ) -> Result<Result<(), Failure>, Failure> {
     let (head, mut body) = response.into_parts();
-    traits.status = Some(head.status.as_u16());
-    traits.served_by = head.headers.get(SERVED_BY).cloned();
+    details.status = Some(head.status.as_u16());
+    details.served_by = head.headers.get(SERVED_BY).cloned();
     let keep = if expectations.bodies.is_empty() {
         0
     } else {
-        BODY_KEPT
+        MAX_BODY_CHECKED
     };
     let mut kept = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::exchange(&error))?;
         if let Some(data) = frame.data_ref() {
-            traits.body_bytes += data.len() as u64;
+            details.body_bytes += data.len() as u64;
             kept.extend_from_slice(&data[..data.len().min(keep - kept.len())]);
         }
     }
@@ -120,7 +120,7 @@ mod tests {
         Mix, Network, Protocol, Target,
         dialer::Dialer,
         host::Host,
-        pool::{Pool, PoolLimits},
+        http1_pool::{Http1Pool, PoolLimits},
     };
 
     /// The one case in which a request may be sent again: the server has closed an idle connection, the runtime has
@@ -156,25 +156,25 @@ mod tests {
             None,
             0,
         );
-        let pool = Connections::Http1(Pool::new(dialer, limits));
+        let pool = ConnectionPool::Http1(Http1Pool::new(dialer, limits));
         let mix = Mix::new(vec![target], &[], &Bytes::new(), Protocol::Http1).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
             .unwrap();
         runtime.block_on(async {
-            let mut first = Traits::default();
+            let mut first = ExchangeDetails::default();
             let answer = exchange(&pool, || mix.request(0), &Expectations::default(), &mut first)
                 .await
                 .unwrap();
-            answer.lease.give_back().await;
+            answer.lease.release().await;
             assert!(!first.retried);
             close.send(()).unwrap();
             // Blocks the runtime on purpose, so that the end of the connection is there, and not noticed. One turn then
             // tells tokio of it, but this task goes on before the connection's own.
             is_closed.recv().unwrap();
             tokio::task::yield_now().await;
-            let mut second = Traits::default();
+            let mut second = ExchangeDetails::default();
             let answer = exchange(&pool, || mix.request(0), &Expectations::default(), &mut second)
                 .await
                 .unwrap();

@@ -12,16 +12,16 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 use super::failure::Failure;
 
 /// What knows the addresses of names.
-pub(crate) trait Directory: fmt::Debug + Send + Sync {
+pub(crate) trait Resolver: fmt::Debug + Send + Sync {
     /// Every address of a name. Blocks its thread.
     fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 }
 
 /// This machine's: its hosts file, DNS, and whatever else it is told to ask.
 #[derive(Debug)]
-pub(crate) struct Machine;
+pub(crate) struct SystemResolver;
 
-impl Directory for Machine {
+impl Resolver for SystemResolver {
     fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok((host, port).to_socket_addrs()?.collect())
     }
@@ -42,19 +42,19 @@ struct Name {
     port: u16,
     /// How old an answer may be.
     ttl: Duration,
-    directory: Arc<dyn Directory>,
+    resolver: Arc<dyn Resolver>,
     /// The last one. Locked while the next one is looked up.
-    answer: Arc<Mutex<Answer>>,
+    answer: Arc<Mutex<CachedLookup>>,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct CachedLookup {
     /// When the lookup began: what it says may be as old.
     began: Instant,
     addresses: Result<Arc<[SocketAddr]>, Failure>,
 }
 
-impl Answer {
+impl CachedLookup {
     /// Whether it does for a connection that was wanted at `wanted`. A failure only does for those that waited for it.
     fn does(&self, wanted: Instant, ttl: Duration) -> bool {
         let lifetime = if self.addresses.is_ok() {
@@ -81,10 +81,10 @@ impl Host {
         (host, port): (&str, u16),
         (found, began): (Vec<SocketAddr>, Instant),
         ttl: Duration,
-        directory: Arc<dyn Directory>,
+        resolver: Arc<dyn Resolver>,
     ) -> Self {
         let found: Arc<[SocketAddr]> = found.into();
-        let answer = Answer {
+        let answer = CachedLookup {
             began,
             addresses: Ok(Arc::clone(&found)),
         };
@@ -94,7 +94,7 @@ impl Host {
                 host: host.to_owned(),
                 port,
                 ttl,
-                directory,
+                resolver,
                 answer: Arc::new(Mutex::new(answer)),
             })),
         }
@@ -131,7 +131,7 @@ impl Host {
 impl Name {
     fn look_up(&self, found: &[SocketAddr]) -> Result<Arc<[SocketAddr]>, Failure> {
         let failure = |error| Failure::lookup(&self.host, &error);
-        let mut addresses = self.directory.addresses(&self.host, self.port).map_err(failure)?;
+        let mut addresses = self.resolver.addresses(&self.host, self.port).map_err(failure)?;
         // Of a host that answers at one version of IP only, as `localhost` often does, that version.
         let is_reachable = |address: &SocketAddr| found.iter().any(|one| one.is_ipv4() == address.is_ipv4());
         if addresses.iter().any(is_reachable) {
@@ -188,16 +188,16 @@ mod tests {
         }
     }
 
-    impl Directory for MadeUp {
+    impl Resolver for MadeUp {
         fn addresses(&self, host: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
             assert_eq!(host, "pods.example");
             self.0.lock().unwrap().clone().map_err(io::Error::other)
         }
     }
 
-    fn host(found: &[SocketAddr], age: Duration, ttl: Duration, directory: Arc<dyn Directory>) -> Host {
+    fn host(found: &[SocketAddr], age: Duration, ttl: Duration, resolver: Arc<dyn Resolver>) -> Host {
         let began = Instant::now().checked_sub(age).unwrap();
-        Host::named(("pods.example", 80), (found.to_vec(), began), ttl, directory)
+        Host::named(("pods.example", 80), (found.to_vec(), began), ttl, resolver)
     }
 
     fn dialer(host: Host) -> Dialer {
@@ -226,33 +226,33 @@ mod tests {
     #[tokio::test]
     async fn connections_go_to_new_addresses_once_the_answer_is_too_old_and_not_before() {
         let (_pods, [old, new, newer]) = pods();
-        let directory = MadeUp::saying(&[new]);
+        let resolver = MadeUp::saying(&[new]);
         let age = Duration::from_secs(2);
-        let young = dialer(host(&[old], age, MINUTE, directory.clone()));
+        let young = dialer(host(&[old], age, MINUTE, resolver.clone()));
         assert_eq!((reached(&young).await, reached(&young).await), (old, old));
 
-        let aged = dialer(host(&[old], age, Duration::from_secs(1), directory.clone()));
+        let aged = dialer(host(&[old], age, Duration::from_secs(1), resolver.clone()));
         assert_eq!(reached(&aged).await, new);
-        let fresh = dialer(host(&[old], MINUTE, Duration::from_secs(59), directory.clone()));
+        let fresh = dialer(host(&[old], MINUTE, Duration::from_secs(59), resolver.clone()));
         assert_eq!(reached(&fresh).await, new);
-        directory.says(Ok(&[newer]));
+        resolver.says(Ok(&[newer]));
         assert_eq!(reached(&fresh).await, new, "this answer is new in its turn");
 
-        let each = dialer(host(&[old], Duration::ZERO, Duration::ZERO, directory.clone()));
+        let each = dialer(host(&[old], Duration::ZERO, Duration::ZERO, resolver.clone()));
         assert_eq!(reached(&each).await, newer);
-        directory.says(Ok(&[old]));
+        resolver.says(Ok(&[old]));
         assert_eq!(reached(&each).await, old, "at 0 each connection looks anew");
     }
 
     #[tokio::test]
     async fn a_lookup_that_fails_is_a_failure_of_its_own_kind_and_the_next_connection_tries_again() {
         let (_pods, [address]) = pods();
-        let directory = MadeUp::saying(&[]);
+        let resolver = MadeUp::saying(&[]);
         let dialer = dialer(host(
             &[address],
             MINUTE,
             Duration::from_secs(1),
-            directory.clone(),
+            resolver.clone(),
         ));
         for (answer, says) in [
             (
@@ -261,25 +261,25 @@ mod tests {
             ),
             (Ok(&[][..]), "pods.example: it has no address"),
         ] {
-            directory.says(answer);
+            resolver.says(answer);
             let failure = dialer.dial().await.map(|_| ()).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Dns);
             assert!(failure.detail.starts_with(says), "{failure}");
         }
         assert_eq!(dialer.opened(), 0, "no connection was tried");
-        directory.says(Ok(&[address]));
+        resolver.says(Ok(&[address]));
         assert_eq!(reached(&dialer).await, address);
     }
 
     #[tokio::test]
     async fn all_addresses_are_used_in_turn_whatever_the_order_of_the_answers() {
         let (_pods, mut order) = pods::<3>();
-        let directory = MadeUp::saying(&order);
-        let dialer = dialer(host(&order, MINUTE, Duration::ZERO, directory.clone()));
+        let resolver = MadeUp::saying(&order);
+        let dialer = dialer(host(&order, MINUTE, Duration::ZERO, resolver.clone()));
         let mut connections = BTreeMap::<_, u32>::new();
         for _ in 0..9 {
             order.rotate_right(1);
-            directory.says(Ok(&order));
+            resolver.says(Ok(&order));
             *connections.entry(reached(&dialer).await).or_default() += 1;
         }
         assert!(
@@ -291,10 +291,10 @@ mod tests {
     #[tokio::test]
     async fn the_version_of_ip_at_which_nobody_answered_is_left_out() {
         let [four, six]: [SocketAddr; 2] = ["127.0.0.1:80", "[::1]:80"].map(|text| text.parse().unwrap());
-        let directory = MadeUp::saying(&[six, four]);
-        let host = host(&[four], MINUTE, Duration::ZERO, directory.clone());
+        let resolver = MadeUp::saying(&[six, four]);
+        let host = host(&[four], MINUTE, Duration::ZERO, resolver.clone());
         assert_eq!(*host.addresses().await.unwrap(), [four]);
-        directory.says(Ok(&[six]));
+        resolver.says(Ok(&[six]));
         assert_eq!(*host.addresses().await.unwrap(), [six], "where there is no other");
     }
 
@@ -305,7 +305,7 @@ mod tests {
         may_end: Shared<mpsc::Receiver<()>>,
     }
 
-    impl Directory for Slow {
+    impl Resolver for Slow {
         fn addresses(&self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
             self.begun.send(()).unwrap();
             self.may_end.lock().unwrap().recv().unwrap();

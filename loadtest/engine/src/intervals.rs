@@ -118,7 +118,7 @@ mod tests {
             let intended = Duration::from_secs(second);
             let interval = intervals.at(intended);
             interval.counts.succeeded += 1;
-            histogram::add(&mut interval.latency, Duration::from_millis(second + 1));
+            histogram::record(&mut interval.latency, Duration::from_millis(second + 1));
             intervals.compact(intended);
         }
         assert!(
@@ -142,7 +142,7 @@ mod tests {
         for request in 0..200_000_u64 {
             let intended = Duration::from_micros(request * 50);
             let latency = Duration::from_micros(500 + request % 300);
-            histogram::add(&mut intervals.at(intended).latency, latency);
+            histogram::record(&mut intervals.at(intended).latency, latency);
             intervals.compact(intended);
         }
         let encoded: usize = intervals

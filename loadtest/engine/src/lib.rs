@@ -1,11 +1,13 @@
-//! The open-loop load generator: requests are sent when they are due, however the server fares, and every latency
-//! counts from that intended start.
+//! The open-loop load generator.
+//!
+//! The generator sends each request when the schedule says so, however slow the server is. Every latency counts from
+//! this intended start.
 
-mod alarm;
+mod timer;
 mod arrivals;
 mod bad_configuration;
 pub mod compare;
-mod connections;
+mod connection_pool;
 mod counts;
 mod dialer;
 mod exchange;
@@ -17,10 +19,10 @@ mod intervals;
 mod load;
 mod merge;
 mod mix;
-mod multiplexed;
+mod http2_pool;
 mod network;
 mod plan;
-mod pool;
+mod http1_pool;
 mod probe;
 mod record;
 mod report;
@@ -36,13 +38,13 @@ mod verdict;
 pub use tokio_rustls::rustls::pki_types::ServerName;
 
 pub use self::{
-    arrivals::{Arrival, Arrivals, MOST_STRIPES, Stripe},
+    arrivals::{Arrival, Arrivals, MAX_STRIPES, Stripe},
     bad_configuration::BadConfiguration,
     counts::Counts,
     failure::FailureKind,
     interrupt::Interrupt,
     load::{Load, Snapshot},
-    merge::{Part, merge},
+    merge::{CollectedStripe, merge},
     mix::{Mix, Protocol},
     network::{BadTls, Network, Resolve, Tls},
     plan::Plan,

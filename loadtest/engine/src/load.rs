@@ -17,13 +17,13 @@ use super::{
     plan::Plan,
     probe::Addresses,
     record::Recorder,
-    report::{self, LoadReport, PlanReport, Sent, Summary},
-    stripe::{self, Control},
+    report::{self, LoadReport, PlanReport, ReportInput, Summary},
+    stripe::{self, StopFlag},
     stripe_result::{SharedLoad, StripeResult},
 };
 
 /// Time for all threads to come up before the first arrival is due.
-const LEAD: Duration = Duration::from_millis(20);
+const START_LEAD_TIME: Duration = Duration::from_millis(20);
 
 /// The state of a load at one moment, for a live display.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,9 +44,9 @@ pub struct Load {
     started_at: Timestamp,
     stripe: Stripe,
     threads: usize,
-    control: Arc<Control>,
+    stop_flag: Arc<StopFlag>,
     recorders: Vec<Arc<Mutex<Recorder>>>,
-    ended: Vec<oneshot::Receiver<std::io::Result<()>>>,
+    completions: Vec<oneshot::Receiver<std::io::Result<()>>>,
     stopped_after: Option<Duration>,
 }
 
@@ -56,7 +56,7 @@ impl Load {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(plan: Plan, addresses: &Addresses) -> anyhow::Result<Self> {
-        Self::start_stripe(plan, addresses, Stripe::WHOLE, Timestamp::now() + LEAD)
+        Self::start_stripe(plan, addresses, Stripe::WHOLE, Timestamp::now() + START_LEAD_TIME)
     }
 
     /// Starts one stripe of a load, of which other processes send the others; the first arrival of all is due at
@@ -72,7 +72,7 @@ impl Load {
     ) -> anyhow::Result<Self> {
         let threads = plan.thread_count();
         let plan = Arc::new(plan);
-        let control = Arc::new(Control::default());
+        let stop_flag = Arc::new(StopFlag::default());
         let until_start = Duration::try_from(started_at.duration_since(Timestamp::now())).unwrap_or_default();
         let start = Instant::now() + until_start;
         let mut load = Self {
@@ -80,9 +80,9 @@ impl Load {
             started_at,
             stripe,
             threads,
-            control,
+            stop_flag,
             recorders: Vec::new(),
-            ended: Vec::new(),
+            completions: Vec::new(),
             stopped_after: None,
             plan,
         };
@@ -91,21 +91,21 @@ impl Load {
                 load.plan.mix.targets().len(),
                 load.plan.timeout,
             )));
-            let work = stripe::Work {
+            let setup = stripe::StripeSetup {
                 start,
                 plan: Arc::clone(&load.plan),
                 hosts: addresses.0.clone(),
                 stripe: stripe.thread(number, threads),
-                control: Arc::clone(&load.control),
+                stop_flag: Arc::clone(&load.stop_flag),
                 recorder: Arc::clone(&recorder),
             };
             let (sender, receiver) = oneshot::channel();
             thread::Builder::new()
                 .name(format!("loadtest-{number}"))
-                .spawn(move || drop(sender.send(stripe::run(work))))
+                .spawn(move || drop(sender.send(stripe::run(setup))))
                 .context("starting a generator thread")?;
             load.recorders.push(recorder);
-            load.ended.push(receiver);
+            load.completions.push(receiver);
         }
         Ok(load)
     }
@@ -118,12 +118,12 @@ impl Load {
         for recorder in &self.recorders {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             counts.merge(&recorder.counts);
-            histogram::merge(&mut latency, &recorder.take_live());
+            histogram::merge(&mut latency, &recorder.take_recent_latencies());
         }
         Snapshot {
             elapsed: self.elapsed(),
             counts,
-            latency: Summary::of(&latency),
+            latency: Summary::from_histogram(&latency),
         }
     }
 
@@ -154,7 +154,7 @@ impl Load {
     /// Ends the arrivals now; what is in flight still ends by itself. For a load whose length is not known beforehand,
     /// and for one that is interrupted.
     pub fn stop(&mut self) {
-        if !self.control.stopped.swap(true, Ordering::Relaxed) {
+        if !self.stop_flag.stopped.swap(true, Ordering::Relaxed) {
             self.stopped_after = Some(self.elapsed());
         }
     }
@@ -165,11 +165,11 @@ impl Load {
     /// # Errors
     /// When a generator thread failed.
     pub async fn drained(&mut self) -> anyhow::Result<()> {
-        while let Some(ended) = self.ended.last_mut() {
+        while let Some(ended) = self.completions.last_mut() {
             let result = ended
                 .await
                 .map_err(|_| anyhow!("a generator thread ended in a panic"))?;
-            self.ended.pop();
+            self.completions.pop();
             result.context("a generator thread")?;
         }
         Ok(())
@@ -186,25 +186,25 @@ impl Load {
             .iter()
             .map(|recorder| recorder.lock().unwrap_or_else(PoisonError::into_inner))
             .collect();
-        let sent = Sent {
-            plan: PlanReport::of(&self.plan, self.threads),
+        let input = ReportInput {
+            plan: PlanReport::new(&self.plan, self.threads),
             targets: self.plan.mix.targets(),
             started_at: self.started_at,
             length,
             expected: self.plan.schedule.expected(length),
         };
-        report::build(sent, &recorders)
+        report::build(input, &recorders)
     }
 
     /// What this stripe measured, to be merged with the others', once [`Load::drained`].
     #[must_use]
-    pub fn result(self) -> StripeResult {
+    pub fn stripe_result(self) -> StripeResult {
         let empty = || Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
         let recorders = self.recorders.iter().map(|recorder| {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *recorder, empty())
         });
-        let load = SharedLoad::of(&self.plan, self.stripe.of, self.started_at);
+        let load = SharedLoad::new(&self.plan, self.stripe.count, self.started_at);
         StripeResult::new(self.stripe, load, self.stopped_after, recorders.collect())
     }
 }

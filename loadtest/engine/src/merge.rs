@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{
     record::Recorder,
-    report::{self, LoadReport, Sent, StripeReport, Summary},
+    report::{self, LoadReport, ReportInput, StripeReport, Summary},
     stripe_result::{SharedLoad, StripeResult},
 };
 
 /// What is known of one stripe.
 #[derive(Debug)]
-pub struct Part {
+pub struct CollectedStripe {
     /// Where it ran, or what its result was read from.
     pub name: String,
     /// Its result, or why there is none.
@@ -21,7 +21,7 @@ pub struct Part {
 /// whose threads had measured the same. A load that the user stopped is as long as the longest of its stripes, and
 /// `stopped_after`, since its start, where no result says how long that is.
 #[must_use]
-pub fn merge(load: &SharedLoad, parts: Vec<Part>, stopped_after: Option<Duration>) -> LoadReport {
+pub fn merge(load: &SharedLoad, parts: Vec<CollectedStripe>, stopped_after: Option<Duration>) -> LoadReport {
     let planned = Duration::from_secs_f64(load.plan.duration_seconds);
     let mut longest = None;
     let mut recorders = Vec::new();
@@ -48,13 +48,13 @@ pub fn merge(load: &SharedLoad, parts: Vec<Part>, stopped_after: Option<Duration
             stripe,
             name: part.name,
             counts: all.counts,
-            lag_ms: Summary::of(&all.lag),
+            lag_ms: Summary::from_histogram(&all.lag),
             problem,
         });
         recorders.extend(own.into_iter().map(Box::new));
     }
     let length = stopped_after.map_or(planned, |after| longest.unwrap_or(after).min(planned));
-    let sent = Sent {
+    let input = ReportInput {
         plan: load.plan.clone(),
         targets: &load.targets,
         started_at: load.start_at,
@@ -63,7 +63,7 @@ pub fn merge(load: &SharedLoad, parts: Vec<Part>, stopped_after: Option<Duration
     };
     LoadReport {
         stripes,
-        ..report::build(sent, &recorders)
+        ..report::build(input, &recorders)
     }
 }
 
@@ -77,12 +77,12 @@ mod tests {
     use super::{
         super::{
             arrivals::Stripe,
-            exchange::Traits,
+            exchange::ExchangeDetails,
             failure::Failure,
             mix::{Mix, Protocol},
             network::Network,
             plan::Plan,
-            record::Ended,
+            record::CompletedRequest,
             report::{PlanReport, StageReport},
             schedule::{Schedule, Spacing},
             segment::Segment,
@@ -95,7 +95,7 @@ mod tests {
     fn plan() -> Plan {
         let targets = ["3 GET http://h/a", "1 PUT http://h/b"].map(|target| target.parse().unwrap());
         Plan {
-            schedule: Schedule::new("300.3".parse().unwrap(), Duration::from_millis(6100)),
+            schedule: Schedule::constant("300.3".parse().unwrap(), Duration::from_millis(6100)),
             mix: Mix::new(targets.to_vec(), &[], &Bytes::new(), Protocol::Http1).unwrap(),
             network: Network::default(),
             expectations: Expectations::default(),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn load() -> SharedLoad {
-        SharedLoad::of(&plan(), 3, Timestamp::from_second(1_800_000_000).unwrap())
+        SharedLoad::new(&plan(), 3, Timestamp::from_second(1_800_000_000).unwrap())
     }
 
     /// What one thread could have measured: every kind of thing that a recorder keeps.
@@ -119,37 +119,37 @@ mod tests {
         let mut recorder = Recorder::new(2, plan.timeout);
         for arrival in plan.schedule.arrivals(stripe) {
             let target = plan.mix.choose(arrival.index);
-            recorder.sent(arrival.at, target, Duration::from_micros(random.u64(1..500)));
+            recorder.record_sent(arrival.at, target, Duration::from_micros(random.u64(1..500)));
             let latency = Duration::from_nanos(random.u64(1_000..3_000_000_000) / random.u64(1..1000));
             let fails = random.u8(..) < 10;
-            recorder.ended(Ended {
+            recorder.record_completed(CompletedRequest {
                 intended: arrival.at,
                 target,
                 latency,
                 result: if fails { Err(Failure::timeout()) } else { Ok(()) },
-                traits: Traits {
+                details: ExchangeDetails {
                     status: Some(if fails { 500 } else { 200 }),
                     served_by: HeaderValue::from_str(&format!("pod-{}", random.u8(0..3))).ok(),
                     connection_wait: Some(latency / 10),
                     connect_time: Some(latency / 20),
                     body_bytes: 11,
-                    ..Traits::default()
+                    ..ExchangeDetails::default()
                 },
             });
             recorder.intervals.compact(arrival.at);
         }
-        recorder.dropped(Duration::from_secs(2), 1, Duration::from_secs(2));
+        recorder.record_dropped(Duration::from_secs(2), 1, Duration::from_secs(2));
         recorder.opened = stripe.first + 1;
         recorder
     }
 
     fn threads(stripe: u64) -> impl Iterator<Item = Recorder> {
-        let stripe = Stripe { first: stripe, of: 3 };
+        let stripe = Stripe { first: stripe, count: 3 };
         (0..2).map(move |number| measured(stripe.thread(number, 2)))
     }
 
     fn result(stripe: u64) -> StripeResult {
-        let whose = Stripe { first: stripe, of: 3 };
+        let whose = Stripe { first: stripe, count: 3 };
         StripeResult::new(whose, load(), None, threads(stripe).collect())
     }
 
@@ -161,8 +161,8 @@ mod tests {
         )
     }
 
-    fn part(result: Result<StripeResult, String>) -> Part {
-        Part {
+    fn part(result: Result<StripeResult, String>) -> CollectedStripe {
+        CollectedStripe {
             name: "pod".to_owned(),
             result,
         }
@@ -182,14 +182,14 @@ mod tests {
         let recorders: Vec<_> = (0..3).flat_map(threads).map(Box::new).collect();
         let plan = plan();
         let length = plan.schedule.duration();
-        let sent = Sent {
-            plan: PlanReport::of(&plan, 6),
+        let input = ReportInput {
+            plan: PlanReport::new(&plan, 6),
             targets: plan.mix.targets(),
             started_at: load.start_at,
             length,
             expected: plan.schedule.expected(length),
         };
-        let one = report::build(sent, &recorders);
+        let one = report::build(input, &recorders);
         assert_eq!(
             serde_json::to_string_pretty(&merged).unwrap(),
             serde_json::to_string_pretty(&one).unwrap()
@@ -234,7 +234,7 @@ mod tests {
             change(&mut result.load);
             Ok(result)
         };
-        let whose = Stripe { first: 0, of: 3 };
+        let whose = Stripe { first: 0, count: 3 };
         let stopped = StripeResult::new(
             whose,
             load(),
@@ -288,7 +288,7 @@ mod tests {
         load.plan.stages = stages.map(StageReport::from).to_vec();
         load.plan.duration_seconds = 6.0;
         let stopped = |stripe: u64, after: f64| {
-            let whose = Stripe { first: stripe, of: 3 };
+            let whose = Stripe { first: stripe, count: 3 };
             part(Ok(StripeResult::new(
                 whose,
                 load.clone(),
@@ -298,7 +298,7 @@ mod tests {
         };
         let lost = || part(Err("its pod never ran".to_owned()));
         let late = || {
-            let whose = Stripe { first: 0, of: 3 };
+            let whose = Stripe { first: 0, count: 3 };
             part(Ok(StripeResult::late(whose, load.clone(), seconds(1.0))))
         };
         for (parts, length) in [
@@ -309,10 +309,10 @@ mod tests {
             (vec![late(), stopped(1, 2.5), stopped(2, 2.0)], 2.5),
             (vec![late(), lost(), lost()], 1.5),
         ] {
-            let sent = |part: &Part| part.result.as_ref().is_ok_and(|result| result.length().is_some());
+            let sent = |part: &CollectedStripe| part.result.as_ref().is_ok_and(|result| result.length().is_some());
             let is_lost: Vec<_> = parts.iter().map(|part| !sent(part)).collect();
             let report = merge(&load, parts, Some(seconds(1.5)));
-            let expected = Schedule::of(&stages, Spacing::Even).expected(seconds(length));
+            let expected = Schedule::from_segments(&stages, Spacing::Even).expected(seconds(length));
             let seen = (report.duration_seconds, report.rates.requested * length);
             assert!(
                 (seen.0 - length).abs() < 1e-9 && (seen.1 - expected).abs() < 1e-6,
@@ -328,7 +328,7 @@ mod tests {
     fn a_stripe_that_ended_long_before_the_user_stopped_the_rest_is_named() {
         let load = load();
         let stopped = |stripe: u64, after: u64| {
-            let whose = Stripe { first: stripe, of: 3 };
+            let whose = Stripe { first: stripe, count: 3 };
             let after = Some(Duration::from_secs(after));
             part(Ok(StripeResult::new(
                 whose,

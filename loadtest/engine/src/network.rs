@@ -79,10 +79,10 @@ impl Tls {
         protocol: Protocol,
     ) -> Result<Self, BadTls> {
         let roots = match ca {
-            Some(path) => authorities(path)?,
-            None => authorities_of_this_machine()?,
+            Some(path) => load_authorities(path)?,
+            None => load_system_authorities()?,
         };
-        let config = builder()?.with_root_certificates(roots).with_no_client_auth();
+        let config = config_builder()?.with_root_certificates(roots).with_no_client_auth();
         Ok(Self::new(config, server_name, protocol, false))
     }
 
@@ -91,9 +91,9 @@ impl Tls {
     /// # Errors
     /// Does not happen with the protocol versions in use.
     pub fn insecure(server_name: Option<ServerName<'static>>, protocol: Protocol) -> Result<Self, BadTls> {
-        let config = builder()?
+        let config = config_builder()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+            .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(crypto_provider())))
             .with_no_client_auth();
         Ok(Self::new(config, server_name, protocol, true))
     }
@@ -131,17 +131,17 @@ impl Tls {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, BadTls> {
-    ClientConfig::builder_with_provider(provider())
+fn config_builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, BadTls> {
+    ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| BadTls(error.to_string()))
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, BadTls> {
+fn load_authorities(path: &Path) -> Result<RootCertStore, BadTls> {
     let bad = |why: String| BadTls(format!("{}: {why}", path.display()));
     let pem = fs::read(path).map_err(|error| bad(error.to_string()))?;
     let mut roots = RootCertStore::empty();
@@ -155,7 +155,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, BadTls> {
     Ok(roots)
 }
 
-fn authorities_of_this_machine() -> Result<RootCertStore, BadTls> {
+fn load_system_authorities() -> Result<RootCertStore, BadTls> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
@@ -170,9 +170,9 @@ fn authorities_of_this_machine() -> Result<RootCertStore, BadTls> {
 
 /// Takes every certificate for good; the signatures must still be those of the certificate's key.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -236,7 +236,7 @@ impl Network {
 
     /// Every address of the origin's host.
     pub(crate) async fn addresses(&self, origin: &Origin) -> io::Result<Vec<SocketAddr>> {
-        let named = self.named(origin);
+        let named = self.overrides(origin);
         if !named.is_empty() {
             return Ok(named);
         }
@@ -245,12 +245,12 @@ impl Network {
 
     /// How old they may be; `None` for those that stay, as those do that the user named.
     pub(crate) fn ttl(&self, origin: &Origin) -> Option<Duration> {
-        let is_looked_up = self.named(origin).is_empty() && origin.host.parse::<IpAddr>().is_err();
+        let is_looked_up = self.overrides(origin).is_empty() && origin.host.parse::<IpAddr>().is_err();
         self.dns_ttl.filter(|_| is_looked_up)
     }
 
     /// The addresses that the user named.
-    fn named(&self, origin: &Origin) -> Vec<SocketAddr> {
+    fn overrides(&self, origin: &Origin) -> Vec<SocketAddr> {
         self.resolve
             .iter()
             .filter(|resolve| (&resolve.host, resolve.port) == (&origin.host, origin.port))

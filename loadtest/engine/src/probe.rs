@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::{
-    host::{Host, Machine},
+    host::{Host, SystemResolver},
     mix::Mix,
     network::Network,
     target::Origin,
@@ -73,7 +73,7 @@ pub async fn probe(mix: &Mix, network: &Network, patience: Duration) -> Result<A
             None => Host::fixed(answering),
             Some(ttl) => {
                 let name = (origin.host.as_str(), origin.port);
-                Host::named(name, (answering, began), ttl, Arc::new(Machine))
+                Host::named(name, (answering, began), ttl, Arc::new(SystemResolver))
             }
         };
         reached.insert(origin, host);

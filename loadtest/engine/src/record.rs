@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     counts::Counts,
-    exchange::Traits,
+    exchange::ExchangeDetails,
     failure::{Failure, FailureKind},
     histogram,
     intervals::Intervals,
 };
 
 /// Distinct values of `x-served-by` that are told apart; a server that invents a new one each time cannot fill memory.
-const SERVED_BY_KEPT: usize = 1000;
+const MAX_SERVED_BY_NAMES: usize = 1000;
 
 /// Where the rest is counted.
-const OTHERS: &str = "(others)";
+const OTHER_SERVERS: &str = "(others)";
 
 /// Per-target results of a mix.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,17 +29,17 @@ pub(crate) struct TargetRecord {
 }
 
 /// How one request ended.
-pub(crate) struct Ended {
+pub(crate) struct CompletedRequest {
     pub(crate) intended: Duration,
     pub(crate) target: usize,
     pub(crate) latency: Duration,
     pub(crate) result: Result<(), Failure>,
-    pub(crate) traits: Traits,
+    pub(crate) details: ExchangeDetails,
 }
 
 /// What one server answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Served {
+pub(crate) struct ServerResponses {
     pub(crate) answers: u64,
     /// When the first answer had come, since the start.
     pub(crate) first: Duration,
@@ -70,7 +70,7 @@ pub(crate) struct Recorder {
     /// The first failure of each kind, in words.
     pub(crate) examples: BTreeMap<FailureKind, String>,
     pub(crate) statuses: BTreeMap<u16, u64>,
-    pub(crate) served_by: BTreeMap<String, Served>,
+    pub(crate) served_by: BTreeMap<String, ServerResponses>,
     pub(crate) targets: Vec<TargetRecord>,
     pub(crate) body_bytes: u64,
     pub(crate) opened: u64,
@@ -78,9 +78,9 @@ pub(crate) struct Recorder {
     pub(crate) last_taken_up: Duration,
     /// Arrivals that were due before the load was stopped, and not taken up by then.
     pub(crate) missed: u64,
-    /// Latencies of what ended since the last [`Recorder::take_live`].
+    /// Latencies of what ended since the last [`Recorder::take_recent_latencies`].
     #[serde(skip, default = "histogram::new")]
-    live: Histogram<u64>,
+    recent_latency: Histogram<u64>,
     pub(crate) intervals: Intervals,
 }
 
@@ -109,100 +109,100 @@ impl Recorder {
             opened: 0,
             last_taken_up: Duration::ZERO,
             missed: 0,
-            live: histogram::new(),
+            recent_latency: histogram::new(),
             intervals: Intervals::new(timeout),
         }
     }
 
     /// An arrival was taken up, `lag` after its intended start.
-    pub(crate) fn sent(&mut self, intended: Duration, target: usize, lag: Duration) {
-        histogram::add(&mut self.lag, lag);
-        self.arrived(intended, target, lag, |counts| counts.sent += 1);
+    pub(crate) fn record_sent(&mut self, intended: Duration, target: usize, lag: Duration) {
+        histogram::record(&mut self.lag, lag);
+        self.count_arrival(intended, target, lag, |counts| counts.sent += 1);
     }
 
     /// An arrival found no room.
-    pub(crate) fn dropped(&mut self, intended: Duration, target: usize, now: Duration) {
+    pub(crate) fn record_dropped(&mut self, intended: Duration, target: usize, now: Duration) {
         *self.failures.entry(FailureKind::Dropped).or_default() += 1;
         self.examples
             .entry(FailureKind::Dropped)
             .or_insert_with(|| "as many in flight as --max-in-flight allows".to_owned());
-        self.arrived(intended, target, now.saturating_sub(intended), |counts| {
+        self.count_arrival(intended, target, now.saturating_sub(intended), |counts| {
             counts.dropped += 1;
             counts.failed += 1;
         });
     }
 
-    fn arrived(&mut self, intended: Duration, target: usize, late: Duration, count: impl Fn(&mut Counts)) {
+    fn count_arrival(&mut self, intended: Duration, target: usize, late: Duration, count: impl Fn(&mut Counts)) {
         self.last_taken_up = self.last_taken_up.max(intended + late);
-        self.everywhere(intended, target, |counts| {
+        self.count_in_total_target_and_second(intended, target, |counts| {
             counts.scheduled += 1;
             count(counts);
         });
     }
 
     /// A request ended, well or badly.
-    pub(crate) fn ended(&mut self, ended: Ended) {
-        let Ended {
+    pub(crate) fn record_completed(&mut self, ended: CompletedRequest) {
+        let CompletedRequest {
             intended,
             target,
             latency,
             result,
-            traits,
+            details,
         } = ended;
         let failed = result.is_err();
-        self.everywhere(intended, target, |counts| {
+        self.count_in_total_target_and_second(intended, target, |counts| {
             counts.succeeded += u64::from(!failed);
             counts.failed += u64::from(failed);
-            counts.retries += u64::from(traits.retried);
+            counts.retries += u64::from(details.retried);
         });
-        histogram::add(&mut self.latency, latency);
-        histogram::add(&mut self.live, latency);
-        histogram::add(&mut self.targets[target].latency, latency);
-        histogram::add(&mut self.intervals.at(intended).latency, latency);
+        histogram::record(&mut self.latency, latency);
+        histogram::record(&mut self.recent_latency, latency);
+        histogram::record(&mut self.targets[target].latency, latency);
+        histogram::record(&mut self.intervals.at(intended).latency, latency);
         self.latency_sum += latency;
         match result {
-            Ok(()) => histogram::add(&mut self.latency_succeeded, latency),
+            Ok(()) => histogram::record(&mut self.latency_succeeded, latency),
             Err(failure) => {
                 *self.failures.entry(failure.kind).or_default() += 1;
                 self.examples.entry(failure.kind).or_insert(failure.detail);
             }
         }
-        if let Some(wait) = traits.connection_wait {
-            histogram::add(&mut self.connection_wait, wait);
+        if let Some(wait) = details.connection_wait {
+            histogram::record(&mut self.connection_wait, wait);
         }
-        if let Some(time) = traits.connect_time {
-            histogram::add(&mut self.connect, time);
+        if let Some(time) = details.connect_time {
+            histogram::record(&mut self.connect, time);
         }
-        if let Some(status) = traits.status {
+        if let Some(status) = details.status {
             *self.statuses.entry(status).or_default() += 1;
         }
-        if let Some(name) = traits.served_by {
+        if let Some(name) = details.served_by {
             let name = String::from_utf8_lossy(name.as_bytes());
-            let known = self.served_by.len() < SERVED_BY_KEPT || self.served_by.contains_key(&*name);
-            self.served(if known { &name } else { OTHERS }, 1, intended + latency);
+            let known = self.served_by.len() < MAX_SERVED_BY_NAMES || self.served_by.contains_key(&*name);
+            self.count_server(if known { &name } else { OTHER_SERVERS }, 1, intended + latency);
         }
-        self.body_bytes += traits.body_bytes;
+        self.body_bytes += details.body_bytes;
     }
 
-    fn served(&mut self, name: &str, answers: u64, first: Duration) {
+    fn count_server(&mut self, name: &str, answers: u64, first: Duration) {
         match self.served_by.get_mut(name) {
             Some(served) => {
                 served.answers += answers;
                 served.first = served.first.min(first);
             }
-            None => drop(self.served_by.insert(name.to_owned(), Served { answers, first })),
+            None => drop(self.served_by.insert(name.to_owned(), ServerResponses { answers, first })),
         }
     }
 
-    fn everywhere(&mut self, intended: Duration, target: usize, count: impl Fn(&mut Counts)) {
+    fn count_in_total_target_and_second(&mut self, intended: Duration, target: usize, count: impl Fn(&mut Counts)) {
         count(&mut self.counts);
         count(&mut self.targets[target].counts);
         count(&mut self.intervals.at(intended).counts);
     }
 
     /// What ended since the last call.
-    pub(crate) fn take_live(&mut self) -> Histogram<u64> {
-        std::mem::replace(&mut self.live, histogram::new())
+    pub(crate) fn take_recent_latencies(&mut self) -> Histogram<u64> {
+        std::mem::replace(&mut self.recent_latency, histogram::new())
     }
 
     /// Adds another stripe's measurements to these.
@@ -228,7 +228,7 @@ impl Recorder {
             *self.statuses.entry(*status).or_default() += count;
         }
         for (name, served) in &other.served_by {
-            self.served(name, served.answers, served.first);
+            self.count_server(name, served.answers, served.first);
         }
         for (mine, others) in self.targets.iter_mut().zip(&other.targets) {
             mine.counts.merge(&others.counts);
@@ -250,13 +250,13 @@ mod tests {
         *,
     };
 
-    fn ended(intended: Duration, latency: Duration) -> Ended {
-        Ended {
+    fn completed(intended: Duration, latency: Duration) -> CompletedRequest {
+        CompletedRequest {
             intended,
             target: 0,
             latency,
             result: Ok(()),
-            traits: Traits::default(),
+            details: ExchangeDetails::default(),
         }
     }
 
@@ -265,8 +265,8 @@ mod tests {
         let mut recorder = Recorder::new(1, Duration::from_secs(1));
         for second in 0..10_u64 {
             let intended = Duration::from_secs(second);
-            recorder.sent(intended, 0, Duration::ZERO);
-            recorder.ended(ended(intended, Duration::from_millis(second + 1)));
+            recorder.record_sent(intended, 0, Duration::ZERO);
+            recorder.record_completed(completed(intended, Duration::from_millis(second + 1)));
             recorder.intervals.compact(intended);
         }
         let seen: Vec<(u64, u64, u64)> = recorder
@@ -284,12 +284,12 @@ mod tests {
         for request in 0..1000_u64 {
             // Four of five at 20.123 ms.
             let microseconds = if request % 5 == 4 { 80_987 } else { 20_123 };
-            recorder.ended(ended(
+            recorder.record_completed(ended(
                 Duration::from_millis(request),
                 Duration::from_micros(microseconds),
             ));
         }
-        let summary = Summary::of(&recorder.latency);
+        let summary = Summary::from_histogram(&recorder.latency);
         for (measured, made) in [
             (summary.p50, 20.123),
             (summary.p90, 80.987),
@@ -307,17 +307,17 @@ mod tests {
     #[test]
     fn names_of_servers_are_bounded() {
         let mut recorder = Recorder::new(1, Duration::from_secs(1));
-        for name in 0..SERVED_BY_KEPT + 50 {
-            let traits = Traits {
+        for name in 0..MAX_SERVED_BY_NAMES + 50 {
+            let details = ExchangeDetails {
                 served_by: Some(HeaderValue::from(name)),
-                ..Traits::default()
+                ..ExchangeDetails::default()
             };
-            recorder.ended(Ended {
-                traits,
-                ..ended(Duration::ZERO, Duration::from_millis(1))
+            recorder.record_completed(CompletedRequest {
+                details,
+                ..completed(Duration::ZERO, Duration::from_millis(1))
             });
         }
-        assert_eq!(recorder.served_by.len(), SERVED_BY_KEPT + 1);
-        assert_eq!(recorder.served_by[OTHERS].answers, 50);
+        assert_eq!(recorder.served_by.len(), MAX_SERVED_BY_NAMES + 1);
+        assert_eq!(recorder.served_by[OTHER_SERVERS].answers, 50);
     }
 }

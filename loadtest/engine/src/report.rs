@@ -20,7 +20,7 @@ use super::{
     segment::Segment,
     target::{Expectations, Target},
 };
-use crate::units::number;
+use crate::units::to_f64;
 
 /// The version of [`LoadReport`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
 const SCHEMA: &str = "loadtest.run/v1";
@@ -49,7 +49,7 @@ pub struct Summary {
 
 impl Summary {
     /// Of a histogram of microseconds.
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn from_histogram(histogram: &Histogram<u64>) -> Self {
         if histogram.is_empty() {
             return Self::default();
         }
@@ -69,7 +69,7 @@ impl Summary {
 }
 
 fn milliseconds(microseconds: u64) -> f64 {
-    number(microseconds) / 1000.0
+    to_f64(microseconds) / 1000.0
 }
 
 /// Every latency of a run, for percentiles that a [`Summary`] does not have, and to be merged with those of other runs.
@@ -177,7 +177,7 @@ pub struct PlanReport {
 }
 
 impl PlanReport {
-    pub(crate) fn of(plan: &Plan, threads: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, threads: usize) -> Self {
         Self {
             stages: plan.schedule.segments().map(StageReport::from).collect(),
             spacing: plan.schedule.spacing(),
@@ -202,7 +202,7 @@ impl PlanReport {
             to: stage.to,
         });
         let stages: Vec<_> = stages.collect();
-        Schedule::of(&stages, self.spacing).expected(length)
+        Schedule::from_segments(&stages, self.spacing).expected(length)
     }
 }
 
@@ -211,7 +211,7 @@ impl PlanReport {
 pub struct Rates {
     /// Asked for, on average, in requests a second.
     pub requested: f64,
-    /// Sent, over the time from the start until the last one was sent, in requests a second.
+    /// ReportInput, over the time from the start until the last one was sent, in requests a second.
     pub achieved: f64,
     /// Answered as expected, over the same time, in requests a second.
     pub succeeded: f64,
@@ -300,7 +300,7 @@ pub struct LoadReport {
 }
 
 /// What was sent, as a report says it.
-pub(crate) struct Sent<'a> {
+pub(crate) struct ReportInput<'a> {
     pub(crate) plan: PlanReport,
     pub(crate) targets: &'a [Target],
     pub(crate) started_at: Timestamp,
@@ -311,42 +311,42 @@ pub(crate) struct Sent<'a> {
 }
 
 /// Puts the stripes' measurements together.
-pub(crate) fn build<R: Deref<Target = Recorder>>(sent: Sent<'_>, recorders: &[R]) -> LoadReport {
-    let length = sent.length;
-    let mut all = Recorder::new(sent.targets.len(), Duration::ZERO);
+pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorders: &[R]) -> LoadReport {
+    let length = input.length;
+    let mut all = Recorder::new(input.targets.len(), Duration::ZERO);
     for recorder in recorders {
         all.merge(recorder);
     }
-    let mut latency_ms = Summary::of(&all.latency);
+    let mut latency_ms = Summary::from_histogram(&all.latency);
     if latency_ms.count > 0 {
-        latency_ms.mean = Some(all.latency_sum.as_secs_f64() * 1000.0 / number(latency_ms.count));
+        latency_ms.mean = Some(all.latency_sum.as_secs_f64() * 1000.0 / to_f64(latency_ms.count));
     }
     let seconds = length.max(all.last_taken_up).as_secs_f64();
     let due = all.counts.scheduled + all.missed;
     let taken_up = if due == 0 {
         1.0
     } else {
-        number(all.counts.scheduled) / number(due)
+        to_f64(all.counts.scheduled) / to_f64(due)
     };
     let per_second = |count: f64, seconds: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
-    let asked = per_second(sent.expected, length.as_secs_f64());
+    let asked = per_second(input.expected, length.as_secs_f64());
     let failures = FailureKind::ALL
         .map(|kind| (kind, all.failures.get(&kind).copied().unwrap_or(0)))
         .into();
-    let targets = sent.targets.iter().zip(&all.targets);
+    let targets = input.targets.iter().zip(&all.targets);
     LoadReport {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
-        started_at: sent.started_at,
+        started_at: input.started_at,
         duration_seconds: length.as_secs_f64(),
-        plan: sent.plan,
+        plan: input.plan,
         stripes: Vec::new(),
         requests: all.counts,
         failures,
         rates: Rates {
             requested: asked,
-            achieved: per_second(number(all.counts.sent), seconds),
-            succeeded: per_second(number(all.counts.succeeded), seconds),
+            achieved: per_second(to_f64(all.counts.sent), seconds),
+            succeeded: per_second(to_f64(all.counts.succeeded), seconds),
             schedule_held: if seconds > 0.0 {
                 taken_up * length.as_secs_f64() / seconds
             } else {
@@ -355,18 +355,18 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(sent: Sent<'_>, recorders: &[R]
         },
         latency_ms,
         latencies: Latencies(all.latency),
-        latency_succeeded_ms: Summary::of(&all.latency_succeeded),
-        lag_ms: Summary::of(&all.lag),
+        latency_succeeded_ms: Summary::from_histogram(&all.latency_succeeded),
+        lag_ms: Summary::from_histogram(&all.lag),
         connections: Connections {
             opened: all.opened,
-            connect_ms: Summary::of(&all.connect),
-            wait_ms: Summary::of(&all.connection_wait),
+            connect_ms: Summary::from_histogram(&all.connect),
+            wait_ms: Summary::from_histogram(&all.connection_wait),
         },
         targets: targets
             .map(|(target, record)| TargetReport {
                 target: target.clone(),
                 counts: record.counts,
-                latency_ms: Summary::of(&record.latency),
+                latency_ms: Summary::from_histogram(&record.latency),
             })
             .collect(),
         intervals: intervals(recorders),
@@ -407,8 +407,8 @@ fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport
         merged.push(IntervalReport {
             second,
             counts,
-            latency_ms: Summary::of(&latency),
-            latency_counts: histogram::counts(&latency),
+            latency_ms: Summary::from_histogram(&latency),
+            latency_counts: histogram::bucket_counts(&latency),
         });
     }
     merged

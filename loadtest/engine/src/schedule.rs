@@ -10,7 +10,7 @@ use super::segment::Segment;
 use crate::units::Rate;
 
 /// Counts closer than this are the same: what floating point leaves of `1.1 * 10`.
-const NEARLY: f64 = 1e-6;
+const COUNT_TOLERANCE: f64 = 1e-6;
 
 /// How arrivals lie around the rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +29,7 @@ pub enum Spacing {
 
 /// A segment and where it begins.
 #[derive(Clone, Copy, Debug)]
-struct Placed {
+struct PlacedSegment {
     segment: Segment,
     /// Seconds since the start.
     at: f64,
@@ -37,20 +37,20 @@ struct Placed {
     before: f64,
 }
 
-impl Placed {
+impl PlacedSegment {
     fn end(&self) -> f64 {
-        self.at + self.segment.length.as_secs_f64()
+        self.start_seconds + self.segment.length.as_secs_f64()
     }
 
     fn count_at_end(&self) -> f64 {
-        self.before + self.segment.count(self.segment.length.as_secs_f64())
+        self.arrivals_before + self.segment.arrivals_after(self.segment.length.as_secs_f64())
     }
 }
 
 /// A rate over time, starting at time 0.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    segments: Arc<[Placed]>,
+    segments: Arc<[PlacedSegment]>,
     duration: Duration,
     spacing: Spacing,
 }
@@ -58,8 +58,8 @@ pub struct Schedule {
 impl Schedule {
     /// The same rate for `duration`.
     #[must_use]
-    pub fn new(rate: Rate, duration: Duration) -> Self {
-        Self::of(
+    pub fn constant(rate: Rate, duration: Duration) -> Self {
+        Self::from_segments(
             &[Segment::constant(duration, rate.as_per_second())],
             Spacing::Even,
         )
@@ -67,11 +67,11 @@ impl Schedule {
 
     /// One segment after the other. Empty ones are left out.
     #[must_use]
-    pub fn of(segments: &[Segment], spacing: Spacing) -> Self {
+    pub fn from_segments(segments: &[Segment], spacing: Spacing) -> Self {
         let mut placed = Vec::new();
         let (mut duration, mut before) = (Duration::ZERO, 0.0);
         for segment in segments.iter().filter(|segment| !segment.length.is_zero()) {
-            let one = Placed {
+            let one = PlacedSegment {
                 segment: *segment,
                 at: duration.as_secs_f64(),
                 before,
@@ -112,7 +112,7 @@ impl Schedule {
             .iter()
             .find(|placed| moment < placed.end())
             .map_or(0.0, |placed| {
-                placed.segment.from + placed.segment.slope() * (moment - placed.at)
+                placed.segment.from + placed.segment.slope() * (moment - placed.start_seconds)
             })
     }
 
@@ -129,21 +129,21 @@ impl Schedule {
     #[must_use]
     pub fn expected(&self, moment: Duration) -> f64 {
         let moment = moment.as_secs_f64();
-        let passed = self.segments.iter().take_while(|placed| placed.at < moment);
+        let passed = self.segments.iter().take_while(|placed| placed.start_seconds < moment);
         passed.last().map_or(0.0, |placed| {
-            placed.before + placed.segment.count(moment.min(placed.end()) - placed.at)
+            placed.arrivals_before + placed.segment.arrivals_after(moment.min(placed.end()) - placed.start_seconds)
         })
     }
 
     /// When so many arrivals are expected: the inverse of [`Schedule::expected`]. `None` where the schedule ends before.
     /// Across a time without a rate it is the end of that time.
-    pub(super) fn moment_of(&self, count: f64) -> Option<Duration> {
+    pub(super) fn time_of_count(&self, count: f64) -> Option<Duration> {
         let position = self
             .segments
-            .partition_point(|placed| placed.count_at_end() <= count + NEARLY);
+            .partition_point(|placed| placed.count_at_end() <= count + COUNT_TOLERANCE);
         let placed = self.segments.get(position)?;
-        let within = placed.segment.seconds((count - placed.before).max(0.0));
-        Some(Duration::from_secs_f64(placed.at + within).min(self.duration))
+        let within = placed.segment.seconds_until((count - placed.arrivals_before).max(0.0));
+        Some(Duration::from_secs_f64(placed.start_seconds + within).min(self.duration))
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
         super::arrivals::{Arrival, Stripe},
         *,
     };
-    use crate::units::number;
+    use crate::units::to_f64;
 
     fn whole(schedule: &Schedule) -> Vec<Duration> {
         schedule
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn constant(rate: &str, seconds: u64) -> Schedule {
-        Schedule::new(rate.parse().unwrap(), Duration::from_secs(seconds))
+        Schedule::constant(rate.parse().unwrap(), Duration::from_secs(seconds))
     }
 
     fn ramp(seconds: u64, from: f64, to: f64) -> Segment {
@@ -187,9 +187,9 @@ mod tests {
     #[test]
     fn a_third_of_a_millisecond_does_not_drift_in_a_day() {
         let schedule = constant("3000", 86_400);
-        let late = schedule.moment_of(3000.0 * 86_399.0);
+        let late = schedule.time_of_count(3000.0 * 86_399.0);
         assert_eq!(late, Some(Duration::from_secs(86_399)));
-        assert_eq!(schedule.moment_of(3000.0 * 86_400.0), None);
+        assert_eq!(schedule.time_of_count(3000.0 * 86_400.0), None);
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_ramp_from_nothing_has_its_arrivals_at_square_roots() {
         // 5 t^2 arrivals by t.
-        let arrivals = whole(&Schedule::of(&[ramp(10, 0.0, 100.0)], Spacing::Even));
+        let arrivals = whole(&Schedule::from_segments(&[ramp(10, 0.0, 100.0)], Spacing::Even));
         assert_eq!(arrivals.len(), 500);
         for (index, at) in arrivals.iter().enumerate() {
             let theory = (f64::from(u32::try_from(index).unwrap()) / 5.0).sqrt();
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn nothing_arrives_while_the_rate_is_nothing() {
         let segments = [ramp(1, 10.0, 10.0), ramp(5, 0.0, 0.0), ramp(1, 10.0, 10.0)];
-        let arrivals = whole(&Schedule::of(&segments, Spacing::Even));
+        let arrivals = whole(&Schedule::from_segments(&segments, Spacing::Even));
         assert_eq!(arrivals.len(), 20);
         assert_eq!(arrivals[9], Duration::from_millis(900));
         assert_eq!(arrivals[10], Duration::from_secs(6));
@@ -230,13 +230,13 @@ mod tests {
 
     #[test]
     fn a_poisson_process_has_the_rate_and_the_spread_of_one() {
-        let schedule = Schedule::of(&[ramp(1000, 100.0, 100.0)], Spacing::Poisson { seed: 7 });
+        let schedule = Schedule::from_segments(&[ramp(1000, 100.0, 100.0)], Spacing::Poisson { seed: 7 });
         let arrivals = whole(&schedule);
         let gaps: Vec<f64> = arrivals
             .windows(2)
             .map(|pair| (pair[1].as_secs_f64() - pair[0].as_secs_f64()) * 100.0)
             .collect();
-        let number = number(gaps.len() as u64);
+        let number = to_f64(gaps.len() as u64);
         let mean = gaps.iter().sum::<f64>() / number;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / number;
         // Of 100,000 gaps the mean is known to within 0.3 %, the variance to within 1 %: four times that.
@@ -269,30 +269,30 @@ mod tests {
         fn any_interval_has_as_many_arrivals_as_the_integral_within_one(
             segments in stages(), from in 0.0_f64..1.0, length in 0.0_f64..1.0
         ) {
-            let schedule = Schedule::of(&segments, Spacing::Even);
+            let schedule = Schedule::from_segments(&segments, Spacing::Even);
             let begin = schedule.duration().mul_f64(from);
             let end = (begin + schedule.duration().mul_f64(length)).min(schedule.duration());
             let arrivals = whole(&schedule);
             let counted = arrivals.iter().filter(|at| (begin..end).contains(*at)).count();
             let integral = schedule.expected(end) - schedule.expected(begin);
-            let counted = number(counted as u64);
+            let counted = to_f64(counted as u64);
             prop_assert!((counted - integral).abs() <= 1.0 + 1e-3, "{counted} arrivals, integral {integral}");
         }
 
         #[test]
         fn arrivals_come_in_the_order_of_time_and_before_the_end(segments in stages(), seed: u64, poisson: bool) {
             let spacing = if poisson { Spacing::Poisson { seed } } else { Spacing::Even };
-            let schedule = Schedule::of(&segments, spacing);
+            let schedule = Schedule::from_segments(&segments, spacing);
             let arrivals = whole(&schedule);
             prop_assert!(arrivals.is_sorted());
             prop_assert!(arrivals.last().is_none_or(|last| *last <= schedule.duration()));
         }
 
         #[test]
-        fn stripes_share_every_arrival_out_once(segments in stages(), of in 1_u64..9) {
-            let schedule = Schedule::of(&segments, Spacing::Even);
-            let mut all: Vec<Arrival> = (0..of)
-                .flat_map(|first| schedule.arrivals(Stripe { first, of }))
+        fn stripes_share_every_arrival_out_once(segments in stages(), count in 1_u64..9) {
+            let schedule = Schedule::from_segments(&segments, Spacing::Even);
+            let mut all: Vec<Arrival> = (0..count)
+                .flat_map(|first| schedule.arrivals(Stripe { first, count }))
                 .collect();
             all.sort_unstable_by_key(|arrival| arrival.index);
             prop_assert_eq!(all, schedule.arrivals(Stripe::WHOLE).collect::<Vec<_>>());
@@ -300,11 +300,11 @@ mod tests {
 
         #[test]
         fn threads_share_every_arrival_of_the_stripes_out_once(
-            segments in stages(), of in 1_u64..5, threads in 1_usize..4
+            segments in stages(), count in 1_u64..5, threads in 1_usize..4
         ) {
-            let schedule = Schedule::of(&segments, Spacing::Even);
-            let mut all: Vec<Arrival> = (0..of)
-                .flat_map(|first| (0..threads).map(move |number| Stripe { first, of }.thread(number, threads)))
+            let schedule = Schedule::from_segments(&segments, Spacing::Even);
+            let mut all: Vec<Arrival> = (0..count)
+                .flat_map(|first| (0..threads).map(move |number| Stripe { first, count }.thread(number, threads)))
                 .flat_map(|stripe| schedule.arrivals(stripe))
                 .collect();
             all.sort_unstable_by_key(|arrival| arrival.index);

@@ -12,7 +12,7 @@ use crate::units::short;
 const SCHEMA: &str = "loadtest.stripe/v1";
 
 /// How a stripe's result begins in JSON: what tells it from other lines.
-const MARK: &str = r#"{"schema":"loadtest.stripe/"#;
+const LINE_PREFIX: &str = r#"{"schema":"loadtest.stripe/"#;
 
 /// What the stripes of one load have in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,13 +32,13 @@ pub struct SharedLoad {
 impl SharedLoad {
     /// Of `stripes` that carry out `plan` from `start_at` on.
     #[must_use]
-    pub fn of(plan: &Plan, stripes: u64, start_at: Timestamp) -> Self {
+    pub fn new(plan: &Plan, stripes: u64, start_at: Timestamp) -> Self {
         let all = usize::try_from(stripes).unwrap_or(usize::MAX);
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             start_at,
             stripes,
-            plan: PlanReport::of(plan, plan.thread_count().saturating_mul(all)),
+            plan: PlanReport::new(plan, plan.thread_count().saturating_mul(all)),
             targets: plan.mix.targets().to_vec(),
         }
     }
@@ -70,7 +70,7 @@ impl SharedLoad {
 }
 
 /// How much a pod's clock may be off that of the API server, which tells whole seconds.
-const CLOCKS: Duration = Duration::from_secs(5);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// What one stripe measured, complete: results of all stripes give the same report as one process would.
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ impl StripeResult {
 
     /// Of a stripe that was stopped before the start.
     #[must_use]
-    pub fn not_begun(stripe: Stripe, load: SharedLoad) -> Self {
+    pub fn not_started(stripe: Stripe, load: SharedLoad) -> Self {
         Self::new(stripe, load, Some(Duration::ZERO), Vec::new())
     }
 
@@ -126,7 +126,7 @@ impl StripeResult {
     /// When it is cut off, of another version of the form, or contradicts itself.
     #[must_use]
     pub fn find(text: &str) -> Option<Result<Self, String>> {
-        let line = text.lines().find(|line| line.starts_with(MARK))?;
+        let line = text.lines().find(|line| line.starts_with(LINE_PREFIX))?;
         Some(Self::read(line))
     }
 
@@ -171,7 +171,7 @@ impl StripeResult {
     #[must_use]
     pub fn problem(&self, all_stopped_after: Option<Duration>) -> Option<String> {
         let by_the_user = |after: f64| {
-            all_stopped_after.is_some_and(|all| after + CLOCKS.as_secs_f64() >= all.as_secs_f64())
+            all_stopped_after.is_some_and(|all| after + MAX_CLOCK_SKEW.as_secs_f64() >= all.as_secs_f64())
         };
         let late = self.late_seconds.map(|seconds| {
             format!(

@@ -159,14 +159,14 @@ pub fn parse_limit(text: &str) -> Result<Limit, String> {
     if text == "none" {
         return Ok(Limit(None));
     }
-    parse_age(text).map(|limit| Limit(Some(limit).filter(|limit| !limit.is_zero())))
+    parse_duration_or_zero(text).map(|limit| Limit(Some(limit).filter(|limit| !limit.is_zero())))
 }
 
 /// A duration that may be zero.
 ///
 /// # Errors
 /// When `text` is not a duration.
-pub fn parse_age(text: &str) -> Result<Duration, String> {
+pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -178,7 +178,7 @@ pub fn parse_age(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// When `text` is not a duration, or 0.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    match parse_age(text)? {
+    match parse_duration_or_zero(text)? {
         Duration::ZERO => Err("must be above 0".to_owned()),
         duration => Ok(duration),
     }
@@ -188,7 +188,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When the serializer fails.
-pub fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn serialize_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
@@ -199,7 +199,7 @@ pub struct Limit(pub Option<Duration>);
 /// A count to calculate with.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-pub fn number(count: u64) -> f64 {
+pub fn to_f64(count: u64) -> f64 {
     count as f64
 }
 

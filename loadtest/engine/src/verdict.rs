@@ -14,7 +14,7 @@ use super::{
 use crate::units::{MaxFailed, short};
 
 /// The share of the requested rate below which the generator did not hold it.
-const LEAST_SHARE_OF_RATE: f64 = 0.99;
+const MIN_SCHEDULE_HELD: f64 = 0.99;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -67,8 +67,8 @@ impl LoadReport {
     /// Whether the run is valid, within `bounds`, and within every threshold. Pure: depends on the report alone.
     #[must_use]
     pub fn judge(&self, bounds: &Bounds, thresholds: &[Threshold], interrupted: bool) -> Verdict {
-        let invalid = self.invalidity(bounds);
-        let mut failed = self.failure(bounds);
+        let invalid = self.invalid_reasons(bounds);
+        let mut failed = self.failure_reasons(bounds);
         let thresholds: Vec<_> = thresholds.iter().map(|threshold| threshold.check(self)).collect();
         let broken = thresholds.iter().filter(|threshold| !threshold.holds);
         failed.extend(broken.map(|threshold| format!("threshold {}", threshold.describe())));
@@ -91,7 +91,7 @@ impl LoadReport {
 
     /// Why these numbers cannot be trusted.
     #[must_use]
-    pub fn invalidity(&self, bounds: &Bounds) -> Vec<String> {
+    pub fn invalid_reasons(&self, bounds: &Bounds) -> Vec<String> {
         let mut reasons = self.lost_stripes();
         let max_lag = bounds.max_lag.as_secs_f64() * 1000.0;
         if let Some(lag) = self.lag_ms.p99.filter(|lag| *lag > max_lag) {
@@ -103,7 +103,7 @@ impl LoadReport {
         }
         // The last arrival may be as late as any other; only what goes beyond that means a rate that was not held.
         let allowance = (bounds.max_lag.as_secs_f64() / self.duration_seconds.max(f64::EPSILON)).min(1.0);
-        if self.rates.schedule_held * (1.0 + allowance) < LEAST_SHARE_OF_RATE {
+        if self.rates.schedule_held * (1.0 + allowance) < MIN_SCHEDULE_HELD {
             reasons.push(format!(
                 "the generator held {} % of the requested {} requests/s",
                 short(self.rates.schedule_held * 100.0),
@@ -138,7 +138,7 @@ impl LoadReport {
 
     /// Why too few requests succeeded.
     #[must_use]
-    pub fn failure(&self, bounds: &Bounds) -> Vec<String> {
+    pub fn failure_reasons(&self, bounds: &Bounds) -> Vec<String> {
         let Counts {
             scheduled,
             sent,

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::units::number;
+use crate::units::to_f64;
 
 /// Of the normal distribution, for 95 %.
 const Z: f64 = 1.96;
@@ -46,7 +46,7 @@ impl Estimate {
     }
 
     /// The standard error that the range stands for.
-    pub(crate) fn error(&self) -> f64 {
+    pub(crate) fn standard_error(&self) -> f64 {
         let width = self
             .high
             .map_or(2.0 * (self.value - self.low), |high| high - self.low);
@@ -65,7 +65,7 @@ pub(crate) struct Sample {
 impl Sample {
     /// Of latencies in microseconds, and the count and mean, in milliseconds, of each second.
     pub(crate) fn new(latencies: Histogram<u64>, seconds: &[(u64, f64)]) -> Self {
-        let effective = number(latencies.len()) / design_effect(&latencies, seconds);
+        let effective = to_f64(latencies.len()) / design_effect(&latencies, seconds);
         Self { latencies, effective }
     }
 
@@ -90,7 +90,7 @@ impl Sample {
         }
         let at = |quantile: f64| {
             let value = self.latencies.value_at_quantile(quantile.clamp(0.0, 1.0));
-            number(value.min(self.latencies.max())) / 1000.0
+            to_f64(value.min(self.latencies.max())) / 1000.0
         };
         let off = Z * (quantile * (1.0 - quantile) / self.effective).sqrt();
         Some(Estimate {
@@ -110,18 +110,18 @@ fn design_effect(latencies: &Histogram<u64>, seconds: &[(u64, f64)]) -> f64 {
     let mean = latencies.mean() / 1000.0;
     let between: f64 = seconds
         .iter()
-        .map(|(count, of_second)| number(*count) * (of_second - mean).powi(2))
+        .map(|(count, of_second)| to_f64(*count) * (of_second - mean).powi(2))
         .sum();
-    let freedom = number(seconds.len() as u64) - 1.0;
-    (between / freedom / variance).max(1.0)
+    let degrees_of_freedom = to_f64(seconds.len() as u64) - 1.0;
+    (between / degrees_of_freedom / variance).max(1.0)
 }
 
 /// The share of `count` in `all`, by Wilson's interval, which holds near 0, too; `None` of nothing.
-pub(crate) fn share(count: u64, all: u64) -> Option<Estimate> {
+pub(crate) fn proportion(count: u64, all: u64) -> Option<Estimate> {
     if all == 0 {
         return None;
     }
-    let (n, share) = (number(all), number(count) / number(all));
+    let (n, share) = (to_f64(all), to_f64(count) / to_f64(all));
     let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let off = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     Some(Estimate {
@@ -134,7 +134,7 @@ pub(crate) fn share(count: u64, all: u64) -> Option<Estimate> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::simulation::{chance, sample},
+        super::simulation::{shifted_exponential, sample},
         *,
     };
 
@@ -145,7 +145,7 @@ mod tests {
         // The p99 of the distribution: 1 - e^(-x / 0.9) = 0.99, and the tenth that it is moved by.
         let truth = 10.0 * (0.1 + 0.9 * 100.0_f64.ln());
         for _ in 0..400 {
-            let sample = sample(10, 200, |_| chance(&mut random, 10.0));
+            let sample = sample(10, 200, |_| shifted_exponential(&mut random, 10.0));
             mean_held += u32::from(!sample.mean().unwrap().excludes(10.0));
             p99_held += u32::from(!sample.quantile(0.99).unwrap().excludes(truth));
         }
@@ -157,9 +157,9 @@ mod tests {
     #[test]
     fn seconds_that_are_slow_as_a_whole_widen_the_range() {
         let mut random = fastrand::Rng::with_seed(7);
-        let even = sample(20, 200, |_| chance(&mut random, 10.0));
+        let even = sample(20, 200, |_| shifted_exponential(&mut random, 10.0));
         let uneven = sample(20, 200, |second| {
-            chance(&mut random, if second % 5 == 0 { 20.0 } else { 7.5 })
+            shifted_exponential(&mut random, if second % 5 == 0 { 20.0 } else { 7.5 })
         });
         let width = |sample: &Sample| {
             let mean = sample.mean().unwrap();
@@ -192,11 +192,11 @@ mod tests {
 
     #[test]
     fn a_share_of_nothing_failed_still_has_a_range() {
-        let none = share(0, 1000).unwrap();
+        let none = proportion(0, 1000).unwrap();
         assert!(none.value == 0.0 && none.low == 0.0, "{none:?}");
         // The rule of three, a little wider.
         assert!((0.003..0.004).contains(&none.high.unwrap()), "{none:?}");
-        assert!(share(30, 1000).unwrap().differs_from(&none));
-        assert!(!share(2, 1000).unwrap().differs_from(&none));
+        assert!(proportion(30, 1000).unwrap().differs_from(&none));
+        assert!(!proportion(2, 1000).unwrap().differs_from(&none));
     }
 }

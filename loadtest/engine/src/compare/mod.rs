@@ -9,6 +9,6 @@ mod simulation;
 
 pub use self::{
     estimate::Estimate,
-    numbers::{Change, Measured, Row, compare},
+    numbers::{Change, RunMetrics, Row, compare},
     run::Run,
 };

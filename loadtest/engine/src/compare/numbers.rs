@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    estimate::{Estimate, Sample, share},
-    repeats::{Kind, Observed},
+    estimate::{Estimate, Sample, proportion},
+    repeats::{MetricKind, MetricAcrossRuns},
     run::Run,
 };
 
@@ -30,7 +30,7 @@ pub struct Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// Not to be told from chance, or less than the tolerance.
+    /// Not to be told from shifted_exponential, or less than the tolerance.
     None,
     /// Less than before.
     Better,
@@ -42,18 +42,18 @@ pub enum Change {
 
 /// What a run says of each number.
 #[derive(Debug)]
-pub struct Measured {
+pub struct RunMetrics {
     latencies: Sample,
     failed: Option<Estimate>,
 }
 
-impl Measured {
+impl RunMetrics {
     /// The numbers of `run`.
     #[must_use]
-    pub fn of(run: &Run) -> Self {
+    pub fn from_run(run: &Run) -> Self {
         Self {
             latencies: Sample::new(run.latency_histogram.clone(), &run.seconds()),
-            failed: share(run.requests.failed, run.requests.scheduled).map(percent),
+            failed: proportion(run.requests.failed, run.requests.scheduled).map(percent),
         }
     }
 }
@@ -64,37 +64,37 @@ fn percent(share: Estimate) -> Estimate {
 
 /// Every number of the runs of both sides, of which there is at least one each. A change of up to `tolerance` is none.
 #[must_use]
-pub fn compare(before: &[Measured], after: &[Measured], tolerance: f64) -> Vec<Row> {
-    let row = |name, kind, read: &dyn Fn(&Measured) -> Option<Estimate>| {
-        let of = |runs: &[Measured]| {
+pub fn compare(before: &[RunMetrics], after: &[RunMetrics], tolerance: f64) -> Vec<Row> {
+    let row = |name, kind, read: &dyn Fn(&RunMetrics) -> Option<Estimate>| {
+        let of = |runs: &[RunMetrics]| {
             let runs: Option<Vec<Estimate>> = runs.iter().map(read).collect();
-            Some(Observed::new(kind, runs?))
+            Some(MetricAcrossRuns::new(kind, runs?))
         };
         row(name, kind, of(before), of(after), tolerance)
     };
     vec![
-        row("mean", Kind::Latency, &|run| run.latencies.mean()),
-        row("p50", Kind::Latency, &|run| run.latencies.quantile(0.5)),
-        row("p90", Kind::Latency, &|run| run.latencies.quantile(0.9)),
-        row("p99", Kind::Latency, &|run| run.latencies.quantile(0.99)),
-        row("p99.9", Kind::Latency, &|run| run.latencies.quantile(0.999)),
-        row("failed", Kind::Share, &|run| run.failed),
+        row("mean", MetricKind::Latency, &|run| run.latencies.mean()),
+        row("p50", MetricKind::Latency, &|run| run.latencies.quantile(0.5)),
+        row("p90", MetricKind::Latency, &|run| run.latencies.quantile(0.9)),
+        row("p99", MetricKind::Latency, &|run| run.latencies.quantile(0.99)),
+        row("p99.9", MetricKind::Latency, &|run| run.latencies.quantile(0.999)),
+        row("failed", MetricKind::Share, &|run| run.failed),
     ]
 }
 
 /// Less is better, of every number here.
 fn row(
     name: &'static str,
-    kind: Kind,
-    before: Option<Observed>,
-    after: Option<Observed>,
+    kind: MetricKind,
+    before: Option<MetricAcrossRuns>,
+    after: Option<MetricAcrossRuns>,
     tolerance: f64,
 ) -> Row {
     let mut row = Row {
         name,
         unit: kind.unit(),
-        before: before.as_ref().map(Observed::estimate),
-        after: after.as_ref().map(Observed::estimate),
+        before: before.as_ref().map(MetricAcrossRuns::estimate),
+        after: after.as_ref().map(MetricAcrossRuns::estimate),
         difference: before
             .zip(after)
             .and_then(|(before, after)| before.difference(&after)),
@@ -122,10 +122,10 @@ mod tests {
         *,
     };
 
-    fn measured(latencies: Sample) -> Measured {
-        Measured {
+    fn measured(latencies: Sample) -> RunMetrics {
+        RunMetrics {
             latencies,
-            failed: share(0, 100).map(percent),
+            failed: proportion(0, 100).map(percent),
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
     /// server after is slower by `factor`, and the machine, in each run, by a factor of its own.
     fn found(runs: u32, factor: f64) -> (u32, u32) {
         let mut random = fastrand::Rng::with_seed(7);
-        let mut side = |mean: f64| -> Vec<Measured> {
+        let mut side = |mean: f64| -> Vec<RunMetrics> {
             let run = |_| {
                 let mean = mean * normal(&mut random, 0.1).exp();
                 measured(sample(2, 50, |_| mean * (0.8 + 0.4 * random.f64())))
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn seconds_that_differ_alike_in_every_run_do_not_hide_a_change() {
         let mut random = fastrand::Rng::with_seed(7);
-        let mut side = |mean: f64| -> Vec<Measured> {
+        let mut side = |mean: f64| -> Vec<RunMetrics> {
             let mut run = |_| {
                 measured(sample(10, 20, |second| {
                     mean * f64::from(second + 1) * (0.95 + 0.1 * random.f64())

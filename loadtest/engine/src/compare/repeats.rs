@@ -5,22 +5,22 @@
 //! the difference of two sides is Welch's. Latencies are taken by their logarithms: what slows a machine multiplies them, some
 //! runs are slower by far and none is faster by as much, and a difference of logarithms is one in percent.
 //!
-//! The range of a run by itself plays no part in that. It takes seconds that differ for chance, and those of a load that
+//! The range of a run by itself plays no part in that. It takes seconds that differ for shifted_exponential, and those of a load that
 //! rises differ alike in every run.
 
 use super::estimate::Estimate;
-use crate::units::number;
+use crate::units::to_f64;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum MetricKind {
     /// In milliseconds.
     Latency,
     /// Of requests that failed in what was due, in percent.
     Share,
 }
 
-impl Kind {
+impl MetricKind {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Latency => "ms",
@@ -54,14 +54,14 @@ impl Kind {
 
 /// A number in each run of a side.
 #[derive(Debug)]
-pub(crate) struct Observed {
-    kind: Kind,
+pub(crate) struct MetricAcrossRuns {
+    kind: MetricKind,
     runs: Vec<Estimate>,
 }
 
-impl Observed {
+impl MetricAcrossRuns {
     /// In at least one run.
-    pub(crate) fn new(kind: Kind, runs: Vec<Estimate>) -> Self {
+    pub(crate) fn new(kind: MetricKind, runs: Vec<Estimate>) -> Self {
         Self { kind, runs }
     }
 
@@ -75,7 +75,7 @@ impl Observed {
 
     /// How much more it is in the other, in percent; of shares, in percentage points. `None` unless both have several runs.
     pub(crate) fn difference(&self, after: &Self) -> Option<Estimate> {
-        let difference = after.mean()?.less(self.mean()?).range();
+        let difference = after.mean()?.minus(self.mean()?).range();
         Some(difference.map(|value| self.kind.percent(value)))
     }
 
@@ -84,21 +84,21 @@ impl Observed {
         let [_, _, ..] = self.runs.as_slice() else {
             return None;
         };
-        let count = number(self.runs.len() as u64);
+        let count = to_f64(self.runs.len() as u64);
         let values = self.runs.iter().map(|run| self.kind.scaled(run.value));
         let value = values.clone().sum::<f64>() / count;
         let spread: f64 = values.map(|of_run| (of_run - value).powi(2)).sum();
         // Small counts are often the same by chance: three runs with one failure each do not make the share certain.
         let least = match self.kind {
-            Kind::Latency => 0.0,
-            Kind::Share => self.runs.iter().map(|run| run.error().powi(2)).sum::<f64>() / count,
+            MetricKind::Latency => 0.0,
+            MetricKind::Share => self.runs.iter().map(|run| run.standard_error().powi(2)).sum::<f64>() / count,
         };
         let variance = spread / (count - 1.0);
         Some(Mean {
             value,
             variance: variance.max(least) / count,
             // What counts vary by is known, not estimated.
-            freedom: if variance > least {
+            degrees_of_freedom: if variance > least {
                 count - 1.0
             } else {
                 f64::INFINITY
@@ -113,25 +113,25 @@ struct Mean {
     value: f64,
     /// Of the mean, not of what it is the mean of.
     variance: f64,
-    /// The degrees of freedom that the variance is estimated with.
-    freedom: f64,
+    /// The degrees of degrees_of_freedom that the variance is estimated with.
+    degrees_of_freedom: f64,
 }
 
 impl Mean {
-    /// With Welch's and Satterthwaite's degrees of freedom.
-    fn less(self, other: Self) -> Self {
+    /// With Welch's and Satterthwaite's degrees of degrees_of_freedom.
+    fn minus(self, other: Self) -> Self {
         let variance = self.variance + other.variance;
-        let parts = self.variance.powi(2) / self.freedom + other.variance.powi(2) / other.freedom;
+        let parts = self.variance.powi(2) / self.degrees_of_freedom + other.variance.powi(2) / other.degrees_of_freedom;
         Self {
             value: self.value - other.value,
             variance,
-            freedom: variance.powi(2) / parts,
+            degrees_of_freedom: variance.powi(2) / parts,
         }
     }
 
     fn range(self) -> Estimate {
         let off = if self.variance > 0.0 {
-            student(self.freedom) * self.variance.sqrt()
+            student_t_quantile(self.degrees_of_freedom) * self.variance.sqrt()
         } else {
             0.0
         };
@@ -143,11 +143,11 @@ impl Mean {
     }
 }
 
-/// Of Student's distribution, for 95 %: the quantile at 0.975 for degrees of freedom from 1 on.
+/// Of Student's distribution, for 95 %: the quantile at 0.975 for degrees of degrees_of_freedom from 1 on.
 ///
 /// Between those of the table it is nearly straight over their reciprocal: at most 2 % too much above 2, 19 % below, where
 /// only two runs a side lead.
-fn student(freedom: f64) -> f64 {
+fn student_t_quantile(degrees_of_freedom: f64) -> f64 {
     const TABLE: [(f64, f64); 10] = [
         (1.0, 12.706),
         (2.0, 4.303),
@@ -162,21 +162,21 @@ fn student(freedom: f64) -> f64 {
     ];
     let after = TABLE
         .iter()
-        .position(|(of, _)| *of > freedom)
+        .position(|(of, _)| *of > degrees_of_freedom)
         .unwrap_or(TABLE.len() - 1)
         .max(1);
     let ((below, high), (above, low)) = (TABLE[after - 1], TABLE[after]);
-    let part = (1.0 / freedom - 1.0 / above) / (1.0 / below - 1.0 / above);
+    let part = (1.0 / degrees_of_freedom - 1.0 / above) / (1.0 / below - 1.0 / above);
     low + part * (high - low)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::estimate::share, *};
+    use super::{super::estimate::proportion, *};
 
     #[test]
     fn quantiles_of_student_are_near_the_true_ones() {
-        for (freedom, truth) in [
+        for (degrees_of_freedom, truth) in [
             (1.0, 12.706),
             (1.5, 6.017),
             (2.0, 4.303),
@@ -185,19 +185,19 @@ mod tests {
             (12.0, 2.179),
             (100.0, 1.984),
         ] {
-            let off = student(freedom) / truth;
-            let most = if freedom < 2.0 { 1.19 } else { 1.02 };
-            assert!((0.999..most).contains(&off), "{off} times that of {freedom}");
+            let off = student_t_quantile(degrees_of_freedom) / truth;
+            let most = if degrees_of_freedom < 2.0 { 1.19 } else { 1.02 };
+            assert!((0.999..most).contains(&off), "{off} times that of {degrees_of_freedom}");
         }
     }
 
-    fn observed(kind: Kind, values: &[f64]) -> Observed {
+    fn observed(kind: MetricKind, values: &[f64]) -> MetricAcrossRuns {
         let runs = values.iter().map(|value| Estimate {
             value: *value,
             low: *value,
             high: Some(*value),
         });
-        Observed::new(kind, runs.collect())
+        MetricAcrossRuns::new(kind, runs.collect())
     }
 
     fn is_near(estimate: Estimate, low: f64, value: f64, high: f64) {
@@ -214,20 +214,20 @@ mod tests {
 
     #[test]
     fn the_range_is_that_of_student_and_the_difference_that_of_welch() {
-        let before = observed(Kind::Share, &[1.0, 2.0, 3.0]);
-        let after = observed(Kind::Share, &[3.0, 5.0, 7.0]);
-        // Worked out by hand: the variances are 1 and 4, those of the means 1/3 and 4/3; 2 degrees of freedom.
+        let before = observed(MetricKind::Share, &[1.0, 2.0, 3.0]);
+        let after = observed(MetricKind::Share, &[3.0, 5.0, 7.0]);
+        // Worked out by hand: the variances are 1 and 4, those of the means 1/3 and 4/3; 2 degrees of degrees_of_freedom.
         is_near(before.estimate(), 0.0, 2.0, 2.0 + 4.303 * 0.577);
         is_near(after.estimate(), 5.0 - 4.303 * 1.155, 5.0, 5.0 + 4.303 * 1.155);
-        // (5/3)² / ((1/3)² / 2 + (4/3)² / 2) = 2.94 degrees of freedom, of which the quantile is 3.22.
+        // (5/3)² / ((1/3)² / 2 + (4/3)² / 2) = 2.94 degrees of degrees_of_freedom, of which the quantile is 3.22.
         let off = 3.22 * 1.291;
         is_near(before.difference(&after).unwrap(), 3.0 - off, 3.0, 3.0 + off);
     }
 
     #[test]
     fn latencies_differ_by_factors() {
-        let before = observed(Kind::Latency, &[1.0, 2.0, 4.0]);
-        let after = observed(Kind::Latency, &[2.0, 4.0, 8.0]);
+        let before = observed(MetricKind::Latency, &[1.0, 2.0, 4.0]);
+        let after = observed(MetricKind::Latency, &[2.0, 4.0, 8.0]);
         // The logarithms to base 2 are 0, 1, 2, of which the variance is 1, that of the mean 1/3.
         let off = (4.303_f64 * 0.577).exp2();
         is_near(before.estimate(), 2.0 / off, 2.0, 2.0 * off);
@@ -247,8 +247,8 @@ mod tests {
 
     #[test]
     fn runs_that_are_all_alike_leave_no_range() {
-        let two = observed(Kind::Latency, &[2.0, 2.0]);
-        let three = observed(Kind::Latency, &[3.0, 3.0]);
+        let two = observed(MetricKind::Latency, &[2.0, 2.0]);
+        let three = observed(MetricKind::Latency, &[3.0, 3.0]);
         is_near(two.difference(&three).unwrap(), 50.0, 50.0, 50.0);
         assert!(!two.difference(&two).unwrap().excludes(0.0));
     }
@@ -256,9 +256,9 @@ mod tests {
     #[test]
     fn few_failures_are_chance_though_every_run_has_as_many() {
         let failed = |counts: &[u64]| {
-            let runs = counts.iter().map(|count| share(*count, 1000).unwrap());
-            Observed::new(
-                Kind::Share,
+            let runs = counts.iter().map(|count| proportion(*count, 1000).unwrap());
+            MetricAcrossRuns::new(
+                MetricKind::Share,
                 runs.map(|run| run.map(|share| share * 100.0)).collect(),
             )
         };

@@ -81,7 +81,7 @@ impl Run {
 
     /// Whether both sent the same load.
     #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
+    pub fn has_same_plan(&self, other: &Self) -> bool {
         self.plan == other.plan
     }
 

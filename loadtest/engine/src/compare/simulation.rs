@@ -24,7 +24,7 @@ pub(crate) fn sample(seconds: u32, each: u32, mut latency: impl FnMut(u32) -> f6
 }
 
 /// Of an exponential distribution with this mean, moved from 0 by a tenth of it.
-pub(crate) fn chance(random: &mut fastrand::Rng, mean: f64) -> f64 {
+pub(crate) fn shifted_exponential(random: &mut fastrand::Rng, mean: f64) -> f64 {
     mean * (0.1 - 0.9 * (1.0 - random.f64()).ln())
 }
 

@@ -85,7 +85,7 @@ impl Counter {
 /// A plan with the command's defaults.
 pub(crate) fn plan(url: &str, rate: u32, duration: Duration) -> Plan {
     Plan {
-        schedule: Schedule::new(Rate::per_second(rate), duration),
+        schedule: Schedule::constant(Rate::per_second(rate), duration),
         mix: Mix::new(
             vec![Target::new(http::Method::GET, url).unwrap()],
             &[],

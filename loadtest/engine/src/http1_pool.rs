@@ -39,7 +39,7 @@ pub(crate) struct PoolLimits {
     pub(crate) max_idle: Duration,
 }
 
-pub(crate) struct Pool {
+pub(crate) struct Http1Pool {
     dialer: Dialer,
     limits: PoolLimits,
     slots: Semaphore,
@@ -51,7 +51,7 @@ struct Connection {
     sender: SendRequest<Full<Bytes>>,
     expires: Option<Instant>,
     idle_since: Instant,
-    _open: CountedOpen,
+    _open: OpenConnectionGuard,
 }
 
 impl Connection {
@@ -63,31 +63,31 @@ impl Connection {
 }
 
 /// Counts a connection as open for as long as it exists, whichever way it ends.
-struct CountedOpen(Rc<Cell<usize>>);
+struct OpenConnectionGuard(Rc<Cell<usize>>);
 
-impl CountedOpen {
+impl OpenConnectionGuard {
     fn new(open: &Rc<Cell<usize>>) -> Self {
         open.set(open.get() + 1);
         Self(Rc::clone(open))
     }
 }
 
-impl Drop for CountedOpen {
+impl Drop for OpenConnectionGuard {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
 }
 
-/// A connection in use by one request. Dropped without [`Lease::give_back`], the connection is closed.
+/// A connection in use by one request. Dropped without [`Lease::release`], the connection is closed.
 pub(crate) struct Lease<'pool> {
     connection: Connection,
-    pool: &'pool Pool,
+    pool: &'pool Http1Pool,
     permit: SemaphorePermit<'pool>,
     /// How long opening it took; `None` for a connection that has carried a request before.
     pub(crate) connect_time: Option<Duration>,
 }
 
-impl Pool {
+impl Http1Pool {
     pub(crate) fn new(dialer: Dialer, limits: PoolLimits) -> Self {
         Self {
             dialer,
@@ -147,12 +147,12 @@ impl Pool {
 
     /// Boxed where it is called: few requests need it, and all would carry its size.
     async fn open<'pool>(&'pool self, permit: SemaphorePermit<'pool>) -> Result<Lease<'pool>, Failure> {
-        let open = CountedOpen::new(&self.open);
+        let open = OpenConnectionGuard::new(&self.open);
         let started = Instant::now();
         let dialed = self.dialer.dial().await?;
         let sender = match dialed.stream {
-            Stream::Plain(stream) => speak(stream).await,
-            Stream::Tls(stream) => speak(stream).await,
+            Stream::Plain(stream) => handshake(stream).await,
+            Stream::Tls(stream) => handshake(stream).await,
         };
         let sender = sender.map_err(|error| Failure::exchange(&error))?;
         let now = Instant::now();
@@ -193,7 +193,7 @@ impl<'pool> Lease<'pool> {
     }
 
     /// Makes the connection available to the next request, if the server keeps it open.
-    pub(crate) async fn give_back(self) {
+    pub(crate) async fn release(self) {
         let Self {
             mut connection,
             pool,
@@ -209,7 +209,7 @@ impl<'pool> Lease<'pool> {
 }
 
 /// Speaks HTTP/1.1 on an open connection.
-async fn speak(
+async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
 ) -> hyper::Result<SendRequest<Full<Bytes>>> {
     let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{dialer::Dialer, failure::Failure, network::Stream};
 
-pub(crate) struct Multiplexed {
+pub(crate) struct Http2Pool {
     dialer: Dialer,
     slots: Vec<Slot>,
     next: Cell<usize>,
@@ -53,14 +53,14 @@ impl Connection {
 /// A request's part of a connection.
 pub(crate) struct Lease<'pool> {
     sender: SendRequest<Full<Bytes>>,
-    pool: &'pool Multiplexed,
+    pool: &'pool Http2Pool,
     slot: &'pool Slot,
     permit: SemaphorePermit<'pool>,
     /// How long opening the connection took; `None` where it was open already.
     pub(crate) connect_time: Option<Duration>,
 }
 
-impl Multiplexed {
+impl Http2Pool {
     pub(crate) fn new(dialer: Dialer, connections: usize, streams: usize) -> Self {
         let slot = || Slot {
             streams: Semaphore::new(streams),
@@ -121,8 +121,8 @@ impl Multiplexed {
     async fn open(&self) -> Result<Connection, Failure> {
         let dialed = self.dialer.dial().await?;
         let sender = match dialed.stream {
-            Stream::Plain(stream) => speak(stream).await,
-            Stream::Tls(stream) => speak(stream).await,
+            Stream::Plain(stream) => handshake(stream).await,
+            Stream::Tls(stream) => handshake(stream).await,
         };
         Ok(Connection {
             sender: sender.map_err(|error| Failure::exchange(&error))?,
@@ -149,16 +149,16 @@ impl<'pool> Lease<'pool> {
     }
 
     /// Makes room for the next request.
-    pub(crate) fn give_back(self) {
+    pub(crate) fn release(self) {
         drop(self.permit);
     }
 }
 
 /// Speaks HTTP/2 on an open connection.
-async fn speak(
+async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
 ) -> hyper::Result<SendRequest<Full<Bytes>>> {
-    let (sender, driver) = http2::handshake(OnThisThread, TokioIo::new(stream)).await?;
+    let (sender, driver) = http2::handshake(LocalExecutor, TokioIo::new(stream)).await?;
     // How the connection ends shows in the requests that are on it.
     spawn_local(async move { drop(driver.await) });
     Ok(sender)
@@ -166,9 +166,9 @@ async fn speak(
 
 /// Where hyper runs what belongs to a connection.
 #[derive(Clone, Copy)]
-struct OnThisThread;
+struct LocalExecutor;
 
-impl<F: Future<Output: 'static> + 'static> Executor<F> for OnThisThread {
+impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
         spawn_local(future);
     }

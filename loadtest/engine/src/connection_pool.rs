@@ -9,23 +9,23 @@ use hyper::{body::Incoming, client::conn::TrySendError};
 
 use super::{
     failure::Failure,
-    multiplexed::{self, Multiplexed},
-    pool::{self, Pool},
+    http2_pool::{self, Http2Pool},
+    http1_pool::{self, Http1Pool},
 };
 
-pub(crate) enum Connections {
-    Http1(Pool),
-    Http2(Multiplexed),
+pub(crate) enum ConnectionPool {
+    Http1(Http1Pool),
+    Http2(Http2Pool),
 }
 
-/// A connection, or a part of one, in use by one request. Dropped without [`Lease::give_back`], a connection of HTTP/1.1
+/// A connection, or a part of one, in use by one request. Dropped without [`Lease::release`], a connection of HTTP/1.1
 /// is closed, and a stream of HTTP/2 reset.
 pub(crate) enum Lease<'pool> {
-    Http1(pool::Lease<'pool>),
-    Http2(multiplexed::Lease<'pool>),
+    Http1(http1_pool::Lease<'pool>),
+    Http2(http2_pool::Lease<'pool>),
 }
 
-impl Connections {
+impl ConnectionPool {
     /// A connection to send one request on.
     pub(crate) async fn acquire(&self) -> Result<Lease<'_>, Failure> {
         match self {
@@ -80,10 +80,10 @@ impl<'pool> Lease<'pool> {
     }
 
     /// Makes the connection available to the next request.
-    pub(crate) async fn give_back(self) {
+    pub(crate) async fn release(self) {
         match self {
-            Self::Http1(lease) => lease.give_back().await,
-            Self::Http2(lease) => lease.give_back(),
+            Self::Http1(lease) => lease.release().await,
+            Self::Http2(lease) => lease.release(),
         }
     }
 }
