@@ -1,4 +1,4 @@
-//! How hosts are reached: by DNS or at an address that the user names, in the clear or by TLS.
+//! Connections to hosts: DNS or user-defined addresses, plain TCP or TLS.
 
 use std::{
     fs, io,
@@ -24,7 +24,7 @@ use tokio_rustls::{
 
 use super::{mix::Protocol, target::Origin};
 
-/// An address to use for a host and port in place of what DNS says, as `curl --resolve` has it.
+/// An address that replaces DNS for a host and port, as in `curl --resolve`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolve {
     host: String,
@@ -47,32 +47,32 @@ impl FromStr for Resolve {
         };
         parse().ok_or_else(|| {
             format!(
-                "`{text}` is no HOST:PORT:ADDRESS, as in shop.example:443:127.0.0.1 or shop.example:443:[::1]"
+                "`{text}` is not HOST:PORT:ADDRESS; write shop.example:443:127.0.0.1 or shop.example:443:[::1]"
             )
         })
     }
 }
 
-/// Why TLS cannot be used as asked for.
+/// An invalid TLS configuration.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct BadTls(String);
 
-/// How the server's certificate is looked at.
+/// How a connection verifies the certificate of the server.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ClientConfig>,
-    /// The name to ask for and to verify, in place of the URL's.
+    /// The server name to send (SNI) and to verify; `None` for the host of the URL.
     server_name: Option<ServerName<'static>>,
-    /// Nothing is verified.
+    /// Whether any certificate is accepted.
     is_insecure: bool,
 }
 
 impl Tls {
-    /// Verifies certificates by the authorities in `ca`, a file in PEM format, or those of this machine.
+    /// Verifies certificates with the authorities in `ca`, a file in PEM format. `None` uses those of this machine.
     ///
     /// # Errors
-    /// When there is no authority there.
+    /// When `ca` cannot be read, or there is no certificate authority.
     pub fn verifying(
         ca: Option<&Path>,
         server_name: Option<ServerName<'static>>,
@@ -86,10 +86,10 @@ impl Tls {
         Ok(Self::new(config, server_name, protocol, false))
     }
 
-    /// Takes any certificate.
+    /// Accepts any certificate.
     ///
     /// # Errors
-    /// Does not happen with the protocol versions in use.
+    /// Never with the TLS versions in use.
     pub fn insecure(server_name: Option<ServerName<'static>>, protocol: Protocol) -> Result<Self, BadTls> {
         let config = config_builder()?
             .dangerous()
@@ -122,7 +122,7 @@ impl Tls {
             .connect(name, stream)
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?;
-        // A server that does not choose speaks HTTP/1.1.
+        // A server without ALPN uses HTTP/1.1.
         let wants_http2 = self.config.alpn_protocols[0] == b"h2";
         if wants_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::other("the server does not speak HTTP/2"));
@@ -150,7 +150,7 @@ fn load_authorities(path: &Path) -> Result<RootCertStore, BadTls> {
         roots.add(certificate).map_err(|error| bad(error.to_string()))?;
     }
     if roots.is_empty() {
-        return Err(bad("holds no certificate in PEM format".to_owned()));
+        return Err(bad("no certificate in PEM format".to_owned()));
     }
     Ok(roots)
 }
@@ -161,14 +161,14 @@ fn load_system_authorities() -> Result<RootCertStore, BadTls> {
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err(BadTls(
-            "this machine has no certificate authorities; install ca-certificates, or name a file with --cacert"
+            "this machine has no certificate authorities; install ca-certificates, or pass a file with --cacert"
                 .to_owned(),
         ));
     }
     Ok(roots)
 }
 
-/// Takes every certificate for good; the signatures must still be those of the certificate's key.
+/// Accepts every certificate, but still verifies the signatures with the key of the certificate.
 #[derive(Debug)]
 struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
@@ -209,14 +209,14 @@ impl ServerCertVerifier for AcceptAnyCertificate {
     }
 }
 
-/// How hosts are reached.
+/// How the generator connects to hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
-    /// Addresses in place of those of DNS.
+    /// Addresses that replace DNS.
     pub resolve: Vec<Resolve>,
-    /// How old what DNS said may be when a connection is opened; `None` looks names up once, before the load.
+    /// The maximum age of a DNS answer when a connection is opened; `None` for one lookup before the load.
     pub dns_ttl: Option<Duration>,
-    /// For `https://`; there where a target needs it.
+    /// The TLS configuration; required if a target uses `https://`.
     pub tls: Option<Tls>,
 }
 
@@ -228,28 +228,28 @@ pub(crate) enum Stream {
 }
 
 impl Network {
-    /// Whether a certificate was taken without looking at it; nothing where there is no TLS.
+    /// Returns whether any certificate is accepted; `None` without TLS.
     #[must_use]
     pub fn is_insecure(&self) -> Option<bool> {
         self.tls.as_ref().map(|tls| tls.is_insecure)
     }
 
-    /// Every address of the origin's host.
+    /// Returns all addresses of the host of the origin.
     pub(crate) async fn addresses(&self, origin: &Origin) -> io::Result<Vec<SocketAddr>> {
-        let named = self.overrides(origin);
-        if !named.is_empty() {
-            return Ok(named);
+        let overrides = self.overrides(origin);
+        if !overrides.is_empty() {
+            return Ok(overrides);
         }
         Ok(lookup_host((origin.host.as_str(), origin.port)).await?.collect())
     }
 
-    /// How old they may be; `None` for those that stay, as those do that the user named.
+    /// Returns the maximum age of the addresses; `None` for IP addresses, and for addresses that the user set.
     pub(crate) fn ttl(&self, origin: &Origin) -> Option<Duration> {
         let is_looked_up = self.overrides(origin).is_empty() && origin.host.parse::<IpAddr>().is_err();
         self.dns_ttl.filter(|_| is_looked_up)
     }
 
-    /// The addresses that the user named.
+    /// Returns the addresses that the user set for the origin.
     fn overrides(&self, origin: &Origin) -> Vec<SocketAddr> {
         self.resolve
             .iter()
@@ -258,7 +258,7 @@ impl Network {
             .collect()
     }
 
-    /// Opens a connection to one of them.
+    /// Opens a connection to one address of the origin.
     pub(crate) async fn open(&self, origin: &Origin, address: SocketAddr) -> io::Result<Stream> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_dns_says_can_grow_old() {
+    fn only_dns_answers_expire() {
         let network = Network {
             resolve: vec!["shop.example:443:127.0.0.1".parse().unwrap()],
             dns_ttl: Some(Duration::ZERO),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_place_of_dns_is_for_one_host_and_port() {
+    fn an_address_override_applies_to_one_host_and_port() {
         let resolve: Resolve = "Shop.example:443:[::1]".parse().unwrap();
         assert_eq!(
             resolve,
