@@ -216,9 +216,9 @@ mod tests {
         let histogram = whole.replacen("HISTF", "HISTX", 1);
         for (text, says) in [
             (cut, "cut off"),
-            (&other, "in the form loadtest.stripe/v9"),
-            (&outside, "contradicts itself"),
-            (&targets, "contradicts itself"),
+            (&other, "the schema loadtest.stripe/v9"),
+            (&outside, "inconsistent"),
+            (&targets, "inconsistent"),
             (&histogram, "cannot be read"),
         ] {
             let error = StripeResult::find(text).unwrap().unwrap_err();

@@ -168,8 +168,8 @@ fn flags_that_make_no_stripe_are_refused() {
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
     let at = ["--start-at", "2000-01-01T00:00:00Z"];
     for (more, says) in [
-        (vec!["--stripe", "3/3"], "is no stripe"),
-        (vec!["--stripe", "0"], "is no stripe"),
+        (vec!["--stripe", "3/3"], "is not a stripe"),
+        (vec!["--stripe", "0"], "is not a stripe"),
         (vec!["--stripe", "0/200"], "need 200 --connections"),
         (
             vec!["--stripe", "0/3", "--threads", "50"],
