@@ -282,7 +282,7 @@ mod tests {
             assert_eq!(failure.kind, FailureKind::Dns);
             assert!(failure.detail.starts_with(expected), "{failure}");
         }
-        assert_eq!(dialer.opened(), 0, "no connection was opened");
+        assert_eq!(dialer.opened(), 0, "no connection was attempted");
         resolver.set(Ok(&[address]));
         assert_eq!(dialed_address(&dialer).await, address);
     }
