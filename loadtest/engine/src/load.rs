@@ -1,4 +1,4 @@
-//! A load that is under way: its threads, its state and its report.
+//! A running load: its threads, its state and its report.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
@@ -22,21 +22,21 @@ use super::{
     stripe_result::{SharedLoad, StripeResult},
 };
 
-/// Time for all threads to come up before the first arrival is due.
+/// The time from [`Load::start`] to the first arrival, for all threads to start.
 const START_LEAD_TIME: Duration = Duration::from_millis(20);
 
 /// The state of a load at one moment, for a live display.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Snapshot {
-    /// Time since the first arrival was due.
+    /// The time since the first arrival was due.
     pub elapsed: Duration,
-    /// Totals so far.
+    /// The counts since the start.
     pub counts: Counts,
-    /// Latencies of what ended since the last snapshot.
+    /// The latencies of the requests that completed since the last snapshot.
     pub latency: Summary,
 }
 
-/// A load that is under way.
+/// A running load.
 #[derive(Debug)]
 pub struct Load {
     plan: Arc<Plan>,
@@ -51,7 +51,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts the load on threads of its own.
+    /// Starts the load on its own threads.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -59,8 +59,9 @@ impl Load {
         Self::start_stripe(plan, addresses, Stripe::WHOLE, Timestamp::now() + START_LEAD_TIME)
     }
 
-    /// Starts one stripe of a load, of which other processes send the others; the first arrival of all is due at
-    /// `started_at`, by this machine's clock.
+    /// Starts one stripe of a load. Other processes send the other stripes.
+    ///
+    /// The first arrival of the whole load is due at `started_at` by the clock of this machine.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -110,7 +111,7 @@ impl Load {
         Ok(load)
     }
 
-    /// The state right now. Latencies are those of what ended since the last call.
+    /// Returns the current state. The latencies are those of requests that completed since the last call.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut counts = Counts::default();
@@ -127,55 +128,57 @@ impl Load {
         }
     }
 
-    /// Requests a second asked for at this moment.
+    /// Returns the current rate of the schedule, in requests per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.plan.schedule.rate_at(self.elapsed())
     }
 
-    /// When the first arrival is due, or was.
+    /// Returns the time at which the first arrival is due.
     #[must_use]
     pub fn start_time(&self) -> Instant {
         self.start
     }
 
-    /// The same by the clock on the wall.
+    /// Returns the time at which the first arrival is due, as wall-clock time.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
         self.started_at
     }
 
-    /// Time since the first arrival was due.
+    /// Returns the time since the first arrival was due; 0 before it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Instant::now().saturating_duration_since(self.start)
     }
 
-    /// Ends the arrivals now; what is in flight still ends by itself. For a load whose length is not known beforehand,
-    /// and for one that is interrupted.
+    /// Stops the arrivals. Requests in flight still complete.
+    ///
+    /// Used for a load whose length is not known in advance, and for an interrupted load.
     pub fn stop(&mut self) {
         if !self.stop_flag.stopped.swap(true, Ordering::Relaxed) {
             self.stopped_after = Some(self.elapsed());
         }
     }
 
-    /// Resolves once every request has ended; at the latest one timeout after the last arrival. Can be polled again
-    /// after it was dropped.
+    /// Waits until every request has completed: at most one timeout after the last arrival.
+    ///
+    /// Can be called again after its future was dropped.
     ///
     /// # Errors
     /// When a generator thread failed.
     pub async fn drained(&mut self) -> anyhow::Result<()> {
-        while let Some(ended) = self.completions.last_mut() {
-            let result = ended
+        while let Some(completion) = self.completions.last_mut() {
+            let result = completion
                 .await
-                .map_err(|_| anyhow!("a generator thread ended in a panic"))?;
+                .map_err(|_| anyhow!("a generator thread panicked"))?;
             self.completions.pop();
-            result.context("a generator thread")?;
+            result.context("a generator thread failed")?;
         }
         Ok(())
     }
 
-    /// The report, once [`Load::drained`].
+    /// Returns the report. Call it after [`Load::drained`].
     #[must_use]
     pub fn report(self) -> LoadReport {
         let length = self.stopped_after.map_or(self.plan.schedule.duration(), |after| {
@@ -196,7 +199,7 @@ impl Load {
         report::build(input, &recorders)
     }
 
-    /// What this stripe measured, to be merged with the others', once [`Load::drained`].
+    /// Returns the measurements of this stripe, to merge with those of other stripes. Call it after [`Load::drained`].
     #[must_use]
     pub fn stripe_result(self) -> StripeResult {
         let empty = || Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);

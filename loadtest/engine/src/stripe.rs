@@ -1,4 +1,4 @@
-//! One generator thread: its part of the schedule, its connections, its measurements.
+//! One generator thread: its part of the schedule, its connections and its measurements.
 
 use std::{
     cell::Cell,
@@ -30,25 +30,25 @@ use super::{
     target::Origin,
 };
 
-/// Arrivals that are launched before the connections get their turn, when many are due at once.
+/// The number of due arrivals to launch before yielding to the connections.
 const LAUNCHES_PER_YIELD: u32 = 32;
 
-/// Arrivals closer than this share a wake-up, so that very high rates do not spend their core on waking up.
+/// The minimum time between two wake-ups. Closer arrivals share one, so that high rates do not spend the CPU on wake-ups.
 const MIN_WAKE_INTERVAL: Duration = Duration::from_micros(100);
 
-/// How soon a load that waits for its next arrival sees that it was stopped.
+/// The maximum time until a load that waits for its next arrival checks the stop flag.
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often idle connections are looked through, and finished intervals packed.
+/// The interval at which stale connections are closed and completed intervals are encoded.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Tells running stripes to stop.
+/// Signals running stripes to stop.
 #[derive(Debug, Default)]
 pub(crate) struct StopFlag {
     pub(crate) stopped: AtomicBool,
 }
 
-/// What a stripe runs on; the same for all but for `stripe` and `recorder`.
+/// The inputs of a stripe. Only `stripe` and `recorder` differ between the stripes of a load.
 pub(crate) struct StripeSetup {
     pub(crate) start: Instant,
     pub(crate) plan: Arc<Plan>,
@@ -58,7 +58,7 @@ pub(crate) struct StripeSetup {
     pub(crate) recorder: Arc<Mutex<Recorder>>,
 }
 
-/// Runs the stripe to its end, drained. Blocks its thread.
+/// Runs the stripe until all its requests have completed. Blocks the thread.
 pub(crate) fn run(setup: StripeSetup) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -66,20 +66,20 @@ pub(crate) fn run(setup: StripeSetup) -> io::Result<()> {
     let dispatcher = Rc::new(Dispatcher::new(setup));
     runtime.block_on(async {
         let housekeeping = task::spawn_local(housekeeping(Rc::clone(&dispatcher)));
-        let sent = dispatcher.dispatch().await;
+        let result = dispatcher.dispatch().await;
         dispatcher.drained().await;
         housekeeping.abort();
-        sent
+        result
     })?;
     dispatcher.recorder().opened = dispatcher.pools.iter().map(|pool| pool.opened()).sum();
-    // A lookup that nobody waits for any more may go on.
+    // Does not wait for a running DNS lookup, which no request needs any more.
     runtime.shutdown_background();
     Ok(())
 }
 
 struct Dispatcher {
     setup: StripeSetup,
-    /// The pool of each target; targets on the same host share one.
+    /// The connection pool of each target. Targets with the same origin share a pool.
     pools_by_target: Vec<Rc<ConnectionPool>>,
     pools: Vec<Rc<ConnectionPool>>,
     in_flight: Cell<usize>,
@@ -89,8 +89,7 @@ struct Dispatcher {
 
 impl Dispatcher {
     fn new(setup: StripeSetup) -> Self {
-        let share = |whole: usize| share(whole, setup.stripe);
-        let connections = share(setup.plan.connections);
+        let connections = stripe_share(setup.plan.connections, setup.stripe);
         let pools: BTreeMap<_, _> = setup
             .hosts
             .iter()
@@ -128,7 +127,7 @@ impl Dispatcher {
             .map(|target| Rc::clone(&pools[&target.origin()]))
             .collect();
         let pools = pools.into_values().collect();
-        let max_in_flight = share(setup.plan.max_in_flight);
+        let max_in_flight = stripe_share(setup.plan.max_in_flight, setup.stripe);
         Self {
             setup,
             pools_by_target,
@@ -150,8 +149,8 @@ impl Dispatcher {
         } = self.setup;
         let timer = PreciseTimer::new()?;
         let mut arrivals = plan.schedule.arrivals(stripe).peekable();
-        let mut burst = 0;
-        let mut woken = start;
+        let mut launched = 0;
+        let mut last_wake_up = start;
         while let Some(next) = arrivals.peek()
             && !stop_flag.stopped.load(Ordering::Relaxed)
         {
@@ -159,16 +158,16 @@ impl Dispatcher {
             if due <= now {
                 self.launch(*next);
                 arrivals.next();
-                burst += 1;
-                if burst % LAUNCHES_PER_YIELD == 0 {
+                launched += 1;
+                if launched % LAUNCHES_PER_YIELD == 0 {
                     task::yield_now().await;
                 }
             } else {
-                timer.sleep_until(due.max(woken + MIN_WAKE_INTERVAL).min(now + STOP_CHECK_INTERVAL)).await?;
-                woken = Instant::now();
+                timer.sleep_until(due.max(last_wake_up + MIN_WAKE_INTERVAL).min(now + STOP_CHECK_INTERVAL)).await?;
+                last_wake_up = Instant::now();
             }
         }
-        // Only a load that was stopped has any left: those that were due by then, and not taken up, were missed.
+        // Only a stopped load has arrivals left. Those that were already due count as missed.
         let now = Instant::now();
         let missed = arrivals.take_while(|arrival| start + arrival.at <= now).count();
         self.recorder().missed = missed as u64;
@@ -202,7 +201,7 @@ impl Dispatcher {
         let outcome = time::timeout_at(deadline, exchange).await;
         let latency = start.elapsed();
         let (lease, result) = match outcome {
-            Ok(Ok(answer)) => (Some(answer.lease), answer.checked),
+            Ok(Ok(response)) => (Some(response.lease), response.check),
             Ok(Err(failure)) => (None, Err(failure)),
             Err(_) => (None, Err(Failure::timeout())),
         };
@@ -215,12 +214,12 @@ impl Dispatcher {
         });
         drop(in_flight);
         if let Some(lease) = lease {
-            // A server that has answered and does not take the rest of the request must not keep the connection for good.
+            // A server can respond without reading the rest of the request. The timeout bounds the wait for it.
             drop(time::timeout_at(deadline, lease.release()).await);
         }
     }
 
-    /// Waits for everything in flight. Each request ends by its own timeout, so this does too.
+    /// Waits until all requests in flight have completed. The timeout of each request bounds the wait.
     async fn drained(&self) {
         while self.in_flight.get() > 0 {
             self.all_completed.notified().await;
@@ -232,14 +231,14 @@ impl Dispatcher {
     }
 }
 
-/// A request that has begun and not ended; whichever way it ends, it is no longer waited for.
+/// Counts a request as in flight while the guard exists.
 struct InFlight<'dispatcher>(&'dispatcher Dispatcher);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let others = self.0.in_flight.get() - 1;
-        self.0.in_flight.set(others);
-        if others == 0 {
+        let remaining = self.0.in_flight.get() - 1;
+        self.0.in_flight.set(remaining);
+        if remaining == 0 {
             self.0.all_completed.notify_one();
         }
     }
@@ -257,13 +256,13 @@ async fn housekeeping(dispatcher: Rc<Dispatcher>) {
     }
 }
 
-/// This stripe's part of a bound that holds for all stripes together; at least 1.
-fn share(whole: usize, stripe: Stripe) -> usize {
+/// Returns the part of this stripe in a limit for all stripes together; at least 1.
+fn stripe_share(total: usize, stripe: Stripe) -> usize {
     let (first, count) = (
         usize::try_from(stripe.first).unwrap_or(0),
         usize::try_from(stripe.count).unwrap_or(1),
     );
-    (whole / count + usize::from(first < whole % count)).max(1)
+    (total / count + usize::from(first < total % count)).max(1)
 }
 
 #[cfg(test)]
@@ -271,10 +270,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_shared_out_whole() {
-        for (whole, count) in [(100, 3), (10_000, 2), (7, 4)] {
-            let sum: usize = (0..count).map(|first| share(whole, Stripe { first, count })).sum();
-            assert_eq!(sum, whole);
+    fn the_limits_of_all_stripes_add_up_to_the_total() {
+        for (total, count) in [(100, 3), (10_000, 2), (7, 4)] {
+            let sum: usize = (0..count)
+                .map(|first| stripe_share(total, Stripe { first, count }))
+                .sum();
+            assert_eq!(sum, total);
         }
     }
 }
