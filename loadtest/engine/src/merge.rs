@@ -147,9 +147,8 @@ mod tests {
     }
 
     /// Returns the measurements of the two threads of a stripe.
-    fn threads(stripe: u64) -> impl Iterator<Item = Recorder> {
-        let stripe = Stripe { first: stripe, count: 3 };
-        (0..2).map(move |number| measured(stripe.thread(number, 2)))
+    fn threads(number: u64) -> impl Iterator<Item = Recorder> {
+        (0..2).map(move |thread| measured(stripe(number).thread(thread, 2)))
     }
 
     fn result(number: u64) -> StripeResult {

@@ -1,4 +1,5 @@
-//! `loadtest compare`: what changed between two runs, or several of each, as far as it can be told from chance.
+//! `loadtest compare`: finds the differences between two runs, or between several runs per side, that chance does not
+//! explain.
 
 mod estimate;
 mod numbers;
