@@ -9,8 +9,8 @@ use hyper::{body::Incoming, client::conn::TrySendError};
 
 use super::{
     failure::Failure,
-    http2_pool::{self, Http2Pool},
     http1_pool::{self, Http1Pool},
+    http2_pool::{self, Http2Pool},
 };
 
 pub(crate) enum ConnectionPool {

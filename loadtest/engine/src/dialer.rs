@@ -94,6 +94,9 @@ mod tests {
             "{ages:?}"
         );
         let early = ages.iter().filter(|age| age.as_secs_f64() < 10.0).count();
-        assert!((40..=60).contains(&early), "{early} of 100 ages are below the mean");
+        assert!(
+            (40..=60).contains(&early),
+            "{early} of 100 ages are below the mean"
+        );
     }
 }

@@ -50,7 +50,9 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub(crate) fn record(histogram: &mut Histogram<u64>, duration: Duration) {
     const LONGEST: Duration = Duration::from_hours(7 * 24);
     let microseconds = u64::try_from(duration.min(LONGEST).as_micros()).expect("a week fits");
-    histogram.record(microseconds).expect("the histogram grows up to a week");
+    histogram
+        .record(microseconds)
+        .expect("the histogram grows up to a week");
 }
 
 pub(crate) fn merge(mine: &mut Histogram<u64>, others: &Histogram<u64>) {

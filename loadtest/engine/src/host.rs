@@ -136,7 +136,8 @@ impl DnsName {
         let failure = |error| Failure::lookup(&self.host, &error);
         let mut addresses = self.resolver.addresses(&self.host, self.port).map_err(failure)?;
         // A host often accepts connections on one IP version only, for example `localhost`: keep this version.
-        let is_reachable = |address: &SocketAddr| initial.iter().any(|one| one.is_ipv4() == address.is_ipv4());
+        let is_reachable =
+            |address: &SocketAddr| initial.iter().any(|one| one.is_ipv4() == address.is_ipv4());
         if addresses.iter().any(is_reachable) {
             addresses.retain(is_reachable);
         }
@@ -201,12 +202,7 @@ mod tests {
 
     fn host(addresses: &[SocketAddr], age: Duration, ttl: Duration, resolver: Arc<dyn Resolver>) -> Host {
         let started = Instant::now().checked_sub(age).unwrap();
-        Host::named(
-            ("pods.example", 80),
-            (addresses.to_vec(), started),
-            ttl,
-            resolver,
-        )
+        Host::named(("pods.example", 80), (addresses.to_vec(), started), ttl, resolver)
     }
 
     fn dialer(host: Host) -> Dialer {
@@ -264,12 +260,7 @@ mod tests {
     async fn a_failed_lookup_is_a_dns_failure_and_the_next_connection_retries_it() {
         let (_pods, [address]) = pods();
         let resolver = FakeResolver::with(&[]);
-        let dialer = dialer(host(
-            &[address],
-            MINUTE,
-            Duration::from_secs(1),
-            resolver.clone(),
-        ));
+        let dialer = dialer(host(&[address], MINUTE, Duration::from_secs(1), resolver.clone()));
         for (answer, expected) in [
             (
                 Err("Temporary failure in name resolution"),

@@ -3,7 +3,6 @@
 //! The generator sends each request when the schedule says so, however slow the server is. Every latency counts from
 //! this intended start.
 
-mod timer;
 mod arrivals;
 mod bad_configuration;
 pub mod compare;
@@ -14,15 +13,15 @@ mod exchange;
 mod failure;
 mod histogram;
 mod host;
+mod http1_pool;
+mod http2_pool;
 mod interrupt;
 mod intervals;
 mod load;
 mod merge;
 mod mix;
-mod http2_pool;
 mod network;
 mod plan;
-mod http1_pool;
 mod probe;
 mod record;
 mod report;
@@ -32,6 +31,7 @@ mod stripe;
 mod stripe_result;
 mod target;
 mod threshold;
+mod timer;
 pub mod units;
 mod verdict;
 

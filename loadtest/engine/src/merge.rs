@@ -24,7 +24,11 @@ pub struct CollectedStripe {
 /// `stopped_after` is the time from the start until the user stopped the load, if so. Then the length of the load is that
 /// of its longest stripe, or `stopped_after` if no result contains a length.
 #[must_use]
-pub fn merge(load: &SharedLoad, collected: Vec<CollectedStripe>, stopped_after: Option<Duration>) -> LoadReport {
+pub fn merge(
+    load: &SharedLoad,
+    collected: Vec<CollectedStripe>,
+    stopped_after: Option<Duration>,
+) -> LoadReport {
     let planned = Duration::from_secs_f64(load.plan.duration_seconds);
     let mut longest = None;
     let mut recorders = Vec::new();
@@ -271,7 +275,11 @@ mod tests {
         ] {
             let report = merge(
                 &load(),
-                vec![collected(first), collected(Ok(result(1))), collected(Ok(result(2)))],
+                vec![
+                    collected(first),
+                    collected(Ok(result(1))),
+                    collected(Ok(result(2))),
+                ],
                 None,
             );
             let problem = report.stripes[0].problem.as_deref().unwrap();
@@ -317,11 +325,8 @@ mod tests {
             (vec![late(), stopped(1, 2.5), stopped(2, 2.0)], 2.5),
             (vec![late(), lost(), lost()], 1.5),
         ] {
-            let has_sent = |one: &CollectedStripe| {
-                one.result
-                    .as_ref()
-                    .is_ok_and(|result| result.length().is_some())
-            };
+            let has_sent =
+                |one: &CollectedStripe| one.result.as_ref().is_ok_and(|result| result.length().is_some());
             let is_lost: Vec<_> = results.iter().map(|one| !has_sent(one)).collect();
             let report = merge(&load, results, Some(seconds(1.5)));
             let requests = Schedule::from_segments(&stages, Spacing::Even).expected(seconds(length));

@@ -82,7 +82,9 @@ impl Tls {
             Some(path) => load_authorities(path)?,
             None => load_system_authorities()?,
         };
-        let config = config_builder()?.with_root_certificates(roots).with_no_client_auth();
+        let config = config_builder()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         Ok(Self::new(config, server_name, protocol, false))
     }
 

@@ -38,7 +38,11 @@ pub struct Unreachable {
 /// # Errors
 /// When a host does not resolve, when none of its addresses accepts a connection within `connect_timeout`, or when TLS
 /// fails.
-pub async fn probe(mix: &Mix, network: &Network, connect_timeout: Duration) -> Result<Addresses, Unreachable> {
+pub async fn probe(
+    mix: &Mix,
+    network: &Network,
+    connect_timeout: Duration,
+) -> Result<Addresses, Unreachable> {
     let mut hosts = BTreeMap::new();
     for target in mix.targets() {
         let origin = target.origin();

@@ -133,7 +133,13 @@ impl Recorder {
         });
     }
 
-    fn count_arrival(&mut self, intended: Duration, target: usize, late: Duration, count: impl Fn(&mut Counts)) {
+    fn count_arrival(
+        &mut self,
+        intended: Duration,
+        target: usize,
+        late: Duration,
+        count: impl Fn(&mut Counts),
+    ) {
         self.last_taken_up = self.last_taken_up.max(intended + late);
         self.count_in_total_target_and_second(intended, target, |counts| {
             counts.scheduled += 1;
@@ -180,7 +186,11 @@ impl Recorder {
         if let Some(name) = details.served_by {
             let name = String::from_utf8_lossy(name.as_bytes());
             let is_listed = self.served_by.len() < MAX_SERVED_BY_NAMES || self.served_by.contains_key(&*name);
-            self.count_server(if is_listed { &name } else { OTHER_SERVERS }, 1, intended + latency);
+            self.count_server(
+                if is_listed { &name } else { OTHER_SERVERS },
+                1,
+                intended + latency,
+            );
         }
         self.body_bytes += details.body_bytes;
     }
@@ -191,11 +201,19 @@ impl Recorder {
                 served.answers += answers;
                 served.first = served.first.min(first);
             }
-            None => drop(self.served_by.insert(name.to_owned(), ServerResponses { answers, first })),
+            None => drop(
+                self.served_by
+                    .insert(name.to_owned(), ServerResponses { answers, first }),
+            ),
         }
     }
 
-    fn count_in_total_target_and_second(&mut self, intended: Duration, target: usize, count: impl Fn(&mut Counts)) {
+    fn count_in_total_target_and_second(
+        &mut self,
+        intended: Duration,
+        target: usize,
+        count: impl Fn(&mut Counts),
+    ) {
         count(&mut self.counts);
         count(&mut self.targets[target].counts);
         count(&mut self.intervals.at(intended).counts);

@@ -131,9 +131,15 @@ impl Schedule {
     #[must_use]
     pub fn expected(&self, moment: Duration) -> f64 {
         let moment = moment.as_secs_f64();
-        let passed = self.segments.iter().take_while(|placed| placed.start_seconds < moment);
+        let passed = self
+            .segments
+            .iter()
+            .take_while(|placed| placed.start_seconds < moment);
         passed.last().map_or(0.0, |placed| {
-            placed.arrivals_before + placed.segment.arrivals_after(moment.min(placed.end()) - placed.start_seconds)
+            placed.arrivals_before
+                + placed
+                    .segment
+                    .arrivals_after(moment.min(placed.end()) - placed.start_seconds)
         })
     }
 
@@ -145,7 +151,9 @@ impl Schedule {
             .segments
             .partition_point(|placed| placed.count_at_end() <= count + COUNT_TOLERANCE);
         let placed = self.segments.get(position)?;
-        let within = placed.segment.seconds_until((count - placed.arrivals_before).max(0.0));
+        let within = placed
+            .segment
+            .seconds_until((count - placed.arrivals_before).max(0.0));
         Some(Duration::from_secs_f64(placed.start_seconds + within).min(self.duration))
     }
 }

@@ -15,19 +15,19 @@ use std::{
 use tokio::{sync::Notify, task, time};
 
 use super::{
-    timer::PreciseTimer,
     arrivals::{Arrival, Stripe},
     connection_pool::ConnectionPool,
     dialer::Dialer,
     exchange::{self, ExchangeDetails},
     failure::Failure,
     host::Host,
-    mix::Protocol,
-    http2_pool::Http2Pool,
-    plan::Plan,
     http1_pool::{Http1Pool, PoolLimits},
+    http2_pool::Http2Pool,
+    mix::Protocol,
+    plan::Plan,
     record::{CompletedRequest, Recorder},
     target::Origin,
+    timer::PreciseTimer,
 };
 
 /// The number of due arrivals to launch before yielding to the connections.
@@ -163,7 +163,12 @@ impl Dispatcher {
                     task::yield_now().await;
                 }
             } else {
-                timer.sleep_until(due.max(last_wake_up + MIN_WAKE_INTERVAL).min(now + STOP_CHECK_INTERVAL)).await?;
+                timer
+                    .sleep_until(
+                        due.max(last_wake_up + MIN_WAKE_INTERVAL)
+                            .min(now + STOP_CHECK_INTERVAL),
+                    )
+                    .await?;
                 last_wake_up = Instant::now();
             }
         }

@@ -59,10 +59,7 @@ impl SharedLoad {
         if self == other {
             None
         } else if self.version != other.version {
-            Some(format!(
-                "it ran version {}, not {}",
-                other.version, self.version
-            ))
+            Some(format!("it ran version {}, not {}", other.version, self.version))
         } else if self.start_at != other.start_at {
             Some(format!("its start was {}, not {}", other.start_at, self.start_at))
         } else {
@@ -183,12 +180,9 @@ impl StripeResult {
         let stopped_by_user = |after: f64| {
             all_stopped_after.is_some_and(|all| after + MAX_CLOCK_SKEW.as_secs_f64() >= all.as_secs_f64())
         };
-        let late = self.late_seconds.map(|seconds| {
-            format!(
-                "it came up {} s after the start and sent nothing",
-                short(seconds)
-            )
-        });
+        let late = self
+            .late_seconds
+            .map(|seconds| format!("it came up {} s after the start and sent nothing", short(seconds)));
         let stopped = self
             .stopped_after_seconds
             .filter(|after| !stopped_by_user(*after))

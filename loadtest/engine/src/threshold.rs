@@ -196,9 +196,7 @@ fn parse_metric(text: &str) -> Result<Metric, String> {
         .filter(|percentile| (0.0..=100.0).contains(percentile))
         .map(Metric::Percentile)
         .ok_or_else(|| {
-            format!(
-                "`{text}` is not a metric; use p(0) to p(100), mean, med, max, rate, failed or dropped"
-            )
+            format!("`{text}` is not a metric; use p(0) to p(100), mean, med, max, rate, failed or dropped")
         })
 }
 

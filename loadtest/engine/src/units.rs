@@ -72,7 +72,9 @@ impl FromStr for Rate {
         )]
         let thousandths = (requests * 1000.0).round() as u64;
         if thousandths == 0 {
-            return Err("the rate is too low for its period; write a longer period, for example 1/1h".to_owned());
+            return Err(
+                "the rate is too low for its period; write a longer period, for example 1/1h".to_owned(),
+            );
         }
         Ok(Self { thousandths, period })
     }

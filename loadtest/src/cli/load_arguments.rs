@@ -7,7 +7,7 @@ use clap::Args;
 use engine::{
     BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule, ServerName, Target, Tls,
     parse_header, parse_method,
-    units::{Limit, parse_duration_or_zero, parse_duration, parse_limit},
+    units::{Limit, parse_duration, parse_duration_or_zero, parse_limit},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 

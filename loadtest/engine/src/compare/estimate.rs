@@ -142,7 +142,7 @@ pub(crate) fn proportion(count: u64, total: u64) -> Option<Estimate> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::simulation::{shifted_exponential, sample},
+        super::simulation::{sample, shifted_exponential},
         *,
     };
 

@@ -10,6 +10,6 @@ mod simulation;
 
 pub use self::{
     estimate::Estimate,
-    numbers::{Change, RunMetrics, Row, compare},
+    numbers::{Change, Row, RunMetrics, compare},
     run::Run,
 };

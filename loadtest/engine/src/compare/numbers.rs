@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     estimate::{Estimate, Sample, proportion},
-    repeats::{MetricKind, MetricAcrossRuns},
+    repeats::{MetricAcrossRuns, MetricKind},
     run::Run,
 };
 

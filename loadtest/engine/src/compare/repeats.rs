@@ -96,7 +96,13 @@ impl MetricAcrossRuns {
         // Small counts are often equal by chance: three runs with one failure each do not make the share certain.
         let min_variance = match self.kind {
             MetricKind::Latency => 0.0,
-            MetricKind::Share => self.runs.iter().map(|run| run.standard_error().powi(2)).sum::<f64>() / count,
+            MetricKind::Share => {
+                self.runs
+                    .iter()
+                    .map(|run| run.standard_error().powi(2))
+                    .sum::<f64>()
+                    / count
+            }
         };
         let variance = squared_deviations / (count - 1.0);
         Some(Mean {
@@ -126,7 +132,8 @@ impl Mean {
     /// Returns the difference, with the degrees of freedom by Welch and Satterthwaite.
     fn minus(self, other: Self) -> Self {
         let variance = self.variance + other.variance;
-        let parts = self.variance.powi(2) / self.degrees_of_freedom + other.variance.powi(2) / other.degrees_of_freedom;
+        let parts = self.variance.powi(2) / self.degrees_of_freedom
+            + other.variance.powi(2) / other.degrees_of_freedom;
         Self {
             value: self.value - other.value,
             variance,
@@ -283,6 +290,9 @@ mod tests {
         assert!(!differs(&[1, 1, 1]));
         assert!(differs(&[30, 30, 30]));
         assert!(differs(&[50, 50]), "two runs find the change");
-        assert!(!differs(&[0, 0, 90]), "the failures of a single run are no change");
+        assert!(
+            !differs(&[0, 0, 90]),
+            "the failures of a single run are no change"
+        );
     }
 }

@@ -37,7 +37,10 @@ pub(super) async fn run(
         publish(&StripeResult::late(stripe, load, late), output)?;
         return Ok(Exit::Invalid);
     }
-    eprintln!("stripe {} of {}: ready for {start_at}", stripe.first, stripe.count);
+    eprintln!(
+        "stripe {} of {}: ready for {start_at}",
+        stripe.first, stripe.count
+    );
     let mut load = Load::start_stripe(plan, &addresses, stripe, start_at)?;
     let exit = tokio::select! {
         ended = load.drained() => {
