@@ -30,7 +30,7 @@ pub(crate) fn decode(mut encoded: &[u8]) -> Result<Histogram<u64>, String> {
         .map_err(|error| format!("not an HDR histogram: {error:?}"))
 }
 
-/// Serializes for `#[serde(with = "histogram")]`: the compressed HDR V2 format in base64. Compression halves the length.
+/// Serializes for `#[serde(with = "histogram")]`: compressed HDR V2 format in base64. Compression halves the length.
 pub(crate) fn serialize<S: Serializer>(histogram: &Histogram<u64>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut encoded = Vec::new();
     V2DeflateSerializer::new()

@@ -3,8 +3,8 @@
 //! - Requests use the connections round-robin: a Service picks a pod per connection, so a pool that prefers the last
 //!   used connection would send a low-latency load to one pod.
 //! - The age is limited: only new connections reach a new pod.
-//! - The limits are below those of the server, so the client closes connections first. Otherwise a server could close an
-//!   idle connection while the client sends a request on it, and the request would fail without a fault of the server.
+//! - The limits are below those of the server, so the client closes connections first. Otherwise a server could close
+//!   an idle connection while the client sends a request on it, and the report would show a false failure.
 
 use std::{
     cell::{Cell, RefCell},
@@ -131,7 +131,7 @@ impl Http1Pool {
             .retain(|connection| connection.is_usable(now, self.limits.max_idle));
     }
 
-    /// Closes stale connections at the front of the queue, which are the next ones to use. Cheap enough for each request.
+    /// Closes stale connections at the front of the queue, where the next ones to use are. Cheap enough per request.
     fn close_stale_front(&self) {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();

@@ -21,8 +21,8 @@ pub struct CollectedStripe {
 ///
 /// The report is exact: one process whose threads measured the same would give the same report.
 ///
-/// `stopped_after` is the time from the start until the user stopped the load, if so. Then the length of the load is that
-/// of its longest stripe, or `stopped_after` if no result contains a length.
+/// `stopped_after` is the time from the start until the user stopped the load, if so. Then the length of the load is
+/// that of its longest stripe, or `stopped_after` if no result contains a length.
 #[must_use]
 pub fn merge(
     load: &SharedLoad,

@@ -156,7 +156,7 @@ fn request(
     match protocol {
         Protocol::Http1 => *request.uri_mut() = path.parse().map_err(|error| bad(&error))?,
         Protocol::Http2 { .. } => {
-            // HTTP/2 sends scheme and host in the request URI. A `Host` header of the user replaces the host of the URL.
+            // HTTP/2 sends scheme and host in the request URI. A user-defined `Host` replaces the host of the URL.
             let host = all.remove(header::HOST).map(|host| host.as_bytes().to_owned());
             let mut parts = target.url.clone().into_parts();
             parts.authority = match host {

@@ -303,7 +303,7 @@ mod tests {
         for request in 0..1000_u64 {
             // Four of five requests take 20.123 ms.
             let microseconds = if request % 5 == 4 { 80_987 } else { 20_123 };
-            recorder.record_completed(ended(
+            recorder.record_completed(completed(
                 Duration::from_millis(request),
                 Duration::from_micros(microseconds),
             ));

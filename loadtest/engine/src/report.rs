@@ -22,8 +22,8 @@ use super::{
 };
 use crate::units::to_f64;
 
-/// The schema version of [`LoadReport`] in JSON. It increases when the meaning of a field changes or a field is removed,
-/// but not when a field is added.
+/// The schema version of [`LoadReport`] in JSON. It increases when the meaning of a field changes or a field is
+/// removed, but not when a field is added.
 const SCHEMA: &str = "loadtest.run/v1";
 
 /// Percentiles of durations, in milliseconds. All fields except `count` are null if there are no values.
@@ -122,8 +122,7 @@ pub struct IntervalReport {
     pub counts: Counts,
     /// Latencies of these requests, whenever they completed, in milliseconds.
     pub latency_ms: Summary,
-    /// The distribution of these latencies: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count above
-    /// 0.
+    /// Their distribution: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count above 0.
     pub latency_counts: Vec<(f64, u64)>,
 }
 
@@ -227,8 +226,8 @@ pub struct Rates {
 pub struct Connections {
     /// The number of connections opened during the run.
     pub opened: u64,
-    /// The time to open a connection, including a DNS lookup if there was one, in milliseconds. Part of the latency of the
-    /// request that opened it.
+    /// The time to open a connection, including a DNS lookup if there was one, in milliseconds. Part of the latency of
+    /// the request that opened it.
     pub connect_ms: Summary,
     /// The time from the start of a request until a connection was available, in milliseconds. Part of the latency.
     pub wait_ms: Summary,

@@ -33,7 +33,7 @@ use super::{
 /// The number of due arrivals to launch before yielding to the connections.
 const LAUNCHES_PER_YIELD: u32 = 32;
 
-/// The minimum time between two wake-ups. Closer arrivals share one, so that high rates do not spend the CPU on wake-ups.
+/// The minimum time between two wake-ups. Closer arrivals share one, so that high rates do not waste CPU time.
 const MIN_WAKE_INTERVAL: Duration = Duration::from_micros(100);
 
 /// The maximum time until a load that waits for its next arrival checks the stop flag.

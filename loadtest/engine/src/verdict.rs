@@ -101,7 +101,7 @@ impl LoadReport {
                 short(max_lag)
             ));
         }
-        // The last arrival can be late by `max_lag` like any other. Only more than that means that the rate was not held.
+        // The last arrival can be late by `max_lag` like any other. The rate is only missed if it is later than that.
         let allowance = (bounds.max_lag.as_secs_f64() / self.duration_seconds.max(f64::EPSILON)).min(1.0);
         if self.rates.schedule_held * (1.0 + allowance) < MIN_SCHEDULE_HELD {
             reasons.push(format!(

@@ -177,11 +177,11 @@ fn shares<'a>(run: &'a ScaleRun) -> Vec<ShareRow<'a>> {
     let row = |share: &'a PodShare| {
         let PodShare { hpa, .. } = share;
         let of_hpa = || run.pods.iter().filter(move |one| one.hpa == *hpa);
-        let answered: f64 = of_hpa().filter_map(|one| one.answered).map(number).sum();
+        let answered: f64 = of_hpa().filter_map(|one| one.answered).map(to_f64).sum();
         let counted: f64 = of_hpa().filter_map(|one| one.counted).sum();
         ShareRow {
             share,
-            answered: part(share.answered.map(number), answered),
+            answered: part(share.answered.map(to_f64), answered),
             counted: part(share.counted, counted),
         }
     };

@@ -13,15 +13,15 @@ use crate::units::to_f64;
 /// The number of standard errors to each side of the value in a 95 % interval of the normal distribution.
 const Z: f64 = 1.96;
 
-/// A number with its 95 % confidence interval. For several runs, the mean of their numbers; for latencies, the geometric
-/// mean.
+/// A number with its 95 % confidence interval. For several runs, the mean of their numbers; for latencies, the
+/// geometric mean.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Estimate {
     /// The number, in the unit of its row.
     pub value: f64,
     /// The lower bound of the 95 % confidence interval.
     pub low: f64,
-    /// The upper bound of the interval. Null if a single run has too few requests, for example for the p99 of 50 requests.
+    /// The upper bound of the interval. Null if a single run has too few requests, as for the p99 of 50 requests.
     pub high: Option<f64>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Creates a sample of latencies in microseconds. `seconds` has the count and the mean in milliseconds of each second.
+    /// Creates a sample of latencies in microseconds. `seconds` has the count and the mean, in ms, of each second.
     pub(crate) fn new(latencies: Histogram<u64>, seconds: &[(u64, f64)]) -> Self {
         let effective_size = to_f64(latencies.len()) / design_effect(&latencies, seconds);
         Self {
@@ -107,7 +107,7 @@ impl Sample {
     }
 }
 
-/// Returns the variance of the means per second, relative to that of the same number of independent requests; at least 1.
+/// Returns the variance of the means per second, relative to that of independent requests; at least 1.
 fn design_effect(latencies: &Histogram<u64>, seconds: &[(u64, f64)]) -> f64 {
     let variance = (latencies.stdev() / 1000.0).powi(2);
     if seconds.len() < 2 || variance <= 0.0 {
@@ -157,8 +157,8 @@ mod tests {
             mean_held += u32::from(!sample.mean().unwrap().excludes(10.0));
             p99_held += u32::from(!sample.quantile(0.99).unwrap().excludes(true_p99));
         }
-        // The expected value is 380 of 400, with a standard deviation of 4.4. The design effect is never below 1, so the
-        // intervals are slightly too wide, and the upper limit is higher than three standard deviations.
+        // The expected value is 380 of 400, with a standard deviation of 4.4. The design effect is never below 1, so
+        // the intervals are slightly too wide, and the upper limit is higher than three standard deviations.
         assert!((366..=399).contains(&mean_held), "{mean_held} of 400 means");
         assert!((366..=399).contains(&p99_held), "{p99_held} of 400 p99s");
     }

@@ -20,8 +20,8 @@ pub struct Row {
     pub before: Option<Estimate>,
     /// The number after; null if it was not measured.
     pub after: Option<Estimate>,
-    /// The increase from `before` to `after`, in percent (for `failed`, in percentage points); null unless both sides have
-    /// several runs. Its interval decides whether there is a change.
+    /// The increase from `before` to `after`, in percent (for `failed`, in percentage points); null unless both sides
+    /// have several runs. Its interval decides whether there is a change.
     pub difference: Option<Estimate>,
     /// The change of the number.
     pub change: Change,
@@ -132,8 +132,8 @@ mod tests {
         }
     }
 
-    /// Makes 100 comparisons with `runs` runs per side, and returns how many find a change of the mean and how many find it
-    /// worse.
+    /// Makes 100 comparisons with `runs` runs per side, and returns how many find a change of the mean and how many
+    /// find it worse.
     ///
     /// The server of the second side is slower by `factor`. In addition, each run has a random factor for its machine.
     fn found_changes(runs: u32, factor: f64) -> (u32, u32) {

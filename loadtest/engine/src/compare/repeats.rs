@@ -4,8 +4,8 @@
 //! effects: those on single requests, and those on a whole run, such as a neighbour on the machine or a start of the
 //! server. The confidence interval uses Student's t-distribution. The difference of two sides uses Welch's t-test.
 //!
-//! Latencies are compared by their logarithms, because a slow machine multiplies them. Some runs are much slower, but none
-//! is faster by the same amount. A difference of logarithms is a difference in percent.
+//! Latencies are compared by their logarithms, because a slow machine multiplies them. Some runs are much slower, but
+//! none is faster by the same amount. A difference of logarithms is a difference in percent.
 //!
 //! The interval of a single run is not used here. It treats differences between seconds as chance, but in a rising load
 //! the seconds differ in the same way in every run.
@@ -30,7 +30,7 @@ impl MetricKind {
         }
     }
 
-    /// Converts a value to the scale on which random effects are additive. The resolution of latencies is 1 microsecond.
+    /// Converts a value to the scale on which random effects are additive. The resolution of latencies is 1 µs.
     fn scaled(self, value: f64) -> f64 {
         match self {
             Self::Latency => value.max(0.001).ln(),
@@ -158,8 +158,8 @@ impl Mean {
 
 /// Returns the 0.975 quantile of Student's t-distribution, for a 95 % interval and at least 1 degree of freedom.
 ///
-/// Interpolates linearly over the reciprocal of the degrees of freedom. The result is at most 2 % too high above 2 degrees
-/// of freedom, and at most 19 % too high below, which only happens with two runs per side.
+/// Interpolates linearly over the reciprocal of the degrees of freedom. The result is at most 2 % too high above 2
+/// degrees of freedom, and at most 19 % too high below, which only happens with two runs per side.
 fn student_t_quantile(degrees_of_freedom: f64) -> f64 {
     const TABLE: [(f64, f64); 10] = [
         (1.0, 12.706),

@@ -2,8 +2,8 @@
 //!
 //! A request that is due at time t after the start of a stall of length S waits S - t for the end of the stall. Then it
 //! waits d(t) for its turn in the backlog. If the backlog drains evenly, d(t) = r t, where r is the rate divided by the
-//! drain rate. In a run of length D, the percentiles are therefore `p_q = S - (1 - q) D + d((1 - q) D)`, and the mean is
-//! the sum of all waits divided by the number of requests.
+//! drain rate. In a run of length D, the percentiles are therefore `p_q = S - (1 - q) D + d((1 - q) D)`, and the mean
+//! is the sum of all waits divided by the number of requests.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,4 @@
-//! Real HTTP servers on loopback. Each runs on its own thread, so that a stall of the server does not stall the generator.
+//! Real HTTP servers on loopback. Each has its own thread, so that a stalled server does not stall the generator.
 
 use std::{
     io::{Read, Write},
