@@ -84,7 +84,7 @@ impl Intervals {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Interval> + '_ {
         let closed = self.closed.iter().map(|interval| Interval {
             counts: interval.counts,
-            latency: histogram::decode(&interval.encoded).expect("what was encoded here decodes"),
+            latency: histogram::decode(&interval.encoded).expect("an encoded histogram can be decoded"),
         });
         closed.chain(self.open.iter().cloned())
     }
