@@ -288,13 +288,13 @@ mod tests {
             recorder.record_completed(completed(intended, Duration::from_millis(second + 1)));
             recorder.intervals.compact(intended);
         }
-        let recorded: Vec<(u64, u64, u64)> = recorder
+        let seconds: Vec<(u64, u64, u64)> = recorder
             .intervals
             .iter()
             .map(|Interval { counts, latency }| (counts.sent, counts.succeeded, latency.max() / 1000))
             .collect();
         let expected: Vec<_> = (1..=10).map(|milliseconds| (1, 1, milliseconds)).collect();
-        assert_eq!(recorded, expected);
+        assert_eq!(seconds, expected);
     }
 
     #[test]
