@@ -18,7 +18,7 @@ pub fn listen() -> io::Result<Interrupt> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
     let sender = watch::Sender::new(false);
-    let interrupt = Interrupt::by(&sender);
+    let interrupt = Interrupt::from_sender(&sender);
     tokio::spawn(async move {
         loop {
             tokio::select! {

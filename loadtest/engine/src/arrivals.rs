@@ -1,34 +1,34 @@
-//! The arrivals of a schedule, and how they are shared out among threads, processes and pods.
+//! The arrivals of a schedule, and their distribution over threads, processes and pods.
 
 use std::{str::FromStr, time::Duration};
 
 use fastrand::Rng;
 
 use super::schedule::{Schedule, Spacing};
-use crate::units::number;
+use crate::units::to_f64;
 
-/// The most processes that share a schedule.
-pub const MOST_STRIPES: u64 = 1000;
+/// The maximum number of processes that share a schedule.
+pub const MAX_STRIPES: u64 = 1000;
 
-/// The part of a schedule that one process sends, or one thread: every `of`-th arrival, starting with `first`.
+/// The part of a schedule that one process or thread sends: every `count`-th arrival, starting at index `first`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stripe {
-    /// The first index that belongs to this stripe.
+    /// The index of the first arrival of this stripe.
     pub first: u64,
     /// The number of stripes.
-    pub of: u64,
+    pub count: u64,
 }
 
 impl Stripe {
-    /// All of a schedule.
-    pub const WHOLE: Self = Self { first: 0, of: 1 };
+    /// The whole schedule.
+    pub const WHOLE: Self = Self { first: 0, count: 1 };
 
-    /// The part of one of the `threads` that share this stripe out among them.
+    /// Returns the part of thread `number` when `threads` threads share this stripe.
     #[must_use]
     pub fn thread(self, number: usize, threads: usize) -> Self {
         Self {
             first: self.first * threads as u64 + number as u64,
-            of: self.of * threads as u64,
+            count: self.count * threads as u64,
         }
     }
 }
@@ -38,33 +38,36 @@ impl FromStr for Stripe {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = || {
-            let (first, of) = text.split_once('/')?;
-            let (first, of) = (first.parse().ok()?, of.parse().ok()?);
-            (first < of && of <= MOST_STRIPES).then_some(Self { first, of })
+            let (first, count) = text.split_once('/')?;
+            let (first, count) = (first.parse().ok()?, count.parse().ok()?);
+            (first < count && count <= MAX_STRIPES).then_some(Self { first, count })
         };
         parse().ok_or_else(|| {
-            format!("`{text}` is no stripe; write 0/3, 1/3 and 2/3 for three, up to {MOST_STRIPES}")
+            format!(
+                "`{text}` is not a stripe; write 0/3, 1/3 and 2/3 for three stripes (at most {MAX_STRIPES})"
+            )
         })
     }
 }
 
-/// When one request is due.
+/// The time at which one request is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// Its number among those of all stripes.
+    /// The index among the arrivals of all stripes.
     pub index: u64,
-    /// Its intended start, since the start of the run.
+    /// The intended start, since the start of the run.
     pub at: Duration,
 }
 
-/// The arrivals of one stripe, in the order of time.
+/// The arrivals of one stripe, ordered by time.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     schedule: Schedule,
     stripe: Stripe,
     index: u64,
-    /// The stripe's own random numbers and the count that they have come to. Independent Poisson processes of a share of
-    /// the rate each are together one of the whole rate.
+    /// For Poisson spacing: the random numbers of this stripe, and the arrivals of the whole schedule so far.
+    ///
+    /// The sum of independent Poisson processes is a Poisson process with the sum of their rates.
     random: Option<(Rng, f64)>,
 }
 
@@ -88,7 +91,7 @@ impl Arrivals {
 }
 
 impl Schedule {
-    /// A stripe's part of the arrivals, in the order of time.
+    /// Returns the arrivals of a stripe, ordered by time.
     #[must_use]
     pub fn arrivals(&self, stripe: Stripe) -> Arrivals {
         Arrivals::new(self.clone(), stripe)
@@ -100,15 +103,15 @@ impl Iterator for Arrivals {
 
     fn next(&mut self) -> Option<Arrival> {
         let count = match &mut self.random {
-            None => number(self.index),
+            None => to_f64(self.index),
             Some((random, count)) => {
-                *count -= (1.0 - random.f64()).ln() * number(self.stripe.of);
+                *count -= (1.0 - random.f64()).ln() * to_f64(self.stripe.count);
                 *count
             }
         };
-        let at = self.schedule.moment_of(count)?;
+        let at = self.schedule.time_of_count(count)?;
         let index = self.index;
-        self.index += self.stripe.of;
+        self.index += self.stripe.count;
         Some(Arrival { index, at })
     }
 }

@@ -1,16 +1,16 @@
-//! The error for a wrong command or environment.
+//! The error for an invalid command line or environment.
 
-/// A mistake that is found before any load is sent.
+/// An invalid command line or environment, found before any request is sent.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadConfiguration(pub String);
 
 impl BadConfiguration {
-    /// The exit code of a process that ends with this error.
+    /// The exit code of a process that fails with this error.
     pub const EXIT_CODE: u8 = 104;
 
-    /// From anything that says what is wrong.
-    pub fn new(what: impl std::fmt::Display) -> Self {
-        Self(what.to_string())
+    /// Creates the error from a message or from another error.
+    pub fn new(message: impl std::fmt::Display) -> Self {
+        Self(message.to_string())
     }
 }

@@ -3,25 +3,25 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Counts of requests by what became of them.
+/// Counts of requests by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
-    /// Arrivals that came due: sent or dropped.
+    /// Arrivals that were due: sent or dropped.
     pub scheduled: u64,
-    /// Requests taken up for sending.
+    /// Requests that the generator started to send.
     pub sent: u64,
-    /// Requests answered as expected.
+    /// Requests with the expected response.
     pub succeeded: u64,
-    /// Requests that failed in any way, drops included.
+    /// Requests that failed for any reason, including dropped arrivals.
     pub failed: u64,
-    /// Arrivals never sent, because too many were in flight.
+    /// Arrivals that were not sent, because too many requests were in flight.
     pub dropped: u64,
-    /// Requests sent a second time, because the first connection closed before a byte of it was written.
+    /// Requests sent a second time, because the first connection closed before it wrote a byte of the request.
     pub retries: u64,
 }
 
 impl Counts {
-    /// Requests sent and not ended yet.
+    /// Returns the number of requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         (self.sent + self.dropped).saturating_sub(self.succeeded + self.failed)

@@ -1,5 +1,4 @@
-//! Opens the connections of one stripe to one origin: to each of its addresses in turn, and each with an end to its
-//! age.
+//! Opens the connections of one stripe to one origin: round-robin over its addresses, each with a time of expiry.
 
 use std::{
     cell::Cell,
@@ -17,17 +16,17 @@ pub(crate) struct Dialer {
     network: Network,
     origin: Origin,
     host: Host,
-    /// A connection older than about this is replaced before its next request.
+    /// The maximum age of a connection, with jitter. An older connection is replaced before its next request.
     max_age: Option<Duration>,
-    /// Differs between stripes, so that their connections do not age together.
+    /// The seed of the jitter. It differs between stripes, so that their connections do not expire together.
     seed: u64,
     opened: Cell<u64>,
 }
 
-/// An open connection on which nothing was said yet.
+/// A new connection that has carried no request.
 pub(crate) struct Dialed {
     pub(crate) stream: Stream,
-    /// When it is to be replaced.
+    /// When the connection must be replaced.
     pub(crate) expires: Option<Instant>,
 }
 
@@ -49,7 +48,7 @@ impl Dialer {
         }
     }
 
-    /// How many connections were opened so far.
+    /// Returns the number of connections opened so far, including failed attempts.
     pub(crate) fn opened(&self) -> u64 {
         self.opened.get()
     }
@@ -71,11 +70,11 @@ impl Dialer {
     }
 }
 
-/// `age` give or take 20 %, so that connections opened together do not end together.
+/// Returns `age` with a jitter of up to 20 %, so that connections opened together do not expire together.
 fn jittered(age: Duration, seed: u64) -> Duration {
     #[expect(
         clippy::cast_precision_loss,
-        reason = "a share of 1; its last bits do not matter"
+        reason = "a share between 0 and 1; its last bits do not matter"
     )]
     let share = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) as f64 / 18_446_744_073_709_551_616.0;
     age.mul_f64(0.8 + 0.4 * share)
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_lie_within_twenty_percent_and_differ() {
+    fn jittered_ages_differ_by_at_most_20_percent() {
         let ages: Vec<Duration> = (0..100)
             .map(|seed| jittered(Duration::from_secs(10), seed))
             .collect();
@@ -95,6 +94,9 @@ mod tests {
             "{ages:?}"
         );
         let early = ages.iter().filter(|age| age.as_secs_f64() < 10.0).count();
-        assert!((40..=60).contains(&early), "{early} of 100 below the middle");
+        assert!(
+            (40..=60).contains(&early),
+            "{early} of 100 ages are below the mean"
+        );
     }
 }

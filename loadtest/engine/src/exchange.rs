@@ -1,4 +1,4 @@
-//! One request and its answer, and what became of it.
+//! Sends one request, reads the response and checks it.
 
 use std::time::Duration;
 
@@ -9,90 +9,93 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
-    connections::{Connections, Lease},
+    connection_pool::{ConnectionPool, Lease},
     failure::Failure,
     target::Expectations,
 };
 
-/// As much of a body as is looked at for an expected text; longer ones are read and counted, but not kept.
-const BODY_KEPT: usize = 1024 * 1024;
+/// The number of bytes of a body that are searched for an expected text. The rest is read and counted, but not kept.
+const MAX_BODY_CHECKED: usize = 1024 * 1024;
 
-/// The header that names the pod which answered.
+/// The response header with the name of the pod.
 const SERVED_BY: &str = "x-served-by";
 
-/// What is known of an exchange, also of one that was cut short.
+/// The observed properties of an exchange. They are also valid when the exchange fails or times out.
 #[derive(Debug, Default)]
-pub(crate) struct Traits {
-    /// From being taken up to having a connection in hand, where it got that far.
+pub(crate) struct ExchangeDetails {
+    /// The time from the start of the exchange until a connection was available; `None` if none became available.
     pub(crate) connection_wait: Option<Duration>,
-    /// How long opening a connection took, where one had to be opened.
+    /// The time to open a connection; `None` if no connection was opened.
     pub(crate) connect_time: Option<Duration>,
-    /// Sent again on a fresh connection, the first one having closed before a byte of the request was written.
+    /// Whether the request was sent again on a new connection: the first one closed before a byte was written.
     pub(crate) retried: bool,
     pub(crate) status: Option<u16>,
     pub(crate) served_by: Option<HeaderValue>,
     pub(crate) body_bytes: u64,
 }
 
-/// A whole answer: whether it is the one expected, and the connection, for the caller to give back once it has noted
-/// the time.
-pub(crate) struct Answer<'pool> {
+/// A complete response: the result of its check, and the connection.
+///
+/// The caller records the time first and then releases the connection.
+pub(crate) struct CheckedResponse<'pool> {
     pub(crate) lease: Lease<'pool>,
-    pub(crate) checked: Result<(), Failure>,
+    pub(crate) check: Result<(), Failure>,
 }
 
-/// Sends what `request` makes, once there is a connection for it, and reads the whole answer. Fills `traits` as it goes, so that they survive a timeout.
-/// The error is that of a request without a whole answer.
+/// Waits for a connection, sends the request that `request` creates, and reads the complete response.
+///
+/// Fills `details` step by step, so that they survive a timeout. Fails when there is no complete response.
 pub(crate) async fn exchange<'pool>(
-    pool: &'pool Connections,
+    pool: &'pool ConnectionPool,
     request: impl FnOnce() -> Request<Full<Bytes>>,
     expectations: &Expectations,
-    traits: &mut Traits,
-) -> Result<Answer<'pool>, Failure> {
+    details: &mut ExchangeDetails,
+) -> Result<CheckedResponse<'pool>, Failure> {
     let started = Instant::now();
     let mut lease = pool.acquire().await?;
-    traits.connection_wait = Some(started.elapsed());
-    traits.connect_time = lease.connect_time();
+    details.connection_wait = Some(started.elapsed());
+    details.connect_time = lease.connect_time();
     let response = match lease.send(request()).await {
         Ok(response) => response,
         Err(mut error) => {
-            // hyper hands the request back only where none of it was written: sending it again cannot do anything
-            // twice. Once, and only where the connection was an old one: a fresh one that closes is the server's fault.
+            // hyper returns the request only if it wrote no byte of it, so a retry cannot run the request twice.
+            // A new connection that closes is a server error: there is one retry, and only after a reused connection.
             let Some(unsent) = error.take_message().filter(|_| lease.connect_time().is_none()) else {
                 return Err(Failure::exchange(error.error()));
             };
-            traits.retried = true;
-            lease = lease.replace().await?;
-            traits.connect_time = lease.connect_time();
+            details.retried = true;
+            lease = lease.reconnect().await?;
+            details.connect_time = lease.connect_time();
             lease
                 .send(unsent)
                 .await
                 .map_err(|error| Failure::exchange(error.error()))?
         }
     };
-    let checked = read(response, expectations, traits).await?;
-    Ok(Answer { lease, checked })
+    let check = read(response, expectations, details).await?;
+    Ok(CheckedResponse { lease, check })
 }
 
+/// Reads the complete response and returns the result of its check.
 async fn read(
     response: Response<Incoming>,
     expectations: &Expectations,
-    traits: &mut Traits,
+    details: &mut ExchangeDetails,
 ) -> Result<Result<(), Failure>, Failure> {
     let (head, mut body) = response.into_parts();
-    traits.status = Some(head.status.as_u16());
-    traits.served_by = head.headers.get(SERVED_BY).cloned();
-    let keep = if expectations.bodies.is_empty() {
+    details.status = Some(head.status.as_u16());
+    details.served_by = head.headers.get(SERVED_BY).cloned();
+    let max_kept = if expectations.bodies.is_empty() {
         0
     } else {
-        BODY_KEPT
+        MAX_BODY_CHECKED
     };
     let mut kept = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::exchange(&error))?;
         if let Some(data) = frame.data_ref() {
-            traits.body_bytes += data.len() as u64;
-            kept.extend_from_slice(&data[..data.len().min(keep - kept.len())]);
+            details.body_bytes += data.len() as u64;
+            kept.extend_from_slice(&data[..data.len().min(max_kept - kept.len())]);
         }
     }
     if !expectations.accepts_status(head.status) {
@@ -120,17 +123,17 @@ mod tests {
         Mix, Network, Protocol, Target,
         dialer::Dialer,
         host::Host,
-        pool::{Pool, PoolLimits},
+        http1_pool::{Http1Pool, PoolLimits},
     };
 
-    /// The one case in which a request may be sent again: the server has closed an idle connection, the runtime has
-    /// not had a turn to notice, and the request is handed to that connection.
+    /// Covers the only case of a retry: the server closes an idle connection, and the request uses this connection
+    /// before the runtime notices.
     #[test]
-    fn a_request_of_which_nothing_was_written_goes_out_on_a_fresh_connection_and_is_counted() {
+    fn an_unwritten_request_is_retried_on_a_new_connection_and_counted() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (closed, is_closed) = mpsc::channel();
-        let (close, may_close) = mpsc::channel::<()>();
+        let (closed, wait_closed) = mpsc::channel();
+        let (close, wait_close) = mpsc::channel::<()>();
         let server = thread::spawn(move || {
             for _ in 0..2 {
                 let (mut stream, _) = listener.accept().unwrap();
@@ -139,7 +142,7 @@ mod tests {
                 stream
                     .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
                     .unwrap();
-                may_close.recv().unwrap();
+                wait_close.recv().unwrap();
                 drop(stream);
                 closed.send(()).unwrap();
             }
@@ -156,32 +159,32 @@ mod tests {
             None,
             0,
         );
-        let pool = Connections::Http1(Pool::new(dialer, limits));
+        let pool = ConnectionPool::Http1(Http1Pool::new(dialer, limits));
         let mix = Mix::new(vec![target], &[], &Bytes::new(), Protocol::Http1).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
             .unwrap();
         runtime.block_on(async {
-            let mut first = Traits::default();
-            let answer = exchange(&pool, || mix.request(0), &Expectations::default(), &mut first)
+            let mut first = ExchangeDetails::default();
+            let response = exchange(&pool, || mix.request(0), &Expectations::default(), &mut first)
                 .await
                 .unwrap();
-            answer.lease.give_back().await;
+            response.lease.release().await;
             assert!(!first.retried);
             close.send(()).unwrap();
-            // Blocks the runtime on purpose, so that the end of the connection is there, and not noticed. One turn then
-            // tells tokio of it, but this task goes on before the connection's own.
-            is_closed.recv().unwrap();
+            // Blocks the runtime on purpose: the connection closes, but the runtime does not notice. After one yield,
+            // tokio knows about it, but this task runs before the task of the connection.
+            wait_closed.recv().unwrap();
             tokio::task::yield_now().await;
-            let mut second = Traits::default();
-            let answer = exchange(&pool, || mix.request(0), &Expectations::default(), &mut second)
+            let mut second = ExchangeDetails::default();
+            let response = exchange(&pool, || mix.request(0), &Expectations::default(), &mut second)
                 .await
                 .unwrap();
-            assert!(second.retried && answer.checked.is_ok());
+            assert!(second.retried && response.check.is_ok());
             assert!(
                 second.connect_time.is_some(),
-                "the second try has a connection of its own"
+                "the retry opens its own connection"
             );
             assert_eq!(pool.opened(), 2);
             close.send(()).unwrap();

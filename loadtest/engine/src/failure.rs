@@ -1,4 +1,4 @@
-//! Why a request failed, in the few kinds that tell a user where to look.
+//! The kinds of failed requests. Each kind tells the user where to look for the cause.
 
 use std::{error::Error as StdError, fmt, io};
 
@@ -6,32 +6,32 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The kinds of failures that a report counts apart.
+/// The kinds of failures that a report counts separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// The name could not be looked up again.
+    /// A DNS lookup during the load failed.
     Dns,
-    /// No connection could be opened.
+    /// The connection could not be opened.
     Connect,
-    /// The connection ended before the whole answer was there.
+    /// The connection closed before the response was complete.
     Reset,
-    /// Nothing, or not everything, came within the timeout.
+    /// The response was not complete within the timeout.
     Timeout,
-    /// The status was not one of those expected.
+    /// The status was not an expected one.
     Status,
-    /// The body was not the one expected.
+    /// The body did not contain an expected text.
     Body,
-    /// What came was not HTTP.
+    /// The response was not HTTP.
     Protocol,
-    /// Never sent: as many requests as allowed were in flight already.
+    /// The request was not sent: the maximum number of requests was already in flight.
     Dropped,
-    /// This machine ran out of ports or file descriptors. Says nothing about the server, and makes a run invalid.
+    /// This machine ran out of ports or file descriptors. The run is invalid: it says nothing about the server.
     Generator,
 }
 
 impl FailureKind {
-    /// All kinds, in the order of a report.
+    /// All kinds, in the order of the report.
     pub const ALL: [Self; 9] = [
         Self::Dns,
         Self::Connect,
@@ -44,7 +44,7 @@ impl FailureKind {
         Self::Generator,
     ];
 
-    /// The name in reports.
+    /// Returns the name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl FailureKind {
     }
 }
 
-/// One failed request: its kind, and a text for the first of the kind to be shown.
+/// One failed request. A report shows the detail of the first failure of each kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
@@ -71,14 +71,14 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn connect(error: &io::Error) -> Self {
         Self {
-            kind: blamed(error, FailureKind::Connect),
+            kind: kind_or_generator(error, FailureKind::Connect),
             detail: error.to_string(),
         }
     }
 
     pub(crate) fn lookup(host: &str, error: &io::Error) -> Self {
         Self {
-            kind: blamed(error, FailureKind::Dns),
+            kind: kind_or_generator(error, FailureKind::Dns),
             detail: format!("{host}: {error}"),
         }
     }
@@ -91,14 +91,14 @@ impl Failure {
         };
         Self {
             kind,
-            detail: chain(error),
+            detail: error_chain(error),
         }
     }
 
     pub(crate) fn timeout() -> Self {
         Self {
             kind: FailureKind::Timeout,
-            detail: "no whole answer within the timeout".to_owned(),
+            detail: "no complete response within the timeout".to_owned(),
         }
     }
 
@@ -109,12 +109,12 @@ impl Failure {
         }
     }
 
-    pub(crate) fn body(beginning: &[u8]) -> Self {
-        const SHOWN: usize = 80;
-        let text = String::from_utf8_lossy(&beginning[..beginning.len().min(SHOWN)]).into_owned();
+    pub(crate) fn body(body: &[u8]) -> Self {
+        const MAX_SHOWN_BYTES: usize = 80;
+        let text = String::from_utf8_lossy(&body[..body.len().min(MAX_SHOWN_BYTES)]).into_owned();
         Self {
             kind: FailureKind::Body,
-            detail: format!("the body begins {text:?}"),
+            detail: format!("the body starts with {text:?}"),
         }
     }
 }
@@ -125,8 +125,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The kind of an error: `kind`, unless it is this machine's fault.
-fn blamed(error: &io::Error, kind: FailureKind) -> FailureKind {
+/// Returns [`FailureKind::Generator`] when this machine caused the error, and `kind` otherwise.
+fn kind_or_generator(error: &io::Error, kind: FailureKind) -> FailureKind {
     if is_exhaustion(error) {
         FailureKind::Generator
     } else {
@@ -134,7 +134,7 @@ fn blamed(error: &io::Error, kind: FailureKind) -> FailureKind {
     }
 }
 
-/// Whether the operating system refused a connection for want of ports or descriptors.
+/// Returns whether the operating system ran out of ports or file descriptors.
 fn is_exhaustion(error: &io::Error) -> bool {
     // EMFILE and ENFILE have no `io::ErrorKind`; the numbers are the same on Linux and macOS.
     const TOO_MANY_FILES: [i32; 2] = [24, 23];
@@ -144,8 +144,8 @@ fn is_exhaustion(error: &io::Error) -> bool {
             .is_some_and(|number| TOO_MANY_FILES.contains(&number))
 }
 
-/// An error with its causes, which hyper keeps out of its own text.
-fn chain(error: &dyn StdError) -> String {
+/// Formats an error with its causes: the text of a hyper error does not include them.
+fn error_chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -9,12 +9,12 @@ use hdrhistogram::{
 };
 use serde::{Deserialize, Deserializer, Serializer, de, ser::Error as _};
 
-/// A histogram of microseconds with three significant digits, growing as far as the values do.
+/// Creates a histogram of microseconds with three significant digits. Its range grows with the values.
 pub(crate) fn new() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are within the crate's bounds")
 }
 
-/// The histogram as bytes (HDR, V2).
+/// Encodes a histogram as bytes in the HDR V2 format.
 pub(crate) fn encode(histogram: &Histogram<u64>) -> Vec<u8> {
     let mut encoded = Vec::new();
     V2Serializer::new()
@@ -23,14 +23,14 @@ pub(crate) fn encode(histogram: &Histogram<u64>) -> Vec<u8> {
     encoded
 }
 
-/// A histogram from bytes, compressed or not.
+/// Decodes a histogram from compressed or uncompressed bytes.
 pub(crate) fn decode(mut encoded: &[u8]) -> Result<Histogram<u64>, String> {
     serialization::Deserializer::new()
         .deserialize(&mut encoded)
-        .map_err(|error| format!("is no HDR histogram: {error:?}"))
+        .map_err(|error| format!("not an HDR histogram: {error:?}"))
 }
 
-/// For `#[serde(with = "histogram")]`, in JSON: HDR, V2, compressed, which makes it half as long, and in base64.
+/// Serializes for `#[serde(with = "histogram")]`: compressed HDR V2 format in base64. Compression halves the length.
 pub(crate) fn serialize<S: Serializer>(histogram: &Histogram<u64>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut encoded = Vec::new();
     V2DeflateSerializer::new()
@@ -39,27 +39,30 @@ pub(crate) fn serialize<S: Serializer>(histogram: &Histogram<u64>, serializer: S
     serializer.serialize_str(&BASE64_STANDARD.encode(encoded))
 }
 
-/// The same the other way round.
+/// Deserializes for `#[serde(with = "histogram")]`: the inverse of [`serialize`].
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Histogram<u64>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let encoded = BASE64_STANDARD.decode(text).map_err(de::Error::custom)?;
     decode(&encoded).map_err(de::Error::custom)
 }
 
-/// Adds one duration. (`saturating_record` would not grow the histogram, but cut the value.)
-pub(crate) fn add(histogram: &mut Histogram<u64>, duration: Duration) {
+/// Records one duration. `saturating_record` would cap the value instead of growing the histogram.
+pub(crate) fn record(histogram: &mut Histogram<u64>, duration: Duration) {
     const LONGEST: Duration = Duration::from_hours(7 * 24);
     let microseconds = u64::try_from(duration.min(LONGEST).as_micros()).expect("a week fits");
-    histogram.record(microseconds).expect("it grows as far as a week");
+    histogram
+        .record(microseconds)
+        .expect("the histogram grows up to a week");
 }
 
 pub(crate) fn merge(mine: &mut Histogram<u64>, others: &Histogram<u64>) {
-    mine.add(others).expect("both grow as needed");
+    mine.add(others).expect("the histogram grows as needed");
 }
 
-/// How many durations lie between a bound and the one before it: upper bounds of the series 1, 2, 5 in milliseconds, from
-/// 0.1 on, without those that nothing lies under.
-pub(crate) fn counts(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
+/// Returns the count of durations in each bucket that is not empty, with the upper bound of the bucket in milliseconds.
+///
+/// The upper bounds follow the series 1, 2, 5 and start at 0.1 ms.
+pub(crate) fn bucket_counts(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
     let bounds = (0..).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.pow(power) * 100));
     let mut counts = Vec::new();
     let mut below = 0;
@@ -82,14 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_hold_every_duration_once() {
+    fn each_duration_is_in_one_bucket() {
         let mut histogram = new();
-        assert_eq!(counts(&histogram), []);
+        assert_eq!(bucket_counts(&histogram), []);
         for milliseconds in [0.0, 0.05, 0.3, 0.4, 1.5, 700.0, 3_600_000.0] {
-            add(&mut histogram, Duration::from_secs_f64(milliseconds / 1000.0));
+            record(&mut histogram, Duration::from_secs_f64(milliseconds / 1000.0));
         }
         assert_eq!(
-            counts(&histogram),
+            bucket_counts(&histogram),
             [(0.1, 2), (0.5, 2), (2.0, 1), (1000.0, 1), (5_000_000.0, 1)]
         );
     }

@@ -1,4 +1,4 @@
-//! The addresses of one host: those found before the load, or looked up again once they are older than they may be.
+//! The addresses of one host: resolved once before the load, or resolved again when the last DNS answer is too old.
 
 use std::{
     fmt, io,
@@ -11,137 +11,142 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 
 use super::failure::Failure;
 
-/// What knows the addresses of names.
-pub(crate) trait Directory: fmt::Debug + Send + Sync {
-    /// Every address of a name. Blocks its thread.
+/// Resolves host names.
+pub(crate) trait Resolver: fmt::Debug + Send + Sync {
+    /// Returns all addresses of a host. Blocks the thread.
     fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 }
 
-/// This machine's: its hosts file, DNS, and whatever else it is told to ask.
+/// The resolver of this machine: its hosts file, DNS and all other configured sources.
 #[derive(Debug)]
-pub(crate) struct Machine;
+pub(crate) struct SystemResolver;
 
-impl Directory for Machine {
+impl Resolver for SystemResolver {
     fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok((host, port).to_socket_addrs()?.collect())
     }
 }
 
-/// One host, the same for all stripes.
+/// One host, shared by all stripes.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
-    /// Those that answered before the load.
-    found: Arc<[SocketAddr]>,
-    /// How they are looked up again, where they are.
-    name: Option<Arc<Name>>,
+    /// The addresses that accepted a connection before the load.
+    initial_addresses: Arc<[SocketAddr]>,
+    /// The DNS name to resolve again; `None` for fixed addresses.
+    dns_name: Option<Arc<DnsName>>,
 }
 
 #[derive(Debug)]
-struct Name {
+struct DnsName {
     host: String,
     port: u16,
-    /// How old an answer may be.
+    /// The maximum age of a lookup.
     ttl: Duration,
-    directory: Arc<dyn Directory>,
-    /// The last one. Locked while the next one is looked up.
-    answer: Arc<Mutex<Answer>>,
+    resolver: Arc<dyn Resolver>,
+    /// The last lookup. Locked while the next lookup runs.
+    cached: Arc<Mutex<CachedLookup>>,
 }
 
 #[derive(Debug)]
-struct Answer {
-    /// When the lookup began: what it says may be as old.
-    began: Instant,
+struct CachedLookup {
+    /// The start of the lookup. The answer can be as old as this.
+    started: Instant,
     addresses: Result<Arc<[SocketAddr]>, Failure>,
 }
 
-impl Answer {
-    /// Whether it does for a connection that was wanted at `wanted`. A failure only does for those that waited for it.
-    fn does(&self, wanted: Instant, ttl: Duration) -> bool {
+impl CachedLookup {
+    /// Returns whether the lookup is fresh enough for a connection requested at `requested`.
+    ///
+    /// A failed lookup is only valid for the requests that waited for it.
+    fn is_fresh(&self, requested: Instant, ttl: Duration) -> bool {
         let lifetime = if self.addresses.is_ok() {
             ttl
         } else {
             Duration::ZERO
         };
-        wanted.saturating_duration_since(self.began) <= lifetime
+        requested.saturating_duration_since(self.started) <= lifetime
     }
 }
 
 impl Host {
-    /// A host that stays at these addresses.
-    pub(crate) fn fixed(found: Vec<SocketAddr>) -> Self {
+    /// Creates a host with addresses that do not change.
+    pub(crate) fn fixed(addresses: Vec<SocketAddr>) -> Self {
         Self {
-            found: found.into(),
-            name: None,
+            initial_addresses: addresses.into(),
+            dns_name: None,
         }
     }
 
-    /// A host that was at these addresses when it was looked up at `began`, and is looked up again when that is longer ago
-    /// than `ttl`.
+    /// Creates a host with the addresses of a lookup that started at `started`.
+    ///
+    /// The host is resolved again when the last lookup is older than `ttl`.
     pub(crate) fn named(
         (host, port): (&str, u16),
-        (found, began): (Vec<SocketAddr>, Instant),
+        (addresses, started): (Vec<SocketAddr>, Instant),
         ttl: Duration,
-        directory: Arc<dyn Directory>,
+        resolver: Arc<dyn Resolver>,
     ) -> Self {
-        let found: Arc<[SocketAddr]> = found.into();
-        let answer = Answer {
-            began,
-            addresses: Ok(Arc::clone(&found)),
+        let initial_addresses: Arc<[SocketAddr]> = addresses.into();
+        let lookup = CachedLookup {
+            started,
+            addresses: Ok(Arc::clone(&initial_addresses)),
         };
         Self {
-            found,
-            name: Some(Arc::new(Name {
+            initial_addresses,
+            dns_name: Some(Arc::new(DnsName {
                 host: host.to_owned(),
                 port,
                 ttl,
-                directory,
-                answer: Arc::new(Mutex::new(answer)),
+                resolver,
+                cached: Arc::new(Mutex::new(lookup)),
             })),
         }
     }
 
     #[cfg(test)]
-    pub(crate) fn is_looked_up_again(&self) -> bool {
-        self.name.is_some()
+    pub(crate) fn is_resolved_again(&self) -> bool {
+        self.dns_name.is_some()
     }
 
-    /// The addresses for a connection that is opened now; at least one.
+    /// Returns the addresses for a connection that is opened now; at least one.
     ///
-    /// There is one lookup at a time, which everybody shares who came before it began. It goes on when the request that
-    /// wanted it has timed out, so that lookups that hang do not pile up.
+    /// One lookup runs at a time. All requests that came before its start share its answer. A lookup continues after
+    /// its request timed out, so hanging lookups do not accumulate.
     pub(crate) async fn addresses(&self) -> Result<Arc<[SocketAddr]>, Failure> {
-        let Some(name) = &self.name else {
-            return Ok(Arc::clone(&self.found));
+        let Some(name) = &self.dns_name else {
+            return Ok(Arc::clone(&self.initial_addresses));
         };
-        let wanted = Instant::now();
-        let mut answer = Arc::clone(&name.answer).lock_owned().await;
-        if answer.does(wanted, name.ttl) {
-            return answer.addresses.clone();
+        let requested = Instant::now();
+        let mut cached = Arc::clone(&name.cached).lock_owned().await;
+        if cached.is_fresh(requested, name.ttl) {
+            return cached.addresses.clone();
         }
-        let (name, found) = (Arc::clone(name), Arc::clone(&self.found));
+        let (name, initial) = (Arc::clone(name), Arc::clone(&self.initial_addresses));
         let lookup = spawn_blocking(move || {
-            answer.began = Instant::now();
-            answer.addresses = name.look_up(&found);
-            answer.addresses.clone()
+            cached.started = Instant::now();
+            cached.addresses = name.look_up(&initial);
+            cached.addresses.clone()
         });
         lookup.await.expect("a lookup does not panic")
     }
 }
 
-impl Name {
-    fn look_up(&self, found: &[SocketAddr]) -> Result<Arc<[SocketAddr]>, Failure> {
+impl DnsName {
+    fn look_up(&self, initial: &[SocketAddr]) -> Result<Arc<[SocketAddr]>, Failure> {
         let failure = |error| Failure::lookup(&self.host, &error);
-        let mut addresses = self.directory.addresses(&self.host, self.port).map_err(failure)?;
-        // Of a host that answers at one version of IP only, as `localhost` often does, that version.
-        let is_reachable = |address: &SocketAddr| found.iter().any(|one| one.is_ipv4() == address.is_ipv4());
+        let mut addresses = self.resolver.addresses(&self.host, self.port).map_err(failure)?;
+        // A host often accepts connections on one IP version only, for example `localhost`: keep this version.
+        let is_reachable =
+            |address: &SocketAddr| initial.iter().any(|one| one.is_ipv4() == address.is_ipv4());
         if addresses.iter().any(is_reachable) {
             addresses.retain(is_reachable);
         }
-        // DNS servers change the order from answer to answer; with it, taking turns could take the same one each time.
+        // DNS servers rotate the order of their answers. Without sorting, round-robin could pick the same address
+        // each time.
         addresses.sort_unstable();
         addresses.dedup();
         if addresses.is_empty() {
-            return Err(failure(io::Error::other("it has no address")));
+            return Err(failure(io::Error::other("the host has no address")));
         }
         Ok(addresses.into())
     }
@@ -172,32 +177,32 @@ mod tests {
     };
 
     const MINUTE: Duration = Duration::from_mins(1);
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// Says what the test has it say.
+    /// Returns the answer that the test sets.
     #[derive(Debug)]
-    struct MadeUp(Shared<Result<Vec<SocketAddr>, &'static str>>);
+    struct FakeResolver(Shared<Result<Vec<SocketAddr>, &'static str>>);
 
-    impl MadeUp {
-        fn saying(addresses: &[SocketAddr]) -> Arc<Self> {
+    impl FakeResolver {
+        fn with(addresses: &[SocketAddr]) -> Arc<Self> {
             Arc::new(Self(Shared::new(Ok(addresses.to_vec()))))
         }
 
-        fn says(&self, answer: Result<&[SocketAddr], &'static str>) {
+        fn set(&self, answer: Result<&[SocketAddr], &'static str>) {
             *self.0.lock().unwrap() = answer.map(<[_]>::to_vec);
         }
     }
 
-    impl Directory for MadeUp {
+    impl Resolver for FakeResolver {
         fn addresses(&self, host: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
             assert_eq!(host, "pods.example");
             self.0.lock().unwrap().clone().map_err(io::Error::other)
         }
     }
 
-    fn host(found: &[SocketAddr], age: Duration, ttl: Duration, directory: Arc<dyn Directory>) -> Host {
-        let began = Instant::now().checked_sub(age).unwrap();
-        Host::named(("pods.example", 80), (found.to_vec(), began), ttl, directory)
+    fn host(addresses: &[SocketAddr], age: Duration, ttl: Duration, resolver: Arc<dyn Resolver>) -> Host {
+        let started = Instant::now().checked_sub(age).unwrap();
+        Host::named(("pods.example", 80), (addresses.to_vec(), started), ttl, resolver)
     }
 
     fn dialer(host: Host) -> Dialer {
@@ -209,11 +214,11 @@ mod tests {
         Dialer::new(Network::default(), origin, host, None, 0)
     }
 
-    /// Where the next connection goes.
-    async fn reached(dialer: &Dialer) -> SocketAddr {
+    /// Opens a connection and returns its peer address.
+    async fn dialed_address(dialer: &Dialer) -> SocketAddr {
         match dialer.dial().await.unwrap().stream {
             Stream::Plain(stream) => stream.peer_addr().unwrap(),
-            Stream::Tls(_) => panic!("there is no TLS here"),
+            Stream::Tls(_) => panic!("the connection uses TLS"),
         }
     }
 
@@ -224,63 +229,65 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_go_to_new_addresses_once_the_answer_is_too_old_and_not_before() {
+    async fn connections_use_new_addresses_only_after_the_lookup_expires() {
         let (_pods, [old, new, newer]) = pods();
-        let directory = MadeUp::saying(&[new]);
+        let resolver = FakeResolver::with(&[new]);
         let age = Duration::from_secs(2);
-        let young = dialer(host(&[old], age, MINUTE, directory.clone()));
-        assert_eq!((reached(&young).await, reached(&young).await), (old, old));
+        let valid = dialer(host(&[old], age, MINUTE, resolver.clone()));
+        assert_eq!(
+            (dialed_address(&valid).await, dialed_address(&valid).await),
+            (old, old)
+        );
 
-        let aged = dialer(host(&[old], age, Duration::from_secs(1), directory.clone()));
-        assert_eq!(reached(&aged).await, new);
-        let fresh = dialer(host(&[old], MINUTE, Duration::from_secs(59), directory.clone()));
-        assert_eq!(reached(&fresh).await, new);
-        directory.says(Ok(&[newer]));
-        assert_eq!(reached(&fresh).await, new, "this answer is new in its turn");
+        let expired = dialer(host(&[old], age, Duration::from_secs(1), resolver.clone()));
+        assert_eq!(dialed_address(&expired).await, new);
+        let renewed = dialer(host(&[old], MINUTE, Duration::from_secs(59), resolver.clone()));
+        assert_eq!(dialed_address(&renewed).await, new);
+        resolver.set(Ok(&[newer]));
+        assert_eq!(dialed_address(&renewed).await, new, "the second lookup is fresh");
 
-        let each = dialer(host(&[old], Duration::ZERO, Duration::ZERO, directory.clone()));
-        assert_eq!(reached(&each).await, newer);
-        directory.says(Ok(&[old]));
-        assert_eq!(reached(&each).await, old, "at 0 each connection looks anew");
+        let uncached = dialer(host(&[old], Duration::ZERO, Duration::ZERO, resolver.clone()));
+        assert_eq!(dialed_address(&uncached).await, newer);
+        resolver.set(Ok(&[old]));
+        assert_eq!(
+            dialed_address(&uncached).await,
+            old,
+            "with a TTL of 0, each connection starts a lookup"
+        );
     }
 
     #[tokio::test]
-    async fn a_lookup_that_fails_is_a_failure_of_its_own_kind_and_the_next_connection_tries_again() {
+    async fn a_failed_lookup_is_a_dns_failure_and_the_next_connection_retries_it() {
         let (_pods, [address]) = pods();
-        let directory = MadeUp::saying(&[]);
-        let dialer = dialer(host(
-            &[address],
-            MINUTE,
-            Duration::from_secs(1),
-            directory.clone(),
-        ));
-        for (answer, says) in [
+        let resolver = FakeResolver::with(&[]);
+        let dialer = dialer(host(&[address], MINUTE, Duration::from_secs(1), resolver.clone()));
+        for (answer, expected) in [
             (
                 Err("Temporary failure in name resolution"),
                 "pods.example: Temporary failure",
             ),
-            (Ok(&[][..]), "pods.example: it has no address"),
+            (Ok(&[][..]), "pods.example: the host has no address"),
         ] {
-            directory.says(answer);
+            resolver.set(answer);
             let failure = dialer.dial().await.map(|_| ()).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Dns);
-            assert!(failure.detail.starts_with(says), "{failure}");
+            assert!(failure.detail.starts_with(expected), "{failure}");
         }
-        assert_eq!(dialer.opened(), 0, "no connection was tried");
-        directory.says(Ok(&[address]));
-        assert_eq!(reached(&dialer).await, address);
+        assert_eq!(dialer.opened(), 0, "no connection was attempted");
+        resolver.set(Ok(&[address]));
+        assert_eq!(dialed_address(&dialer).await, address);
     }
 
     #[tokio::test]
-    async fn all_addresses_are_used_in_turn_whatever_the_order_of_the_answers() {
+    async fn connections_use_all_addresses_round_robin_for_any_order_of_answers() {
         let (_pods, mut order) = pods::<3>();
-        let directory = MadeUp::saying(&order);
-        let dialer = dialer(host(&order, MINUTE, Duration::ZERO, directory.clone()));
+        let resolver = FakeResolver::with(&order);
+        let dialer = dialer(host(&order, MINUTE, Duration::ZERO, resolver.clone()));
         let mut connections = BTreeMap::<_, u32>::new();
         for _ in 0..9 {
             order.rotate_right(1);
-            directory.says(Ok(&order));
-            *connections.entry(reached(&dialer).await).or_default() += 1;
+            resolver.set(Ok(&order));
+            *connections.entry(dialed_address(&dialer).await).or_default() += 1;
         }
         assert!(
             connections.len() == 3 && connections.values().all(|count| *count == 3),
@@ -289,32 +296,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_version_of_ip_at_which_nobody_answered_is_left_out() {
-        let [four, six]: [SocketAddr; 2] = ["127.0.0.1:80", "[::1]:80"].map(|text| text.parse().unwrap());
-        let directory = MadeUp::saying(&[six, four]);
-        let host = host(&[four], MINUTE, Duration::ZERO, directory.clone());
-        assert_eq!(*host.addresses().await.unwrap(), [four]);
-        directory.says(Ok(&[six]));
-        assert_eq!(*host.addresses().await.unwrap(), [six], "where there is no other");
+    async fn addresses_of_the_unreachable_ip_version_are_left_out() {
+        let [ipv4, ipv6]: [SocketAddr; 2] = ["127.0.0.1:80", "[::1]:80"].map(|text| text.parse().unwrap());
+        let resolver = FakeResolver::with(&[ipv6, ipv4]);
+        let host = host(&[ipv4], MINUTE, Duration::ZERO, resolver.clone());
+        assert_eq!(*host.addresses().await.unwrap(), [ipv4]);
+        resolver.set(Ok(&[ipv6]));
+        assert_eq!(
+            *host.addresses().await.unwrap(),
+            [ipv6],
+            "the host has no other address"
+        );
     }
 
-    /// Tells when a lookup has begun, and answers when it is told to.
+    /// Reports the start of each lookup, and returns when the test allows it.
     #[derive(Debug)]
-    struct Slow {
-        begun: UnboundedSender<()>,
-        may_end: Shared<mpsc::Receiver<()>>,
+    struct BlockingResolver {
+        starts: UnboundedSender<()>,
+        may_return: Shared<mpsc::Receiver<()>>,
     }
 
-    impl Directory for Slow {
+    impl Resolver for BlockingResolver {
         fn addresses(&self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-            self.begun.send(()).unwrap();
-            self.may_end.lock().unwrap().recv().unwrap();
+            self.starts.send(()).unwrap();
+            self.may_return.lock().unwrap().recv().unwrap();
             Ok(vec![([127, 0, 0, 1], port).into()])
         }
     }
 
-    /// Lets every task get as far as it can, and says how many lookups have begun meanwhile.
-    async fn begun(lookups: &mut UnboundedReceiver<()>) -> usize {
+    /// Lets every task run until it blocks, and returns how many lookups started since the last call.
+    async fn started_lookups(lookups: &mut UnboundedReceiver<()>) -> usize {
         for _ in 0..100 {
             yield_now().await;
         }
@@ -322,41 +333,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_is_one_lookup_at_a_time_and_those_who_wait_share_the_next() {
-        let (begins, mut lookups) = unbounded_channel();
-        let (end, may_end) = mpsc::channel();
-        let slow = Slow {
-            begun: begins,
-            may_end: Shared::new(may_end),
+    async fn one_lookup_runs_at_a_time_and_waiting_requests_share_the_next_one() {
+        let (starts, mut lookups) = unbounded_channel();
+        let (allow_return, may_return) = mpsc::channel();
+        let resolver = BlockingResolver {
+            starts,
+            may_return: Shared::new(may_return),
         };
         let host = host(
             &[([127, 0, 0, 1], 1).into()],
             MINUTE,
             Duration::ZERO,
-            Arc::new(slow),
+            Arc::new(resolver),
         );
-        let mut impatient = JoinSet::new();
+        let mut cancelled = JoinSet::new();
         let mut waiting = JoinSet::new();
-        let ask = |tasks: &mut JoinSet<_>| {
+        let request = |tasks: &mut JoinSet<_>| {
             let host = host.clone();
             tasks.spawn(async move { host.addresses().await.unwrap().len() });
         };
-        ask(&mut impatient);
-        let first = timeout(PATIENCE, lookups.recv()).await;
-        first.expect("it looks the name up").unwrap();
-        (0..20).for_each(|_| ask(&mut waiting));
-        assert_eq!(begun(&mut lookups).await, 0, "one is under way");
-        impatient.shutdown().await;
+        request(&mut cancelled);
+        let first = timeout(TIMEOUT, lookups.recv()).await;
+        first.expect("the first lookup starts").unwrap();
+        (0..20).for_each(|_| request(&mut waiting));
+        assert_eq!(started_lookups(&mut lookups).await, 0, "the first lookup runs");
+        cancelled.shutdown().await;
         assert_eq!(
-            begun(&mut lookups).await,
+            started_lookups(&mut lookups).await,
             0,
-            "it still is, though nobody wants it"
+            "the first lookup still runs after its request is cancelled"
         );
 
-        end.send(()).unwrap();
-        end.send(()).unwrap();
-        let answers = timeout(PATIENCE, waiting.join_all()).await;
-        assert_eq!(answers.expect("two lookups are enough for all"), [1; 20]);
-        assert_eq!(begun(&mut lookups).await, 1, "one for all that came before it");
+        allow_return.send(()).unwrap();
+        allow_return.send(()).unwrap();
+        let answers = timeout(TIMEOUT, waiting.join_all()).await;
+        assert_eq!(answers.expect("two lookups are enough for all requests"), [1; 20]);
+        assert_eq!(
+            started_lookups(&mut lookups).await,
+            1,
+            "one lookup for all waiting requests"
+        );
     }
 }

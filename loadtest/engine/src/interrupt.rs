@@ -1,31 +1,31 @@
-//! A request to stop, for those who must heed it.
+//! The user's request to stop.
 
 use tokio::sync::watch;
 
-/// Whether, and a way to wait until, the user asked to stop.
+/// Tells whether the user asked to stop, and waits for it.
 #[derive(Clone, Debug)]
 pub struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
-    /// One that never comes, for callers without a user.
+    /// Creates an interrupt that never occurs, for callers without a user.
     #[must_use]
     pub fn never() -> Self {
-        Self::by(&watch::channel(false).0)
+        Self::from_sender(&watch::channel(false).0)
     }
 
-    /// One that comes when the caller sends `true`.
+    /// Creates an interrupt that occurs when the sender sends `true`.
     #[must_use]
-    pub fn by(sender: &watch::Sender<bool>) -> Self {
+    pub fn from_sender(sender: &watch::Sender<bool>) -> Self {
         Self(sender.subscribe())
     }
 
-    /// Whether the user asked to stop.
+    /// Returns whether the user asked to stop.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Resolves when the user asks to stop.
+    /// Waits until the user asks to stop.
     pub async fn requested(&mut self) {
         if self.0.wait_for(|requested| *requested).await.is_err() {
             std::future::pending::<()>().await;

@@ -1,4 +1,4 @@
-//! What was measured, second by second. Seconds that are over are kept encoded, so that an hour is small.
+//! The measurements per second. Completed seconds are stored encoded, so a run of an hour needs little memory.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{counts::Counts, histogram};
 
-/// One second of intended starts: what was sent in it, and what became of that, whenever it ended.
+/// The requests whose intended start is in the same second, and their results, whenever they completed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Interval {
     pub(crate) counts: Counts,
@@ -24,7 +24,7 @@ impl Interval {
     }
 }
 
-/// An interval in which nothing can end any more, kept as the few hundred bytes of its encoded histogram.
+/// An interval whose requests have all completed. The encoded histogram has a few hundred bytes.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Interval")]
 struct ClosedInterval {
@@ -41,7 +41,7 @@ impl From<Interval> for ClosedInterval {
     }
 }
 
-/// The intervals of a run from second 0 on.
+/// The intervals of a run, from second 0.
 #[derive(Debug)]
 pub(crate) struct Intervals {
     closed: Vec<ClosedInterval>,
@@ -50,7 +50,7 @@ pub(crate) struct Intervals {
 }
 
 impl Intervals {
-    /// Of requests that end at `timeout` at the latest.
+    /// Creates the intervals of requests that complete within `timeout`.
     pub(crate) fn new(timeout: Duration) -> Self {
         Self {
             closed: Vec::new(),
@@ -59,7 +59,7 @@ impl Intervals {
         }
     }
 
-    /// The interval of a request, by its intended start.
+    /// Returns the interval of a request by its intended start.
     pub(crate) fn at(&mut self, intended: Duration) -> &mut Interval {
         let second = usize::try_from(intended.as_secs()).expect("a run lasts less than 2^32 seconds");
         let position = second.saturating_sub(self.closed.len());
@@ -69,9 +69,9 @@ impl Intervals {
         &mut self.open[position]
     }
 
-    /// Encodes the intervals in which no request can end any more. Called now and then with the time since the start.
+    /// Encodes the intervals whose requests have all completed. `now` is the time since the start of the run.
     pub(crate) fn compact(&mut self, now: Duration) {
-        // A second for the generator's own delays.
+        // The 2 s are a margin for delays of the generator itself.
         let horizon = now.saturating_sub(self.timeout + Duration::from_secs(2));
         while (self.closed.len() as u64) < horizon.as_secs() {
             let Some(interval) = self.open.pop_front() else {
@@ -84,7 +84,7 @@ impl Intervals {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Interval> + '_ {
         let closed = self.closed.iter().map(|interval| Interval {
             counts: interval.counts,
-            latency: histogram::decode(&interval.encoded).expect("what was encoded here decodes"),
+            latency: histogram::decode(&interval.encoded).expect("an encoded histogram can be decoded"),
         });
         closed.chain(self.open.iter().cloned())
     }
@@ -97,7 +97,7 @@ impl Serialize for Intervals {
 }
 
 impl<'de> Deserialize<'de> for Intervals {
-    /// Of a run that is over: nothing can end in them any more.
+    /// Reads the intervals of a completed run. All of them are closed.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self {
             closed: Vec::deserialize(deserializer)?,
@@ -118,7 +118,7 @@ mod tests {
             let intended = Duration::from_secs(second);
             let interval = intervals.at(intended);
             interval.counts.succeeded += 1;
-            histogram::add(&mut interval.latency, Duration::from_millis(second + 1));
+            histogram::record(&mut interval.latency, Duration::from_millis(second + 1));
             intervals.compact(intended);
         }
         assert!(
@@ -126,23 +126,23 @@ mod tests {
             "only {} intervals closed",
             intervals.closed.len()
         );
-        let seen: Vec<(u64, u64)> = intervals
+        let counts_and_maxima: Vec<(u64, u64)> = intervals
             .iter()
             .map(|interval| (interval.counts.succeeded, interval.latency.max() / 1000))
             .collect();
         assert_eq!(
-            seen,
+            counts_and_maxima,
             (1..=10).map(|milliseconds| (1, milliseconds)).collect::<Vec<_>>()
         );
     }
 
     #[test]
-    fn memory_does_not_grow_with_requests() {
+    fn memory_does_not_grow_with_the_number_of_requests() {
         let mut intervals = Intervals::new(Duration::from_secs(1));
         for request in 0..200_000_u64 {
             let intended = Duration::from_micros(request * 50);
             let latency = Duration::from_micros(500 + request % 300);
-            histogram::add(&mut intervals.at(intended).latency, latency);
+            histogram::record(&mut intervals.at(intended).latency, latency);
             intervals.compact(intended);
         }
         let encoded: usize = intervals

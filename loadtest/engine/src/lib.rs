@@ -1,26 +1,27 @@
-//! The open-loop load generator: requests are sent when they are due, however the server fares, and every latency
-//! counts from that intended start.
+//! The open-loop load generator.
+//!
+//! The generator sends each request when the schedule says so, however slow the server is. Every latency counts from
+//! this intended start.
 
-mod alarm;
 mod arrivals;
 mod bad_configuration;
 pub mod compare;
-mod connections;
+mod connection_pool;
 mod counts;
 mod dialer;
 mod exchange;
 mod failure;
 mod histogram;
 mod host;
+mod http1_pool;
+mod http2_pool;
 mod interrupt;
 mod intervals;
 mod load;
 mod merge;
 mod mix;
-mod multiplexed;
 mod network;
 mod plan;
-mod pool;
 mod probe;
 mod record;
 mod report;
@@ -30,19 +31,20 @@ mod stripe;
 mod stripe_result;
 mod target;
 mod threshold;
+mod timer;
 pub mod units;
 mod verdict;
 
 pub use tokio_rustls::rustls::pki_types::ServerName;
 
 pub use self::{
-    arrivals::{Arrival, Arrivals, MOST_STRIPES, Stripe},
+    arrivals::{Arrival, Arrivals, MAX_STRIPES, Stripe},
     bad_configuration::BadConfiguration,
     counts::Counts,
     failure::FailureKind,
     interrupt::Interrupt,
     load::{Load, Snapshot},
-    merge::{Part, merge},
+    merge::{CollectedStripe, merge},
     mix::{Mix, Protocol},
     network::{BadTls, Network, Resolve, Tls},
     plan::Plan,

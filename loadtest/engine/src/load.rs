@@ -1,4 +1,4 @@
-//! A load that is under way: its threads, its state and its report.
+//! A running load: its threads, its state and its report.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
@@ -17,26 +17,26 @@ use super::{
     plan::Plan,
     probe::Addresses,
     record::Recorder,
-    report::{self, LoadReport, PlanReport, Sent, Summary},
-    stripe::{self, Control},
+    report::{self, LoadReport, PlanReport, ReportInput, Summary},
+    stripe::{self, StopFlag},
     stripe_result::{SharedLoad, StripeResult},
 };
 
-/// Time for all threads to come up before the first arrival is due.
-const LEAD: Duration = Duration::from_millis(20);
+/// The time from [`Load::start`] to the first arrival, for all threads to start.
+const START_LEAD_TIME: Duration = Duration::from_millis(20);
 
 /// The state of a load at one moment, for a live display.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Snapshot {
-    /// Time since the first arrival was due.
+    /// The time since the first arrival was due.
     pub elapsed: Duration,
-    /// Totals so far.
+    /// The counts since the start.
     pub counts: Counts,
-    /// Latencies of what ended since the last snapshot.
+    /// The latencies of the requests that completed since the last snapshot.
     pub latency: Summary,
 }
 
-/// A load that is under way.
+/// A running load.
 #[derive(Debug)]
 pub struct Load {
     plan: Arc<Plan>,
@@ -44,23 +44,24 @@ pub struct Load {
     started_at: Timestamp,
     stripe: Stripe,
     threads: usize,
-    control: Arc<Control>,
+    stop_flag: Arc<StopFlag>,
     recorders: Vec<Arc<Mutex<Recorder>>>,
-    ended: Vec<oneshot::Receiver<std::io::Result<()>>>,
+    completions: Vec<oneshot::Receiver<std::io::Result<()>>>,
     stopped_after: Option<Duration>,
 }
 
 impl Load {
-    /// Starts the load on threads of its own.
+    /// Starts the load on its own threads.
     ///
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(plan: Plan, addresses: &Addresses) -> anyhow::Result<Self> {
-        Self::start_stripe(plan, addresses, Stripe::WHOLE, Timestamp::now() + LEAD)
+        Self::start_stripe(plan, addresses, Stripe::WHOLE, Timestamp::now() + START_LEAD_TIME)
     }
 
-    /// Starts one stripe of a load, of which other processes send the others; the first arrival of all is due at
-    /// `started_at`, by this machine's clock.
+    /// Starts one stripe of a load. Other processes send the other stripes.
+    ///
+    /// The first arrival of the whole load is due at `started_at` by the clock of this machine.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -72,7 +73,7 @@ impl Load {
     ) -> anyhow::Result<Self> {
         let threads = plan.thread_count();
         let plan = Arc::new(plan);
-        let control = Arc::new(Control::default());
+        let stop_flag = Arc::new(StopFlag::default());
         let until_start = Duration::try_from(started_at.duration_since(Timestamp::now())).unwrap_or_default();
         let start = Instant::now() + until_start;
         let mut load = Self {
@@ -80,9 +81,9 @@ impl Load {
             started_at,
             stripe,
             threads,
-            control,
+            stop_flag,
             recorders: Vec::new(),
-            ended: Vec::new(),
+            completions: Vec::new(),
             stopped_after: None,
             plan,
         };
@@ -91,26 +92,26 @@ impl Load {
                 load.plan.mix.targets().len(),
                 load.plan.timeout,
             )));
-            let work = stripe::Work {
+            let setup = stripe::StripeSetup {
                 start,
                 plan: Arc::clone(&load.plan),
                 hosts: addresses.0.clone(),
                 stripe: stripe.thread(number, threads),
-                control: Arc::clone(&load.control),
+                stop_flag: Arc::clone(&load.stop_flag),
                 recorder: Arc::clone(&recorder),
             };
             let (sender, receiver) = oneshot::channel();
             thread::Builder::new()
                 .name(format!("loadtest-{number}"))
-                .spawn(move || drop(sender.send(stripe::run(work))))
+                .spawn(move || drop(sender.send(stripe::run(setup))))
                 .context("starting a generator thread")?;
             load.recorders.push(recorder);
-            load.ended.push(receiver);
+            load.completions.push(receiver);
         }
         Ok(load)
     }
 
-    /// The state right now. Latencies are those of what ended since the last call.
+    /// Returns the current state. The latencies are those of requests that completed since the last call.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut counts = Counts::default();
@@ -118,64 +119,66 @@ impl Load {
         for recorder in &self.recorders {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             counts.merge(&recorder.counts);
-            histogram::merge(&mut latency, &recorder.take_live());
+            histogram::merge(&mut latency, &recorder.take_recent_latencies());
         }
         Snapshot {
             elapsed: self.elapsed(),
             counts,
-            latency: Summary::of(&latency),
+            latency: Summary::from_histogram(&latency),
         }
     }
 
-    /// Requests a second asked for at this moment.
+    /// Returns the current rate of the schedule, in requests per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.plan.schedule.rate_at(self.elapsed())
     }
 
-    /// When the first arrival is due, or was.
+    /// Returns the time at which the first arrival is due.
     #[must_use]
     pub fn start_time(&self) -> Instant {
         self.start
     }
 
-    /// The same by the clock on the wall.
+    /// Returns the time at which the first arrival is due, as wall-clock time.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
         self.started_at
     }
 
-    /// Time since the first arrival was due.
+    /// Returns the time since the first arrival was due; 0 before it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Instant::now().saturating_duration_since(self.start)
     }
 
-    /// Ends the arrivals now; what is in flight still ends by itself. For a load whose length is not known beforehand,
-    /// and for one that is interrupted.
+    /// Stops the arrivals. Requests in flight still complete.
+    ///
+    /// Used for a load whose length is not known in advance, and for an interrupted load.
     pub fn stop(&mut self) {
-        if !self.control.stopped.swap(true, Ordering::Relaxed) {
+        if !self.stop_flag.stopped.swap(true, Ordering::Relaxed) {
             self.stopped_after = Some(self.elapsed());
         }
     }
 
-    /// Resolves once every request has ended; at the latest one timeout after the last arrival. Can be polled again
-    /// after it was dropped.
+    /// Waits until every request has completed: at most one timeout after the last arrival.
+    ///
+    /// Can be called again after its future was dropped.
     ///
     /// # Errors
     /// When a generator thread failed.
     pub async fn drained(&mut self) -> anyhow::Result<()> {
-        while let Some(ended) = self.ended.last_mut() {
-            let result = ended
+        while let Some(completion) = self.completions.last_mut() {
+            let result = completion
                 .await
-                .map_err(|_| anyhow!("a generator thread ended in a panic"))?;
-            self.ended.pop();
-            result.context("a generator thread")?;
+                .map_err(|_| anyhow!("a generator thread panicked"))?;
+            self.completions.pop();
+            result.context("a generator thread failed")?;
         }
         Ok(())
     }
 
-    /// The report, once [`Load::drained`].
+    /// Returns the report. Call it after [`Load::drained`].
     #[must_use]
     pub fn report(self) -> LoadReport {
         let length = self.stopped_after.map_or(self.plan.schedule.duration(), |after| {
@@ -186,25 +189,25 @@ impl Load {
             .iter()
             .map(|recorder| recorder.lock().unwrap_or_else(PoisonError::into_inner))
             .collect();
-        let sent = Sent {
-            plan: PlanReport::of(&self.plan, self.threads),
+        let input = ReportInput {
+            plan: PlanReport::new(&self.plan, self.threads),
             targets: self.plan.mix.targets(),
             started_at: self.started_at,
             length,
             expected: self.plan.schedule.expected(length),
         };
-        report::build(sent, &recorders)
+        report::build(input, &recorders)
     }
 
-    /// What this stripe measured, to be merged with the others', once [`Load::drained`].
+    /// Returns the measurements of this stripe, to merge with those of other stripes. Call it after [`Load::drained`].
     #[must_use]
-    pub fn result(self) -> StripeResult {
+    pub fn stripe_result(self) -> StripeResult {
         let empty = || Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
         let recorders = self.recorders.iter().map(|recorder| {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *recorder, empty())
         });
-        let load = SharedLoad::of(&self.plan, self.stripe.of, self.started_at);
+        let load = SharedLoad::new(&self.plan, self.stripe.count, self.started_at);
         StripeResult::new(self.stripe, load, self.stopped_after, recorders.collect())
     }
 }

@@ -1,39 +1,46 @@
-//! The report of a load that several processes sent together, a stripe each, as one.
+//! Merges the results of all stripes of a load into one report.
 
 use std::time::Duration;
 
 use super::{
     record::Recorder,
-    report::{self, LoadReport, Sent, StripeReport, Summary},
+    report::{self, LoadReport, ReportInput, StripeReport, Summary},
     stripe_result::{SharedLoad, StripeResult},
 };
 
-/// What is known of one stripe.
+/// The result of one stripe, as collected from a pod or a file.
 #[derive(Debug)]
-pub struct Part {
-    /// Where it ran, or what its result was read from.
+pub struct CollectedStripe {
+    /// The pod that ran the stripe, or the file with its result.
     pub name: String,
-    /// Its result, or why there is none.
+    /// The result, or the reason why it is missing.
     pub result: Result<StripeResult, String>,
 }
 
-/// The report on `load`, of the results of its stripes, in their order. Exact: it is what one process would have reported
-/// whose threads had measured the same. A load that the user stopped is as long as the longest of its stripes, and
-/// `stopped_after`, since its start, where no result says how long that is.
+/// Merges the results of the stripes of `load`, in their order.
+///
+/// The report is exact: one process whose threads measured the same would give the same report.
+///
+/// `stopped_after` is the time from the start until the user stopped the load, if so. Then the length of the load is
+/// that of its longest stripe, or `stopped_after` if no result contains a length.
 #[must_use]
-pub fn merge(load: &SharedLoad, parts: Vec<Part>, stopped_after: Option<Duration>) -> LoadReport {
+pub fn merge(
+    load: &SharedLoad,
+    collected: Vec<CollectedStripe>,
+    stopped_after: Option<Duration>,
+) -> LoadReport {
     let planned = Duration::from_secs_f64(load.plan.duration_seconds);
     let mut longest = None;
     let mut recorders = Vec::new();
     let mut stripes = Vec::new();
-    for (stripe, part) in (0..).zip(parts) {
-        let result = part
+    for (stripe, collected) in (0..).zip(collected) {
+        let result = collected
             .result
             .and_then(|result| match load.differs_from(&result.load) {
                 Some(difference) => Err(difference),
                 None => Ok(result),
             });
-        let (problem, own) = match result {
+        let (problem, stripe_recorders) = match result {
             Err(problem) => (Some(problem), Vec::new()),
             Ok(result) => {
                 longest = longest.max(result.length());
@@ -41,20 +48,20 @@ pub fn merge(load: &SharedLoad, parts: Vec<Part>, stopped_after: Option<Duration
             }
         };
         let mut all = Recorder::new(load.targets.len(), Duration::ZERO);
-        for recorder in &own {
+        for recorder in &stripe_recorders {
             all.merge(recorder);
         }
         stripes.push(StripeReport {
             stripe,
-            name: part.name,
+            name: collected.name,
             counts: all.counts,
-            lag_ms: Summary::of(&all.lag),
+            lag_ms: Summary::from_histogram(&all.lag),
             problem,
         });
-        recorders.extend(own.into_iter().map(Box::new));
+        recorders.extend(stripe_recorders.into_iter().map(Box::new));
     }
     let length = stopped_after.map_or(planned, |after| longest.unwrap_or(after).min(planned));
-    let sent = Sent {
+    let input = ReportInput {
         plan: load.plan.clone(),
         targets: &load.targets,
         started_at: load.start_at,
@@ -63,7 +70,7 @@ pub fn merge(load: &SharedLoad, parts: Vec<Part>, stopped_after: Option<Duration
     };
     LoadReport {
         stripes,
-        ..report::build(sent, &recorders)
+        ..report::build(input, &recorders)
     }
 }
 
@@ -77,12 +84,12 @@ mod tests {
     use super::{
         super::{
             arrivals::Stripe,
-            exchange::Traits,
+            exchange::ExchangeDetails,
             failure::Failure,
             mix::{Mix, Protocol},
             network::Network,
             plan::Plan,
-            record::Ended,
+            record::CompletedRequest,
             report::{PlanReport, StageReport},
             schedule::{Schedule, Spacing},
             segment::Segment,
@@ -91,11 +98,11 @@ mod tests {
         *,
     };
 
-    /// 300 requests a second to two targets, by two threads in each stripe.
+    /// Returns a plan of 300.3 requests per second to two targets, with two threads per stripe.
     fn plan() -> Plan {
         let targets = ["3 GET http://h/a", "1 PUT http://h/b"].map(|target| target.parse().unwrap());
         Plan {
-            schedule: Schedule::new("300.3".parse().unwrap(), Duration::from_millis(6100)),
+            schedule: Schedule::constant("300.3".parse().unwrap(), Duration::from_millis(6100)),
             mix: Mix::new(targets.to_vec(), &[], &Bytes::new(), Protocol::Http1).unwrap(),
             network: Network::default(),
             expectations: Expectations::default(),
@@ -109,70 +116,76 @@ mod tests {
     }
 
     fn load() -> SharedLoad {
-        SharedLoad::of(&plan(), 3, Timestamp::from_second(1_800_000_000).unwrap())
+        SharedLoad::new(&plan(), 3, Timestamp::from_second(1_800_000_000).unwrap())
     }
 
-    /// What one thread could have measured: every kind of thing that a recorder keeps.
+    /// Returns possible measurements of one thread, with every kind of value that a recorder contains.
     fn measured(stripe: Stripe) -> Recorder {
         let plan = plan();
         let mut random = Rng::with_seed(stripe.first);
         let mut recorder = Recorder::new(2, plan.timeout);
         for arrival in plan.schedule.arrivals(stripe) {
             let target = plan.mix.choose(arrival.index);
-            recorder.sent(arrival.at, target, Duration::from_micros(random.u64(1..500)));
+            recorder.record_sent(arrival.at, target, Duration::from_micros(random.u64(1..500)));
             let latency = Duration::from_nanos(random.u64(1_000..3_000_000_000) / random.u64(1..1000));
             let fails = random.u8(..) < 10;
-            recorder.ended(Ended {
+            recorder.record_completed(CompletedRequest {
                 intended: arrival.at,
                 target,
                 latency,
                 result: if fails { Err(Failure::timeout()) } else { Ok(()) },
-                traits: Traits {
+                details: ExchangeDetails {
                     status: Some(if fails { 500 } else { 200 }),
                     served_by: HeaderValue::from_str(&format!("pod-{}", random.u8(0..3))).ok(),
                     connection_wait: Some(latency / 10),
                     connect_time: Some(latency / 20),
                     body_bytes: 11,
-                    ..Traits::default()
+                    ..ExchangeDetails::default()
                 },
             });
             recorder.intervals.compact(arrival.at);
         }
-        recorder.dropped(Duration::from_secs(2), 1, Duration::from_secs(2));
+        recorder.record_dropped(Duration::from_secs(2), 1, Duration::from_secs(2));
         recorder.opened = stripe.first + 1;
         recorder
     }
 
-    fn threads(stripe: u64) -> impl Iterator<Item = Recorder> {
-        let stripe = Stripe { first: stripe, of: 3 };
-        (0..2).map(move |number| measured(stripe.thread(number, 2)))
+    /// Returns the measurements of the two threads of a stripe.
+    fn threads(number: u64) -> impl Iterator<Item = Recorder> {
+        (0..2).map(move |thread| measured(stripe(number).thread(thread, 2)))
     }
 
-    fn result(stripe: u64) -> StripeResult {
-        let whose = Stripe { first: stripe, of: 3 };
-        StripeResult::new(whose, load(), None, threads(stripe).collect())
+    fn result(number: u64) -> StripeResult {
+        StripeResult::new(stripe(number), load(), None, threads(number).collect())
     }
 
-    /// As it comes out of a pod's log.
-    fn line(result: &StripeResult) -> String {
+    fn stripe(number: u64) -> Stripe {
+        Stripe {
+            first: number,
+            count: 3,
+        }
+    }
+
+    /// Returns the result as in the log of a pod.
+    fn log(result: &StripeResult) -> String {
         format!(
             "stripe 1 of 3: ready\n{}\n",
             serde_json::to_string(result).unwrap()
         )
     }
 
-    fn part(result: Result<StripeResult, String>) -> Part {
-        Part {
+    fn collected(result: Result<StripeResult, String>) -> CollectedStripe {
+        CollectedStripe {
             name: "pod".to_owned(),
             result,
         }
     }
 
     #[test]
-    fn stripes_that_are_merged_give_the_report_of_one_process_exactly() {
-        let parts = (0..3).map(|stripe| part(StripeResult::find(&line(&result(stripe))).unwrap()));
+    fn merged_stripes_give_exactly_the_report_of_one_process() {
+        let results = (0..3).map(|stripe| collected(StripeResult::find(&log(&result(stripe))).unwrap()));
         let load = load().as_read().unwrap();
-        let mut merged = merge(&load, parts.collect(), None);
+        let mut merged = merge(&load, results.collect(), None);
         let stripes = std::mem::take(&mut merged.stripes);
         assert!(
             stripes.iter().all(|stripe| stripe.problem.is_none()),
@@ -182,14 +195,14 @@ mod tests {
         let recorders: Vec<_> = (0..3).flat_map(threads).map(Box::new).collect();
         let plan = plan();
         let length = plan.schedule.duration();
-        let sent = Sent {
-            plan: PlanReport::of(&plan, 6),
+        let input = ReportInput {
+            plan: PlanReport::new(&plan, 6),
             targets: plan.mix.targets(),
             started_at: load.start_at,
             length,
             expected: plan.schedule.expected(length),
         };
-        let one = report::build(sent, &recorders);
+        let one = report::build(input, &recorders);
         assert_eq!(
             serde_json::to_string_pretty(&merged).unwrap(),
             serde_json::to_string_pretty(&one).unwrap()
@@ -203,45 +216,44 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_is_not_whole_says_what_is_wrong_with_it() {
-        let whole = line(&result(0));
-        let cut = &whole[..whole.len() - 10];
-        let other = whole.replace("loadtest.stripe/v1", "loadtest.stripe/v9");
-        let outside = whole.replace(r#""stripe":0"#, r#""stripe":3"#);
-        let targets = whole.replacen(
+    fn errors_of_invalid_results_give_the_reason() {
+        let valid = log(&result(0));
+        let cut = &valid[..valid.len() - 10];
+        let other_schema = valid.replace("loadtest.stripe/v1", "loadtest.stripe/v9");
+        let out_of_range = valid.replace(r#""stripe":0"#, r#""stripe":3"#);
+        let extra_target = valid.replacen(
             r#""targets":[{"#,
             r#""targets":[{"weight":1,"method":"GET","url":"http://h/"},{"#,
             1,
         );
-        let histogram = whole.replacen("HISTF", "HISTX", 1);
-        for (text, says) in [
+        let bad_histogram = valid.replacen("HISTF", "HISTX", 1);
+        for (text, expected) in [
             (cut, "cut off"),
-            (&other, "in the form loadtest.stripe/v9"),
-            (&outside, "contradicts itself"),
-            (&targets, "contradicts itself"),
-            (&histogram, "cannot be read"),
+            (&other_schema, "the schema loadtest.stripe/v9"),
+            (&out_of_range, "inconsistent"),
+            (&extra_target, "inconsistent"),
+            (&bad_histogram, "cannot be read"),
         ] {
             let error = StripeResult::find(text).unwrap().unwrap_err();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
-        assert!(StripeResult::find("loadtest: nobody is there\n").is_none());
+        assert!(StripeResult::find("loadtest: a log without a result\n").is_none());
     }
 
     #[test]
-    fn a_lost_stripe_is_named_and_the_rest_is_reported() {
+    fn a_lost_stripe_has_a_problem_and_the_others_are_reported() {
         let changed = |change: fn(&mut SharedLoad)| {
             let mut result = result(0);
             change(&mut result.load);
             Ok(result)
         };
-        let whose = Stripe { first: 0, of: 3 };
         let stopped = StripeResult::new(
-            whose,
+            stripe(0),
             load(),
             Some(Duration::from_millis(4200)),
             threads(0).collect(),
         );
-        for (first, says, counts) in [
+        for (first, expected, is_counted) in [
             (Err("OOMKilled".to_owned()), "OOMKilled", false),
             (changed(|load| load.version = "9".to_owned()), "version 9", false),
             (
@@ -255,7 +267,7 @@ mod tests {
                 false,
             ),
             (
-                Ok(StripeResult::late(whose, load(), Duration::from_secs(2))),
+                Ok(StripeResult::late(stripe(0), load(), Duration::from_secs(2))),
                 "came up 2 s after the start",
                 false,
             ),
@@ -263,20 +275,28 @@ mod tests {
         ] {
             let report = merge(
                 &load(),
-                vec![part(first), part(Ok(result(1))), part(Ok(result(2)))],
+                vec![
+                    collected(first),
+                    collected(Ok(result(1))),
+                    collected(Ok(result(2))),
+                ],
                 None,
             );
             let problem = report.stripes[0].problem.as_deref().unwrap();
-            assert!(problem.contains(says), "{problem}");
+            assert!(problem.contains(expected), "{problem}");
             let sum = |stripes: &[StripeReport]| stripes.iter().map(|stripe| stripe.counts.sent).sum::<u64>();
             assert_eq!(report.requests.sent, sum(&report.stripes));
-            assert_eq!(report.requests.sent > sum(&report.stripes[1..]), counts, "{says}");
+            assert_eq!(
+                report.requests.sent > sum(&report.stripes[1..]),
+                is_counted,
+                "{expected}"
+            );
         }
     }
 
-    /// Up from 100 to 300 requests a second in 2 s, and down to 0 in 4 s.
+    /// The rate rises from 100 to 300 requests per second in 2 s, and falls to 0 in 4 s.
     #[test]
-    fn a_load_that_was_stopped_is_as_long_as_its_longest_stripe() {
+    fn a_stopped_load_is_as_long_as_its_longest_stripe() {
         let seconds = Duration::from_secs_f64;
         let segment = |length: f64, from: f64, to: f64| Segment {
             length: seconds(length),
@@ -287,36 +307,33 @@ mod tests {
         let mut load = load();
         load.plan.stages = stages.map(StageReport::from).to_vec();
         load.plan.duration_seconds = 6.0;
-        let stopped = |stripe: u64, after: f64| {
-            let whose = Stripe { first: stripe, of: 3 };
-            part(Ok(StripeResult::new(
-                whose,
+        let stopped = |number: u64, after: f64| {
+            collected(Ok(StripeResult::new(
+                stripe(number),
                 load.clone(),
                 Some(seconds(after)),
-                threads(stripe).collect(),
+                threads(number).collect(),
             )))
         };
-        let lost = || part(Err("its pod never ran".to_owned()));
-        let late = || {
-            let whose = Stripe { first: 0, of: 3 };
-            part(Ok(StripeResult::late(whose, load.clone(), seconds(1.0))))
-        };
-        for (parts, length) in [
+        let lost = || collected(Err("its pod never ran".to_owned()));
+        let late = || collected(Ok(StripeResult::late(stripe(0), load.clone(), seconds(1.0))));
+        for (results, length) in [
             (vec![stopped(0, 3.0), lost(), stopped(2, 2.5)], 3.0),
-            // Its signal came while it drained.
+            // Stripe 2 got the signal while it drained.
             (vec![stopped(0, 3.0), lost(), stopped(2, 7.0)], 6.0),
             (vec![lost(), lost(), lost()], 1.5),
             (vec![late(), stopped(1, 2.5), stopped(2, 2.0)], 2.5),
             (vec![late(), lost(), lost()], 1.5),
         ] {
-            let sent = |part: &Part| part.result.as_ref().is_ok_and(|result| result.length().is_some());
-            let is_lost: Vec<_> = parts.iter().map(|part| !sent(part)).collect();
-            let report = merge(&load, parts, Some(seconds(1.5)));
-            let expected = Schedule::of(&stages, Spacing::Even).expected(seconds(length));
-            let seen = (report.duration_seconds, report.rates.requested * length);
+            let has_sent =
+                |one: &CollectedStripe| one.result.as_ref().is_ok_and(|result| result.length().is_some());
+            let is_lost: Vec<_> = results.iter().map(|one| !has_sent(one)).collect();
+            let report = merge(&load, results, Some(seconds(1.5)));
+            let requests = Schedule::from_segments(&stages, Spacing::Even).expected(seconds(length));
+            let reported = (report.duration_seconds, report.rates.requested * length);
             assert!(
-                (seen.0 - length).abs() < 1e-9 && (seen.1 - expected).abs() < 1e-6,
-                "{seen:?} where {length} s and {expected} requests are right"
+                (reported.0 - length).abs() < 1e-9 && (reported.1 - requests).abs() < 1e-6,
+                "{reported:?}, expected {length} s and {requests} requests"
             );
             for (stripe, is_lost) in report.stripes.iter().zip(is_lost) {
                 assert_eq!(stripe.problem.is_some(), is_lost, "{stripe:?}");
@@ -325,20 +342,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stripe_that_ended_long_before_the_user_stopped_the_rest_is_named() {
+    fn a_stripe_that_stopped_long_before_the_user_stopped_the_load_has_a_problem() {
         let load = load();
-        let stopped = |stripe: u64, after: u64| {
-            let whose = Stripe { first: stripe, of: 3 };
-            let after = Some(Duration::from_secs(after));
-            part(Ok(StripeResult::new(
-                whose,
+        let stopped = |number: u64, after: u64| {
+            collected(Ok(StripeResult::new(
+                stripe(number),
                 load.clone(),
-                after,
-                threads(stripe).collect(),
+                Some(Duration::from_secs(after)),
+                threads(number).collect(),
             )))
         };
-        let parts = vec![stopped(0, 5), stopped(1, 59), stopped(2, 61)];
-        let report = merge(&load, parts, Some(Duration::from_mins(1)));
+        let results = vec![stopped(0, 5), stopped(1, 59), stopped(2, 61)];
+        let report = merge(&load, results, Some(Duration::from_mins(1)));
         let problems: Vec<_> = report
             .stripes
             .iter()

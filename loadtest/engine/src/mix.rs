@@ -1,4 +1,4 @@
-//! What each request is: one of several targets by its weight, with headers and a body, in a version of HTTP.
+//! The content of requests: targets chosen by weight, with headers, a body and a version of HTTP.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use serde::{Deserialize, Serialize};
 
 use super::target::{BadTarget, Target};
 
-/// The version of HTTP that is spoken.
+/// The version of HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2: agreed on by TLS, and taken for granted without.
+    /// HTTP/2: negotiated with TLS (ALPN), and used without negotiation without TLS.
     Http2 {
-        /// The most requests at a time on a connection.
+        /// The maximum number of concurrent requests on a connection.
         streams: usize,
     },
 }
 
 impl Protocol {
-    /// Its name in TLS.
+    /// Returns the protocol name in the TLS negotiation (ALPN).
     pub(crate) fn alpn(self) -> &'static [u8] {
         match self {
             Self::Http1 => b"http/1.1",
@@ -34,21 +34,21 @@ impl Protocol {
     }
 }
 
-/// Targets with their weights, and what each request carries.
+/// Targets with their weights and prepared requests.
 #[derive(Clone, Debug)]
 pub struct Mix {
     targets: Arc<[Target]>,
     requests: Arc<[Request<Full<Bytes>>]>,
-    /// The sum of the weights up to and with each target, as a share of all.
-    thresholds: Arc<[f64]>,
+    /// For each target: the sum of its weight and all weights before it, as a share of the total weight.
+    cumulative_shares: Arc<[f64]>,
     protocol: Protocol,
 }
 
 impl Mix {
-    /// A mix of `targets`, each sent with `headers` and `body`.
+    /// Creates a mix of `targets`. Each request has `headers` and `body`.
     ///
     /// # Errors
-    /// Without a target.
+    /// When there is no target, or a target cannot be requested.
     pub fn new(
         targets: Vec<Target>,
         headers: &[(HeaderName, HeaderValue)],
@@ -62,63 +62,65 @@ impl Mix {
             .iter()
             .map(|target| request(target, headers, body, protocol))
             .collect::<Result<_, _>>()?;
-        let all: f64 = targets.iter().map(|target| f64::from(target.weight)).sum();
+        let total: f64 = targets.iter().map(|target| f64::from(target.weight)).sum();
         let mut sum = 0.0;
-        let thresholds = targets
+        let cumulative_shares = targets
             .iter()
             .map(|target| {
                 sum += f64::from(target.weight);
-                sum / all
+                sum / total
             })
             .collect();
         Ok(Self {
             targets: targets.into(),
             requests,
-            thresholds,
+            cumulative_shares,
             protocol,
         })
     }
 
-    /// Whether a target is reached by TLS.
+    /// Returns whether a target uses TLS.
     #[must_use]
     pub fn needs_tls(&self) -> bool {
         self.targets.iter().any(|target| target.origin().is_tls)
     }
 
-    /// The version of HTTP that is spoken.
+    /// Returns the version of HTTP.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// All targets, in the order given.
+    /// Returns all targets, in the order given.
     #[must_use]
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
-    /// A fresh request for the target at `position`.
+    /// Returns a new request for the target at `position`.
     pub(crate) fn request(&self, position: usize) -> Request<Full<Bytes>> {
         self.requests[position].clone()
     }
 
-    /// Which target arrival number `index` asks for. Multiples of the golden ratio spread the shares evenly at every
-    /// scale, without the lockstep that a plain round robin would fall into with a round robin over connections.
+    /// Returns the position of the target for the arrival with this index.
+    ///
+    /// Multiples of the golden ratio distribute the shares evenly over every interval. Plain round-robin would run in
+    /// lockstep with the round-robin over connections.
     #[must_use]
     pub fn choose(&self, index: u64) -> usize {
         if self.targets.len() == 1 {
             return 0;
         }
-        // Fixed point: the fraction of index * golden ratio, in units of 2^-64.
+        // The fractional part of index * golden ratio, as a fixed-point number in units of 2^-64.
         let fraction = index.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         #[expect(
             clippy::cast_precision_loss,
-            reason = "a share of 1; its last bits do not matter"
+            reason = "a share between 0 and 1; its last bits do not matter"
         )]
         let share = fraction as f64 / 18_446_744_073_709_551_616.0;
-        self.thresholds
+        self.cumulative_shares
             .iter()
-            .position(|threshold| share < *threshold)
+            .position(|cumulative_share| share < *cumulative_share)
             .unwrap_or(self.targets.len() - 1)
     }
 }
@@ -154,7 +156,7 @@ fn request(
     match protocol {
         Protocol::Http1 => *request.uri_mut() = path.parse().map_err(|error| bad(&error))?,
         Protocol::Http2 { .. } => {
-            // Scheme and host are parts of the request; a host that the user names is what it is for.
+            // HTTP/2 sends scheme and host in the request URI. A user-defined `Host` replaces the host of the URL.
             let host = all.remove(header::HOST).map(|host| host.as_bytes().to_owned());
             let mut parts = target.url.clone().into_parts();
             parts.authority = match host {
@@ -178,7 +180,7 @@ mod tests {
     use crate::parse_header;
 
     #[test]
-    fn a_mix_keeps_its_shares_over_any_stretch() {
+    fn a_mix_keeps_its_shares_in_any_interval() {
         let mix = Mix::new(
             vec![
                 "3 GET http://h/a".parse().unwrap(),
@@ -191,20 +193,20 @@ mod tests {
         .unwrap();
         for start in [0_u64, 17, 1_000_003] {
             for length in [100_u64, 392, 10_000] {
-                let second = (start..start + length)
+                let chosen = (start..start + length)
                     .filter(|index| mix.choose(*index) == 1)
                     .count();
                 let expected = usize::try_from(length / 4).unwrap();
                 assert!(
-                    second.abs_diff(expected) <= 4,
-                    "{second} of {length} from {start}, expected {expected}"
+                    chosen.abs_diff(expected) <= 4,
+                    "{chosen} of {length} from {start}, expected {expected}"
                 );
             }
         }
     }
 
     #[test]
-    fn requests_carry_host_headers_and_body() {
+    fn requests_have_the_host_headers_and_body() {
         let headers = [
             parse_header("Authorization: mytoken").unwrap(),
             parse_header("host: other").unwrap(),

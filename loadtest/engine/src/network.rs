@@ -1,4 +1,4 @@
-//! How hosts are reached: by DNS or at an address that the user names, in the clear or by TLS.
+//! Connections to hosts: DNS or user-defined addresses, plain TCP or TLS.
 
 use std::{
     fs, io,
@@ -24,7 +24,7 @@ use tokio_rustls::{
 
 use super::{mix::Protocol, target::Origin};
 
-/// An address to use for a host and port in place of what DNS says, as `curl --resolve` has it.
+/// An address that replaces DNS for a host and port, as in `curl --resolve`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolve {
     host: String,
@@ -47,53 +47,55 @@ impl FromStr for Resolve {
         };
         parse().ok_or_else(|| {
             format!(
-                "`{text}` is no HOST:PORT:ADDRESS, as in shop.example:443:127.0.0.1 or shop.example:443:[::1]"
+                "`{text}` is not HOST:PORT:ADDRESS; write shop.example:443:127.0.0.1 or shop.example:443:[::1]"
             )
         })
     }
 }
 
-/// Why TLS cannot be used as asked for.
+/// An invalid TLS configuration.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct BadTls(String);
 
-/// How the server's certificate is looked at.
+/// How a connection verifies the certificate of the server.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ClientConfig>,
-    /// The name to ask for and to verify, in place of the URL's.
+    /// The server name to send (SNI) and to verify; `None` for the host of the URL.
     server_name: Option<ServerName<'static>>,
-    /// Nothing is verified.
+    /// Whether any certificate is accepted.
     is_insecure: bool,
 }
 
 impl Tls {
-    /// Verifies certificates by the authorities in `ca`, a file in PEM format, or those of this machine.
+    /// Verifies certificates with the authorities in `ca`, a file in PEM format. `None` uses those of this machine.
     ///
     /// # Errors
-    /// When there is no authority there.
+    /// When `ca` cannot be read, or there is no certificate authority.
     pub fn verifying(
         ca: Option<&Path>,
         server_name: Option<ServerName<'static>>,
         protocol: Protocol,
     ) -> Result<Self, BadTls> {
         let roots = match ca {
-            Some(path) => authorities(path)?,
-            None => authorities_of_this_machine()?,
+            Some(path) => load_authorities(path)?,
+            None => load_system_authorities()?,
         };
-        let config = builder()?.with_root_certificates(roots).with_no_client_auth();
+        let config = config_builder()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         Ok(Self::new(config, server_name, protocol, false))
     }
 
-    /// Takes any certificate.
+    /// Accepts any certificate.
     ///
     /// # Errors
-    /// Does not happen with the protocol versions in use.
+    /// Never with the TLS versions in use.
     pub fn insecure(server_name: Option<ServerName<'static>>, protocol: Protocol) -> Result<Self, BadTls> {
-        let config = builder()?
+        let config = config_builder()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+            .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(crypto_provider())))
             .with_no_client_auth();
         Ok(Self::new(config, server_name, protocol, true))
     }
@@ -122,7 +124,7 @@ impl Tls {
             .connect(name, stream)
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?;
-        // A server that does not choose speaks HTTP/1.1.
+        // A server without ALPN uses HTTP/1.1.
         let wants_http2 = self.config.alpn_protocols[0] == b"h2";
         if wants_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::other("the server does not speak HTTP/2"));
@@ -131,17 +133,17 @@ impl Tls {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, BadTls> {
-    ClientConfig::builder_with_provider(provider())
+fn config_builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, BadTls> {
+    ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| BadTls(error.to_string()))
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, BadTls> {
+fn load_authorities(path: &Path) -> Result<RootCertStore, BadTls> {
     let bad = |why: String| BadTls(format!("{}: {why}", path.display()));
     let pem = fs::read(path).map_err(|error| bad(error.to_string()))?;
     let mut roots = RootCertStore::empty();
@@ -150,29 +152,29 @@ fn authorities(path: &Path) -> Result<RootCertStore, BadTls> {
         roots.add(certificate).map_err(|error| bad(error.to_string()))?;
     }
     if roots.is_empty() {
-        return Err(bad("holds no certificate in PEM format".to_owned()));
+        return Err(bad("no certificate in PEM format".to_owned()));
     }
     Ok(roots)
 }
 
-fn authorities_of_this_machine() -> Result<RootCertStore, BadTls> {
+fn load_system_authorities() -> Result<RootCertStore, BadTls> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err(BadTls(
-            "this machine has no certificate authorities; install ca-certificates, or name a file with --cacert"
+            "this machine has no certificate authorities; install ca-certificates, or pass a file with --cacert"
                 .to_owned(),
         ));
     }
     Ok(roots)
 }
 
-/// Takes every certificate for good; the signatures must still be those of the certificate's key.
+/// Accepts every certificate, but still verifies the signatures with the key of the certificate.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -209,14 +211,14 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// How hosts are reached.
+/// How the generator connects to hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
-    /// Addresses in place of those of DNS.
+    /// Addresses that replace DNS.
     pub resolve: Vec<Resolve>,
-    /// How old what DNS said may be when a connection is opened; `None` looks names up once, before the load.
+    /// The maximum age of a DNS answer when a connection is opened; `None` for one lookup before the load.
     pub dns_ttl: Option<Duration>,
-    /// For `https://`; there where a target needs it.
+    /// The TLS configuration; required if a target uses `https://`.
     pub tls: Option<Tls>,
 }
 
@@ -228,29 +230,29 @@ pub(crate) enum Stream {
 }
 
 impl Network {
-    /// Whether a certificate was taken without looking at it; nothing where there is no TLS.
+    /// Returns whether any certificate is accepted; `None` without TLS.
     #[must_use]
     pub fn is_insecure(&self) -> Option<bool> {
         self.tls.as_ref().map(|tls| tls.is_insecure)
     }
 
-    /// Every address of the origin's host.
+    /// Returns all addresses of the host of the origin.
     pub(crate) async fn addresses(&self, origin: &Origin) -> io::Result<Vec<SocketAddr>> {
-        let named = self.named(origin);
-        if !named.is_empty() {
-            return Ok(named);
+        let overrides = self.overrides(origin);
+        if !overrides.is_empty() {
+            return Ok(overrides);
         }
         Ok(lookup_host((origin.host.as_str(), origin.port)).await?.collect())
     }
 
-    /// How old they may be; `None` for those that stay, as those do that the user named.
+    /// Returns the maximum age of the addresses; `None` for IP addresses, and for addresses that the user set.
     pub(crate) fn ttl(&self, origin: &Origin) -> Option<Duration> {
-        let is_looked_up = self.named(origin).is_empty() && origin.host.parse::<IpAddr>().is_err();
+        let is_looked_up = self.overrides(origin).is_empty() && origin.host.parse::<IpAddr>().is_err();
         self.dns_ttl.filter(|_| is_looked_up)
     }
 
-    /// The addresses that the user named.
-    fn named(&self, origin: &Origin) -> Vec<SocketAddr> {
+    /// Returns the addresses that the user set for the origin.
+    fn overrides(&self, origin: &Origin) -> Vec<SocketAddr> {
         self.resolve
             .iter()
             .filter(|resolve| (&resolve.host, resolve.port) == (&origin.host, origin.port))
@@ -258,7 +260,7 @@ impl Network {
             .collect()
     }
 
-    /// Opens a connection to one of them.
+    /// Opens a connection to one address of the origin.
     pub(crate) async fn open(&self, origin: &Origin, address: SocketAddr) -> io::Result<Stream> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -277,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_dns_says_can_grow_old() {
+    fn only_dns_answers_expire() {
         let network = Network {
             resolve: vec!["shop.example:443:127.0.0.1".parse().unwrap()],
             dns_ttl: Some(Duration::ZERO),
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_place_of_dns_is_for_one_host_and_port() {
+    fn an_address_override_applies_to_one_host_and_port() {
         let resolve: Resolve = "Shop.example:443:[::1]".parse().unwrap();
         assert_eq!(
             resolve,

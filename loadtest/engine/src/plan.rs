@@ -1,40 +1,40 @@
-//! What a load is asked to do.
+//! The plan of a load.
 
 use std::{thread, time::Duration};
 
 use super::{mix::Mix, network::Network, schedule::Schedule, target::Expectations};
 
-/// What one core of this generator holds with room to spare; above it, another thread is worth its wake-ups.
+/// The rate that one core holds with a margin, in requests per second. Above it, a second thread is worth its wake-ups.
 const RATE_PER_THREAD: f64 = 10_000.0;
 
-/// Everything that a load needs to know.
+/// The complete configuration of a load.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// When requests are due.
     pub schedule: Schedule,
-    /// What they ask for.
+    /// The content of the requests.
     pub mix: Mix,
-    /// How the hosts are reached.
+    /// How the generator connects to the hosts.
     pub network: Network,
-    /// What counts as a right answer.
+    /// The response that counts as a success.
     pub expectations: Expectations,
-    /// From the intended start to the end of the answer.
+    /// The maximum time from the intended start to the end of the response.
     pub timeout: Duration,
-    /// The most connections to each host at a time.
+    /// The maximum number of open connections to each host.
     pub connections: usize,
-    /// The most requests begun and not ended; an arrival beyond it is dropped, and counts as failed.
+    /// The maximum number of requests in flight. An arrival above it is dropped and counts as failed.
     pub max_in_flight: usize,
-    /// Connections older than about this are replaced; `None` keeps them.
+    /// The maximum age of a connection, with a jitter of 20 %; `None` for no maximum.
     pub max_connection_age: Option<Duration>,
-    /// Connections idle for this long are closed.
+    /// The maximum idle time of a connection.
     pub max_idle: Duration,
-    /// Generator threads; `None` chooses by the rate.
+    /// The number of generator threads; `None` to choose it from the rate.
     pub threads: Option<usize>,
 }
 
 impl Plan {
     pub(crate) fn thread_count(&self) -> usize {
-        let most = self.max_in_flight.min(self.connections).max(1);
+        let max_threads = self.max_in_flight.min(self.connections).max(1);
         let wanted = self.threads.unwrap_or_else(|| {
             let cores = thread::available_parallelism().map_or(1, usize::from);
             let rate = self.schedule.peak_rate();
@@ -44,6 +44,6 @@ impl Plan {
                 })
                 .unwrap_or(cores)
         });
-        wanted.clamp(1, most)
+        wanted.clamp(1, max_threads)
     }
 }

@@ -1,4 +1,4 @@
-//! One connection to each host before any load: an unreachable one is a mistake in the command, not a result.
+//! Opens one connection to each address before the load. An unreachable host is a configuration error, not a result.
 
 use std::{
     collections::BTreeMap,
@@ -10,75 +10,83 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::{
-    host::{Host, Machine},
+    host::{Host, SystemResolver},
     mix::Mix,
     network::Network,
     target::Origin,
 };
 
-/// Where each origin of a mix is reached: resolved before the load, and again in it where [`Network::dns_ttl`] asks for it.
+/// The addresses of each origin of a mix. Resolved before the load, and again during the load with
+/// [`Network::dns_ttl`].
 #[derive(Clone, Debug)]
 pub struct Addresses(pub(crate) BTreeMap<Origin, Host>);
 
 /// A host that cannot be reached.
 #[derive(Debug, Error)]
-#[error("{host}:{port} cannot be reached: {why}")]
+#[error("{host}:{port} cannot be reached: {reason}")]
 pub struct Unreachable {
     host: String,
     port: u16,
-    why: String,
+    reason: String,
 }
 
-/// Resolves every host of the mix and opens one connection to each of its addresses. Addresses that do not answer are
-/// left out, as `localhost` often has one of two that nothing listens on.
+/// Resolves every host of the mix and opens one connection to each of its addresses.
+///
+/// Leaves out addresses that do not accept a connection: `localhost` often resolves to two addresses, and the server
+/// listens on one of them.
 ///
 /// # Errors
-/// When a host does not resolve, or none of its addresses accepts a connection within `patience`, or TLS fails.
-pub async fn probe(mix: &Mix, network: &Network, patience: Duration) -> Result<Addresses, Unreachable> {
-    let mut reached = BTreeMap::new();
+/// When a host does not resolve, when none of its addresses accepts a connection within `connect_timeout`, or when TLS
+/// fails.
+pub async fn probe(
+    mix: &Mix,
+    network: &Network,
+    connect_timeout: Duration,
+) -> Result<Addresses, Unreachable> {
+    let mut hosts = BTreeMap::new();
     for target in mix.targets() {
         let origin = target.origin();
-        if reached.contains_key(&origin) {
+        if hosts.contains_key(&origin) {
             continue;
         }
-        let unreachable = |why: String| Unreachable {
+        let unreachable = |reason: String| Unreachable {
             host: origin.host.clone(),
             port: origin.port,
-            why,
+            reason,
         };
-        let began = Instant::now();
+        let lookup_started = Instant::now();
         let addresses = network
             .addresses(&origin)
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        let mut answering = Vec::new();
-        let mut why = "it has no address".to_owned();
+        let mut reachable = Vec::new();
+        let mut reason = "the host has no address".to_owned();
         for address in addresses {
-            match timeout(patience, network.open(&origin, address)).await {
-                Ok(Ok(_)) => answering.push(address),
-                Ok(Err(error)) => why = format!("{address}: {error}"),
+            match timeout(connect_timeout, network.open(&origin, address)).await {
+                Ok(Ok(_)) => reachable.push(address),
+                Ok(Err(error)) => reason = format!("{address}: {error}"),
                 Err(_) => {
-                    why = format!(
+                    reason = format!(
                         "{address}: no connection within {}",
-                        humantime::format_duration(patience)
+                        humantime::format_duration(connect_timeout)
                     );
                 }
             }
         }
-        answering.dedup();
-        if answering.is_empty() {
-            return Err(unreachable(why));
+        reachable.dedup();
+        if reachable.is_empty() {
+            return Err(unreachable(reason));
         }
         let host = match network.ttl(&origin) {
-            None => Host::fixed(answering),
+            None => Host::fixed(reachable),
             Some(ttl) => {
                 let name = (origin.host.as_str(), origin.port);
-                Host::named(name, (answering, began), ttl, Arc::new(Machine))
+                Host::named(name, (reachable, lookup_started), ttl, Arc::new(SystemResolver))
             }
         };
-        reached.insert(origin, host);
+        hosts.insert(origin, host);
     }
-    Ok(Addresses(reached))
+    Ok(Addresses(hosts))
 }
 
 #[cfg(test)]
@@ -92,10 +100,10 @@ mod tests {
     use crate::{Protocol, Target};
 
     #[tokio::test]
-    async fn a_name_is_looked_up_again_where_that_is_asked_for_and_an_address_never() {
+    async fn only_names_are_resolved_again_and_only_with_a_ttl() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = server.local_addr().unwrap().port();
-        for (host, dns_ttl, again) in [
+        for (host, dns_ttl, expected) in [
             ("localhost", Some(Duration::ZERO), true),
             ("localhost", None, false),
             ("127.0.0.1", Some(Duration::ZERO), false),
@@ -107,8 +115,8 @@ mod tests {
                 ..Network::default()
             };
             let addresses = probe(&mix, &network, Duration::from_secs(10)).await.unwrap();
-            let is_looked_up = addresses.0.values().all(Host::is_looked_up_again);
-            assert_eq!(is_looked_up, again, "{host} with a ttl of {dns_ttl:?}");
+            let is_resolved_again = addresses.0.values().all(Host::is_resolved_again);
+            assert_eq!(is_resolved_again, expected, "{host} with a TTL of {dns_ttl:?}");
         }
     }
 }

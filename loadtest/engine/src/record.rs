@@ -1,5 +1,6 @@
-//! What one stripe measures. HDR histograms throughout, so that memory depends on the length of a run in seconds and
-//! not on the number of requests.
+//! The measurements of one stripe.
+//!
+//! All durations are in HDR histograms, so memory grows with the length of a run and not with the number of requests.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,19 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     counts::Counts,
-    exchange::Traits,
+    exchange::ExchangeDetails,
     failure::{Failure, FailureKind},
     histogram,
     intervals::Intervals,
 };
 
-/// Distinct values of `x-served-by` that are told apart; a server that invents a new one each time cannot fill memory.
-const SERVED_BY_KEPT: usize = 1000;
+/// The maximum number of distinct `x-served-by` values. It bounds the memory if the server sends a new value each time.
+const MAX_SERVED_BY_NAMES: usize = 1000;
 
-/// Where the rest is counted.
-const OTHERS: &str = "(others)";
+/// The name that counts all other values.
+const OTHER_SERVERS: &str = "(others)";
 
-/// Per-target results of a mix.
+/// The results of one target of a mix.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TargetRecord {
     pub(crate) counts: Counts,
@@ -28,20 +29,20 @@ pub(crate) struct TargetRecord {
     pub(crate) latency: Histogram<u64>,
 }
 
-/// How one request ended.
-pub(crate) struct Ended {
+/// The result of one completed request.
+pub(crate) struct CompletedRequest {
     pub(crate) intended: Duration,
     pub(crate) target: usize,
     pub(crate) latency: Duration,
     pub(crate) result: Result<(), Failure>,
-    pub(crate) traits: Traits,
+    pub(crate) details: ExchangeDetails,
 }
 
-/// What one server answered.
+/// The responses of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Served {
+pub(crate) struct ServerResponses {
     pub(crate) answers: u64,
-    /// When the first answer had come, since the start.
+    /// The time from the start to the end of the first response.
     pub(crate) first: Duration,
 }
 
@@ -49,38 +50,38 @@ pub(crate) struct Served {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Recorder {
     pub(crate) counts: Counts,
-    /// From the intended start to the end, of every request sent; the censored latency where it was cut off.
+    /// The latency of every sent request, from its intended start. For a timed-out request, the time until the timeout.
     #[serde(with = "histogram")]
     pub(crate) latency: Histogram<u64>,
-    /// The same of the requests that succeeded.
+    /// The latency of the requests that succeeded.
     #[serde(with = "histogram")]
     pub(crate) latency_succeeded: Histogram<u64>,
-    /// The exact sum behind the mean.
+    /// The exact sum of all latencies, for the mean.
     pub(crate) latency_sum: Duration,
-    /// From the intended start until the generator took the request up.
+    /// The delay from the intended start until the generator started the request.
     #[serde(with = "histogram")]
     pub(crate) lag: Histogram<u64>,
-    /// From being taken up to having a connection.
+    /// The time from the start of the request until a connection was available.
     #[serde(with = "histogram")]
     pub(crate) connection_wait: Histogram<u64>,
-    /// Opening a connection.
+    /// The time to open a connection.
     #[serde(with = "histogram")]
     pub(crate) connect: Histogram<u64>,
     pub(crate) failures: BTreeMap<FailureKind, u64>,
-    /// The first failure of each kind, in words.
+    /// The text of the first failure of each kind.
     pub(crate) examples: BTreeMap<FailureKind, String>,
     pub(crate) statuses: BTreeMap<u16, u64>,
-    pub(crate) served_by: BTreeMap<String, Served>,
+    pub(crate) served_by: BTreeMap<String, ServerResponses>,
     pub(crate) targets: Vec<TargetRecord>,
     pub(crate) body_bytes: u64,
     pub(crate) opened: u64,
-    /// When the last arrival was sent or dropped, since the start.
+    /// The time from the start until the last arrival was sent or dropped.
     pub(crate) last_taken_up: Duration,
-    /// Arrivals that were due before the load was stopped, and not taken up by then.
+    /// Arrivals that were due before the load was stopped, but neither sent nor dropped.
     pub(crate) missed: u64,
-    /// Latencies of what ended since the last [`Recorder::take_live`].
+    /// The latencies of requests that completed since the last [`Recorder::take_recent_latencies`].
     #[serde(skip, default = "histogram::new")]
-    live: Histogram<u64>,
+    recent_latency: Histogram<u64>,
     pub(crate) intervals: Intervals,
 }
 
@@ -109,103 +110,121 @@ impl Recorder {
             opened: 0,
             last_taken_up: Duration::ZERO,
             missed: 0,
-            live: histogram::new(),
+            recent_latency: histogram::new(),
             intervals: Intervals::new(timeout),
         }
     }
 
-    /// An arrival was taken up, `lag` after its intended start.
-    pub(crate) fn sent(&mut self, intended: Duration, target: usize, lag: Duration) {
-        histogram::add(&mut self.lag, lag);
-        self.arrived(intended, target, lag, |counts| counts.sent += 1);
+    /// Records that the generator started a request, `lag` after its intended start.
+    pub(crate) fn record_sent(&mut self, intended: Duration, target: usize, lag: Duration) {
+        histogram::record(&mut self.lag, lag);
+        self.count_arrival(intended, target, lag, |counts| counts.sent += 1);
     }
 
-    /// An arrival found no room.
-    pub(crate) fn dropped(&mut self, intended: Duration, target: usize, now: Duration) {
+    /// Records an arrival that was not sent, because too many requests were in flight.
+    pub(crate) fn record_dropped(&mut self, intended: Duration, target: usize, now: Duration) {
         *self.failures.entry(FailureKind::Dropped).or_default() += 1;
         self.examples
             .entry(FailureKind::Dropped)
-            .or_insert_with(|| "as many in flight as --max-in-flight allows".to_owned());
-        self.arrived(intended, target, now.saturating_sub(intended), |counts| {
+            .or_insert_with(|| "the maximum number of requests (--max-in-flight) was in flight".to_owned());
+        self.count_arrival(intended, target, now.saturating_sub(intended), |counts| {
             counts.dropped += 1;
             counts.failed += 1;
         });
     }
 
-    fn arrived(&mut self, intended: Duration, target: usize, late: Duration, count: impl Fn(&mut Counts)) {
+    fn count_arrival(
+        &mut self,
+        intended: Duration,
+        target: usize,
+        late: Duration,
+        count: impl Fn(&mut Counts),
+    ) {
         self.last_taken_up = self.last_taken_up.max(intended + late);
-        self.everywhere(intended, target, |counts| {
+        self.count_in_total_target_and_second(intended, target, |counts| {
             counts.scheduled += 1;
             count(counts);
         });
     }
 
-    /// A request ended, well or badly.
-    pub(crate) fn ended(&mut self, ended: Ended) {
-        let Ended {
+    /// Records a request that succeeded or failed.
+    pub(crate) fn record_completed(&mut self, completed: CompletedRequest) {
+        let CompletedRequest {
             intended,
             target,
             latency,
             result,
-            traits,
-        } = ended;
+            details,
+        } = completed;
         let failed = result.is_err();
-        self.everywhere(intended, target, |counts| {
+        self.count_in_total_target_and_second(intended, target, |counts| {
             counts.succeeded += u64::from(!failed);
             counts.failed += u64::from(failed);
-            counts.retries += u64::from(traits.retried);
+            counts.retries += u64::from(details.retried);
         });
-        histogram::add(&mut self.latency, latency);
-        histogram::add(&mut self.live, latency);
-        histogram::add(&mut self.targets[target].latency, latency);
-        histogram::add(&mut self.intervals.at(intended).latency, latency);
+        histogram::record(&mut self.latency, latency);
+        histogram::record(&mut self.recent_latency, latency);
+        histogram::record(&mut self.targets[target].latency, latency);
+        histogram::record(&mut self.intervals.at(intended).latency, latency);
         self.latency_sum += latency;
         match result {
-            Ok(()) => histogram::add(&mut self.latency_succeeded, latency),
+            Ok(()) => histogram::record(&mut self.latency_succeeded, latency),
             Err(failure) => {
                 *self.failures.entry(failure.kind).or_default() += 1;
                 self.examples.entry(failure.kind).or_insert(failure.detail);
             }
         }
-        if let Some(wait) = traits.connection_wait {
-            histogram::add(&mut self.connection_wait, wait);
+        if let Some(wait) = details.connection_wait {
+            histogram::record(&mut self.connection_wait, wait);
         }
-        if let Some(time) = traits.connect_time {
-            histogram::add(&mut self.connect, time);
+        if let Some(time) = details.connect_time {
+            histogram::record(&mut self.connect, time);
         }
-        if let Some(status) = traits.status {
+        if let Some(status) = details.status {
             *self.statuses.entry(status).or_default() += 1;
         }
-        if let Some(name) = traits.served_by {
+        if let Some(name) = details.served_by {
             let name = String::from_utf8_lossy(name.as_bytes());
-            let known = self.served_by.len() < SERVED_BY_KEPT || self.served_by.contains_key(&*name);
-            self.served(if known { &name } else { OTHERS }, 1, intended + latency);
+            let is_listed = self.served_by.len() < MAX_SERVED_BY_NAMES || self.served_by.contains_key(&*name);
+            self.count_server(
+                if is_listed { &name } else { OTHER_SERVERS },
+                1,
+                intended + latency,
+            );
         }
-        self.body_bytes += traits.body_bytes;
+        self.body_bytes += details.body_bytes;
     }
 
-    fn served(&mut self, name: &str, answers: u64, first: Duration) {
+    fn count_server(&mut self, name: &str, answers: u64, first: Duration) {
         match self.served_by.get_mut(name) {
             Some(served) => {
                 served.answers += answers;
                 served.first = served.first.min(first);
             }
-            None => drop(self.served_by.insert(name.to_owned(), Served { answers, first })),
+            None => drop(
+                self.served_by
+                    .insert(name.to_owned(), ServerResponses { answers, first }),
+            ),
         }
     }
 
-    fn everywhere(&mut self, intended: Duration, target: usize, count: impl Fn(&mut Counts)) {
+    fn count_in_total_target_and_second(
+        &mut self,
+        intended: Duration,
+        target: usize,
+        count: impl Fn(&mut Counts),
+    ) {
         count(&mut self.counts);
         count(&mut self.targets[target].counts);
         count(&mut self.intervals.at(intended).counts);
     }
 
-    /// What ended since the last call.
-    pub(crate) fn take_live(&mut self) -> Histogram<u64> {
-        std::mem::replace(&mut self.live, histogram::new())
+    /// Returns the latencies of the requests that completed since the last call.
+    pub(crate) fn take_recent_latencies(&mut self) -> Histogram<u64> {
+        std::mem::replace(&mut self.recent_latency, histogram::new())
     }
 
-    /// Adds another stripe's measurements to these.
+    /// Adds the measurements of another stripe.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.counts.merge(&other.counts);
         for (mine, others) in [
@@ -228,7 +247,7 @@ impl Recorder {
             *self.statuses.entry(*status).or_default() += count;
         }
         for (name, served) in &other.served_by {
-            self.served(name, served.answers, served.first);
+            self.count_server(name, served.answers, served.first);
         }
         for (mine, others) in self.targets.iter_mut().zip(&other.targets) {
             mine.counts.merge(&others.counts);
@@ -250,47 +269,47 @@ mod tests {
         *,
     };
 
-    fn ended(intended: Duration, latency: Duration) -> Ended {
-        Ended {
+    fn completed(intended: Duration, latency: Duration) -> CompletedRequest {
+        CompletedRequest {
             intended,
             target: 0,
             latency,
             result: Ok(()),
-            traits: Traits::default(),
+            details: ExchangeDetails::default(),
         }
     }
 
     #[test]
-    fn a_request_counts_in_the_second_that_it_was_to_start_in() {
+    fn a_request_counts_in_the_second_of_its_intended_start() {
         let mut recorder = Recorder::new(1, Duration::from_secs(1));
         for second in 0..10_u64 {
             let intended = Duration::from_secs(second);
-            recorder.sent(intended, 0, Duration::ZERO);
-            recorder.ended(ended(intended, Duration::from_millis(second + 1)));
+            recorder.record_sent(intended, 0, Duration::ZERO);
+            recorder.record_completed(completed(intended, Duration::from_millis(second + 1)));
             recorder.intervals.compact(intended);
         }
-        let seen: Vec<(u64, u64, u64)> = recorder
+        let seconds: Vec<(u64, u64, u64)> = recorder
             .intervals
             .iter()
             .map(|Interval { counts, latency }| (counts.sent, counts.succeeded, latency.max() / 1000))
             .collect();
-        let meant: Vec<_> = (1..=10).map(|milliseconds| (1, 1, milliseconds)).collect();
-        assert_eq!(seen, meant);
+        let expected: Vec<_> = (1..=10).map(|milliseconds| (1, 1, milliseconds)).collect();
+        assert_eq!(seconds, expected);
     }
 
     #[test]
-    fn percentiles_of_two_known_latencies_are_those_within_a_thousandth() {
+    fn percentiles_of_two_known_latencies_are_exact_to_a_thousandth() {
         let mut recorder = Recorder::new(1, Duration::from_secs(1));
         for request in 0..1000_u64 {
-            // Four of five at 20.123 ms.
+            // Four of five requests take 20.123 ms.
             let microseconds = if request % 5 == 4 { 80_987 } else { 20_123 };
-            recorder.ended(ended(
+            recorder.record_completed(completed(
                 Duration::from_millis(request),
                 Duration::from_micros(microseconds),
             ));
         }
-        let summary = Summary::of(&recorder.latency);
-        for (measured, made) in [
+        let summary = Summary::from_histogram(&recorder.latency);
+        for (measured, expected) in [
             (summary.p50, 20.123),
             (summary.p90, 80.987),
             (summary.p99, 80.987),
@@ -298,26 +317,26 @@ mod tests {
         ] {
             let measured = measured.unwrap();
             assert!(
-                (measured / made - 1.0).abs() <= 0.001,
-                "{measured} ms, and not {made}"
+                (measured / expected - 1.0).abs() <= 0.001,
+                "{measured} ms instead of {expected} ms"
             );
         }
     }
 
     #[test]
-    fn names_of_servers_are_bounded() {
+    fn the_number_of_server_names_is_limited() {
         let mut recorder = Recorder::new(1, Duration::from_secs(1));
-        for name in 0..SERVED_BY_KEPT + 50 {
-            let traits = Traits {
+        for name in 0..MAX_SERVED_BY_NAMES + 50 {
+            let details = ExchangeDetails {
                 served_by: Some(HeaderValue::from(name)),
-                ..Traits::default()
+                ..ExchangeDetails::default()
             };
-            recorder.ended(Ended {
-                traits,
-                ..ended(Duration::ZERO, Duration::from_millis(1))
+            recorder.record_completed(CompletedRequest {
+                details,
+                ..completed(Duration::ZERO, Duration::from_millis(1))
             });
         }
-        assert_eq!(recorder.served_by.len(), SERVED_BY_KEPT + 1);
-        assert_eq!(recorder.served_by[OTHERS].answers, 50);
+        assert_eq!(recorder.served_by.len(), MAX_SERVED_BY_NAMES + 1);
+        assert_eq!(recorder.served_by[OTHER_SERVERS].answers, 50);
     }
 }

@@ -1,4 +1,4 @@
-//! The result of a load: numbers, and a verdict on whether they can be trusted and whether they are good.
+//! The report of a load.
 
 use std::{collections::BTreeMap, ops::Deref, time::Duration};
 
@@ -20,15 +20,16 @@ use super::{
     segment::Segment,
     target::{Expectations, Target},
 };
-use crate::units::number;
+use crate::units::to_f64;
 
-/// The version of [`LoadReport`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
+/// The schema version of [`LoadReport`] in JSON. It increases when the meaning of a field changes or a field is
+/// removed, but not when a field is added.
 const SCHEMA: &str = "loadtest.run/v1";
 
-/// Percentiles of durations, in milliseconds. All but `count` are null where nothing was measured.
+/// Percentiles of durations, in milliseconds. All fields except `count` are null if there are no values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Summary {
-    /// How many values.
+    /// The number of values.
     pub count: u64,
     /// Arithmetic mean, in milliseconds.
     pub mean: Option<f64>,
@@ -48,13 +49,13 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of a histogram of microseconds.
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
+    /// Summarizes a histogram of microseconds.
+    pub(crate) fn from_histogram(histogram: &Histogram<u64>) -> Self {
         if histogram.is_empty() {
             return Self::default();
         }
-        let most = histogram.max();
-        let at = |quantile: f64| Some(milliseconds(histogram.value_at_quantile(quantile).min(most)));
+        let max = histogram.max();
+        let at = |quantile: f64| Some(milliseconds(histogram.value_at_quantile(quantile).min(max)));
         Self {
             count: histogram.len(),
             mean: Some(histogram.mean() / 1000.0),
@@ -63,25 +64,25 @@ impl Summary {
             p95: at(0.95),
             p99: at(0.99),
             p999: at(0.999),
-            max: Some(milliseconds(most)),
+            max: Some(milliseconds(max)),
         }
     }
 }
 
 fn milliseconds(microseconds: u64) -> f64 {
-    number(microseconds) / 1000.0
+    to_f64(microseconds) / 1000.0
 }
 
-/// Every latency of a run, for percentiles that a [`Summary`] does not have, and to be merged with those of other runs.
+/// All latencies of a run: for percentiles that a [`Summary`] does not contain, and for comparisons with other runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    /// The percentile, in milliseconds; `None` where nothing was measured.
+    /// Returns the percentile in milliseconds; `None` if there are no latencies.
     #[must_use]
     pub fn percentile_ms(&self, percentile: f64) -> Option<f64> {
-        let most = self.0.max();
-        let value = || milliseconds(self.0.value_at_percentile(percentile).min(most));
+        let max = self.0.max();
+        let value = || milliseconds(self.0.value_at_percentile(percentile).min(max));
         (!self.0.is_empty()).then(value)
     }
 }
@@ -98,41 +99,41 @@ impl Serialize for Latencies {
     }
 }
 
-/// One target's share of the results.
+/// The results of one target.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TargetReport {
-    /// What was asked for.
+    /// The requested target.
     #[serde(flatten)]
     pub target: Target,
-    /// What became of it.
+    /// The counts of its requests.
     #[serde(flatten)]
     pub counts: Counts,
-    /// From the intended start, in milliseconds.
+    /// Latencies from the intended start, in milliseconds.
     pub latency_ms: Summary,
 }
 
-/// One second of the run, by intended start.
+/// One second of the run, by the intended start of requests.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct IntervalReport {
-    /// The second, counted from the start.
+    /// The number of the second, from 0 at the start.
     pub second: u64,
-    /// What was sent in it and what became of that.
+    /// The counts of the requests whose intended start is in this second.
     #[serde(flatten)]
     pub counts: Counts,
-    /// In milliseconds, of the requests whose intended start lies in this second, whenever they ended.
+    /// Latencies of these requests, whenever they completed, in milliseconds.
     pub latency_ms: Summary,
-    /// How many of them took how long: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count above 0.
+    /// Their distribution: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count above 0.
     pub latency_counts: Vec<(f64, u64)>,
 }
 
-/// A stretch of the schedule, over which the rate went in a straight line.
+/// A period of the schedule in which the rate changed linearly.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageReport {
-    /// How long it was, in seconds.
+    /// The length, in seconds.
     pub seconds: f64,
-    /// Requests a second at its start.
+    /// The rate at the start, in requests per second.
     pub from: f64,
-    /// Requests a second at its end.
+    /// The rate at the end, in requests per second.
     pub to: f64,
 }
 
@@ -146,38 +147,39 @@ impl From<Segment> for StageReport {
     }
 }
 
-/// What was asked of the generator.
+/// The configuration of the generator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanReport {
-    /// The rate over time, stretch by stretch.
+    /// The rate over time, as consecutive stages.
     pub stages: Vec<StageReport>,
-    /// How arrivals lay around it.
+    /// The distribution of arrivals around the rate.
     pub spacing: Spacing,
-    /// How long the schedule was, in seconds.
+    /// The length of the schedule, in seconds.
     pub duration_seconds: f64,
-    /// The most seconds from the intended start to the end of an answer.
+    /// The maximum time from the intended start to the end of a response, in seconds.
     pub timeout_seconds: f64,
-    /// The most connections to each host.
+    /// The maximum number of connections to each host.
     pub connections: usize,
-    /// The most requests in flight.
+    /// The maximum number of requests in flight.
     pub max_in_flight: usize,
-    /// The age after which connections were replaced, in seconds; nothing where they were kept.
+    /// The age after which connections were replaced, in seconds; null if there was no maximum age.
     pub max_connection_age_seconds: Option<f64>,
-    /// How old what DNS said might be when a connection was opened, in seconds; nothing where it was asked once, before.
+    /// The maximum age of a DNS answer when a connection was opened, in seconds; null if names were resolved only once,
+    /// before the load.
     pub dns_ttl_seconds: Option<f64>,
-    /// Generator threads, of all stripes together.
+    /// The number of generator threads of all stripes together.
     pub threads: usize,
     /// The version of HTTP.
     pub protocol: Protocol,
-    /// TLS took any certificate; not there where there was no TLS.
+    /// Whether TLS accepted any certificate; absent without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
-    /// What counted as a right answer.
+    /// The response that counted as a success.
     pub expectations: Expectations,
 }
 
 impl PlanReport {
-    pub(crate) fn of(plan: &Plan, threads: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, threads: usize) -> Self {
         Self {
             stages: plan.schedule.segments().map(StageReport::from).collect(),
             spacing: plan.schedule.spacing(),
@@ -194,7 +196,7 @@ impl PlanReport {
         }
     }
 
-    /// How many arrivals the schedule has in its first `length`.
+    /// Returns the expected number of arrivals in the first `length` of the schedule.
     pub(crate) fn expected(&self, length: Duration) -> f64 {
         let stages = self.stages.iter().map(|stage| Segment {
             length: Duration::try_from_secs_f64(stage.seconds).unwrap_or_default(),
@@ -202,171 +204,172 @@ impl PlanReport {
             to: stage.to,
         });
         let stages: Vec<_> = stages.collect();
-        Schedule::of(&stages, self.spacing).expected(length)
+        Schedule::from_segments(&stages, self.spacing).expected(length)
     }
 }
 
-/// Rates, in requests a second.
+/// Rates, in requests per second.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Rates {
-    /// Asked for, on average, in requests a second.
+    /// The average rate of the schedule, in requests per second.
     pub requested: f64,
-    /// Sent, over the time from the start until the last one was sent, in requests a second.
+    /// The rate of sent requests, from the start until the last one was sent, in requests per second.
     pub achieved: f64,
-    /// Answered as expected, over the same time, in requests a second.
+    /// The rate of successful requests over the same time, in requests per second.
     pub succeeded: f64,
-    /// The share of the schedule that the generator took up in time, whether sent or dropped, between 0 and 1.
+    /// The share of the schedule that the generator handled on time, sent or dropped; between 0 and 1.
     pub schedule_held: f64,
 }
 
 /// The client's connections.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Connections {
-    /// How many were opened over the run.
+    /// The number of connections opened during the run.
     pub opened: u64,
-    /// What opening one took, in milliseconds, with the lookup of its name where there was one. Part of the latency of the request that needed it.
+    /// The time to open a connection, including a DNS lookup if there was one, in milliseconds. Part of the latency of
+    /// the request that opened it.
     pub connect_ms: Summary,
-    /// From taking a request up to having a connection for it, in milliseconds. Part of the latency.
+    /// The time from the start of a request until a connection was available, in milliseconds. Part of the latency.
     pub wait_ms: Summary,
 }
 
-/// One of the processes that sent a load together.
+/// One of the processes that sent the load together.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StripeReport {
-    /// Its number, from 0 on.
+    /// The number of the stripe, from 0.
     pub stripe: u64,
-    /// Where it ran, or what its result was read from.
+    /// The pod that ran the stripe, or the file with its result.
     pub name: String,
-    /// What became of its requests, as far as is known.
+    /// The counts of its requests; 0 if they are not known.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Its own lag, in milliseconds.
+    /// The lag of this stripe, in milliseconds.
     pub lag_ms: Summary,
-    /// Why the load was not what it was to be; nothing for a stripe that did its part.
+    /// The reason why the stripe did not send its part of the load; null if it did.
     pub problem: Option<String>,
 }
 
-/// Everything measured in one load.
+/// All measurements of one load.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LoadReport {
-    /// The version of this form.
+    /// The schema version of this report.
     #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
     /// The version of this program.
     pub version: &'static str,
-    /// When the first request was due, by this machine's clock.
+    /// When the first request was due, by the clock of this machine.
     pub started_at: Timestamp,
-    /// How long requests were sent, in seconds; shorter than planned where the load was stopped.
+    /// How long requests were sent, in seconds; shorter than planned if the load was stopped.
     pub duration_seconds: f64,
-    /// What was asked for.
+    /// The configuration of the generator.
     pub plan: PlanReport,
-    /// The processes that sent it together; not there where one sent it all.
+    /// The processes that sent the load together; absent if one process sent it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stripes: Vec<StripeReport>,
-    /// What became of the requests.
+    /// The counts of all requests.
     pub requests: Counts,
-    /// Failures by kind; every kind is there, most are 0.
+    /// Failures by kind. All kinds are present, most of them with 0.
     #[schemars(extend("propertyNames" = {"enum": FailureKind::ALL}))]
     pub failures: BTreeMap<FailureKind, u64>,
-    /// The first failure of each kind, in words.
+    /// The text of the first failure of each kind.
     #[schemars(extend("propertyNames" = {"enum": FailureKind::ALL}))]
     pub failure_examples: BTreeMap<FailureKind, String>,
-    /// The rates, in requests a second.
+    /// The rates, in requests per second.
     pub rates: Rates,
-    /// From the intended start to the end, in milliseconds, of every request sent: failed ones too, at the time they failed at.
+    /// Latencies of all sent requests, from the intended start to the end or to the failure, in milliseconds.
     pub latency_ms: Summary,
-    /// All of them: an HDR histogram of microseconds, V2 encoding, in base64.
+    /// All latencies: an HDR histogram of microseconds, V2 encoding, in base64.
     #[serde(rename = "latency_histogram")]
     #[schemars(with = "String")]
     pub latencies: Latencies,
-    /// The same as `latency_ms`, of the requests that succeeded.
+    /// The same as `latency_ms`, but only of the requests that succeeded.
     pub latency_succeeded_ms: Summary,
-    /// The generator's own delay, in milliseconds: from the intended start until the request was taken up.
+    /// The delay of the generator itself, from the intended start until the request was started, in milliseconds.
     pub lag_ms: Summary,
-    /// The client's connections.
+    /// The connections of the client.
     pub connections: Connections,
-    /// Answers by status.
+    /// Responses by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// Answers by what the server calls itself in `x-served-by`.
+    /// Responses by server, as the server names itself in `x-served-by`.
     pub served_by: BTreeMap<String, u64>,
-    /// When the first answer of each of them had come, in seconds since the start.
+    /// The end of the first response of each server, in seconds since the start.
     pub first_served_seconds: BTreeMap<String, f64>,
-    /// Bytes of answers' bodies.
+    /// The number of bytes in the bodies of all responses.
     pub body_bytes: u64,
-    /// Each target's share.
+    /// The results of each target.
     pub targets: Vec<TargetReport>,
-    /// The run second by second.
+    /// The results of each second.
     pub intervals: Vec<IntervalReport>,
 }
 
-/// What was sent, as a report says it.
-pub(crate) struct Sent<'a> {
+/// The description of the sent load in a report.
+pub(crate) struct ReportInput<'a> {
     pub(crate) plan: PlanReport,
     pub(crate) targets: &'a [Target],
     pub(crate) started_at: Timestamp,
-    /// How long arrivals went on.
+    /// How long the load had arrivals.
     pub(crate) length: Duration,
-    /// How many arrivals the schedule has in that time.
+    /// The expected number of arrivals in `length`.
     pub(crate) expected: f64,
 }
 
-/// Puts the stripes' measurements together.
-pub(crate) fn build<R: Deref<Target = Recorder>>(sent: Sent<'_>, recorders: &[R]) -> LoadReport {
-    let length = sent.length;
-    let mut all = Recorder::new(sent.targets.len(), Duration::ZERO);
+/// Builds the report from the measurements of all stripes.
+pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorders: &[R]) -> LoadReport {
+    let length = input.length;
+    let mut all = Recorder::new(input.targets.len(), Duration::ZERO);
     for recorder in recorders {
         all.merge(recorder);
     }
-    let mut latency_ms = Summary::of(&all.latency);
+    let mut latency_ms = Summary::from_histogram(&all.latency);
     if latency_ms.count > 0 {
-        latency_ms.mean = Some(all.latency_sum.as_secs_f64() * 1000.0 / number(latency_ms.count));
+        latency_ms.mean = Some(all.latency_sum.as_secs_f64() * 1000.0 / to_f64(latency_ms.count));
     }
     let seconds = length.max(all.last_taken_up).as_secs_f64();
     let due = all.counts.scheduled + all.missed;
-    let taken_up = if due == 0 {
+    let share_taken_up = if due == 0 {
         1.0
     } else {
-        number(all.counts.scheduled) / number(due)
+        to_f64(all.counts.scheduled) / to_f64(due)
     };
     let per_second = |count: f64, seconds: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
-    let asked = per_second(sent.expected, length.as_secs_f64());
+    let requested = per_second(input.expected, length.as_secs_f64());
     let failures = FailureKind::ALL
         .map(|kind| (kind, all.failures.get(&kind).copied().unwrap_or(0)))
         .into();
-    let targets = sent.targets.iter().zip(&all.targets);
+    let targets = input.targets.iter().zip(&all.targets);
     LoadReport {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
-        started_at: sent.started_at,
+        started_at: input.started_at,
         duration_seconds: length.as_secs_f64(),
-        plan: sent.plan,
+        plan: input.plan,
         stripes: Vec::new(),
         requests: all.counts,
         failures,
         rates: Rates {
-            requested: asked,
-            achieved: per_second(number(all.counts.sent), seconds),
-            succeeded: per_second(number(all.counts.succeeded), seconds),
+            requested,
+            achieved: per_second(to_f64(all.counts.sent), seconds),
+            succeeded: per_second(to_f64(all.counts.succeeded), seconds),
             schedule_held: if seconds > 0.0 {
-                taken_up * length.as_secs_f64() / seconds
+                share_taken_up * length.as_secs_f64() / seconds
             } else {
-                taken_up
+                share_taken_up
             },
         },
         latency_ms,
         latencies: Latencies(all.latency),
-        latency_succeeded_ms: Summary::of(&all.latency_succeeded),
-        lag_ms: Summary::of(&all.lag),
+        latency_succeeded_ms: Summary::from_histogram(&all.latency_succeeded),
+        lag_ms: Summary::from_histogram(&all.lag),
         connections: Connections {
             opened: all.opened,
-            connect_ms: Summary::of(&all.connect),
-            wait_ms: Summary::of(&all.connection_wait),
+            connect_ms: Summary::from_histogram(&all.connect),
+            wait_ms: Summary::from_histogram(&all.connection_wait),
         },
         targets: targets
             .map(|(target, record)| TargetReport {
                 target: target.clone(),
                 counts: record.counts,
-                latency_ms: Summary::of(&record.latency),
+                latency_ms: Summary::from_histogram(&record.latency),
             })
             .collect(),
         intervals: intervals(recorders),
@@ -386,7 +389,7 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(sent: Sent<'_>, recorders: &[R]
     }
 }
 
-/// The stripes' intervals, merged a second at a time so that only one histogram of each is in memory.
+/// Merges the intervals of all stripes, second by second: only one histogram of each stripe is in memory.
 fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport> {
     let mut stripes: Vec<_> = recorders
         .iter()
@@ -407,8 +410,8 @@ fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport
         merged.push(IntervalReport {
             second,
             counts,
-            latency_ms: Summary::of(&latency),
-            latency_counts: histogram::counts(&latency),
+            latency_ms: Summary::from_histogram(&latency),
+            latency_counts: histogram::bucket_counts(&latency),
         });
     }
     merged

@@ -1,20 +1,20 @@
-//! A part of a schedule.
+//! One segment of a schedule.
 
 use std::time::Duration;
 
-/// A stretch of time over which the rate goes in a straight line from one value to another.
+/// A period in which the rate changes linearly from one value to another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Segment {
-    /// How long it is.
+    /// The length of the segment.
     pub length: Duration,
-    /// Requests a second at its start.
+    /// The rate at the start, in requests per second.
     pub from: f64,
-    /// Requests a second at its end.
+    /// The rate at the end, in requests per second.
     pub to: f64,
 }
 
 impl Segment {
-    /// One over which the rate stays the same.
+    /// Creates a segment with a constant rate, in requests per second.
     #[must_use]
     pub fn constant(length: Duration, rate: f64) -> Self {
         Self {
@@ -24,14 +24,15 @@ impl Segment {
         }
     }
 
-    /// Arrivals from its start until `seconds` into it.
-    pub(crate) fn count(&self, seconds: f64) -> f64 {
+    /// Returns the number of arrivals in the first `seconds` of the segment.
+    pub(crate) fn arrivals_after(&self, seconds: f64) -> f64 {
         self.from * seconds + self.slope() * seconds * seconds / 2.0
     }
 
-    /// The inverse of [`Segment::count`]. Of the two forms of a quadratic's root the one that stays exact as the slope
-    /// goes to 0.
-    pub(crate) fn seconds(&self, count: f64) -> f64 {
+    /// Returns the seconds from the start until `count` arrivals: the inverse of [`Segment::arrivals_after`].
+    ///
+    /// A quadratic root has two equivalent forms. This form stays exact when the slope approaches 0.
+    pub(crate) fn seconds_until(&self, count: f64) -> f64 {
         let root = (self.from * self.from + 2.0 * self.slope() * count)
             .max(0.0)
             .sqrt();
@@ -39,7 +40,7 @@ impl Segment {
         if sum > 0.0 { 2.0 * count / sum } else { 0.0 }
     }
 
-    /// Requests a second, each second.
+    /// Returns the change of the rate, in requests per second per second.
     pub(crate) fn slope(&self) -> f64 {
         (self.to - self.from) / self.length.as_secs_f64()
     }

@@ -1,4 +1,4 @@
-//! One generator thread: its part of the schedule, its connections, its measurements.
+//! One generator thread: its part of the schedule, its connections and its measurements.
 
 use std::{
     cell::Cell,
@@ -15,97 +15,96 @@ use std::{
 use tokio::{sync::Notify, task, time};
 
 use super::{
-    alarm::Alarm,
     arrivals::{Arrival, Stripe},
-    connections::Connections,
+    connection_pool::ConnectionPool,
     dialer::Dialer,
-    exchange::{self, Traits},
+    exchange::{self, ExchangeDetails},
     failure::Failure,
     host::Host,
+    http1_pool::{Http1Pool, PoolLimits},
+    http2_pool::Http2Pool,
     mix::Protocol,
-    multiplexed::Multiplexed,
     plan::Plan,
-    pool::{Pool, PoolLimits},
-    record::{Ended, Recorder},
+    record::{CompletedRequest, Recorder},
     target::Origin,
+    timer::PreciseTimer,
 };
 
-/// Arrivals that are launched before the connections get their turn, when many are due at once.
-const BURST: u32 = 32;
+/// The number of due arrivals to launch before yielding to the connections.
+const LAUNCHES_PER_YIELD: u32 = 32;
 
-/// Arrivals closer than this share a wake-up, so that very high rates do not spend their core on waking up.
-const FINEST: Duration = Duration::from_micros(100);
+/// The minimum time between two wake-ups. Closer arrivals share one, so that high rates do not waste CPU time.
+const MIN_WAKE_INTERVAL: Duration = Duration::from_micros(100);
 
-/// How soon a load that waits for its next arrival sees that it was stopped.
-const STOP_CHECK: Duration = Duration::from_millis(50);
+/// The maximum time until a load that waits for its next arrival checks the stop flag.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often idle connections are looked through, and finished intervals packed.
-const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// The interval at which stale connections are closed and completed intervals are encoded.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Tells running stripes to stop.
+/// Signals running stripes to stop.
 #[derive(Debug, Default)]
-pub(crate) struct Control {
+pub(crate) struct StopFlag {
     pub(crate) stopped: AtomicBool,
 }
 
-/// What a stripe runs on; the same for all but for `stripe` and `recorder`.
-pub(crate) struct Work {
+/// The inputs of a stripe. Only `stripe` and `recorder` differ between the stripes of a load.
+pub(crate) struct StripeSetup {
     pub(crate) start: Instant,
     pub(crate) plan: Arc<Plan>,
     pub(crate) hosts: BTreeMap<Origin, Host>,
     pub(crate) stripe: Stripe,
-    pub(crate) control: Arc<Control>,
+    pub(crate) stop_flag: Arc<StopFlag>,
     pub(crate) recorder: Arc<Mutex<Recorder>>,
 }
 
-/// Runs the stripe to its end, drained. Blocks its thread.
-pub(crate) fn run(work: Work) -> io::Result<()> {
+/// Runs the stripe until all its requests have completed. Blocks the thread.
+pub(crate) fn run(setup: StripeSetup) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    let dispatcher = Rc::new(Dispatcher::new(work));
+    let dispatcher = Rc::new(Dispatcher::new(setup));
     runtime.block_on(async {
         let housekeeping = task::spawn_local(housekeeping(Rc::clone(&dispatcher)));
-        let sent = dispatcher.dispatch().await;
+        let result = dispatcher.dispatch().await;
         dispatcher.drained().await;
         housekeeping.abort();
-        sent
+        result
     })?;
     dispatcher.recorder().opened = dispatcher.pools.iter().map(|pool| pool.opened()).sum();
-    // A lookup that nobody waits for any more may go on.
+    // Does not wait for a running DNS lookup, which no request needs any more.
     runtime.shutdown_background();
     Ok(())
 }
 
 struct Dispatcher {
-    work: Work,
-    /// The pool of each target; targets on the same host share one.
-    pools_by_target: Vec<Rc<Connections>>,
-    pools: Vec<Rc<Connections>>,
+    setup: StripeSetup,
+    /// The connection pool of each target. Targets with the same origin share a pool.
+    pools_by_target: Vec<Rc<ConnectionPool>>,
+    pools: Vec<Rc<ConnectionPool>>,
     in_flight: Cell<usize>,
-    most_in_flight: usize,
-    idle: Notify,
+    max_in_flight: usize,
+    all_completed: Notify,
 }
 
 impl Dispatcher {
-    fn new(work: Work) -> Self {
-        let share = |whole: usize| share(whole, work.stripe);
-        let connections = share(work.plan.connections);
-        let pools: BTreeMap<_, _> = work
+    fn new(setup: StripeSetup) -> Self {
+        let connections = stripe_share(setup.plan.connections, setup.stripe);
+        let pools: BTreeMap<_, _> = setup
             .hosts
             .iter()
             .map(|(origin, host)| {
                 let dialer = Dialer::new(
-                    work.plan.network.clone(),
+                    setup.plan.network.clone(),
                     origin.clone(),
                     host.clone(),
-                    work.plan.max_connection_age,
-                    work.stripe.first << 32,
+                    setup.plan.max_connection_age,
+                    setup.stripe.first << 32,
                 );
-                let pool = match work.plan.mix.protocol() {
+                let pool = match setup.plan.mix.protocol() {
                     Protocol::Http1 => {
-                        let max_idle = work.plan.max_idle;
-                        Connections::Http1(Pool::new(
+                        let max_idle = setup.plan.max_idle;
+                        ConnectionPool::Http1(Http1Pool::new(
                             dialer,
                             PoolLimits {
                                 connections,
@@ -114,13 +113,13 @@ impl Dispatcher {
                         ))
                     }
                     Protocol::Http2 { streams } => {
-                        Connections::Http2(Multiplexed::new(dialer, connections, streams))
+                        ConnectionPool::Http2(Http2Pool::new(dialer, connections, streams))
                     }
                 };
                 (origin, Rc::new(pool))
             })
             .collect();
-        let pools_by_target = work
+        let pools_by_target = setup
             .plan
             .mix
             .targets()
@@ -128,47 +127,52 @@ impl Dispatcher {
             .map(|target| Rc::clone(&pools[&target.origin()]))
             .collect();
         let pools = pools.into_values().collect();
-        let most_in_flight = share(work.plan.max_in_flight);
+        let max_in_flight = stripe_share(setup.plan.max_in_flight, setup.stripe);
         Self {
-            work,
+            setup,
             pools_by_target,
             pools,
             in_flight: Cell::new(0),
-            most_in_flight,
-            idle: Notify::new(),
+            max_in_flight,
+            all_completed: Notify::new(),
         }
     }
 
     /// Launches each arrival when it is due, until the schedule ends or the load is stopped.
     async fn dispatch(self: &Rc<Self>) -> io::Result<()> {
-        let Work {
+        let StripeSetup {
             start,
             ref plan,
             stripe,
-            ref control,
+            ref stop_flag,
             ..
-        } = self.work;
-        let alarm = Alarm::new()?;
+        } = self.setup;
+        let timer = PreciseTimer::new()?;
         let mut arrivals = plan.schedule.arrivals(stripe).peekable();
-        let mut burst = 0;
-        let mut woken = start;
+        let mut launched = 0;
+        let mut last_wake_up = start;
         while let Some(next) = arrivals.peek()
-            && !control.stopped.load(Ordering::Relaxed)
+            && !stop_flag.stopped.load(Ordering::Relaxed)
         {
             let (due, now) = (start + next.at, Instant::now());
             if due <= now {
                 self.launch(*next);
                 arrivals.next();
-                burst += 1;
-                if burst % BURST == 0 {
+                launched += 1;
+                if launched % LAUNCHES_PER_YIELD == 0 {
                     task::yield_now().await;
                 }
             } else {
-                alarm.at(due.max(woken + FINEST).min(now + STOP_CHECK)).await?;
-                woken = Instant::now();
+                timer
+                    .sleep_until(
+                        due.max(last_wake_up + MIN_WAKE_INTERVAL)
+                            .min(now + STOP_CHECK_INTERVAL),
+                    )
+                    .await?;
+                last_wake_up = Instant::now();
             }
         }
-        // Only a load that was stopped has any left: those that were due by then, and not taken up, were missed.
+        // Only a stopped load has arrivals left. Those that were already due count as missed.
         let now = Instant::now();
         let missed = arrivals.take_while(|arrival| start + arrival.at <= now).count();
         self.recorder().missed = missed as u64;
@@ -176,94 +180,94 @@ impl Dispatcher {
     }
 
     fn launch(self: &Rc<Self>, Arrival { index, at: intended }: Arrival) {
-        let target = self.work.plan.mix.choose(index);
-        if self.in_flight.get() >= self.most_in_flight {
+        let target = self.setup.plan.mix.choose(index);
+        if self.in_flight.get() >= self.max_in_flight {
             self.recorder()
-                .dropped(intended, target, self.work.start.elapsed());
+                .record_dropped(intended, target, self.setup.start.elapsed());
             return;
         }
         self.in_flight.set(self.in_flight.get() + 1);
-        task::spawn_local(Rc::clone(self).carry_out(intended, target));
+        task::spawn_local(Rc::clone(self).run_request(intended, target));
     }
 
-    async fn carry_out(self: Rc<Self>, intended: Duration, target: usize) {
+    async fn run_request(self: Rc<Self>, intended: Duration, target: usize) {
         let in_flight = InFlight(&self);
-        let plan = &self.work.plan;
-        let start = self.work.start + intended;
+        let plan = &self.setup.plan;
+        let start = self.setup.start + intended;
         let deadline = (start + plan.timeout).into();
-        self.recorder().sent(intended, target, start.elapsed());
-        let mut traits = Traits::default();
+        self.recorder().record_sent(intended, target, start.elapsed());
+        let mut details = ExchangeDetails::default();
         let exchange = exchange::exchange(
             &self.pools_by_target[target],
             || plan.mix.request(target),
             &plan.expectations,
-            &mut traits,
+            &mut details,
         );
         let outcome = time::timeout_at(deadline, exchange).await;
         let latency = start.elapsed();
         let (lease, result) = match outcome {
-            Ok(Ok(answer)) => (Some(answer.lease), answer.checked),
+            Ok(Ok(response)) => (Some(response.lease), response.check),
             Ok(Err(failure)) => (None, Err(failure)),
             Err(_) => (None, Err(Failure::timeout())),
         };
-        self.recorder().ended(Ended {
+        self.recorder().record_completed(CompletedRequest {
             intended,
             target,
             latency,
             result,
-            traits,
+            details,
         });
         drop(in_flight);
         if let Some(lease) = lease {
-            // A server that has answered and does not take the rest of the request must not keep the connection for good.
-            drop(time::timeout_at(deadline, lease.give_back()).await);
+            // A server can respond without reading the rest of the request. The timeout bounds the wait for it.
+            drop(time::timeout_at(deadline, lease.release()).await);
         }
     }
 
-    /// Waits for everything in flight. Each request ends by its own timeout, so this does too.
+    /// Waits until all requests in flight have completed. The timeout of each request bounds the wait.
     async fn drained(&self) {
         while self.in_flight.get() > 0 {
-            self.idle.notified().await;
+            self.all_completed.notified().await;
         }
     }
 
     fn recorder(&self) -> std::sync::MutexGuard<'_, Recorder> {
-        self.work.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+        self.setup.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request that has begun and not ended; whichever way it ends, it is no longer waited for.
+/// Counts a request as in flight while the guard exists.
 struct InFlight<'dispatcher>(&'dispatcher Dispatcher);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let others = self.0.in_flight.get() - 1;
-        self.0.in_flight.set(others);
-        if others == 0 {
-            self.0.idle.notify_one();
+        let remaining = self.0.in_flight.get() - 1;
+        self.0.in_flight.set(remaining);
+        if remaining == 0 {
+            self.0.all_completed.notify_one();
         }
     }
 }
 
 async fn housekeeping(dispatcher: Rc<Dispatcher>) {
-    let mut ticks = time::interval(HOUSEKEEPING);
+    let mut ticks = time::interval(HOUSEKEEPING_INTERVAL);
     loop {
         ticks.tick().await;
         dispatcher.pools.iter().for_each(|pool| pool.close_stale());
         dispatcher
             .recorder()
             .intervals
-            .compact(dispatcher.work.start.elapsed());
+            .compact(dispatcher.setup.start.elapsed());
     }
 }
 
-/// This stripe's part of a bound that holds for all stripes together; at least 1.
-fn share(whole: usize, stripe: Stripe) -> usize {
-    let (first, of) = (
+/// Returns the part of this stripe in a limit for all stripes together; at least 1.
+fn stripe_share(total: usize, stripe: Stripe) -> usize {
+    let (first, count) = (
         usize::try_from(stripe.first).unwrap_or(0),
-        usize::try_from(stripe.of).unwrap_or(1),
+        usize::try_from(stripe.count).unwrap_or(1),
     );
-    (whole / of + usize::from(first < whole % of)).max(1)
+    (total / count + usize::from(first < total % count)).max(1)
 }
 
 #[cfg(test)]
@@ -271,10 +275,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_shared_out_whole() {
-        for (whole, of) in [(100, 3), (10_000, 2), (7, 4)] {
-            let sum: usize = (0..of).map(|first| share(whole, Stripe { first, of })).sum();
-            assert_eq!(sum, whole);
+    fn the_limits_of_all_stripes_add_up_to_the_total() {
+        for (total, count) in [(100, 3), (10_000, 2), (7, 4)] {
+            let sum: usize = (0..count)
+                .map(|first| stripe_share(total, Stripe { first, count }))
+                .sum();
+            assert_eq!(sum, total);
         }
     }
 }

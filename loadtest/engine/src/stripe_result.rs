@@ -1,4 +1,6 @@
-//! What one of several processes that send a load together measured, and how it travels: one line of JSON.
+//! The measurements of one stripe of a load, as one line of JSON.
+//!
+//! Several processes send the load together, one stripe each. `loadtest merge` and `loadtest job` read their results.
 
 use std::time::Duration;
 
@@ -11,80 +13,78 @@ use crate::units::short;
 /// The version of [`StripeResult`]'s JSON form.
 const SCHEMA: &str = "loadtest.stripe/v1";
 
-/// How a stripe's result begins in JSON: what tells it from other lines.
-const MARK: &str = r#"{"schema":"loadtest.stripe/"#;
+/// The prefix of a line with a stripe's result.
+const LINE_PREFIX: &str = r#"{"schema":"loadtest.stripe/"#;
 
-/// What the stripes of one load have in common.
+/// The properties that all stripes of a load share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SharedLoad {
     /// The version of this program.
     pub version: String,
-    /// When the first request of all is due.
+    /// When the first request of the load is due.
     pub start_at: Timestamp,
-    /// How many stripes there are.
+    /// The number of stripes.
     pub stripes: u64,
-    /// What all of them together were asked for.
+    /// The plan of all stripes together.
     pub plan: PlanReport,
-    /// What is requested.
+    /// The targets of the requests.
     pub targets: Vec<Target>,
 }
 
 impl SharedLoad {
-    /// Of `stripes` that carry out `plan` from `start_at` on.
+    /// Describes a load of `stripes` stripes that run `plan` and start at `start_at`.
     #[must_use]
-    pub fn of(plan: &Plan, stripes: u64, start_at: Timestamp) -> Self {
-        let all = usize::try_from(stripes).unwrap_or(usize::MAX);
+    pub fn new(plan: &Plan, stripes: u64, start_at: Timestamp) -> Self {
+        let stripe_count = usize::try_from(stripes).unwrap_or(usize::MAX);
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             start_at,
             stripes,
-            plan: PlanReport::of(plan, plan.thread_count().saturating_mul(all)),
+            plan: PlanReport::new(plan, plan.thread_count().saturating_mul(stripe_count)),
             targets: plan.mix.targets().to_vec(),
         }
     }
 
-    /// As another process reads it: numbers can lose their last bit on the way through JSON.
+    /// Returns the load as another process reads it from JSON. JSON can change the last bit of a number.
     ///
     /// # Errors
-    /// Does not happen: what was written is read again.
+    /// Never: the JSON of this type is always valid.
     pub fn as_read(&self) -> serde_json::Result<Self> {
         serde_json::from_str(&serde_json::to_string(self)?)
     }
 
-    /// Why the other is not this load.
+    /// Returns the difference between `other` and this load; `None` if they are equal.
     #[must_use]
     pub fn differs_from(&self, other: &Self) -> Option<String> {
         if self == other {
             None
         } else if self.version != other.version {
-            Some(format!(
-                "it is of version {}, not {}",
-                other.version, self.version
-            ))
+            Some(format!("it ran version {}, not {}", other.version, self.version))
         } else if self.start_at != other.start_at {
             Some(format!("its start was {}, not {}", other.start_at, self.start_at))
         } else {
-            Some("it carried out another plan".to_owned())
+            Some("it ran another plan".to_owned())
         }
     }
 }
 
-/// How much a pod's clock may be off that of the API server, which tells whole seconds.
-const CLOCKS: Duration = Duration::from_secs(5);
+/// The maximum clock difference between a pod and the API server, whose times are whole seconds.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
-/// What one stripe measured, complete: results of all stripes give the same report as one process would.
+/// The complete measurements of one stripe. The merged results of all stripes give the same report as one process.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StripeResult {
     schema: String,
-    /// Its number, from 0 on.
+    /// The number of the stripe, from 0.
     pub stripe: u64,
-    /// What it took part in.
+    /// The load that the stripe belongs to.
     pub load: SharedLoad,
-    /// How long after the start it came up, in seconds. It has sent nothing then: that would have moved the load.
+    /// The delay of a stripe that came up after the start, in seconds. A late stripe sends nothing: its requests would
+    /// shift the load in time.
     late_seconds: Option<f64>,
-    /// When it was stopped, in seconds since the start, where that was before its end.
+    /// The time from the start until the stripe was stopped early, in seconds.
     stopped_after_seconds: Option<f64>,
-    /// Of each of its threads.
+    /// The measurements of each thread.
     pub(super) recorders: Vec<Recorder>,
 }
 
@@ -105,7 +105,7 @@ impl StripeResult {
         }
     }
 
-    /// Of a stripe that came up so late that it sent nothing.
+    /// Creates the result of a stripe that came up `by` after the start and sent nothing.
     #[must_use]
     pub fn late(stripe: Stripe, load: SharedLoad, by: Duration) -> Self {
         Self {
@@ -114,26 +114,30 @@ impl StripeResult {
         }
     }
 
-    /// Of a stripe that was stopped before the start.
+    /// Creates the result of a stripe that was stopped before the start.
     #[must_use]
-    pub fn not_begun(stripe: Stripe, load: SharedLoad) -> Self {
+    pub fn not_started(stripe: Stripe, load: SharedLoad) -> Self {
         Self::new(stripe, load, Some(Duration::ZERO), Vec::new())
     }
 
-    /// The result among the lines of `text`; `None` where there is none.
+    /// Finds the result in the lines of `text`; `None` if no line is a result.
     ///
     /// # Errors
-    /// When it is cut off, of another version of the form, or contradicts itself.
+    /// When the result is cut off, has another schema version, or is inconsistent.
     #[must_use]
     pub fn find(text: &str) -> Option<Result<Self, String>> {
-        let line = text.lines().find(|line| line.starts_with(MARK))?;
+        let line = text.lines().find(|line| line.starts_with(LINE_PREFIX))?;
         Some(Self::read(line))
     }
 
     fn read(line: &str) -> Result<Self, String> {
         if !line.starts_with(&format!(r#"{{"schema":"{SCHEMA}""#)) {
-            let form: String = line.chars().skip(11).take_while(|it| *it != '"').collect();
-            return Err(format!("its result is in the form {form}, not {SCHEMA}"));
+            let schema: String = line
+                .chars()
+                .skip(11)
+                .take_while(|character| *character != '"')
+                .collect();
+            return Err(format!("its result has the schema {schema}, not {SCHEMA}"));
         }
         let result: Self = serde_json::from_str(line).map_err(|error| {
             if error.is_eof() {
@@ -143,18 +147,19 @@ impl StripeResult {
             }
         })?;
         let targets = result.load.targets.len();
-        let is_whole = result.stripe < result.load.stripes
+        let is_consistent = result.stripe < result.load.stripes
             && result
                 .recorders
                 .iter()
                 .all(|recorder| recorder.targets.len() == targets);
-        is_whole
+        is_consistent
             .then_some(result)
-            .ok_or_else(|| "its result contradicts itself".to_owned())
+            .ok_or_else(|| "its result is inconsistent".to_owned())
     }
 
-    /// How long it sent requests: until it was stopped, or to the end of the schedule. `None` where it was late, and sent
-    /// nothing.
+    /// Returns how long the stripe sent requests: until it was stopped, or until the end of the schedule.
+    ///
+    /// Returns `None` for a late stripe, which sent nothing.
     pub(super) fn length(&self) -> Option<Duration> {
         if self.late_seconds.is_some() {
             return None;
@@ -166,22 +171,21 @@ impl StripeResult {
         Duration::try_from_secs_f64(length).ok()
     }
 
-    /// Why the load is not what it was to be, as far as this stripe goes. That it was stopped is no problem where the user
-    /// stopped all of them, so long after the start.
+    /// Returns the reason why this stripe did not send its part of the load; `None` if it did.
+    ///
+    /// `all_stopped_after` is the time from the start until the user stopped all stripes. A stripe that stopped at this
+    /// time has no problem.
     #[must_use]
     pub fn problem(&self, all_stopped_after: Option<Duration>) -> Option<String> {
-        let by_the_user = |after: f64| {
-            all_stopped_after.is_some_and(|all| after + CLOCKS.as_secs_f64() >= all.as_secs_f64())
+        let stopped_by_user = |after: f64| {
+            all_stopped_after.is_some_and(|all| after + MAX_CLOCK_SKEW.as_secs_f64() >= all.as_secs_f64())
         };
-        let late = self.late_seconds.map(|seconds| {
-            format!(
-                "it came up {} s after the start, and sent nothing",
-                short(seconds)
-            )
-        });
+        let late = self
+            .late_seconds
+            .map(|seconds| format!("it came up {} s after the start and sent nothing", short(seconds)));
         let stopped = self
             .stopped_after_seconds
-            .filter(|after| !by_the_user(*after))
+            .filter(|after| !stopped_by_user(*after))
             .map(|seconds| format!("it was stopped after {} s", short(seconds)));
         late.or(stopped)
     }

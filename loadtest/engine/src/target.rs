@@ -1,4 +1,4 @@
-//! What is requested, and what counts as a right answer.
+//! The targets of requests, and the responses that count as a success.
 
 use std::str::FromStr;
 
@@ -7,15 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use thiserror::Error;
 
-/// Why a target cannot be used.
+/// An invalid target.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct BadTarget(pub(super) String);
 
-/// One URL and how it is asked for.
+/// A URL with its request method and weight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
-    /// How often it is chosen, relative to the others.
+    /// How often this target is chosen, relative to the weights of the other targets.
     pub weight: u32,
     /// The request method.
     #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
@@ -40,18 +40,20 @@ fn of_text<'de, T: FromStr<Err: std::fmt::Display>, D: Deserializer<'de>>(
 }
 
 impl Target {
-    /// A target of weight 1.
+    /// Creates a target with weight 1.
     ///
     /// # Errors
-    /// When `url` is not an absolute URL of HTTP with a host.
+    /// When `url` is not an absolute `http` or `https` URL with a host, or contains a user.
     pub fn new(method: Method, url: &str) -> Result<Self, BadTarget> {
-        let bad = |why: &str| BadTarget(format!("`{url}` {why}"));
-        let parsed: Uri = url.parse().map_err(|error| bad(&format!("is no URL: {error}")))?;
+        let bad = |reason: &str| BadTarget(format!("`{url}` {reason}"));
+        let parsed: Uri = url
+            .parse()
+            .map_err(|error| bad(&format!("is not a URL: {error}")))?;
         match parsed.scheme_str() {
             Some("http" | "https") => {}
             _ => {
                 return Err(bad(
-                    "is no absolute URL; write http://HOST:PORT/PATH or https://HOST/PATH",
+                    "is not an absolute URL; write http://HOST:PORT/PATH or https://HOST/PATH",
                 ));
             }
         }
@@ -62,7 +64,7 @@ impl Target {
             .authority()
             .is_some_and(|authority| authority.as_str().contains('@'))
         {
-            return Err(bad("has a user in it; send credentials with --header"));
+            return Err(bad("contains a user; send credentials with --header"));
         }
         Ok(Self {
             weight: 1,
@@ -71,7 +73,7 @@ impl Target {
         })
     }
 
-    /// What to connect to.
+    /// Returns the scheme, host and port of the URL.
     #[must_use]
     pub fn origin(&self) -> Origin {
         let is_tls = self.url.scheme_str() == Some("https");
@@ -84,14 +86,14 @@ impl Target {
     }
 }
 
-/// What connections are opened to: the scheme, host and port of a URL.
+/// The scheme, host and port of a URL: the destination of connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    /// `https` and not `http`.
+    /// Whether the scheme is `https`.
     pub is_tls: bool,
-    /// A name or an address, without brackets.
+    /// The host name or IP address, without brackets.
     pub host: String,
-    /// The port, the scheme's own where the URL names none.
+    /// The port of the URL, or the default port of the scheme.
     pub port: u16,
 }
 
@@ -102,7 +104,7 @@ impl FromStr for Target {
         let words: Vec<&str> = text.split_whitespace().collect();
         let [weight, method, url] = words[..] else {
             return Err(BadTarget(format!(
-                "`{text}` is no target; write 'WEIGHT METHOD URL', as in '1 PUT http://host/jobs'"
+                "`{text}` is not a target; write 'WEIGHT METHOD URL', for example '1 PUT http://host/jobs'"
             )));
         };
         let weight = weight
@@ -121,48 +123,48 @@ impl FromStr for Target {
     }
 }
 
-/// A request method, in any case.
+/// Parses a request method, in upper or lower case.
 ///
 /// # Errors
 /// When `text` is not a method.
 pub fn parse_method(text: &str) -> Result<Method, String> {
     Method::from_bytes(text.to_ascii_uppercase().as_bytes())
-        .map_err(|_| format!("`{text}` is no request method"))
+        .map_err(|_| format!("`{text}` is not a request method"))
 }
 
-/// A header as `Name: value`.
+/// Parses a header in the form `Name: value`.
 ///
 /// # Errors
 /// When `text` is not a header.
 pub fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text
         .split_once(':')
-        .ok_or_else(|| format!("`{text}` is no header; write 'Name: value'"))?;
+        .ok_or_else(|| format!("`{text}` is not a header; write 'Name: value'"))?;
     let name: HeaderName = name
         .trim()
         .parse()
-        .map_err(|_| format!("`{name}` is no header name"))?;
+        .map_err(|_| format!("`{name}` is not a header name"))?;
     let value = HeaderValue::from_str(value.trim())
-        .map_err(|_| format!("the value of `{name}` has bytes that no header may carry"))?;
+        .map_err(|_| format!("the value of `{name}` contains bytes that are not allowed in a header"))?;
     Ok((name, value))
 }
 
-/// What an answer must look like to count as a success.
+/// The response that counts as a success.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Expectations {
-    /// Accepted status codes; any 2xx where empty. Redirects are not followed.
-    #[serde(serialize_with = "codes", deserialize_with = "of_codes")]
+    /// Accepted status codes; if empty, any 2xx. Redirects are not followed.
+    #[serde(serialize_with = "serialize_codes", deserialize_with = "deserialize_codes")]
     #[schemars(with = "Vec<u16>")]
     pub statuses: Vec<StatusCode>,
-    /// The body must contain one of these; any body where empty.
+    /// The body must contain one of these texts; if empty, any body is accepted.
     pub bodies: Vec<String>,
 }
 
-fn codes<S: serde::Serializer>(statuses: &[StatusCode], serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_codes<S: serde::Serializer>(statuses: &[StatusCode], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(statuses.iter().map(StatusCode::as_u16))
 }
 
-fn of_codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StatusCode>, D::Error> {
+fn deserialize_codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StatusCode>, D::Error> {
     let codes = Vec::<u16>::deserialize(deserializer)?.into_iter();
     codes
         .map(|code| StatusCode::from_u16(code).map_err(D::Error::custom))
@@ -170,7 +172,7 @@ fn of_codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StatusCode
 }
 
 impl Expectations {
-    /// Whether the status is one of those asked for.
+    /// Returns whether the status is an accepted one.
     #[must_use]
     pub fn accepts_status(&self, status: StatusCode) -> bool {
         if self.statuses.is_empty() {
@@ -180,7 +182,7 @@ impl Expectations {
         }
     }
 
-    /// Whether the body contains one of the texts asked for.
+    /// Returns whether the body contains an accepted text.
     #[must_use]
     pub fn accepts_body(&self, body: &[u8]) -> bool {
         self.bodies.is_empty() || self.bodies.iter().any(|text| contains(body, text.as_bytes()))
@@ -196,20 +198,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_that_cannot_be_loaded_say_why() {
-        for (url, why) in [
+    fn errors_of_invalid_urls_give_the_reason() {
+        for (url, reason) in [
             ("hello", "absolute"),
             ("http:///x", "URL"),
             ("ftp://h/", "absolute"),
             ("http://u@h/", "user"),
         ] {
             let error = Target::new(Method::GET, url).unwrap_err().to_string();
-            assert!(error.contains(why), "{url}: {error}");
+            assert!(error.contains(reason), "{url}: {error}");
         }
     }
 
     #[test]
-    fn a_target_carries_weight_method_and_url() {
+    fn a_target_has_a_weight_a_method_and_a_url() {
         let target: Target = "3 put http://[::1]:5000/jobs?x=1".parse().unwrap();
         assert_eq!(
             (target.weight, &target.method, target.origin()),
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_and_bodies_are_what_was_asked_for() {
+    fn only_expected_statuses_and_bodies_are_accepted() {
         let any = Expectations::default();
         assert!(
             any.accepts_status(StatusCode::NO_CONTENT)

@@ -1,4 +1,4 @@
-//! What a run must reach, in k6's form: `p(99)<500`, `rate>990`, `failed<0.1%`. Pure.
+//! Thresholds for the numbers of a run, in the syntax of k6: `p(99)<500`, `rate>990`, `failed<0.1%`. Pure.
 
 use std::{fmt, str::FromStr};
 
@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::report::LoadReport;
 use crate::units::{MaxFailed, short};
 
-/// What a threshold is about.
+/// The number that a threshold compares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Metric {
     /// A percentile of the latency, in milliseconds.
@@ -17,11 +17,11 @@ enum Metric {
     Mean,
     /// The longest latency, in milliseconds.
     Max,
-    /// Requests answered as expected, each second.
+    /// The rate of successful requests, in requests per second.
     Rate,
-    /// Failed requests, drops included: their number, or their share of all that were due.
+    /// Failed requests, including dropped arrivals: their number, or their share of all arrivals.
     Failed,
-    /// Arrivals that were never sent: their number, or their share.
+    /// Dropped arrivals: their number, or their share of all arrivals.
     Dropped,
 }
 
@@ -40,30 +40,31 @@ pub struct Threshold {
     metric: Metric,
     comparison: Comparison,
     bound: f64,
-    /// The bound is a share of what was due, and not a number.
+    /// Whether the bound is a share of all arrivals, and not a number.
     is_share: bool,
 }
 
-/// A threshold and what became of it.
+/// A threshold and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ThresholdReport {
-    /// As it was written.
+    /// The threshold as the user wrote it.
     #[schemars(with = "String")]
     pub threshold: Threshold,
-    /// Whether it holds. None does where nothing was measured.
+    /// Whether the threshold holds. Without measurements, it does not hold.
     pub holds: bool,
-    /// What it was compared with: milliseconds, requests a second, a number of requests, or a share between 0 and 1.
+    /// The observed value: milliseconds, requests per second, a number of requests, or a share between 0 and 1.
     pub observed: Option<f64>,
 }
 
 impl Threshold {
-    /// How many requests may fail: as many as were `given`, or else none, unless a threshold is about failures and decides
-    /// it.
+    /// Returns the maximum number of failed requests: `given`, or 0 by default.
+    ///
+    /// Without `given`, a threshold on failures replaces the default, so all requests may fail.
     #[must_use]
     pub fn max_failed(given: Option<MaxFailed>, thresholds: &[Self]) -> MaxFailed {
-        let decides = |threshold: &Self| threshold.metric == Metric::Failed;
+        let is_about_failures = |threshold: &Self| threshold.metric == Metric::Failed;
         given.unwrap_or_else(|| {
-            if thresholds.iter().any(decides) {
+            if thresholds.iter().any(is_about_failures) {
                 MaxFailed::Share(1.0)
             } else {
                 MaxFailed::Count(0)
@@ -71,7 +72,7 @@ impl Threshold {
         })
     }
 
-    /// Compares it with a report.
+    /// Checks the threshold against a report.
     #[must_use]
     pub fn check(&self, report: &LoadReport) -> ThresholdReport {
         let observed = self.observed(report);
@@ -97,33 +98,33 @@ impl Threshold {
         if requests.scheduled == 0 {
             return None;
         }
-        let of_all = |count: u64| {
-            let whole = if self.is_share {
+        let count_or_share = |count: u64| {
+            let divisor = if self.is_share {
                 requests.scheduled as f64
             } else {
                 1.0
             };
-            Some(count as f64 / whole)
+            Some(count as f64 / divisor)
         };
         match self.metric {
             Metric::Percentile(percentile) => report.latencies.percentile_ms(percentile),
             Metric::Mean => report.latency_ms.mean,
             Metric::Max => report.latency_ms.max,
             Metric::Rate => Some(report.rates.succeeded),
-            Metric::Failed => of_all(requests.failed),
-            Metric::Dropped => of_all(requests.dropped),
+            Metric::Failed => count_or_share(requests.failed),
+            Metric::Dropped => count_or_share(requests.dropped),
         }
     }
 }
 
 impl ThresholdReport {
-    /// In words, for a person.
+    /// Returns the threshold and the observed value as text.
     #[must_use]
     pub fn describe(&self) -> String {
         format!("{}: {}", self.threshold, self.observed_text())
     }
 
-    /// What it was compared with, with its unit.
+    /// Returns the observed value with its unit.
     #[must_use]
     pub fn observed_text(&self) -> String {
         let Threshold { metric, is_share, .. } = &self.threshold;
@@ -140,7 +141,7 @@ impl ThresholdReport {
 }
 
 impl fmt::Display for Threshold {
-    /// As it was written.
+    /// Writes the threshold as the user wrote it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
@@ -158,7 +159,7 @@ impl FromStr for Threshold {
     fn from_str(text: &str) -> Result<Self, String> {
         let compact: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
         let at = compact.find(['<', '>']).ok_or_else(|| {
-            format!("`{text}` compares nothing; write 'p(99)<500', 'rate>990' or 'failed<0.1%'")
+            format!("`{text}` contains no comparison; write 'p(99)<500', 'rate>990' or 'failed<0.1%'")
         })?;
         let (metric, rest) = compact.split_at(at);
         let (comparison, bound) = match (rest.strip_prefix("<="), rest.strip_prefix(">=")) {
@@ -195,19 +196,19 @@ fn parse_metric(text: &str) -> Result<Metric, String> {
         .filter(|percentile| (0.0..=100.0).contains(percentile))
         .map(Metric::Percentile)
         .ok_or_else(|| {
-            format!(
-                "`{text}` cannot be compared; there are p(0) to p(100), mean, med, max, rate, failed, dropped"
-            )
+            format!("`{text}` is not a metric; use p(0) to p(100), mean, med, max, rate, failed or dropped")
         })
 }
 
-/// The bound: milliseconds (`500`, `500ms`, `2s`) for latencies, a number or a share (`0.1%`) for counts.
+/// Parses the bound, and returns whether it is a share.
+///
+/// The bound is in milliseconds for latencies (`500`, `500ms`, `2s`), and a number or a share (`0.1%`) for counts.
 fn parse_bound(metric: Metric, text: &str) -> Result<(f64, bool), String> {
     let number = |text: &str| {
         text.parse::<f64>()
             .ok()
             .filter(|number| number.is_finite() && *number >= 0.0)
-            .ok_or_else(|| format!("`{text}` is no number to compare with"))
+            .ok_or_else(|| format!("`{text}` is not a number of at least 0"))
     };
     match metric {
         Metric::Percentile(_) | Metric::Mean | Metric::Max => {
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_as_people_write_them() {
+    fn valid_thresholds_are_parsed() {
         for (text, expected) in [
             (
                 "p(99)<500",
@@ -269,20 +270,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_threshold_is_refused_with_what_would_be() {
-        for (text, says) in [
-            ("p(99)", "compares nothing"),
-            ("http://h/", "compares nothing"),
+    fn errors_of_invalid_thresholds_show_valid_ones() {
+        for (text, expected) in [
+            ("p(99)", "contains no comparison"),
+            ("http://h/", "contains no comparison"),
             ("p(101)<5", "p(0) to p(100)"),
             ("p99<5", "p(0) to p(100)"),
             ("speed>5", "p(0) to p(100)"),
-            ("rate>", "no number"),
-            ("rate>-1", "no number"),
-            ("rate>5%", "no number"),
+            ("rate>", "not a number"),
+            ("rate>-1", "not a number"),
+            ("rate>5%", "not a number"),
             ("p(99)<5parsecs", "5parsecs"),
         ] {
-            let said = text.parse::<Threshold>().unwrap_err();
-            assert!(said.contains(says), "{text} gives {said}");
+            let error = text.parse::<Threshold>().unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

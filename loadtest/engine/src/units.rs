@@ -1,22 +1,22 @@
-//! What people type for rates and bounds, as types: `500`, `500/1s`, `30000/1m`, `1%`.
+//! Types for the rates and bounds that users type: `500`, `500/1s`, `30000/1m`, `1%`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-/// A number of requests for each period, kept as it was typed.
+/// A number of requests per period, with the period that the user typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Thousandths of a request in each period: `0.5/1s` is 500.
+    /// Thousandths of a request per period: 500 for `0.5/1s`.
     thousandths: u64,
     period: Duration,
 }
 
 impl Rate {
-    /// A rate of whole requests a second.
+    /// Creates a rate of `requests` per second.
     ///
     /// # Panics
-    /// When `requests` is zero: a rate of nothing has no arrival times.
+    /// When `requests` is zero: a rate of 0 has no arrival times.
     #[must_use]
     pub fn per_second(requests: u32) -> Self {
         assert!(requests > 0, "a rate must be above 0");
@@ -26,7 +26,7 @@ impl Rate {
         }
     }
 
-    /// Requests a second.
+    /// Returns the rate in requests per second.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "below 2^52")]
     pub fn as_per_second(&self) -> f64 {
@@ -41,21 +41,21 @@ impl FromStr for Rate {
         let (count, period) = match text.split_once('/') {
             None => (text, Duration::from_secs(1)),
             Some((count, period)) => {
-                // `500/s` as well as `500/1s`: people write both.
+                // Users write both `500/s` and `500/1s`.
                 let period = if period.starts_with(|first: char| first.is_ascii_digit()) {
                     period.to_owned()
                 } else {
                     format!("1{period}")
                 };
                 let parsed = humantime::parse_duration(&period)
-                    .map_err(|error| format!("the period after `/` is no duration: {error}"))?;
+                    .map_err(|error| format!("the period after `/` is not a duration: {error}"))?;
                 (count, parsed)
             }
         };
         let requests: f64 = count
             .trim()
             .parse()
-            .map_err(|_| format!("`{count}` is no number; write 500 or 500/1s"))?;
+            .map_err(|_| format!("`{count}` is not a number; write 500 or 500/1s"))?;
         if !requests.is_finite() || requests <= 0.0 {
             return Err("a rate must be above 0".to_owned());
         }
@@ -63,7 +63,7 @@ impl FromStr for Rate {
             return Err("the period after `/` must be above 0".to_owned());
         }
         if requests > 1e9 {
-            return Err("a rate above 1e9 is not one that this machine can hold".to_owned());
+            return Err("a rate must be at most 1e9: this machine cannot hold a higher rate".to_owned());
         }
         #[expect(
             clippy::cast_possible_truncation,
@@ -72,7 +72,9 @@ impl FromStr for Rate {
         )]
         let thousandths = (requests * 1000.0).round() as u64;
         if thousandths == 0 {
-            return Err("give slow rates with a longer period: 1/1h".to_owned());
+            return Err(
+                "the rate is too low for its period; write a longer period, for example 1/1h".to_owned(),
+            );
         }
         Ok(Self { thousandths, period })
     }
@@ -90,7 +92,7 @@ impl Serialize for Rate {
     }
 }
 
-/// How many requests may fail before the run does: a number, or a share of the arrivals.
+/// The maximum number of failed requests of a successful run: a count, or a share of the arrivals.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MaxFailed {
     /// At most this many.
@@ -100,13 +102,13 @@ pub enum MaxFailed {
 }
 
 impl MaxFailed {
-    /// Whether `failed` of `scheduled` arrivals is still within the bound. Nothing sent is never within it.
+    /// Returns whether `failed` of `scheduled` arrivals is within the bound. A share of 0 arrivals is never within it.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a share; counts stay far below 2^52")]
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     pub fn allows(&self, failed: u64, scheduled: u64) -> bool {
         match self {
-            Self::Count(most) => failed <= *most,
-            Self::Share(most) => scheduled > 0 && failed as f64 <= *most * scheduled as f64,
+            Self::Count(max) => failed <= *max,
+            Self::Share(max) => scheduled > 0 && failed as f64 <= *max * scheduled as f64,
         }
     }
 }
@@ -127,13 +129,13 @@ impl FromStr for MaxFailed {
 impl fmt::Display for MaxFailed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Count(most) => write!(formatter, "{most}"),
-            Self::Share(most) => write!(formatter, "{}%", short(most * 100.0)),
+            Self::Count(max) => write!(formatter, "{max}"),
+            Self::Share(max) => write!(formatter, "{}%", short(max * 100.0)),
         }
     }
 }
 
-/// A part of a whole, written in percent; between 0 and 1.
+/// A share between 0 and 1. Users type it in percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share(pub f64);
 
@@ -147,11 +149,11 @@ impl FromStr for Share {
         percent
             .filter(|percent| (0.0..=100.0).contains(percent))
             .map(|percent| Self(percent / 100.0))
-            .ok_or_else(|| "a share lies between 0% and 100%".to_owned())
+            .ok_or_else(|| "a share must be between 0% and 100%".to_owned())
     }
 }
 
-/// A duration where `0` or `none` means that there is no limit.
+/// Parses a duration. `0` and `none` mean no limit.
 ///
 /// # Errors
 /// When `text` is not a duration.
@@ -159,51 +161,51 @@ pub fn parse_limit(text: &str) -> Result<Limit, String> {
     if text == "none" {
         return Ok(Limit(None));
     }
-    parse_age(text).map(|limit| Limit(Some(limit).filter(|limit| !limit.is_zero())))
+    parse_duration_or_zero(text).map(|limit| Limit(Some(limit).filter(|limit| !limit.is_zero())))
 }
 
-/// A duration that may be zero.
+/// Parses a duration that can be zero.
 ///
 /// # Errors
 /// When `text` is not a duration.
-pub fn parse_age(text: &str) -> Result<Duration, String> {
+pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 30s, 5m"))
 }
 
-/// A duration above zero, for timeouts and lengths.
+/// Parses a duration above zero, for timeouts and lengths.
 ///
 /// # Errors
 /// When `text` is not a duration, or 0.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    match parse_age(text)? {
+    match parse_duration_or_zero(text)? {
         Duration::ZERO => Err("must be above 0".to_owned()),
         duration => Ok(duration),
     }
 }
 
-/// A duration in JSON.
+/// Serializes a duration as seconds.
 ///
 /// # Errors
 /// When the serializer fails.
-pub fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn serialize_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
-/// An optional upper bound on a time; clap needs it to be a type of its own.
+/// An optional upper bound on a duration. A separate type, because clap treats an `Option` as an optional argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(pub Option<Duration>);
 
-/// A count to calculate with.
+/// Converts a count to a floating-point number.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-pub fn number(count: u64) -> f64 {
+pub fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// A number without needless decimals: 392, 392.5, 0.04.
+/// Formats a number with at most 2 decimals, or 1 from 100 on, and without trailing zeros: 392, 392.5, 0.04.
 #[must_use]
 pub fn short(value: f64) -> String {
     let digits = if value.abs() >= 100.0 { 1 } else { 2 };
@@ -216,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_as_people_write_them() {
+    fn valid_rates_are_parsed() {
         for (text, per_second) in [
             ("500", 500.0),
             ("500/1s", 500.0),
@@ -234,26 +236,26 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_cannot_be_held_is_refused() {
+    fn invalid_rates_are_rejected() {
         for text in ["0", "-1", "many", "", "500/0s", "500/", "nan", "inf", "1e12"] {
-            assert!(text.parse::<Rate>().is_err(), "{text:?} was taken for a rate");
+            assert!(text.parse::<Rate>().is_err(), "{text:?} was accepted as a rate");
         }
     }
 
     #[test]
-    fn failures_allowed_by_number_or_share() {
+    fn failures_are_allowed_by_count_or_share() {
         assert!(!MaxFailed::Count(0).allows(1, 100));
         assert!("1%".parse::<MaxFailed>().unwrap().allows(1, 100));
         assert!(!"1%".parse::<MaxFailed>().unwrap().allows(2, 100));
         assert!(
             !"100%".parse::<MaxFailed>().unwrap().allows(0, 0),
-            "no request at all fails every bound"
+            "a share of 0 requests is never within the bound"
         );
         assert!("101%".parse::<MaxFailed>().is_err());
     }
 
     #[test]
-    fn numbers_are_short() {
+    fn numbers_have_no_trailing_zeros() {
         assert_eq!(
             ["392", "392.5", "0.04", "0"].map(str::to_owned),
             [short(392.0), short(392.5), short(0.04), short(0.0)]

@@ -1,4 +1,4 @@
-//! Whether the numbers of a load can be trusted, and whether they are good. Pure.
+//! The verdict on a load: whether its numbers are valid, and whether they are within the bounds. Pure.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use super::{
 };
 use crate::units::{MaxFailed, short};
 
-/// The share of the requested rate below which the generator did not hold it.
-const LEAST_SHARE_OF_RATE: f64 = 0.99;
+/// The minimum share of the schedule that the generator must hold.
+const MIN_SCHEDULE_HELD: f64 = 0.99;
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Valid, and within its bounds.
+    /// The run is valid and within its bounds.
     Passed,
-    /// Valid, and more requests failed than were allowed to.
+    /// The run is valid, but too many requests failed or a threshold is broken.
     Failed,
-    /// The generator did not hold the rate: the numbers say more about this machine than about the server.
+    /// The generator did not send the load as planned: the numbers say more about this machine than about the server.
     Invalid,
-    /// Stopped by a signal; the numbers hold for the part that ran.
+    /// A signal stopped the run. The numbers are those of the part before the signal.
     Interrupted,
 }
 
 impl Outcome {
-    /// In a word, loud where it has to be.
+    /// Returns the outcome as a heading.
     #[must_use]
     pub fn headline(self) -> &'static str {
         match self {
@@ -43,32 +43,32 @@ impl Outcome {
     }
 }
 
-/// The outcome and why.
+/// The outcome and its reasons.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Verdict {
-    /// How the run ended.
+    /// The outcome of the run.
     pub outcome: Outcome,
-    /// What speaks against it, in words; empty for a passed run.
+    /// The reasons why the run did not pass; empty for a passed run.
     pub reasons: Vec<String>,
     /// The thresholds, in the order given.
     pub thresholds: Vec<ThresholdReport>,
 }
 
-/// What a run must keep to.
+/// The bounds of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// The most that the 99th percentile of the generator's lag may be.
+    /// The maximum 99th percentile of the lag of the generator.
     pub max_lag: Duration,
-    /// The most requests that may fail.
+    /// The maximum number or share of failed requests.
     pub max_failed: MaxFailed,
 }
 
 impl LoadReport {
-    /// Whether the run is valid, within `bounds`, and within every threshold. Pure: depends on the report alone.
+    /// Judges whether the run is valid, within `bounds` and within every threshold. Pure.
     #[must_use]
     pub fn judge(&self, bounds: &Bounds, thresholds: &[Threshold], interrupted: bool) -> Verdict {
-        let invalid = self.invalidity(bounds);
-        let mut failed = self.failure(bounds);
+        let invalid = self.invalid_reasons(bounds);
+        let mut failed = self.failure_reasons(bounds);
         let thresholds: Vec<_> = thresholds.iter().map(|threshold| threshold.check(self)).collect();
         let broken = thresholds.iter().filter(|threshold| !threshold.holds);
         failed.extend(broken.map(|threshold| format!("threshold {}", threshold.describe())));
@@ -89,21 +89,21 @@ impl LoadReport {
         }
     }
 
-    /// Why these numbers cannot be trusted.
+    /// Returns the reasons why the run is invalid; empty for a valid run.
     #[must_use]
-    pub fn invalidity(&self, bounds: &Bounds) -> Vec<String> {
+    pub fn invalid_reasons(&self, bounds: &Bounds) -> Vec<String> {
         let mut reasons = self.lost_stripes();
         let max_lag = bounds.max_lag.as_secs_f64() * 1000.0;
         if let Some(lag) = self.lag_ms.p99.filter(|lag| *lag > max_lag) {
             reasons.push(format!(
-                "the generator sent late: its lag's p99 is {} ms, {} ms are allowed (--max-lag)",
+                "the generator sent late: the p99 of its lag is {} ms, the maximum is {} ms (--max-lag)",
                 short(lag),
                 short(max_lag)
             ));
         }
-        // The last arrival may be as late as any other; only what goes beyond that means a rate that was not held.
+        // The last arrival can be late by `max_lag` like any other. The rate is only missed if it is later than that.
         let allowance = (bounds.max_lag.as_secs_f64() / self.duration_seconds.max(f64::EPSILON)).min(1.0);
-        if self.rates.schedule_held * (1.0 + allowance) < LEAST_SHARE_OF_RATE {
+        if self.rates.schedule_held * (1.0 + allowance) < MIN_SCHEDULE_HELD {
             reasons.push(format!(
                 "the generator held {} % of the requested {} requests/s",
                 short(self.rates.schedule_held * 100.0),
@@ -123,22 +123,22 @@ impl LoadReport {
         reasons
     }
 
-    /// What stripes did not do their part, and why.
+    /// Returns the stripes that did not send their part of the load, with the reasons.
     fn lost_stripes(&self) -> Vec<String> {
-        let of = self.stripes.len();
+        let count = self.stripes.len();
         let lost = self.stripes.iter().filter_map(|stripe| {
             let problem = stripe.problem.as_ref()?;
             Some(format!(
-                "stripe {} of {of} is lost ({}): {problem}",
+                "stripe {} of {count} is lost ({}): {problem}",
                 stripe.stripe, stripe.name
             ))
         });
         lost.collect()
     }
 
-    /// Why too few requests succeeded.
+    /// Returns the reasons why too few requests succeeded; empty if enough succeeded.
     #[must_use]
-    pub fn failure(&self, bounds: &Bounds) -> Vec<String> {
+    pub fn failure_reasons(&self, bounds: &Bounds) -> Vec<String> {
         let Counts {
             scheduled,
             sent,
@@ -158,14 +158,14 @@ impl LoadReport {
                 .map(|(kind, count)| format!("{} {count}", kind.name()))
                 .collect();
             reasons.push(format!(
-                "{failed} of {scheduled} requests failed ({}), {} are allowed (--max-failed)",
+                "{failed} of {scheduled} requests failed ({}), the maximum is {} (--max-failed)",
                 kinds.join(", "),
                 bounds.max_failed
             ));
             if dropped > 0 {
                 reasons.push(format!(
-                    "{dropped} of them were never sent, because {} requests were in flight already (--max-in-flight); \
-                     the latencies leave them out",
+                    "{dropped} of these requests were not sent, because {} requests were already in flight \
+                     (--max-in-flight); the latencies do not include them",
                     self.plan.max_in_flight
                 ));
             }

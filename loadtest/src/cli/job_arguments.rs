@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, error::ErrorKind, parser::ValueSource};
-use engine::{MOST_STRIPES, units::parse_duration};
+use engine::{MAX_STRIPES, units::parse_duration};
 use prover::{
     cluster::quantity::{self, Quantity},
     job::{JobOptions, Word},
@@ -23,7 +23,7 @@ pub struct JobArguments {
     pub words: Words,
 
     /// How many pods send the load together, a stripe each
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=MOST_STRIPES), help_heading = "Job")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=MAX_STRIPES), help_heading = "Job")]
     pub stripes: u64,
 
     /// The image of this program that the pods run

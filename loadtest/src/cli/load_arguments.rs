@@ -7,7 +7,7 @@ use clap::Args;
 use engine::{
     BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule, ServerName, Target, Tls,
     parse_header, parse_method,
-    units::{Limit, parse_age, parse_duration, parse_limit},
+    units::{Limit, parse_duration, parse_duration_or_zero, parse_limit},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -98,7 +98,7 @@ pub struct LoadArguments {
 
     /// Look names up again when a connection is opened and the last answer is older than this; 0 does so for every
     /// connection (default: once, before the load)
-    #[arg(long, value_name = "DURATION", value_parser = parse_age, help_heading = "Network")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_or_zero, help_heading = "Network")]
     pub dns_ttl: Option<Duration>,
 
     /// Trust certificates of the authorities in this file, in PEM format (default: those that this machine trusts)

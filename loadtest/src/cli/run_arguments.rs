@@ -41,7 +41,7 @@ impl RunArguments {
         let stripe = self.stripe.zip(self.start_at);
         Ok(RunOptions {
             plan: match stripe {
-                Some((stripe, _)) => self.task.plan_in_stripes(stripe.of)?,
+                Some((stripe, _)) => self.task.plan_in_stripes(stripe.count)?,
                 None => self.task.plan()?,
             },
             stripe,

@@ -126,7 +126,9 @@ impl ScaleArguments {
             prometheus: self.cluster.prometheus.clone(),
             series: self.cluster.series.clone(),
             step: self.step()?,
-            plan: self.load.plan(mix, network, Schedule::of(&[], Spacing::Even)),
+            plan: self
+                .load
+                .plan(mix, network, Schedule::from_segments(&[], Spacing::Even)),
             connections: self.load.connections,
             repeat: self.repeat,
             scale_up_deadline: self.scale_up_deadline,

@@ -90,7 +90,7 @@ impl ScheduleArguments {
             ArrivalsArgument::Even => Spacing::Even,
             ArrivalsArgument::Poisson => Spacing::Poisson { seed: self.seed },
         };
-        let schedule = Schedule::of(&segments, spacing);
+        let schedule = Schedule::from_segments(&segments, spacing);
         if schedule.expected(schedule.duration()) <= 0.0 {
             return Err(
                 BadConfiguration::new("the schedule has no request in it: its rate is 0 throughout").into(),

@@ -7,7 +7,7 @@ use std::{
 
 use engine::{
     BadConfiguration,
-    compare::{Change, Estimate, Measured, Row, Run, compare},
+    compare::{Change, Estimate, Row, Run, RunMetrics, compare},
     units::short,
 };
 use schemars::JsonSchema;
@@ -62,8 +62,9 @@ pub fn run(options: &CompareOptions) -> anyhow::Result<Exit> {
     }
     let (before, after) = (read(before)?, read(after)?);
     refuse_what_cannot_be_compared(&before.iter().chain(&after).collect::<Vec<_>>())?;
-    let measured =
-        |side: &[Read<'_>]| -> Vec<Measured> { side.iter().map(|(_, run)| Measured::of(run)).collect() };
+    let measured = |side: &[Read<'_>]| -> Vec<RunMetrics> {
+        side.iter().map(|(_, run)| RunMetrics::from_run(run)).collect()
+    };
     let numbers = compare(&measured(&before), &measured(&after), options.tolerance);
     let comparison = Comparison {
         schema: SCHEMA,
@@ -97,7 +98,7 @@ fn refuse_what_cannot_be_compared(all: &[&Read<'_>]) -> Result<(), BadConfigurat
         for (earlier, other) in &all[..place] {
             let why = if run == other {
                 "are the same run"
-            } else if !run.is_like(other) {
+            } else if !run.has_same_plan(other) {
                 "did not send the same load (`plan` in the files); compare runs of the same command"
             } else {
                 continue;

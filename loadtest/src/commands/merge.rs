@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use engine::{BadConfiguration, Part, StripeResult, merge};
+use engine::{BadConfiguration, CollectedStripe, StripeResult, merge};
 
 use super::run::conclude;
 use crate::{exit::Exit, options::MergeOptions};
@@ -32,12 +32,12 @@ pub fn run(options: MergeOptions) -> anyhow::Result<Exit> {
             let again = format!("{name} is stripe {} once more", result.stripe);
             return Err(BadConfiguration(again).into());
         };
-        *place = Some(Part {
+        *place = Some(CollectedStripe {
             name,
             result: Ok(result),
         });
     }
-    let missing = || Part {
+    let missing = || CollectedStripe {
         name: "no file".to_owned(),
         result: Err("its result was not given".to_owned()),
     };

@@ -1,6 +1,6 @@
 //! Bars over time, each of parts that follow one another.
 
-use engine::units::{number, short};
+use engine::units::{short, to_f64};
 
 use super::plot::{BOTTOM, CLASSES, LEFT, RIGHT, WIDTH, add, escape, ticks};
 
@@ -30,7 +30,7 @@ pub(crate) struct Part {
 pub(crate) fn svg(bars: &[Bar]) -> String {
     let ends = bars.iter().flat_map(|bar| &bar.parts).map(|part| part.to);
     let most = ends.fold(1.0, f64::max);
-    let bottom = ROW * number(bars.len() as u64);
+    let bottom = ROW * to_f64(bars.len() as u64);
     let x = |at: f64| LEFT + at / most * (WIDTH - LEFT - RIGHT);
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"the way to each new pod, over time\">",
@@ -58,7 +58,7 @@ pub(crate) fn svg(bars: &[Bar]) -> String {
                      <title>{title}: {name} {from} to {to} s</title></rect>"
                 ),
             );
-            if width > LETTER * number(name.len() as u64) {
+            if width > LETTER * to_f64(name.len() as u64) {
                 add(
                     &mut svg,
                     format_args!(

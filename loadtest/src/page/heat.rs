@@ -64,7 +64,7 @@ pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) 
         let (x, from) = (LEFT + width * number(position), position * per_column);
         for (up_to, count) in column {
             // By its logarithm, so that the one slow request of a thousand is seen, too.
-            let opacity = 0.15 + 0.85 * units::number(*count).ln_1p() / units::number(most).ln_1p();
+            let opacity = 0.15 + 0.85 * units::to_f64(*count).ln_1p() / units::to_f64(most).ln_1p();
             let y = top_of(*up_to);
             add(
                 &mut svg,
@@ -89,7 +89,7 @@ pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) 
 }
 
 fn number(count: usize) -> f64 {
-    units::number(count as u64)
+    units::to_f64(count as u64)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use anyhow::Context;
 use askama::Template;
 use engine::{
     IntervalReport, LoadReport, Outcome,
-    units::{number, short},
+    units::{short, to_f64},
 };
 
 use super::{
@@ -87,13 +87,13 @@ fn row(case: &Case) -> Row<'_> {
 fn requests(report: &LoadReport) -> Chart {
     let lines = vec![
         line(report, "due", CLASSES[0], |second| {
-            Some(number(second.counts.scheduled))
+            Some(to_f64(second.counts.scheduled))
         }),
         line(report, "succeeded", CLASSES[1], |second| {
-            Some(number(second.counts.succeeded))
+            Some(to_f64(second.counts.succeeded))
         }),
         line(report, "failed", CLASSES[2], |second| {
-            Some(number(second.counts.failed))
+            Some(to_f64(second.counts.failed))
         }),
     ];
     chart("Requests", "requests in each second", lines)

@@ -4,7 +4,7 @@ use anyhow::Context;
 use askama::Template;
 use engine::{
     LoadReport,
-    units::{number, short},
+    units::{short, to_f64},
 };
 use prover::prove::{
     Assertion, EventMark, HpaSample, LoadSample, PodPath, PodShare, Sample, ScaleReport, ScaleRun,
@@ -177,11 +177,11 @@ fn shares<'a>(run: &'a ScaleRun) -> Vec<ShareRow<'a>> {
     let row = |share: &'a PodShare| {
         let PodShare { hpa, .. } = share;
         let of_hpa = || run.pods.iter().filter(move |one| one.hpa == *hpa);
-        let answered: f64 = of_hpa().filter_map(|one| one.answered).map(number).sum();
+        let answered: f64 = of_hpa().filter_map(|one| one.answered).map(to_f64).sum();
         let counted: f64 = of_hpa().filter_map(|one| one.counted).sum();
         ShareRow {
             share,
-            answered: part(share.answered.map(number), answered),
+            answered: part(share.answered.map(to_f64), answered),
             counted: part(share.counted, counted),
         }
     };
@@ -253,7 +253,7 @@ fn replicas(run: &ScaleRun) -> Chart {
         lines.push(line("wanted", classes[0], |hpa| Some(hpa.desired.into())));
         lines.push(line("ready", classes[1], |hpa| Some(hpa.ready.into())));
     }
-    let nodes = |sample: &Sample| Some(number(sample.nodes?.ready as u64));
+    let nodes = |sample: &Sample| Some(to_f64(sample.nodes?.ready as u64));
     if run.timeline.samples.iter().any(|sample| sample.nodes.is_some()) {
         lines.push(Line {
             name: "nodes ready".to_owned(),

@@ -84,7 +84,7 @@ async fn a_log_that_is_cut_off_makes_the_run_invalid() {
 
 #[tokio::test]
 async fn a_pod_that_comes_late_makes_the_run_invalid() {
-    is_lost(Trouble::Late, "after the start, and sent nothing").await;
+    is_lost(Trouble::Late, "after the start and sent nothing").await;
 }
 
 #[tokio::test]

@@ -291,7 +291,7 @@ fn mistakes_end_with_104_before_any_load() {
         (vec!["run", &url, "--trace", "/proc/version"], "no line"),
         (
             vec!["run", &url, "-q", "1", "-z", "1s", "--threshold", "fast"],
-            "compares nothing",
+            "contains no comparison",
         ),
         (vec!["run", "-q", "10", "-z", "1s"], "<URL>"),
         (vec!["walk"], "walk"),

@@ -128,13 +128,13 @@ fn what_cannot_be_compared_is_refused() {
     std::fs::write(&text, "{}").unwrap();
     for (arguments, says) in [
         (vec![&*fast, &*other], "other.json did not send the same load"),
-        (vec![&fast, &text], "text.json: is no run"),
+        (vec![&fast, &text], "text.json: not a run"),
         (vec![&fast, "missing.json"], "No such file"),
         (vec![&fast, &fast], "are the same run"),
         (vec!["--before", &fast, &other, "--after", &text], "1 run after"),
         (
             vec!["--before", &fast, &other, "--after", &text, &text],
-            "text.json: is no run",
+            "text.json: not a run",
         ),
         (vec!["--before", &fast, &other], "--after"),
         (vec!["--after", &fast, &other], "--before"),

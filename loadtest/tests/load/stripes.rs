@@ -117,7 +117,7 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
         .unwrap();
     assert_eq!(late.status.code(), Some(106), "{late:?}");
     let (_, report, _) = merge(&[&files[0], &other, &files[2]]);
-    assert!(report.contains("after the start, and sent nothing"), "{report}");
+    assert!(report.contains("after the start and sent nothing"), "{report}");
 
     let elsewhere = stripe(&flags, "1/3", start_at + Duration::from_secs(1), &other);
     elsewhere.wait_with_output().unwrap();
@@ -168,8 +168,8 @@ fn flags_that_make_no_stripe_are_refused() {
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
     let at = ["--start-at", "2000-01-01T00:00:00Z"];
     for (more, says) in [
-        (vec!["--stripe", "3/3"], "is no stripe"),
-        (vec!["--stripe", "0"], "is no stripe"),
+        (vec!["--stripe", "3/3"], "is not a stripe"),
+        (vec!["--stripe", "0"], "is not a stripe"),
         (vec!["--stripe", "0/200"], "need 200 --connections"),
         (
             vec!["--stripe", "0/3", "--threads", "50"],

@@ -10,7 +10,7 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-use crate::support::serve_by;
+use crate::support::serve_with;
 
 /// The listener of a server that speaks TLS.
 struct TlsListener {
@@ -57,7 +57,7 @@ fn serve_tls_speaking(router: Router, name: &str, protocols: &[&[u8]]) -> (Socke
         .unwrap();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let address = serve_by(move |listener| {
+    let address = serve_with(move |listener| {
         axum::serve(TlsListener { listener, acceptor }, router.into_make_service()).into_future()
     });
     (address, cert.pem())

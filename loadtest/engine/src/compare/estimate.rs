@@ -1,52 +1,53 @@
-//! Numbers of one run with the range in which they lie with a confidence of 95 %. Pure.
+//! The numbers of one run with their 95 % confidence intervals. Pure.
 //!
-//! Requests of one second are alike, so that a run knows less than its number of requests promises. How much less, the
-//! seconds themselves say: their means differ by more than chance alone would make them. That factor, the design effect,
-//! divides the number of requests wherever a range is worked out.
+//! Requests of the same second are correlated, so they contain less information than independent requests. The design
+//! effect measures this: the ratio between the observed variance of the means per second, and their variance if the
+//! requests were independent. Every interval uses the number of requests divided by the design effect.
 
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::units::number;
+use crate::units::to_f64;
 
-/// Of the normal distribution, for 95 %.
+/// The number of standard errors to each side of the value in a 95 % interval of the normal distribution.
 const Z: f64 = 1.96;
 
-/// A number and the range in which it lies; of several runs, the mean of theirs, of latencies the geometric.
+/// A number with its 95 % confidence interval. For several runs, the mean of their numbers; for latencies, the
+/// geometric mean.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Estimate {
-    /// The number, in the unit that is named beside it.
+    /// The number, in the unit of its row.
     pub value: f64,
-    /// Where its range begins, at a confidence of 95 %.
+    /// The lower bound of the 95 % confidence interval.
     pub low: f64,
-    /// Where its range ends. Nothing where one run has too few requests to bound it: a p99 of fifty.
+    /// The upper bound of the interval. Null if a single run has too few requests, as for the p99 of 50 requests.
     pub high: Option<f64>,
 }
 
 impl Estimate {
-    /// Whether the ranges lie apart, so that chance is no explanation.
+    /// Returns whether the intervals do not overlap, so that chance does not explain the difference.
     pub(crate) fn differs_from(&self, other: &Self) -> bool {
         let below = |one: &Self, other: &Self| one.high.is_some_and(|high| high < other.low);
         below(self, other) || below(other, self)
     }
 
-    /// Whether the range does not hold this value.
+    /// Returns whether the interval does not contain the value.
     pub(crate) fn excludes(&self, value: f64) -> bool {
         value < self.low || self.high.is_some_and(|high| high < value)
     }
 
-    /// On another scale, which rises with this one.
-    pub(crate) fn map(self, to: impl Fn(f64) -> f64) -> Self {
+    /// Converts the estimate with a monotonically increasing function.
+    pub(crate) fn map(self, convert: impl Fn(f64) -> f64) -> Self {
         Self {
-            value: to(self.value),
-            low: to(self.low),
-            high: self.high.map(to),
+            value: convert(self.value),
+            low: convert(self.low),
+            high: self.high.map(convert),
         }
     }
 
-    /// The standard error that the range stands for.
-    pub(crate) fn error(&self) -> f64 {
+    /// Returns the standard error of the value, computed from the interval.
+    pub(crate) fn standard_error(&self) -> f64 {
         let width = self
             .high
             .map_or(2.0 * (self.value - self.low), |high| high - self.low);
@@ -54,54 +55,59 @@ impl Estimate {
     }
 }
 
-/// What is estimated from.
+/// The latencies of one run.
 #[derive(Debug)]
 pub(crate) struct Sample {
     latencies: Histogram<u64>,
-    /// The number of requests, less what they have in common.
-    effective: f64,
+    /// The effective sample size: the number of requests divided by the design effect.
+    effective_size: f64,
 }
 
 impl Sample {
-    /// Of latencies in microseconds, and the count and mean, in milliseconds, of each second.
+    /// Creates a sample of latencies in microseconds. `seconds` has the count and the mean, in ms, of each second.
     pub(crate) fn new(latencies: Histogram<u64>, seconds: &[(u64, f64)]) -> Self {
-        let effective = number(latencies.len()) / design_effect(&latencies, seconds);
-        Self { latencies, effective }
+        let effective_size = to_f64(latencies.len()) / design_effect(&latencies, seconds);
+        Self {
+            latencies,
+            effective_size,
+        }
     }
 
-    /// The mean, in milliseconds; `None` of nothing.
+    /// Estimates the mean, in milliseconds; `None` for an empty sample.
     pub(crate) fn mean(&self) -> Option<Estimate> {
         if self.latencies.is_empty() {
             return None;
         }
         let mean = self.latencies.mean() / 1000.0;
-        let off = Z * self.latencies.stdev() / 1000.0 / self.effective.sqrt();
+        let margin = Z * self.latencies.stdev() / 1000.0 / self.effective_size.sqrt();
         Some(Estimate {
             value: mean,
-            low: (mean - off).max(0.0),
-            high: Some(mean + off),
+            low: (mean - margin).max(0.0),
+            high: Some(mean + margin),
         })
     }
 
-    /// A quantile, in milliseconds, by the ranks between which it lies whatever the distribution; `None` of nothing.
+    /// Estimates a quantile, in milliseconds; `None` for an empty sample.
+    ///
+    /// The interval is between two ranks, which is valid for any distribution.
     pub(crate) fn quantile(&self, quantile: f64) -> Option<Estimate> {
         if self.latencies.is_empty() {
             return None;
         }
         let at = |quantile: f64| {
             let value = self.latencies.value_at_quantile(quantile.clamp(0.0, 1.0));
-            number(value.min(self.latencies.max())) / 1000.0
+            to_f64(value.min(self.latencies.max())) / 1000.0
         };
-        let off = Z * (quantile * (1.0 - quantile) / self.effective).sqrt();
+        let margin = Z * (quantile * (1.0 - quantile) / self.effective_size).sqrt();
         Some(Estimate {
             value: at(quantile),
-            low: at(quantile - off),
-            high: (quantile + off < 1.0).then(|| at(quantile + off)),
+            low: at(quantile - margin),
+            high: (quantile + margin < 1.0).then(|| at(quantile + margin)),
         })
     }
 }
 
-/// How much more the means of the seconds vary than those of as many requests taken by chance; at least 1.
+/// Returns the variance of the means per second, relative to that of independent requests; at least 1.
 fn design_effect(latencies: &Histogram<u64>, seconds: &[(u64, f64)]) -> f64 {
     let variance = (latencies.stdev() / 1000.0).powi(2);
     if seconds.len() < 2 || variance <= 0.0 {
@@ -110,56 +116,59 @@ fn design_effect(latencies: &Histogram<u64>, seconds: &[(u64, f64)]) -> f64 {
     let mean = latencies.mean() / 1000.0;
     let between: f64 = seconds
         .iter()
-        .map(|(count, of_second)| number(*count) * (of_second - mean).powi(2))
+        .map(|(count, second_mean)| to_f64(*count) * (second_mean - mean).powi(2))
         .sum();
-    let freedom = number(seconds.len() as u64) - 1.0;
-    (between / freedom / variance).max(1.0)
+    let degrees_of_freedom = to_f64(seconds.len() as u64) - 1.0;
+    (between / degrees_of_freedom / variance).max(1.0)
 }
 
-/// The share of `count` in `all`, by Wilson's interval, which holds near 0, too; `None` of nothing.
-pub(crate) fn share(count: u64, all: u64) -> Option<Estimate> {
-    if all == 0 {
+/// Estimates the share of `count` in `total`; `None` if `total` is 0.
+///
+/// Uses the Wilson score interval, which is also valid near 0.
+pub(crate) fn proportion(count: u64, total: u64) -> Option<Estimate> {
+    if total == 0 {
         return None;
     }
-    let (n, share) = (number(all), number(count) / number(all));
-    let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
-    let off = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let (n, share) = (to_f64(total), to_f64(count) / to_f64(total));
+    let center = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+    let margin = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     Some(Estimate {
         value: share,
-        low: (middle - off).max(0.0),
-        high: Some((middle + off).min(1.0)),
+        low: (center - margin).max(0.0),
+        high: Some((center + margin).min(1.0)),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::simulation::{chance, sample},
+        super::simulation::{sample, shifted_exponential},
         *,
     };
 
     #[test]
-    fn nineteen_of_twenty_ranges_hold_the_truth() {
+    fn about_95_percent_of_the_intervals_contain_the_true_value() {
         let mut random = fastrand::Rng::with_seed(7);
         let (mut mean_held, mut p99_held) = (0, 0);
-        // The p99 of the distribution: 1 - e^(-x / 0.9) = 0.99, and the tenth that it is moved by.
-        let truth = 10.0 * (0.1 + 0.9 * 100.0_f64.ln());
+        // The p99 of the distribution: 1 - e^(-x / 0.9) = 0.99, plus the shift by a tenth of the mean.
+        let true_p99 = 10.0 * (0.1 + 0.9 * 100.0_f64.ln());
         for _ in 0..400 {
-            let sample = sample(10, 200, |_| chance(&mut random, 10.0));
+            let sample = sample(10, 200, |_| shifted_exponential(&mut random, 10.0));
             mean_held += u32::from(!sample.mean().unwrap().excludes(10.0));
-            p99_held += u32::from(!sample.quantile(0.99).unwrap().excludes(truth));
+            p99_held += u32::from(!sample.quantile(0.99).unwrap().excludes(true_p99));
         }
-        // 380 of 400, give or take three standard deviations of 4.4; a design effect that is never below 1 widens it.
+        // The expected value is 380 of 400, with a standard deviation of 4.4. The design effect is never below 1, so
+        // the intervals are slightly too wide, and the upper limit is higher than three standard deviations.
         assert!((366..=399).contains(&mean_held), "{mean_held} of 400 means");
         assert!((366..=399).contains(&p99_held), "{p99_held} of 400 p99s");
     }
 
     #[test]
-    fn seconds_that_are_slow_as_a_whole_widen_the_range() {
+    fn differences_between_seconds_widen_the_interval() {
         let mut random = fastrand::Rng::with_seed(7);
-        let even = sample(20, 200, |_| chance(&mut random, 10.0));
+        let even = sample(20, 200, |_| shifted_exponential(&mut random, 10.0));
         let uneven = sample(20, 200, |second| {
-            chance(&mut random, if second % 5 == 0 { 20.0 } else { 7.5 })
+            shifted_exponential(&mut random, if second % 5 == 0 { 20.0 } else { 7.5 })
         });
         let width = |sample: &Sample| {
             let mean = sample.mean().unwrap();
@@ -174,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn few_requests_leave_a_high_percentile_open() {
+    fn a_high_percentile_of_few_requests_has_no_upper_bound() {
         let mut value = 0.0;
         let sample = sample(1, 50, |_| {
             value += 1.0;
@@ -182,21 +191,24 @@ mod tests {
         });
         let p99 = sample.quantile(0.99).unwrap();
         assert_eq!(p99.high, None);
-        let far = Estimate {
+        let higher = Estimate {
             value: 1000.0,
             low: 900.0,
             high: Some(1100.0),
         };
-        assert!(!p99.differs_from(&far), "what is open may be anything above");
+        assert!(
+            !p99.differs_from(&higher),
+            "an interval without an upper bound contains every higher value"
+        );
     }
 
     #[test]
-    fn a_share_of_nothing_failed_still_has_a_range() {
-        let none = share(0, 1000).unwrap();
-        assert!(none.value == 0.0 && none.low == 0.0, "{none:?}");
-        // The rule of three, a little wider.
-        assert!((0.003..0.004).contains(&none.high.unwrap()), "{none:?}");
-        assert!(share(30, 1000).unwrap().differs_from(&none));
-        assert!(!share(2, 1000).unwrap().differs_from(&none));
+    fn a_share_of_0_has_an_interval() {
+        let zero = proportion(0, 1000).unwrap();
+        assert!(zero.value == 0.0 && zero.low == 0.0, "{zero:?}");
+        // Slightly above the rule of three (3/n).
+        assert!((0.003..0.004).contains(&zero.high.unwrap()), "{zero:?}");
+        assert!(proportion(30, 1000).unwrap().differs_from(&zero));
+        assert!(!proportion(2, 1000).unwrap().differs_from(&zero));
     }
 }

@@ -1,4 +1,5 @@
-//! `loadtest compare`: what changed between two runs, or several of each, as far as it can be told from chance.
+//! `loadtest compare`: finds the differences between two runs, or between several runs per side, that chance does not
+//! explain.
 
 mod estimate;
 mod numbers;
@@ -9,6 +10,6 @@ mod simulation;
 
 pub use self::{
     estimate::Estimate,
-    numbers::{Change, Measured, Row, compare},
+    numbers::{Change, Row, RunMetrics, compare},
     run::Run,
 };

@@ -1,59 +1,60 @@
-//! The numbers of both sides, one by one, and what became of each. Pure.
+//! Compares the numbers of both sides one by one. Pure.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    estimate::{Estimate, Sample, share},
-    repeats::{Kind, Observed},
+    estimate::{Estimate, Sample, proportion},
+    repeats::{MetricAcrossRuns, MetricKind},
     run::Run,
 };
 
-/// One number of both sides.
+/// One number of both sides, and its change.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Row {
-    /// Which: `mean` or a percentile of the latency, or `failed`.
+    /// The name of the number: `mean` or a percentile of the latency, or `failed`.
     pub name: &'static str,
-    /// Of `before` and `after`: `ms`, or `%` of what was due.
+    /// The unit of `before` and `after`: `ms`, or `%` of the scheduled requests.
     pub unit: &'static str,
-    /// Before; nothing where it was not measured.
+    /// The number before; null if it was not measured.
     pub before: Option<Estimate>,
-    /// After.
+    /// The number after; null if it was not measured.
     pub after: Option<Estimate>,
-    /// How much more it is after, in percent (`failed`: in points), where there are several runs; its range decides.
+    /// The increase from `before` to `after`, in percent (for `failed`, in percentage points); null unless both sides
+    /// have several runs. Its interval decides whether there is a change.
     pub difference: Option<Estimate>,
-    /// What became of it.
+    /// The change of the number.
     pub change: Change,
 }
 
-/// How a number changed.
+/// The change of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// Not to be told from chance, or less than the tolerance.
+    /// Chance explains the difference, or it is within the tolerance.
     None,
-    /// Less than before.
+    /// The number is lower than before.
     Better,
-    /// More than before.
+    /// The number is higher than before.
     Worse,
-    /// One of the runs has no such number.
+    /// One of the runs does not have the number.
     Unknown,
 }
 
-/// What a run says of each number.
+/// The numbers of one run.
 #[derive(Debug)]
-pub struct Measured {
+pub struct RunMetrics {
     latencies: Sample,
     failed: Option<Estimate>,
 }
 
-impl Measured {
-    /// The numbers of `run`.
+impl RunMetrics {
+    /// Returns the numbers of `run`.
     #[must_use]
-    pub fn of(run: &Run) -> Self {
+    pub fn from_run(run: &Run) -> Self {
         Self {
             latencies: Sample::new(run.latency_histogram.clone(), &run.seconds()),
-            failed: share(run.requests.failed, run.requests.scheduled).map(percent),
+            failed: proportion(run.requests.failed, run.requests.scheduled).map(percent),
         }
     }
 }
@@ -62,39 +63,41 @@ fn percent(share: Estimate) -> Estimate {
     share.map(|share| share * 100.0)
 }
 
-/// Every number of the runs of both sides, of which there is at least one each. A change of up to `tolerance` is none.
+/// Compares all numbers of both sides. Each side must have at least one run.
+///
+/// A relative difference of up to `tolerance` (0.05 is 5 %) is no change.
 #[must_use]
-pub fn compare(before: &[Measured], after: &[Measured], tolerance: f64) -> Vec<Row> {
-    let row = |name, kind, read: &dyn Fn(&Measured) -> Option<Estimate>| {
-        let of = |runs: &[Measured]| {
+pub fn compare(before: &[RunMetrics], after: &[RunMetrics], tolerance: f64) -> Vec<Row> {
+    let row = |name, kind, read: &dyn Fn(&RunMetrics) -> Option<Estimate>| {
+        let side = |runs: &[RunMetrics]| {
             let runs: Option<Vec<Estimate>> = runs.iter().map(read).collect();
-            Some(Observed::new(kind, runs?))
+            Some(MetricAcrossRuns::new(kind, runs?))
         };
-        row(name, kind, of(before), of(after), tolerance)
+        row(name, kind, side(before), side(after), tolerance)
     };
     vec![
-        row("mean", Kind::Latency, &|run| run.latencies.mean()),
-        row("p50", Kind::Latency, &|run| run.latencies.quantile(0.5)),
-        row("p90", Kind::Latency, &|run| run.latencies.quantile(0.9)),
-        row("p99", Kind::Latency, &|run| run.latencies.quantile(0.99)),
-        row("p99.9", Kind::Latency, &|run| run.latencies.quantile(0.999)),
-        row("failed", Kind::Share, &|run| run.failed),
+        row("mean", MetricKind::Latency, &|run| run.latencies.mean()),
+        row("p50", MetricKind::Latency, &|run| run.latencies.quantile(0.5)),
+        row("p90", MetricKind::Latency, &|run| run.latencies.quantile(0.9)),
+        row("p99", MetricKind::Latency, &|run| run.latencies.quantile(0.99)),
+        row("p99.9", MetricKind::Latency, &|run| run.latencies.quantile(0.999)),
+        row("failed", MetricKind::Share, &|run| run.failed),
     ]
 }
 
-/// Less is better, of every number here.
+/// Compares one number. A lower number is better.
 fn row(
     name: &'static str,
-    kind: Kind,
-    before: Option<Observed>,
-    after: Option<Observed>,
+    kind: MetricKind,
+    before: Option<MetricAcrossRuns>,
+    after: Option<MetricAcrossRuns>,
     tolerance: f64,
 ) -> Row {
     let mut row = Row {
         name,
         unit: kind.unit(),
-        before: before.as_ref().map(Observed::estimate),
-        after: after.as_ref().map(Observed::estimate),
+        before: before.as_ref().map(MetricAcrossRuns::estimate),
+        after: after.as_ref().map(MetricAcrossRuns::estimate),
         difference: before
             .zip(after)
             .and_then(|(before, after)| before.difference(&after)),
@@ -105,8 +108,8 @@ fn row(
             Some(difference) => difference.excludes(0.0),
             None => before.differs_from(&after),
         };
-        let matters = differs && (after.value - before.value).abs() > tolerance * before.value;
-        row.change = match (matters, after.value > before.value) {
+        let is_change = differs && (after.value - before.value).abs() > tolerance * before.value;
+        row.change = match (is_change, after.value > before.value) {
             (false, _) => Change::None,
             (true, true) => Change::Worse,
             (true, false) => Change::Better,
@@ -122,18 +125,20 @@ mod tests {
         *,
     };
 
-    fn measured(latencies: Sample) -> Measured {
-        Measured {
+    fn measured(latencies: Sample) -> RunMetrics {
+        RunMetrics {
             latencies,
-            failed: share(0, 100).map(percent),
+            failed: proportion(0, 100).map(percent),
         }
     }
 
-    /// In how many of 100 comparisons of so many runs a side the mean is not the same, and in how many it is worse, where the
-    /// server after is slower by `factor`, and the machine, in each run, by a factor of its own.
-    fn found(runs: u32, factor: f64) -> (u32, u32) {
+    /// Makes 100 comparisons with `runs` runs per side, and returns how many find a change of the mean and how many
+    /// find it worse.
+    ///
+    /// The server of the second side is slower by `factor`. In addition, each run has a random factor for its machine.
+    fn found_changes(runs: u32, factor: f64) -> (u32, u32) {
         let mut random = fastrand::Rng::with_seed(7);
-        let mut side = |mean: f64| -> Vec<Measured> {
+        let mut side = |mean: f64| -> Vec<RunMetrics> {
             let run = |_| {
                 let mean = mean * normal(&mut random, 0.1).exp();
                 measured(sample(2, 50, |_| mean * (0.8 + 0.4 * random.f64())))
@@ -141,36 +146,39 @@ mod tests {
             (0..runs).map(run).collect()
         };
         let changes = (0..100).map(|_| compare(&side(1.0), &side(factor), 0.05)[0].change);
-        changes.fold((0, 0), |(other, worse), change| {
+        changes.fold((0, 0), |(changed, worse), change| {
             (
-                other + u32::from(change != Change::None),
+                changed + u32::from(change != Change::None),
                 worse + u32::from(change == Change::Worse),
             )
         })
     }
 
     #[test]
-    fn what_a_machine_does_to_a_run_is_told_from_a_change_by_several_runs_and_not_by_one() {
-        let (by_one, _) = found(1, 1.0);
-        assert!(by_one > 50, "one run each differed {by_one} times of 100");
-        // 5 of 100, and three standard deviations of 2.2.
+    fn only_several_runs_per_side_tell_noise_of_the_machine_from_a_change_of_the_server() {
+        let (false_changes, _) = found_changes(1, 1.0);
+        assert!(
+            false_changes > 50,
+            "one run per side found {false_changes} false changes of 100"
+        );
+        // The expected value is 5 of 100, plus three standard deviations of 2.2.
         for runs in [2, 3, 5] {
-            let (by_several, _) = found(runs, 1.0);
+            let (false_changes, _) = found_changes(runs, 1.0);
             assert!(
-                by_several <= 11,
-                "{runs} runs each differed {by_several} times of 100"
+                false_changes <= 11,
+                "{runs} runs per side found {false_changes} false changes of 100"
             );
         }
-        let (_, worse) = found(5, 1.3);
-        assert!(worse >= 85, "30 % was found {worse} times of 100");
-        let (_, worse) = found(5, 1.0 / 1.3);
+        let (_, worse) = found_changes(5, 1.3);
+        assert!(worse >= 85, "a slowdown of 30 % was found {worse} times of 100");
+        let (_, worse) = found_changes(5, 1.0 / 1.3);
         assert_eq!(worse, 0);
     }
 
     #[test]
-    fn seconds_that_differ_alike_in_every_run_do_not_hide_a_change() {
+    fn a_load_that_rises_equally_in_every_run_does_not_hide_a_change() {
         let mut random = fastrand::Rng::with_seed(7);
-        let mut side = |mean: f64| -> Vec<Measured> {
+        let mut side = |mean: f64| -> Vec<RunMetrics> {
             let mut run = |_| {
                 measured(sample(10, 20, |second| {
                     mean * f64::from(second + 1) * (0.95 + 0.1 * random.f64())

@@ -1,4 +1,4 @@
-//! As much of a run's JSON as a comparison needs.
+//! The part of a run's JSON that a comparison needs.
 
 use std::{fs, path::Path};
 
@@ -9,24 +9,24 @@ use serde_json::Value;
 
 use crate::{bad_configuration::BadConfiguration, histogram};
 
-/// The form that is understood.
+/// The supported schema version.
 const SCHEMA: &str = "loadtest.run/v1";
 
-/// A run that was written by `loadtest run -o`. What is equal is the same run.
+/// A run in a file of `loadtest run -o`. Equal values are the same run.
 #[derive(Debug, PartialEq, Deserialize)]
 pub struct Run {
-    /// When the first request was due.
+    /// The time at which the first request was due.
     pub started_at: Timestamp,
     plan: Plan,
     pub(crate) requests: Requests,
-    /// Every latency, in microseconds.
+    /// All latencies, in microseconds.
     #[serde(with = "histogram")]
     pub(crate) latency_histogram: Histogram<u64>,
     intervals: Vec<Interval>,
     verdict: Verdict,
 }
 
-/// What must be the same for two runs to be compared.
+/// The part of the plan that must be equal in compared runs.
 #[derive(Debug, PartialEq, Deserialize)]
 struct Plan {
     stages: Value,
@@ -56,17 +56,17 @@ struct Verdict {
 }
 
 impl Run {
-    /// Reads the file of a run whose numbers can be trusted.
+    /// Reads the file of a valid run.
     ///
     /// # Errors
-    /// When the file cannot be read, is not a run, or the run is invalid.
+    /// When the file cannot be read or is not a run, or when the run is invalid or interrupted.
     pub fn read(path: &Path) -> Result<Self, BadConfiguration> {
-        let bad = |why: &dyn std::fmt::Display| BadConfiguration(format!("{}: {why}", path.display()));
+        let bad = |reason: &dyn std::fmt::Display| BadConfiguration(format!("{}: {reason}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| bad(&error))?;
         let value: Value = serde_json::from_str(&text).map_err(|error| bad(&error))?;
         if value["schema"] != SCHEMA {
             return Err(bad(&format!(
-                "is no run of {SCHEMA}, as `loadtest run -o FILE` writes it"
+                "not a run with the schema {SCHEMA}; write one with `loadtest run -o FILE`"
             )));
         }
         let run: Self = serde_json::from_value(value).map_err(|error| bad(&error))?;
@@ -79,13 +79,13 @@ impl Run {
         }
     }
 
-    /// Whether both sent the same load.
+    /// Returns whether both runs sent the same load.
     #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
+    pub fn has_same_plan(&self, other: &Self) -> bool {
         self.plan == other.plan
     }
 
-    /// The count and the mean, in milliseconds, of each second in which there was a request.
+    /// Returns the number of requests and their mean latency, in milliseconds, of each second with a request.
     pub(crate) fn seconds(&self) -> Vec<(u64, f64)> {
         let seconds = self.intervals.iter();
         seconds

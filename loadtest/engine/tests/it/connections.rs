@@ -1,4 +1,4 @@
-//! How connections are used: in turn, for a limited time, in a limited number, and never with a hidden second try.
+//! The use of connections: round-robin, with a limited age and number, and without hidden retries.
 
 use std::{
     collections::BTreeMap,
@@ -12,14 +12,14 @@ use engine::FailureKind;
 
 use crate::support;
 
-type Requests = Arc<Mutex<BTreeMap<SocketAddr, u64>>>;
+type RequestsByPeer = Arc<Mutex<BTreeMap<SocketAddr, u64>>>;
 
-/// A server that counts requests by connection.
-fn counting() -> (String, Requests) {
-    let requests = Requests::default();
-    let counted = Arc::clone(&requests);
+/// Starts a server that counts the requests per connection.
+fn counting_server() -> (String, RequestsByPeer) {
+    let requests = RequestsByPeer::default();
+    let server_requests = Arc::clone(&requests);
     let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move {
-        *counted.lock().unwrap().entry(peer).or_default() += 1;
+        *server_requests.lock().unwrap().entry(peer).or_default() += 1;
         "Hello there"
     };
     let address = support::serve(Router::new().route("/", get(handler)));
@@ -27,61 +27,61 @@ fn counting() -> (String, Requests) {
 }
 
 #[test]
-fn connections_are_used_in_turn_and_no_more_than_allowed() {
-    let (url, requests) = counting();
+fn connections_are_used_round_robin_and_their_number_is_limited() {
+    let (url, requests) = counting_server();
     let mut plan = support::plan(&url, 400, Duration::from_secs(1));
     (plan.connections, plan.max_connection_age) = (10, None);
-    let report = support::drive(plan);
+    let report = support::run_load(plan);
     assert_eq!((report.requests.succeeded, report.connections.opened), (400, 10));
     let requests = requests.lock().unwrap();
     assert_eq!(requests.len(), 10);
     assert!(
         requests.values().all(|count| (30..=50).contains(count)),
-        "one connection has more than its share: {requests:?}"
+        "the connections do not have equal shares: {requests:?}"
     );
 }
 
 #[test]
 fn old_connections_are_replaced_so_that_new_pods_get_traffic() {
-    let (url, requests) = counting();
+    let (url, requests) = counting_server();
     let mut plan = support::plan(&url, 200, Duration::from_secs(2));
     (plan.connections, plan.max_connection_age) = (10, Some(Duration::from_millis(500)));
-    let report = support::drive(plan);
+    let report = support::run_load(plan);
     assert_eq!((report.requests.succeeded, report.requests.retries), (400, 0));
     let connections = requests.lock().unwrap().len();
     assert!(
         (30..=60).contains(&connections),
-        "{connections} connections in two seconds, of about half a second each"
+        "{connections} connections in two seconds, each open for about half a second"
     );
 }
 
 #[test]
-fn a_connection_closed_while_idle_is_no_failure_and_no_secret() {
-    // Closes each connection right after its first answer, without saying so.
-    let address = support::answer_once_and_close();
+fn a_connection_closed_while_idle_is_replaced_without_a_failure() {
+    // The server closes each connection after its first response, without a `connection: close` header.
+    let address = support::respond_once_and_close();
     let mut plan = support::plan(&format!("http://{address}/"), 100, Duration::from_secs(1));
     plan.connections = 1;
-    let report = support::drive(plan);
+    let report = support::run_load(plan);
     assert_eq!(report.requests.failed, 0, "{:?}", report.failure_examples);
     assert!(
         report.connections.opened >= 100,
-        "{} opened for 100 requests",
+        "{} connections opened for 100 requests",
         report.connections.opened
     );
 }
 
 #[test]
-fn a_request_that_was_written_is_never_sent_twice() {
-    // Reads a second request and closes in place of an answer.
-    let (address, received) = support::answer_every_other();
+fn a_written_request_is_never_sent_twice() {
+    // The server reads the second request of a connection and closes the connection without a response.
+    let (address, received) = support::respond_to_every_other_request();
     let mut plan = support::plan(&format!("http://{address}/"), 100, Duration::from_secs(1));
     plan.connections = 1;
-    let report = support::drive(plan);
+    let report = support::run_load(plan);
     assert_eq!(report.failures[&FailureKind::Reset], 50, "{:?}", report.failures);
     assert_eq!(
         (report.requests.sent, received.get()),
         (100, 100),
-        "the server saw each request once"
+        "the server received each request once"
     );
 }
 
@@ -91,19 +91,19 @@ fn waiting_for_a_connection_is_part_of_the_latency() {
         "/",
         get(|| async { tokio::time::sleep(Duration::from_millis(50)).await }),
     ));
-    // One connection carries 20 requests/s; at 40 the last of a second waits for about a second.
+    // One connection allows 20 requests/s. At 40 requests/s, the last request waits for about a second.
     let mut plan = support::plan(&format!("http://{address}/"), 40, Duration::from_secs(1));
     plan.connections = 1;
-    let report = support::drive(plan);
-    let (longest, waited) = (
+    let report = support::run_load(plan);
+    let (max_latency, max_wait) = (
         report.latency_ms.max.unwrap(),
         report.connections.wait_ms.max.unwrap(),
     );
-    assert!((950.0..1400.0).contains(&longest), "{longest} ms");
-    assert!(waited > 900.0, "{waited} ms");
+    assert!((950.0..1400.0).contains(&max_latency), "{max_latency} ms");
+    assert!(max_wait > 900.0, "{max_wait} ms");
     assert!(
         report.lag_ms.p99.unwrap() < 100.0,
-        "the generator itself was in time: {:?}",
+        "the generator itself was late: {:?}",
         report.lag_ms
     );
 }

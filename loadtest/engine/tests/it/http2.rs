@@ -1,4 +1,4 @@
-//! Many requests on few connections.
+//! HTTP/2: many requests on few connections.
 
 use std::{
     collections::BTreeMap,
@@ -13,18 +13,18 @@ use engine::{Mix, Protocol, Target};
 use crate::support;
 
 #[test]
-fn http2_carries_many_requests_on_few_connections_and_replaces_them_with_age() {
-    type Seen = Arc<Mutex<BTreeMap<SocketAddr, (u64, Version)>>>;
-    let seen = Seen::default();
-    let by_connection = Arc::clone(&seen);
+fn http2_multiplexes_requests_on_few_connections_and_replaces_old_connections() {
+    type RequestsByPeer = Arc<Mutex<BTreeMap<SocketAddr, (u64, Version)>>>;
+    let requests = RequestsByPeer::default();
+    let server_requests = Arc::clone(&requests);
     let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, version: Version| async move {
-        by_connection
+        server_requests
             .lock()
             .unwrap()
             .entry(peer)
             .or_insert((0, version))
             .0 += 1;
-        // So long that 200 a second are 20 at a time.
+        // With 100 ms, 200 requests per second are 20 concurrent requests.
         tokio::time::sleep(Duration::from_millis(100)).await;
         "Hello there"
     };
@@ -35,28 +35,35 @@ fn http2_carries_many_requests_on_few_connections_and_replaces_them_with_age() {
     let protocol = Protocol::Http2 { streams: 100 };
     plan.mix = Mix::new(vec![target], &[], &bytes::Bytes::new(), protocol).unwrap();
     (plan.connections, plan.max_connection_age) = (2, None);
-    let report = support::drive(plan.clone());
+    let report = support::run_load(plan.clone());
     assert_eq!((report.requests.succeeded, report.connections.opened), (400, 2));
     {
-        let mut seen = seen.lock().unwrap();
+        let mut requests = requests.lock().unwrap();
         assert!(
-            seen.values()
+            requests
+                .values()
                 .all(|(count, version)| *count == 200 && *version == Version::HTTP_2),
-            "{seen:?}"
+            "{requests:?}"
         );
-        seen.clear();
+        requests.clear();
     }
     plan.max_connection_age = Some(Duration::from_millis(500));
-    let report = support::drive(plan.clone());
+    let report = support::run_load(plan.clone());
     assert_eq!((report.requests.succeeded, report.requests.retries), (400, 0));
-    let connections = seen.lock().unwrap().len();
-    assert!((6..=12).contains(&connections), "{connections} in two seconds");
+    let connections = requests.lock().unwrap().len();
+    assert!(
+        (6..=12).contains(&connections),
+        "{connections} connections in two seconds"
+    );
 
-    // 2 connections of 2 streams of 100 ms each are 40 requests a second: the rest waits for one, and is late.
+    // 2 connections with 2 streams of 100 ms each allow 40 requests per second. The other requests wait for a stream.
     let target = plan.mix.targets()[0].clone();
     let protocol = Protocol::Http2 { streams: 2 };
     plan.mix = Mix::new(vec![target], &[], &bytes::Bytes::new(), protocol).unwrap();
-    let report = support::drive(plan);
+    let report = support::run_load(plan);
     let median = report.latency_ms.p50.unwrap();
-    assert!(median > 1000.0, "{median} ms: more than two at a time");
+    assert!(
+        median > 1000.0,
+        "{median} ms: a connection had more than two streams"
+    );
 }

@@ -1,8 +1,8 @@
-//! The generator against real servers on loopback.
-#![expect(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
+//! Tests of the generator against real servers on loopback.
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod connections;
-mod hiccup;
 mod http2;
 mod measurement;
+mod stall;
 mod support;

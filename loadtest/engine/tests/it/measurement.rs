@@ -1,4 +1,4 @@
-//! Latencies, failures and mixes come out as they were put in.
+//! The report contains the latencies, failures and mixes that the test servers produce.
 
 use std::time::Duration;
 
@@ -11,42 +11,42 @@ use engine::{Expectations, FailureKind, Mix, Protocol, Stripe};
 
 use crate::support::{self, Counter};
 
-/// Tokio's timer, with which the server waits, rounds up to the next millisecond.
-const TIMER_MS: f64 = 1.5;
+/// The allowance for the server's delay: Tokio's timer rounds up to the next millisecond.
+const TIMER_ALLOWANCE_MS: f64 = 1.5;
 
 #[test]
-fn a_server_with_two_speeds_has_two_percentiles() {
+fn percentiles_show_both_latencies_of_a_server() {
     let counter = Counter::default();
-    // Four of five after 20 ms, one of five after 120 ms.
+    // Four of five requests take 20 ms, and one of five takes 120 ms.
     let handler = move || async move {
         let slow = counter.next() % 5 == 4;
         tokio::time::sleep(Duration::from_millis(if slow { 120 } else { 20 })).await;
         "Hello there"
     };
     let address = support::serve(Router::new().route("/", get(handler)));
-    let report = support::drive(support::plan(
+    let report = support::run_load(support::plan(
         &format!("http://{address}/"),
         200,
         Duration::from_secs(4),
     ));
     let latency = &report.latency_ms;
-    let close = |what: &str, measured: Option<f64>, expected: f64| {
+    let assert_close = |name: &str, measured: Option<f64>, expected: f64| {
         let measured = measured.unwrap();
-        let allowed = expected * 0.05 + TIMER_MS + report.lag_ms.p99.unwrap();
+        let allowed = expected * 0.05 + TIMER_ALLOWANCE_MS + report.lag_ms.p99.unwrap();
         assert!(
             (0.0..=allowed).contains(&(measured - expected)),
-            "{what} is {measured} ms where {expected} ms were made"
+            "{name} is {measured} ms, expected {expected} ms"
         );
     };
-    close("p50", latency.p50, 20.0);
-    close("p90", latency.p90, 120.0);
-    close("p99", latency.p99, 120.0);
-    close("mean", latency.mean, 40.0);
+    assert_close("p50", latency.p50, 20.0);
+    assert_close("p90", latency.p90, 120.0);
+    assert_close("p99", latency.p99, 120.0);
+    assert_close("mean", latency.mean, 40.0);
     assert_eq!(report.requests.succeeded, 800);
 }
 
 #[test]
-fn each_failure_is_of_its_kind_and_none_is_hidden() {
+fn each_failure_is_reported_with_its_kind() {
     let router = Router::new()
         .route("/status", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))
         .route("/body", get(|| async { "something else" }))
@@ -72,7 +72,7 @@ fn each_failure_is_of_its_kind_and_none_is_hidden() {
             bodies: vec!["Hello there".to_owned()],
             ..Expectations::default()
         };
-        let report = support::drive(plan);
+        let report = support::run_load(plan);
         assert_eq!(
             (
                 report.requests.sent,
@@ -84,37 +84,38 @@ fn each_failure_is_of_its_kind_and_none_is_hidden() {
         );
         assert_eq!(
             report.latency_ms.count, 20,
-            "{path}: the failed ones have a latency, too"
+            "{path}: failed requests have a latency, too"
         );
         assert!(
             !report.failure_examples[&kind].is_empty(),
-            "{path} gives no example"
+            "{path}: the report has no example"
         );
     }
 }
 
 #[test]
-fn what_does_not_end_counts_with_the_time_it_was_given() {
+fn a_timed_out_request_has_the_timeout_as_its_latency() {
     let address = support::serve(Router::new().route("/", get(std::future::pending::<()>)));
     let mut plan = support::plan(&format!("http://{address}/"), 100, Duration::from_millis(500));
     plan.timeout = Duration::from_millis(700);
-    let report = support::drive(plan);
+    let report = support::run_load(plan);
     assert_eq!(
         (report.requests.failed, report.requests.in_flight()),
         (50, 0),
-        "all drained, as failed"
+        "all requests failed, and none is in flight"
     );
-    let (least, most) = (report.latency_ms.p50.unwrap(), report.latency_ms.max.unwrap());
+    let (median, max) = (report.latency_ms.p50.unwrap(), report.latency_ms.max.unwrap());
     assert!(
-        (699.0..760.0).contains(&least) && most < 800.0,
-        "censored at {least} to {most} ms"
+        (699.0..760.0).contains(&median) && max < 800.0,
+        "the median is {median} ms and the maximum is {max} ms"
     );
 }
 
 #[test]
-fn nothing_that_listens_is_a_failure_of_each_request() {
-    let address = support::serve_for(2);
-    let report = support::drive(support::plan(
+fn requests_to_a_closed_port_are_connect_failures() {
+    // The probe and the load use one connection each. After that, the port is closed.
+    let address = support::respond_once_on_connections(2);
+    let report = support::run_load(support::plan(
         &format!("http://{address}/"),
         100,
         Duration::from_millis(500),
@@ -128,9 +129,9 @@ fn nothing_that_listens_is_a_failure_of_each_request() {
 }
 
 #[test]
-fn what_is_not_http_is_a_failure_of_protocol() {
-    let address = support::speak(b"SSH-2.0-OpenSSH_9.2\r\n");
-    let report = support::drive(support::plan(
+fn a_response_that_is_not_http_is_a_protocol_failure() {
+    let address = support::respond_with(b"SSH-2.0-OpenSSH_9.2\r\n");
+    let report = support::run_load(support::plan(
         &format!("http://{address}/"),
         50,
         Duration::from_millis(400),
@@ -144,9 +145,9 @@ fn what_is_not_http_is_a_failure_of_protocol() {
 }
 
 #[test]
-fn a_body_cut_short_is_a_failure_of_the_connection() {
-    let address = support::speak(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nHello there");
-    let report = support::drive(support::plan(
+fn a_truncated_body_is_a_reset_failure() {
+    let address = support::respond_with(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nHello there");
+    let report = support::run_load(support::plan(
         &format!("http://{address}/"),
         50,
         Duration::from_millis(400),
@@ -155,7 +156,7 @@ fn a_body_cut_short_is_a_failure_of_the_connection() {
 }
 
 #[test]
-fn a_mix_keeps_its_shares_and_reports_each_target() {
+fn a_mix_keeps_its_shares_and_the_report_has_each_target() {
     let router = Router::new()
         .route(
             "/hello",
@@ -179,7 +180,7 @@ fn a_mix_keeps_its_shares_and_reports_each_target() {
     let mut plan = support::plan(&format!("http://{address}/"), 200, Duration::from_secs(1));
     let token = ("authorization".parse().unwrap(), "mytoken".parse().unwrap());
     plan.mix = Mix::new(targets, &[token], &bytes::Bytes::new(), Protocol::Http1).unwrap();
-    let report = support::drive(plan);
+    let report = support::run_load(plan);
     assert_eq!(report.requests.failed, 0, "{:?}", report.failure_examples);
     let sent: Vec<u64> = report.targets.iter().map(|target| target.counts.sent).collect();
     assert!(sent[0].abs_diff(150) <= 3 && sent[0] + sent[1] == 200, "{sent:?}");
@@ -187,12 +188,12 @@ fn a_mix_keeps_its_shares_and_reports_each_target() {
 }
 
 #[test]
-fn two_threads_send_what_one_would() {
+fn two_threads_send_the_same_requests_as_one() {
     let address = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
     let mut plan = support::plan(&format!("http://{address}/"), 997, Duration::from_millis(1500));
     plan.threads = Some(2);
     let total = plan.schedule.arrivals(Stripe::WHOLE).count() as u64;
-    let report = support::drive(plan);
+    let report = support::run_load(plan);
     assert_eq!(
         (report.requests.scheduled, report.requests.succeeded),
         (total, total)

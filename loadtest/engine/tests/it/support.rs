@@ -1,4 +1,4 @@
-//! A real HTTP server on loopback, on a thread of its own, so that it can stall without the generator noticing.
+//! Real HTTP servers on loopback. Each has its own thread, so that a stalled server does not stall the generator.
 
 use std::{
     io::{Read, Write},
@@ -18,36 +18,36 @@ use engine::{
     units::Rate,
 };
 
-/// What a server thread blocks on while it stalls.
+/// Stalls server threads and records the stalls.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stalls(Arc<Mutex<Vec<Duration>>>);
 
 impl Stalls {
-    /// Blocks the calling server thread, and notes for how long it really was.
+    /// Blocks the calling server thread and records the real duration.
     pub(crate) fn stall(&self, length: Duration) {
         let started = Instant::now();
         #[expect(
             clippy::disallowed_methods,
-            reason = "the stall of the whole thread is what is tested"
+            reason = "the test needs a stall of the whole thread"
         )]
         thread::sleep(length);
         self.0.lock().unwrap().push(started.elapsed());
     }
 
-    /// The stalls so far.
+    /// Returns the lengths of the stalls so far.
     pub(crate) fn lengths(&self) -> Vec<Duration> {
         self.0.lock().unwrap().clone()
     }
 }
 
-/// Serves `router` on one thread until the test process ends.
+/// Serves `router` on one thread until the test process exits.
 pub(crate) fn serve(router: Router) -> SocketAddr {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    serve_by(move |listener| axum::serve(listener, service).into_future())
+    serve_with(move |listener| axum::serve(listener, service).into_future())
 }
 
-/// Runs a server on one thread until the test process ends.
-pub(crate) fn serve_by<F: Future<Output = std::io::Result<()>>>(
+/// Runs a server on one thread until the test process exits.
+pub(crate) fn serve_with<F: Future<Output = std::io::Result<()>>>(
     server: impl FnOnce(tokio::net::TcpListener) -> F + Send + 'static,
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -66,26 +66,26 @@ pub(crate) fn serve_by<F: Future<Output = std::io::Result<()>>>(
     address
 }
 
-/// A number that server and test share.
+/// A counter that the server and the test share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counter(Arc<AtomicU64>);
 
 impl Counter {
-    /// Adds one and says how many there were before.
+    /// Increments the counter and returns the previous value.
     pub(crate) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// The number now.
+    /// Returns the current value.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// A plan with the command's defaults.
+/// Returns a plan for one URL.
 pub(crate) fn plan(url: &str, rate: u32, duration: Duration) -> Plan {
     Plan {
-        schedule: Schedule::new(Rate::per_second(rate), duration),
+        schedule: Schedule::constant(Rate::per_second(rate), duration),
         mix: Mix::new(
             vec![Target::new(http::Method::GET, url).unwrap()],
             &[],
@@ -104,8 +104,8 @@ pub(crate) fn plan(url: &str, rate: u32, duration: Duration) -> Plan {
     }
 }
 
-/// Runs a plan to its end.
-pub(crate) fn drive(plan: Plan) -> LoadReport {
+/// Runs a plan until the load is drained, and returns the report.
+pub(crate) fn run_load(plan: Plan) -> LoadReport {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -120,21 +120,21 @@ pub(crate) fn drive(plan: Plan) -> LoadReport {
     })
 }
 
-/// Accepts at most `connections` connections, hands each to `talk` on a thread of its own, and then stops listening.
-fn raw(connections: usize, talk: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+/// Accepts `connections` connections, runs `handle` on its own thread for each of them, and then stops listening.
+fn serve_raw(connections: usize, handle: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for _ in 0..connections {
             let (stream, _) = listener.accept().unwrap();
-            let talk = talk.clone();
-            thread::spawn(move || talk(stream));
+            let handle = handle.clone();
+            thread::spawn(move || handle(stream));
         }
     });
     address
 }
 
-/// Reads up to the end of a request's headers. Says whether there was one.
+/// Reads up to the end of the headers of a request. Returns whether there was a complete one.
 fn read_request(stream: &mut TcpStream) -> bool {
     let mut read = Vec::new();
     let mut byte = [0];
@@ -147,45 +147,47 @@ fn read_request(stream: &mut TcpStream) -> bool {
     true
 }
 
-fn answer(stream: &mut TcpStream) {
+fn respond(stream: &mut TcpStream) {
     drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nHello there"));
 }
 
-/// Answers one request on each of `connections` connections; after that, nothing listens any more.
-pub(crate) fn serve_for(connections: usize) -> SocketAddr {
-    raw(connections, |mut stream| {
+/// Responds to one request on each of `connections` connections, and then closes the port.
+pub(crate) fn respond_once_on_connections(connections: usize) -> SocketAddr {
+    serve_raw(connections, |mut stream| {
         if read_request(&mut stream) {
-            answer(&mut stream);
+            respond(&mut stream);
         }
     })
 }
 
-/// Says `text` in answer to the first request of each connection, and closes.
-pub(crate) fn speak(text: &'static [u8]) -> SocketAddr {
-    raw(usize::MAX, move |mut stream| {
+/// Responds to the first request of each connection with `bytes`, and closes the connection.
+pub(crate) fn respond_with(bytes: &'static [u8]) -> SocketAddr {
+    serve_raw(usize::MAX, move |mut stream| {
         if read_request(&mut stream) {
-            drop(stream.write_all(text));
+            drop(stream.write_all(bytes));
         }
     })
 }
 
-/// Answers the first request of each connection as if more could follow, and closes.
-pub(crate) fn answer_once_and_close() -> SocketAddr {
-    serve_for(usize::MAX)
+/// Responds to the first request of each connection and closes the connection, without a `connection: close` header.
+pub(crate) fn respond_once_and_close() -> SocketAddr {
+    respond_once_on_connections(usize::MAX)
 }
 
-/// Answers the first request of each connection, reads a second, and closes. Counts what it has read.
-pub(crate) fn answer_every_other() -> (SocketAddr, Counter) {
+/// Responds to the first request of each connection, reads the second, and closes the connection.
+///
+/// Counts the requests that it read.
+pub(crate) fn respond_to_every_other_request() -> (SocketAddr, Counter) {
     let received = Counter::default();
     let counter = received.clone();
-    let address = raw(usize::MAX, move |mut stream| {
-        for turn in 0..2 {
+    let address = serve_raw(usize::MAX, move |mut stream| {
+        for number in 0..2 {
             if !read_request(&mut stream) {
                 return;
             }
             counter.next();
-            if turn == 0 {
-                answer(&mut stream);
+            if number == 0 {
+                respond(&mut stream);
             }
         }
     });

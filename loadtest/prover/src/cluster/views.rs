@@ -70,7 +70,7 @@ pub struct Hpa {
     /// How long recommendations count on the way down.
     #[serde(
         rename = "scale_down_stabilisation_seconds",
-        serialize_with = "engine::units::seconds"
+        serialize_with = "engine::units::serialize_seconds"
     )]
     pub scale_down_stabilisation: Duration,
     /// Replicas that it wants now.

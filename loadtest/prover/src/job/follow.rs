@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::{BadConfiguration, Part, StripeResult};
+use engine::{BadConfiguration, CollectedStripe, StripeResult};
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::cluster::{Cluster, PodProgress, Read, StripePod};
@@ -30,7 +30,7 @@ const HOPELESS: [&str; 6] = [
 #[derive(Default)]
 struct Seen {
     pod: Option<StripePod>,
-    part: Option<Part>,
+    part: Option<CollectedStripe>,
     /// Why its log could not be read the last time.
     unread: Option<String>,
 }
@@ -134,7 +134,7 @@ impl<'a> Follower<'a> {
         match log {
             Ok(log) => {
                 let ended = || Err(describe_end(&pod.progress, &log));
-                seen.part = Some(Part {
+                seen.part = Some(CollectedStripe {
                     name: pod.name.clone(),
                     result: StripeResult::find(&log).unwrap_or_else(ended),
                 });
@@ -212,7 +212,7 @@ impl<'a> Follower<'a> {
     ///
     /// # Errors
     /// [`BadConfiguration`] when every pod says that it was called wrongly, or reaches no server: nothing was sent.
-    pub(super) fn into_parts(self) -> Result<Vec<Part>, BadConfiguration> {
+    pub(super) fn into_parts(self) -> Result<Vec<CollectedStripe>, BadConfiguration> {
         let refused = |seen: &Seen| {
             let code = Some(i32::from(BadConfiguration::EXIT_CODE));
             let pod = seen.pod.as_ref()?;
@@ -226,11 +226,11 @@ impl<'a> Follower<'a> {
         }
         let parts = self.stripes.into_iter().map(|seen| {
             seen.part.unwrap_or_else(|| match seen.pod {
-                None => Part {
+                None => CollectedStripe {
                     name: "no pod".to_owned(),
                     result: Err("no pod was made for it".to_owned()),
                 },
-                Some(pod) => Part {
+                Some(pod) => CollectedStripe {
                     result: Err(seen.unread.unwrap_or_else(|| match pod.progress {
                         PodProgress::Waiting(_) => "its pod never ran".to_owned(),
                         _ => "its pod went away, or did not end in time".to_owned(),

@@ -36,7 +36,7 @@ pub struct Expected {
     /// How long its recommendations count on the way down, in seconds.
     #[serde(
         rename = "scale_down_stabilisation_seconds",
-        serialize_with = "engine::units::seconds"
+        serialize_with = "engine::units::serialize_seconds"
     )]
     #[schemars(with = "f64")]
     pub scale_down_stabilisation: Duration,

@@ -2,7 +2,7 @@
 
 use engine::{
     Bounds, LoadReport, Threshold,
-    units::{number, short},
+    units::{short, to_f64},
 };
 
 use super::{
@@ -257,8 +257,8 @@ fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadRe
         return pending.holds_if(false, format!("{missing} of {} samples have no value", end.len()));
     }
     let share = expected.rate / step.rates.requested;
-    let sent = number(sent_last.sent - sent_first.sent) / seconds * share;
-    let metric = values.iter().sum::<f64>() / number(values.len() as u64);
+    let sent = to_f64(sent_last.sent - sent_first.sent) / seconds * share;
+    let metric = values.iter().sum::<f64>() / to_f64(values.len() as u64);
     let off = metric / sent - 1.0;
     let text = format!(
         "metric {}, sent {} ({:+.1} %)",
@@ -382,7 +382,7 @@ fn requests(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion
 fn valid(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion {
     let pending = Pending::new(name, None, "the generator held the rate");
     let lag = load.lag_ms.p99.map_or("-".to_owned(), short);
-    let reasons = load.invalidity(bounds);
+    let reasons = load.invalid_reasons(bounds);
     if reasons.is_empty() {
         let text = format!(
             "{} of {} requests/s, lag p99 {lag} ms",

@@ -51,7 +51,7 @@ async fn run(held_up: Option<Stage>) -> (ScaleRun, Vec<Timestamp>) {
         replicas: 3,
         ..recording::expected()
     }];
-    setup.step.schedule = Schedule::new(Rate::per_second(20), Duration::from_mins(1));
+    setup.step.schedule = Schedule::constant(Rate::per_second(20), Duration::from_mins(1));
     setup.tail = None;
     (setup.deadlines.scale_up, setup.deadlines.plateau) = (30.0, 8.0);
     let script = async {

@@ -87,7 +87,7 @@ async fn a_cluster_that_goes_away_is_reported_and_the_load_stays_valid() {
 async fn a_run_that_is_stopped_keeps_what_it_has() {
     let world = World::start(follow).await;
     let stop = watch::Sender::new(false);
-    let mut interrupt = Interrupt::by(&stop);
+    let mut interrupt = Interrupt::from_sender(&stop);
     let plateau = async {
         world.scenario.wait_until(|state| state.pods == 6).await;
         stop.send_replace(true);

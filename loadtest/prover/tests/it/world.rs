@@ -76,7 +76,7 @@ impl World {
 
     pub(crate) fn setup(&self) -> Setup {
         let plan = |rate| Plan {
-            schedule: Schedule::new(Rate::per_second(rate), Duration::from_mins(1)),
+            schedule: Schedule::constant(Rate::per_second(rate), Duration::from_mins(1)),
             mix: self.mix.clone(),
             network: Network::default(),
             expectations: Expectations::default(),

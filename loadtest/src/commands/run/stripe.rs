@@ -22,22 +22,25 @@ pub(super) async fn run(
     mut interrupt: Interrupt,
 ) -> anyhow::Result<Exit> {
     let Some(addresses) = reached(&plan, &mut interrupt).await? else {
-        let load = SharedLoad::of(&plan, stripe.of, start_at);
-        publish(&StripeResult::not_begun(stripe, load), output)?;
+        let load = SharedLoad::new(&plan, stripe.count, start_at);
+        publish(&StripeResult::not_started(stripe, load), output)?;
         return Ok(Exit::Interrupted);
     };
     if let Ok(late) = Duration::try_from(Timestamp::now().duration_since(start_at)) {
         eprintln!(
             "stripe {} of {}: {} s after the start, nothing is sent",
             stripe.first,
-            stripe.of,
+            stripe.count,
             short(late.as_secs_f64())
         );
-        let load = SharedLoad::of(&plan, stripe.of, start_at);
+        let load = SharedLoad::new(&plan, stripe.count, start_at);
         publish(&StripeResult::late(stripe, load, late), output)?;
         return Ok(Exit::Invalid);
     }
-    eprintln!("stripe {} of {}: ready for {start_at}", stripe.first, stripe.of);
+    eprintln!(
+        "stripe {} of {}: ready for {start_at}",
+        stripe.first, stripe.count
+    );
     let mut load = Load::start_stripe(plan, &addresses, stripe, start_at)?;
     let exit = tokio::select! {
         ended = load.drained() => {
@@ -50,7 +53,7 @@ pub(super) async fn run(
             Exit::Interrupted
         }
     };
-    publish(&load.result(), output)?;
+    publish(&load.stripe_result(), output)?;
     Ok(exit)
 }
 

@@ -19,10 +19,10 @@ pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> 
         Case::unless("the run comes to its end", &interruption, "it did"),
         Case::unless(
             "the generator holds the rate",
-            &report.invalidity(bounds),
+            &report.invalid_reasons(bounds),
             &format!("lag p99 {lag} ms"),
         ),
-        Case::unless("requests succeed", &report.failure(bounds), &answered),
+        Case::unless("requests succeed", &report.failure_reasons(bounds), &answered),
     ];
     cases.extend(verdict.thresholds.iter().map(|threshold| Case {
         name: threshold.threshold.to_string(),

@@ -137,7 +137,7 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
         .await
         .map_err(BadConfiguration::new)?;
     let plan = |rate: Rate, most: Duration| Plan {
-        schedule: Schedule::new(rate, most + SLACK),
+        schedule: Schedule::constant(rate, most + SLACK),
         ..options.plan.clone()
     };
     let setup = Setup {

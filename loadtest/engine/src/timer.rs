@@ -1,5 +1,7 @@
-//! A precise alarm clock. Tokio's timers round up to the next millisecond, which at 1,000 requests a second would be as
-//! long as the gap between two arrivals; on Linux a timer of the kernel's own rings in the same loop as the connections do.
+//! A precise timer.
+//!
+//! Tokio's timers round up to the next millisecond. At 1,000 requests per second, this is the whole gap between two
+//! arrivals. On Linux, a kernel timer (`timerfd`) wakes the event loop of the connections instead.
 
 use std::{io, time::Instant};
 
@@ -14,14 +16,14 @@ use {
 };
 
 #[cfg(target_os = "linux")]
-pub(crate) struct Alarm(AsyncFd<OwnedFd>);
+pub(crate) struct PreciseTimer(AsyncFd<OwnedFd>);
 
 #[cfg(target_os = "linux")]
-impl Alarm {
-    /// To be called in the runtime that it is waited for in.
+impl PreciseTimer {
+    /// Creates a timer. Must be called in the runtime that waits for the timer.
     #[expect(
         deprecated,
-        reason = "an owned descriptor is what it says; what is to be used instead is `unsafe`"
+        reason = "the deprecated `AsyncFd` constructor is sound for an owned descriptor; its replacement is `unsafe`"
     )]
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
@@ -29,8 +31,8 @@ impl Alarm {
         Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
     }
 
-    /// Resolves at `moment`, or at once where that is over. To be awaited to its end.
-    pub(crate) async fn at(&self, moment: Instant) -> io::Result<()> {
+    /// Waits until `moment`, and returns at once when `moment` has passed. The future must not be cancelled.
+    pub(crate) async fn sleep_until(&self, moment: Instant) -> io::Result<()> {
         let left = moment.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());
@@ -40,23 +42,23 @@ impl Alarm {
             it_value: Timespec::try_from(left).map_err(io::Error::other)?,
         };
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
-        // Setting it the next time takes back what it rang, so that there is nothing to read.
+        // The next `timerfd_settime` resets the expiration count, so nothing has to be read from the timer.
         self.0.readable().await?.clear_ready();
         Ok(())
     }
 }
 
-/// Where there is no such timer, tokio's.
+/// Tokio's timer, on systems without `timerfd`.
 #[cfg(not(target_os = "linux"))]
-pub(crate) struct Alarm;
+pub(crate) struct PreciseTimer;
 
 #[cfg(not(target_os = "linux"))]
-impl Alarm {
+impl PreciseTimer {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self)
     }
 
-    pub(crate) async fn at(&self, moment: Instant) -> io::Result<()> {
+    pub(crate) async fn sleep_until(&self, moment: Instant) -> io::Result<()> {
         tokio::time::sleep_until(moment.into()).await;
         Ok(())
     }

@@ -1,9 +1,10 @@
-//! HTTP/1.1: connections of one stripe to one origin, bounded in number, in age and in idle time, and used in turn.
+//! HTTP/1.1: the connections of one stripe to one origin, with limits on their number, age and idle time.
 //!
-//! Used in turn, because a Service picks a pod per connection: a pool that prefers its warmest connection would send
-//! a whole low-latency load to one pod. Bounded in age, because a pod that was added later only gets traffic from
-//! connections that are opened later. The bounds lie below the server's, so that it is this side that closes: a
-//! server that closes an idle connection just as a request is sent on it would make a failure out of nothing.
+//! - Requests use the connections round-robin: a Service picks a pod per connection, so a pool that prefers the last
+//!   used connection would send a low-latency load to one pod.
+//! - The age is limited: only new connections reach a new pod.
+//! - The limits are below those of the server, so the client closes connections first. Otherwise a server could close
+//!   an idle connection while the client sends a request on it, and the report would show a false failure.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,16 +31,16 @@ use tokio::{
 
 use super::{dialer::Dialer, failure::Failure, network::Stream};
 
-/// Bounds of a pool.
+/// The limits of a pool.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolLimits {
-    /// The most connections at a time.
+    /// The maximum number of open connections.
     pub(crate) connections: usize,
-    /// A connection unused for this long is closed.
+    /// The maximum idle time of a connection.
     pub(crate) max_idle: Duration,
 }
 
-pub(crate) struct Pool {
+pub(crate) struct Http1Pool {
     dialer: Dialer,
     limits: PoolLimits,
     slots: Semaphore,
@@ -51,7 +52,7 @@ struct Connection {
     sender: SendRequest<Full<Bytes>>,
     expires: Option<Instant>,
     idle_since: Instant,
-    _open: CountedOpen,
+    _open: OpenConnectionGuard,
 }
 
 impl Connection {
@@ -62,32 +63,32 @@ impl Connection {
     }
 }
 
-/// Counts a connection as open for as long as it exists, whichever way it ends.
-struct CountedOpen(Rc<Cell<usize>>);
+/// Counts a connection as open while the guard exists.
+struct OpenConnectionGuard(Rc<Cell<usize>>);
 
-impl CountedOpen {
+impl OpenConnectionGuard {
     fn new(open: &Rc<Cell<usize>>) -> Self {
         open.set(open.get() + 1);
         Self(Rc::clone(open))
     }
 }
 
-impl Drop for CountedOpen {
+impl Drop for OpenConnectionGuard {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
 }
 
-/// A connection in use by one request. Dropped without [`Lease::give_back`], the connection is closed.
+/// A connection in use by one request. Dropping it without [`Lease::release`] closes the connection.
 pub(crate) struct Lease<'pool> {
     connection: Connection,
-    pool: &'pool Pool,
+    pool: &'pool Http1Pool,
     permit: SemaphorePermit<'pool>,
-    /// How long opening it took; `None` for a connection that has carried a request before.
+    /// The time to open the connection; `None` for a reused connection.
     pub(crate) connect_time: Option<Duration>,
 }
 
-impl Pool {
+impl Http1Pool {
     pub(crate) fn new(dialer: Dialer, limits: PoolLimits) -> Self {
         Self {
             dialer,
@@ -98,12 +99,14 @@ impl Pool {
         }
     }
 
-    /// A connection to send one request on. Opens one while there are fewer than allowed, and otherwise takes the one
-    /// that has been idle longest, or waits for one.
+    /// Acquires a connection for one request.
+    ///
+    /// Opens a connection while the pool is not full. In a full pool, takes the connection with the longest idle time,
+    /// or waits for one.
     pub(crate) async fn acquire(&self) -> Result<Lease<'_>, Failure> {
         let permit = self.slots.acquire().await.expect("the semaphore is never closed");
         self.close_stale_front();
-        // With a permit in hand fewer than all connections are in use, so a full pool has an idle one.
+        // With this permit, at least one connection is not in use. Therefore a full pool has an idle connection.
         let reused = if self.open.get() < self.limits.connections {
             None
         } else {
@@ -120,7 +123,7 @@ impl Pool {
         }
     }
 
-    /// Closes idle connections that are past their age or idle time, or that the server has closed.
+    /// Closes idle connections that exceeded their age or idle time, or that the server closed.
     pub(crate) fn close_stale(&self) {
         let now = Instant::now();
         self.idle
@@ -128,7 +131,7 @@ impl Pool {
             .retain(|connection| connection.is_usable(now, self.limits.max_idle));
     }
 
-    /// The same for those that have waited longest, which are next in turn: cheap enough for every request.
+    /// Closes stale connections at the front of the queue, where the next ones to use are. Cheap enough per request.
     fn close_stale_front(&self) {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
@@ -140,19 +143,19 @@ impl Pool {
         }
     }
 
-    /// How many connections were opened so far.
+    /// Returns the number of connections opened so far.
     pub(crate) fn opened(&self) -> u64 {
         self.dialer.opened()
     }
 
-    /// Boxed where it is called: few requests need it, and all would carry its size.
+    /// Opens a connection. Callers box this future: few requests need it, but its size would count for all of them.
     async fn open<'pool>(&'pool self, permit: SemaphorePermit<'pool>) -> Result<Lease<'pool>, Failure> {
-        let open = CountedOpen::new(&self.open);
+        let open = OpenConnectionGuard::new(&self.open);
         let started = Instant::now();
         let dialed = self.dialer.dial().await?;
         let sender = match dialed.stream {
-            Stream::Plain(stream) => speak(stream).await,
-            Stream::Tls(stream) => speak(stream).await,
+            Stream::Plain(stream) => handshake(stream).await,
+            Stream::Tls(stream) => handshake(stream).await,
         };
         let sender = sender.map_err(|error| Failure::exchange(&error))?;
         let now = Instant::now();
@@ -172,7 +175,7 @@ impl Pool {
 }
 
 impl<'pool> Lease<'pool> {
-    /// Sends one request. On failure, the error holds the request if none of it was written.
+    /// Sends one request. The error contains the request if no byte of it was written.
     pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
@@ -180,8 +183,8 @@ impl<'pool> Lease<'pool> {
         self.connection.sender.try_send_request(request).await
     }
 
-    /// Closes this connection and opens a fresh one in its place.
-    pub(crate) async fn replace(self) -> Result<Lease<'pool>, Failure> {
+    /// Closes this connection and opens a new one.
+    pub(crate) async fn reconnect(self) -> Result<Lease<'pool>, Failure> {
         let Self {
             connection,
             pool,
@@ -192,8 +195,8 @@ impl<'pool> Lease<'pool> {
         Box::pin(pool.open(permit)).await
     }
 
-    /// Makes the connection available to the next request, if the server keeps it open.
-    pub(crate) async fn give_back(self) {
+    /// Returns the connection to the pool, if the server keeps it open.
+    pub(crate) async fn release(self) {
         let Self {
             mut connection,
             pool,
@@ -208,12 +211,12 @@ impl<'pool> Lease<'pool> {
     }
 }
 
-/// Speaks HTTP/1.1 on an open connection.
-async fn speak(
+/// Starts HTTP/1.1 on an open connection.
+async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
 ) -> hyper::Result<SendRequest<Full<Bytes>>> {
     let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-    // How the connection ends shows in the request that is on it, if there is one.
+    // An error of the connection is reported by the request in flight, if there is one.
     tokio::task::spawn_local(async move { drop(driver.await) });
     Ok(sender)
 }

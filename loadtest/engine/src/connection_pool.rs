@@ -1,4 +1,4 @@
-//! The connections of one stripe to one origin, whichever version of HTTP they speak.
+//! The connection pool of one stripe for one origin, for HTTP/1.1 and HTTP/2.
 
 use std::time::Duration;
 
@@ -9,24 +9,25 @@ use hyper::{body::Incoming, client::conn::TrySendError};
 
 use super::{
     failure::Failure,
-    multiplexed::{self, Multiplexed},
-    pool::{self, Pool},
+    http1_pool::{self, Http1Pool},
+    http2_pool::{self, Http2Pool},
 };
 
-pub(crate) enum Connections {
-    Http1(Pool),
-    Http2(Multiplexed),
+pub(crate) enum ConnectionPool {
+    Http1(Http1Pool),
+    Http2(Http2Pool),
 }
 
-/// A connection, or a part of one, in use by one request. Dropped without [`Lease::give_back`], a connection of HTTP/1.1
-/// is closed, and a stream of HTTP/2 reset.
+/// An HTTP/1.1 connection or an HTTP/2 stream in use by one request.
+///
+/// Dropping it without [`Lease::release`] closes the HTTP/1.1 connection or resets the HTTP/2 stream.
 pub(crate) enum Lease<'pool> {
-    Http1(pool::Lease<'pool>),
-    Http2(multiplexed::Lease<'pool>),
+    Http1(http1_pool::Lease<'pool>),
+    Http2(http2_pool::Lease<'pool>),
 }
 
-impl Connections {
-    /// A connection to send one request on.
+impl ConnectionPool {
+    /// Acquires a connection for one request.
     pub(crate) async fn acquire(&self) -> Result<Lease<'_>, Failure> {
         match self {
             Self::Http1(pool) => pool.acquire().await.map(Lease::Http1),
@@ -34,7 +35,7 @@ impl Connections {
         }
     }
 
-    /// How many were opened so far.
+    /// Returns the number of connections opened so far.
     pub(crate) fn opened(&self) -> u64 {
         match self {
             Self::Http1(pool) => pool.opened(),
@@ -42,7 +43,7 @@ impl Connections {
         }
     }
 
-    /// Closes those that nobody uses and nobody should.
+    /// Closes idle connections that must not be used again.
     pub(crate) fn close_stale(&self) {
         match self {
             Self::Http1(pool) => pool.close_stale(),
@@ -52,7 +53,7 @@ impl Connections {
 }
 
 impl<'pool> Lease<'pool> {
-    /// How long opening the connection took; `None` where it was open already.
+    /// Returns the time to open the connection; `None` for a reused connection.
     pub(crate) fn connect_time(&self) -> Option<Duration> {
         match self {
             Self::Http1(lease) => lease.connect_time,
@@ -60,7 +61,7 @@ impl<'pool> Lease<'pool> {
         }
     }
 
-    /// Sends one request. On failure, the error holds the request if none of it was written.
+    /// Sends one request. The error contains the request if no byte of it was written.
     pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
@@ -71,19 +72,19 @@ impl<'pool> Lease<'pool> {
         }
     }
 
-    /// A fresh connection in place of one that has closed.
-    pub(crate) async fn replace(self) -> Result<Lease<'pool>, Failure> {
+    /// Replaces a closed connection with a new one.
+    pub(crate) async fn reconnect(self) -> Result<Lease<'pool>, Failure> {
         match self {
-            Self::Http1(lease) => lease.replace().await.map(Self::Http1),
-            Self::Http2(lease) => lease.replace().await.map(Self::Http2),
+            Self::Http1(lease) => lease.reconnect().await.map(Self::Http1),
+            Self::Http2(lease) => lease.reconnect().await.map(Self::Http2),
         }
     }
 
     /// Makes the connection available to the next request.
-    pub(crate) async fn give_back(self) {
+    pub(crate) async fn release(self) {
         match self {
-            Self::Http1(lease) => lease.give_back().await,
-            Self::Http2(lease) => lease.give_back(),
+            Self::Http1(lease) => lease.release().await,
+            Self::Http2(lease) => lease.release(),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! HTTP/2: a few connections, each of which carries many requests at a time. Used in turn and bounded in age, for the
-//! reasons that the pool of HTTP/1.1 gives.
+//! HTTP/2: a few connections with many concurrent requests each.
+//!
+//! Requests use the connections round-robin, and the age of a connection is limited. `http1_pool` gives the reasons.
 
 use std::{
     cell::Cell,
@@ -26,15 +27,15 @@ use tokio::{
 
 use super::{dialer::Dialer, failure::Failure, network::Stream};
 
-pub(crate) struct Multiplexed {
+pub(crate) struct Http2Pool {
     dialer: Dialer,
     slots: Vec<Slot>,
     next: Cell<usize>,
 }
 
-/// The place of one connection, and of its successors.
+/// Holds one connection and, after it, its replacements.
 struct Slot {
-    /// Requests that it may carry at a time.
+    /// The maximum number of concurrent requests on the connection.
     streams: Semaphore,
     connection: Mutex<Option<Connection>>,
 }
@@ -50,17 +51,17 @@ impl Connection {
     }
 }
 
-/// A request's part of a connection.
+/// A stream of a connection, in use by one request.
 pub(crate) struct Lease<'pool> {
     sender: SendRequest<Full<Bytes>>,
-    pool: &'pool Multiplexed,
+    pool: &'pool Http2Pool,
     slot: &'pool Slot,
     permit: SemaphorePermit<'pool>,
-    /// How long opening the connection took; `None` where it was open already.
+    /// The time to open the connection; `None` for a reused connection.
     pub(crate) connect_time: Option<Duration>,
 }
 
-impl Multiplexed {
+impl Http2Pool {
     pub(crate) fn new(dialer: Dialer, connections: usize, streams: usize) -> Self {
         let slot = || Slot {
             streams: Semaphore::new(streams),
@@ -77,7 +78,7 @@ impl Multiplexed {
         self.dialer.opened()
     }
 
-    /// Room for one request on the next connection in turn, which is opened if it is not there or has come to its age.
+    /// Acquires a stream on the next connection (round-robin). Opens the connection if it is missing or expired.
     pub(crate) async fn acquire(&self) -> Result<Lease<'_>, Failure> {
         let position = self.next.get();
         self.next.set((position + 1) % self.slots.len());
@@ -95,13 +96,13 @@ impl Multiplexed {
         slot: &'pool Slot,
         permit: SemaphorePermit<'pool>,
     ) -> Result<Lease<'pool>, Failure> {
-        // Held while a connection is being opened, so that those who come meanwhile share it.
+        // The lock is held while a connection opens, so that waiting requests share the new connection.
         let mut connection = slot.connection.lock().await;
         let started = Instant::now();
         let (sender, connect_time) = match &*connection {
             Some(open) if open.is_usable() => (open.sender.clone(), None),
             _ => {
-                // Boxed: few requests need it, and all would carry its size.
+                // Boxed: few requests open a connection, but the size of the future would count for all of them.
                 let opened = Box::pin(self.open()).await?;
                 let sender = opened.sender.clone();
                 *connection = Some(opened);
@@ -121,8 +122,8 @@ impl Multiplexed {
     async fn open(&self) -> Result<Connection, Failure> {
         let dialed = self.dialer.dial().await?;
         let sender = match dialed.stream {
-            Stream::Plain(stream) => speak(stream).await,
-            Stream::Tls(stream) => speak(stream).await,
+            Stream::Plain(stream) => handshake(stream).await,
+            Stream::Tls(stream) => handshake(stream).await,
         };
         Ok(Connection {
             sender: sender.map_err(|error| Failure::exchange(&error))?,
@@ -132,7 +133,7 @@ impl Multiplexed {
 }
 
 impl<'pool> Lease<'pool> {
-    /// Sends one request. On failure, the error holds the request if none of it was written.
+    /// Sends one request. The error contains the request if no byte of it was written.
     pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
@@ -140,35 +141,35 @@ impl<'pool> Lease<'pool> {
         self.sender.try_send_request(request).await
     }
 
-    /// The same room on the connection that follows one that has closed.
-    pub(crate) async fn replace(self) -> Result<Lease<'pool>, Failure> {
+    /// Replaces a closed connection with a new one, and keeps the permit for the stream.
+    pub(crate) async fn reconnect(self) -> Result<Lease<'pool>, Failure> {
         let Self {
             pool, slot, permit, ..
         } = self;
         pool.lease(slot, permit).await
     }
 
-    /// Makes room for the next request.
-    pub(crate) fn give_back(self) {
+    /// Releases the stream for the next request.
+    pub(crate) fn release(self) {
         drop(self.permit);
     }
 }
 
-/// Speaks HTTP/2 on an open connection.
-async fn speak(
+/// Starts HTTP/2 on an open connection.
+async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
 ) -> hyper::Result<SendRequest<Full<Bytes>>> {
-    let (sender, driver) = http2::handshake(OnThisThread, TokioIo::new(stream)).await?;
-    // How the connection ends shows in the requests that are on it.
+    let (sender, driver) = http2::handshake(LocalExecutor, TokioIo::new(stream)).await?;
+    // An error of the connection is reported by the requests in flight.
     spawn_local(async move { drop(driver.await) });
     Ok(sender)
 }
 
-/// Where hyper runs what belongs to a connection.
+/// Runs the tasks of a connection on the current thread.
 #[derive(Clone, Copy)]
-struct OnThisThread;
+struct LocalExecutor;
 
-impl<F: Future<Output: 'static> + 'static> Executor<F> for OnThisThread {
+impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
         spawn_local(future);
     }
