@@ -1,10 +1,10 @@
 //! `loadtest chain`, as it is called.
 
-use crate::{fixtures::Scenario, schema};
+use crate::{fake_cluster::FakeCluster, schema};
 
 #[tokio::test]
 async fn the_command_ends_with_1_and_names_the_link() {
-    let scenario = Scenario::with(|_| {});
+    let scenario = FakeCluster::with(|_| {});
     let kubeconfig = scenario.serve().await;
     let run = async |arguments: &[&str]| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_loadtest"));

@@ -4,8 +4,8 @@
 mod chain;
 mod commands;
 #[expect(dead_code, reason = "some states are for the tests of the prover")]
-#[path = "../../prover/tests/it/fixtures.rs"]
-mod fixtures;
+#[path = "../../prover/tests/it/fake_cluster.rs"]
+mod fake_cluster;
 mod job;
 mod job_interrupted;
 mod kubeconfig;

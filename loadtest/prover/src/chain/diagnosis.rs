@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use wiring::Link;
 
 use super::{
-    evidence::{ChainOptions, Evidence, Known, Scraped},
-    links::{Diagnosis, LinkReport, State},
+    evidence::{ChainOptions, Evidence, Known, PrometheusStatus},
+    links::{Diagnosis, LinkReport, LinkState},
 };
 use crate::cluster::{Hpa, PodState};
 
@@ -18,12 +18,12 @@ const NAMES_LISTED: usize = 8;
 
 /// What a check finds: what holds, or what is broken and where to look, or what it cannot do without.
 enum Finding {
-    Holds(String),
+    Works(String),
     Broken(String, String),
-    Needs(Link),
+    BlockedBy(Link),
 }
 
-use Finding::{Broken, Holds, Needs};
+use Finding::{Broken, Works, BlockedBy};
 
 /// Judges each link by itself; the first broken one is the cause.
 pub(crate) fn diagnose(evidence: &Evidence, options: &ChainOptions) -> Diagnosis {
@@ -38,21 +38,21 @@ pub(crate) fn diagnose(evidence: &Evidence, options: &ChainOptions) -> Diagnosis
         (Link::HpaActive, hpa_active(evidence)),
     ];
     let link = |(link, finding)| match finding {
-        Holds(detail) => LinkReport {
+        Works(detail) => LinkReport {
             link,
-            state: State::Ok,
+            state: LinkState::Ok,
             detail,
             look_at: None,
         },
         Broken(detail, look_at) => LinkReport {
             link,
-            state: State::Broken,
+            state: LinkState::Broken,
             detail,
             look_at: Some(look_at),
         },
-        Needs(other) => LinkReport {
+        BlockedBy(other) => LinkReport {
             link,
-            state: State::Unknown,
+            state: LinkState::Unknown,
             detail: format!("cannot be told while `{other}` is broken"),
             look_at: None,
         },
@@ -83,7 +83,7 @@ fn hpa(evidence: &Evidence, options: &ChainOptions) -> Finding {
             format!("kubectl -n {namespace} get hpa"),
         ),
         Ok(Some(hpa)) => match &hpa.metric {
-            Some(metric) => Holds(format!(
+            Some(metric) => Works(format!(
                 "{} scales {} on {}, {} for each pod",
                 hpa.name,
                 hpa.target,
@@ -107,7 +107,7 @@ fn pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
     let look_at =
         format!("kubectl -n {namespace} get deployments,pods; kubectl -n {namespace} describe pods");
     let (Some(hpa), Some(workload)) = (found_hpa(evidence), &evidence.workload) else {
-        return Needs(Link::Hpa);
+        return BlockedBy(Link::Hpa);
     };
     let workload = match workload {
         Err(error) => return broken(format!("{} cannot be read: {error}", hpa.target), look_at),
@@ -127,13 +127,13 @@ fn pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
                 look_at,
             );
         }
-        None => return Needs(Link::Hpa),
+        None => return BlockedBy(Link::Hpa),
     };
     let ready = ready(pods).count();
     let trouble: Vec<String> = pods
         .iter()
         .filter(|pod| !pod.ready && !pod.terminating)
-        .map(|pod| format!("{} ({})", pod.name, pod.trouble.as_deref().unwrap_or("not ready")))
+        .map(|pod| format!("{} ({})", pod.name, pod.not_ready_reason.as_deref().unwrap_or("not ready")))
         .collect();
     let wanted = usize::try_from(workload.replicas).unwrap_or(0);
     if ready == 0 || ready < wanted {
@@ -147,7 +147,7 @@ fn pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
             look_at,
         );
     }
-    Holds(format!("{ready} of {wanted} pods of {} are ready", hpa.target))
+    Works(format!("{ready} of {wanted} pods of {} are ready", hpa.target))
 }
 
 fn ready(pods: &[PodState]) -> impl Iterator<Item = &PodState> {
@@ -160,7 +160,7 @@ fn known_pods(evidence: &Evidence) -> Result<Vec<&str>, Finding> {
         Some(Ok(pods)) if ready(pods).next().is_some() => {
             Ok(ready(pods).map(|pod| pod.name.as_str()).collect())
         }
-        _ => Err(Needs(Link::Pods)),
+        _ => Err(BlockedBy(Link::Pods)),
     }
 }
 
@@ -199,7 +199,7 @@ fn scrape(evidence: &Evidence, options: &ChainOptions) -> Finding {
         }
     }
     if trouble.is_empty() {
-        return Holds(format!(
+        return Works(format!(
             "Prometheus scrapes {} of {} ready pods",
             pods.len(),
             pods.len()
@@ -218,14 +218,14 @@ fn scrape(evidence: &Evidence, options: &ChainOptions) -> Finding {
 
 fn service_metric(evidence: &Evidence, options: &ChainOptions) -> Finding {
     let (Ok(scraped), Ok(pods)) = (&evidence.scraped, known_pods(evidence)) else {
-        return Needs(Link::PrometheusScrape);
+        return BlockedBy(Link::PrometheusScrape);
     };
     let targets: Vec<&str> = pods
         .into_iter()
         .filter(|pod| scraped.pods.get(*pod).is_some_and(|scrape| scrape.up))
         .collect();
     if targets.is_empty() {
-        return Needs(Link::PrometheusScrape);
+        return BlockedBy(Link::PrometheusScrape);
     }
     let series = &options.series;
     let missing: Vec<&str> = targets
@@ -234,7 +234,7 @@ fn service_metric(evidence: &Evidence, options: &ChainOptions) -> Finding {
         .filter(|pod| !scraped.exporting.contains(*pod))
         .collect();
     if missing.is_empty() {
-        return Holds(format!("{} pods export {series}", targets.len()));
+        return Works(format!("{} pods export {series}", targets.len()));
     }
     broken(
         format!(
@@ -249,7 +249,7 @@ fn service_metric(evidence: &Evidence, options: &ChainOptions) -> Finding {
 }
 
 /// What is exported, the likely ones first.
-fn exported(scraped: &Scraped, series: &str) -> String {
+fn exported(scraped: &PrometheusStatus, series: &str) -> String {
     let own = |name: &&String| {
         !["go_", "process_", "scrape_"]
             .iter()
@@ -291,7 +291,7 @@ fn api_service(evidence: &Evidence) -> Finding {
     let failed_call = evidence.offered.as_ref().err().map(ToString::to_string);
     let detail = match (&failed_call, condition.holds) {
         (None, true) => {
-            return Holds(format!(
+            return Works(format!(
                 "the API server reaches {} over verified TLS",
                 registration.service
             ));
@@ -311,14 +311,14 @@ fn api_service(evidence: &Evidence) -> Finding {
 
 fn adapter_rule(evidence: &Evidence) -> Finding {
     let Some(metric) = found_hpa(evidence).and_then(|hpa| hpa.metric.as_ref()) else {
-        return Needs(Link::Hpa);
+        return BlockedBy(Link::Hpa);
     };
     let Ok(offered) = &evidence.offered else {
-        return Needs(Link::Apiservice);
+        return BlockedBy(Link::Apiservice);
     };
     let name = &metric.name;
     if offered.contains(name) {
-        return Holds(format!("the adapter offers {name} for pods"));
+        return Works(format!("the adapter offers {name} for pods"));
     }
     if offered.is_empty() {
         return broken(
@@ -338,9 +338,9 @@ fn pod_samples(evidence: &Evidence) -> Finding {
         Err(needs) => return needs,
     };
     let look_at = "the adapter's rule (its query, by hand in Prometheus) and its logs";
-    let samples: &Known<_> = match &evidence.samples {
+    let samples: &ReadResult<_> = match &evidence.samples {
         Some(samples) => samples,
-        None => return Needs(Link::Hpa),
+        None => return BlockedBy(Link::Hpa),
     };
     let samples = match samples {
         Ok(samples) => samples,
@@ -359,7 +359,7 @@ fn pod_samples(evidence: &Evidence) -> Finding {
         }
     }
     if trouble.is_empty() {
-        Holds(format!("{} ready pods have a fresh value", pods.len()))
+        Works(format!("{} ready pods have a fresh value", pods.len()))
     } else {
         broken(listed(&trouble), look_at)
     }
@@ -367,7 +367,7 @@ fn pod_samples(evidence: &Evidence) -> Finding {
 
 fn hpa_active(evidence: &Evidence) -> Finding {
     let Some(hpa) = found_hpa(evidence) else {
-        return Needs(Link::Hpa);
+        return BlockedBy(Link::Hpa);
     };
     let look_at = format!(
         "kubectl describe hpa {}; the permission of the HPA controller to read custom metrics",
@@ -375,7 +375,7 @@ fn hpa_active(evidence: &Evidence) -> Finding {
     );
     match hpa.condition("ScalingActive") {
         None => broken("the HPA controller has not looked at it yet", look_at),
-        Some(condition) if condition.holds => Holds(format!("ScalingActive: {}", condition.reason)),
+        Some(condition) if condition.holds => Works(format!("ScalingActive: {}", condition.reason)),
         Some(condition) => broken(
             format!("not ScalingActive: {}: {}", condition.reason, condition.message),
             look_at,

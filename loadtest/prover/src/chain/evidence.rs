@@ -24,11 +24,11 @@ pub struct ChainOptions {
 }
 
 /// What a read gave: a value, or why there is none.
-pub(crate) type Known<T> = Result<T, ReadError>;
+pub(crate) type ReadResult<T> = Result<T, ReadError>;
 
 /// One pod as Prometheus sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Scrape {
+pub(crate) struct TargetStatus {
     /// Whether the last scrape succeeded.
     pub(crate) up: bool,
     /// Seconds since the last scrape.
@@ -37,9 +37,9 @@ pub(crate) struct Scrape {
 
 /// What Prometheus knows of the namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Scraped {
+pub(crate) struct PrometheusStatus {
     /// Pods that are targets.
-    pub(crate) pods: BTreeMap<String, Scrape>,
+    pub(crate) pods: BTreeMap<String, TargetStatus>,
     /// Pods that export the series.
     pub(crate) exporting: BTreeSet<String>,
     /// What the namespace's pods export, for when the series is missing.
@@ -50,25 +50,25 @@ pub(crate) struct Scraped {
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub(crate) now: Timestamp,
-    pub(crate) hpa: Known<Option<Hpa>>,
+    pub(crate) hpa: ReadResult<Option<Hpa>>,
     /// `None` without an HPA that says which.
-    pub(crate) workload: Option<Known<Option<Workload>>>,
-    pub(crate) pods: Option<Known<Vec<PodState>>>,
-    pub(crate) scraped: Known<Scraped>,
-    pub(crate) registration: Known<Option<ApiRegistration>>,
-    pub(crate) offered: Known<Vec<String>>,
-    pub(crate) samples: Option<Known<Vec<PodSample>>>,
+    pub(crate) workload: Option<ReadResult<Option<Workload>>>,
+    pub(crate) pods: Option<ReadResult<Vec<PodState>>>,
+    pub(crate) scraped: ReadResult<PrometheusStatus>,
+    pub(crate) registration: ReadResult<Option<ApiRegistration>>,
+    pub(crate) offered: ReadResult<Vec<String>>,
+    pub(crate) samples: Option<ReadResult<Vec<PodSample>>>,
 }
 
 /// Asks the cluster.
 pub(crate) async fn gather(cluster: &Cluster, options: &ChainOptions) -> Evidence {
-    let (of_hpa, scraped, registration, offered) = join!(
-        of_hpa(cluster, options),
+    let (read_hpa, scraped, registration, offered) = join!(
+        read_hpa(cluster, options),
         scraped(cluster, options),
         cluster.custom_metrics_registration(),
         cluster.pod_metric_names(),
     );
-    let (hpa, workload, pods, samples) = of_hpa;
+    let (hpa, workload, pods, samples) = read_hpa;
     Evidence {
         now: Timestamp::now(),
         hpa,
@@ -81,14 +81,14 @@ pub(crate) async fn gather(cluster: &Cluster, options: &ChainOptions) -> Evidenc
     }
 }
 
-type OfHpa = (
-    Known<Option<Hpa>>,
-    Option<Known<Option<Workload>>>,
-    Option<Known<Vec<PodState>>>,
-    Option<Known<Vec<PodSample>>>,
+type HpaEvidence = (
+    ReadResult<Option<Hpa>>,
+    Option<ReadResult<Option<Workload>>>,
+    Option<ReadResult<Vec<PodState>>>,
+    Option<ReadResult<Vec<PodSample>>>,
 );
 
-async fn of_hpa(cluster: &Cluster, options: &ChainOptions) -> OfHpa {
+async fn read_hpa(cluster: &Cluster, options: &ChainOptions) -> HpaEvidence {
     let namespace = &options.namespace;
     let hpa = cluster.hpa(namespace, &options.hpa).await;
     let Ok(Some(found)) = &hpa else {
@@ -106,7 +106,7 @@ async fn of_hpa(cluster: &Cluster, options: &ChainOptions) -> OfHpa {
     (hpa, Some(workload), Some(pods), samples)
 }
 
-async fn scraped(cluster: &Cluster, options: &ChainOptions) -> Known<Scraped> {
+async fn scraped(cluster: &Cluster, options: &ChainOptions) -> ReadResult<PrometheusStatus> {
     let ChainOptions {
         namespace, series, ..
     } = options;
@@ -114,9 +114,9 @@ async fn scraped(cluster: &Cluster, options: &ChainOptions) -> Known<Scraped> {
     let up = ask(format!("up{{namespace=\"{namespace}\"}}")).await?;
     let ages = ask(format!("time() - timestamp(up{{namespace=\"{namespace}\"}})")).await?;
     let exporting = ask(format!("count by (pod) ({series}{{namespace=\"{namespace}\"}})")).await?;
-    let mut scraped = Scraped {
+    let mut scraped = PrometheusStatus {
         exporting: exporting.iter().map(|one| one.label("pod")).collect(),
-        ..Scraped::default()
+        ..PrometheusStatus::default()
     };
     let ages: BTreeMap<String, f64> = ages.iter().map(|one| (one.label("pod"), one.number())).collect();
     for target in &up {
@@ -124,7 +124,7 @@ async fn scraped(cluster: &Cluster, options: &ChainOptions) -> Known<Scraped> {
         let age = ages.get(&pod).copied().unwrap_or(f64::NAN);
         scraped.pods.insert(
             pod,
-            Scrape {
+            TargetStatus {
                 up: target.number() > 0.5,
                 age,
             },

@@ -7,7 +7,7 @@ use wiring::Link;
 /// Whether a link holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum LinkState {
     /// It holds.
     Ok,
     /// It does not.
@@ -22,7 +22,7 @@ pub struct LinkReport {
     /// Which.
     pub link: Link,
     /// Whether it holds.
-    pub state: State,
+    pub state: LinkState,
     /// What was found.
     pub detail: String,
     /// Where to look, for a broken one.
@@ -43,18 +43,18 @@ impl Diagnosis {
     /// The first broken link: what breaks the others.
     #[must_use]
     pub fn root_cause(&self) -> Option<&LinkReport> {
-        self.links.iter().find(|link| link.state == State::Broken)
+        self.links.iter().find(|link| link.state == LinkState::Broken)
     }
 
     /// Whether every link holds.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.links.iter().all(|link| link.state == State::Ok)
+    pub fn is_healthy(&self) -> bool {
+        self.links.iter().all(|link| link.state == LinkState::Ok)
     }
 
     /// The state of one link.
     #[must_use]
-    pub fn state(&self, name: Link) -> Option<State> {
+    pub fn state(&self, name: Link) -> Option<LinkState> {
         self.links
             .iter()
             .find(|link| link.link == name)

@@ -7,6 +7,6 @@ mod wait;
 
 pub use self::{
     evidence::ChainOptions,
-    links::{Diagnosis, LinkReport, State},
-    wait::wait_until_whole,
+    links::{Diagnosis, LinkReport, LinkState},
+    wait::wait_until_healthy,
 };

@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Looks until every link holds, for `patience` at most. What is missing goes to `on_missing` whenever it changes.
-pub async fn wait_until_whole(
+pub async fn wait_until_healthy(
     cluster: &Cluster,
     options: &ChainOptions,
     patience: Duration,
@@ -25,7 +25,7 @@ pub async fn wait_until_whole(
     let mut said = String::new();
     loop {
         let diagnosis = diagnose(&gather(cluster, options).await, options);
-        if diagnosis.is_whole() || Instant::now() >= deadline {
+        if diagnosis.is_healthy() || Instant::now() >= deadline {
             return diagnosis;
         }
         if let Some(cause) = diagnosis.root_cause() {

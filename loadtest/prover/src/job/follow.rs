@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::{BadConfiguration, Part, StripeResult};
 use tokio::time::{self, Instant, MissedTickBehavior};
 
-use crate::cluster::{Cluster, PodProgress, Read, StripePod};
+use crate::cluster::{Cluster, PodProgress, ReadResult, StripePod};
 
 /// As much of a pod's last words as a report shows.
 const SHOWN: usize = 300;
@@ -127,7 +127,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Takes a stripe's result from the log of its pod, which has ended.
-    pub(super) fn hear(&mut self, pod: &StripePod, log: Read<String>) {
+    pub(super) fn hear(&mut self, pod: &StripePod, log: ReadResult<String>) {
         let Some(seen) = self.stripes.get_mut(pod.stripe) else {
             return;
         };

@@ -142,7 +142,7 @@ pub async fn send(
 async fn permitted(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
     for permission in PERMISSIONS {
         let allowed = cluster
-            .may(namespace, permission)
+            .is_allowed(namespace, permission)
             .await
             .map_err(BadConfiguration::new)?;
         if !allowed {

@@ -36,7 +36,7 @@ impl Follower<'_> {
             let (cluster, namespace) = (self.cluster.clone(), self.namespace.to_owned());
             let opening = opening.clone();
             logs.spawn(async move {
-                let log = cluster.log_to_its_end(&namespace, &pod.name, || drop(opening));
+                let log = cluster.follow_log(&namespace, &pod.name, || drop(opening));
                 let log = timeout_at(deadline, log).await;
                 (pod, log)
             });

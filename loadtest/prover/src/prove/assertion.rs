@@ -9,7 +9,7 @@ use super::plan::Expected;
 /// What became of an assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum AssertionVerdict {
     /// It holds.
     Passed,
     /// It does not.
@@ -26,7 +26,7 @@ pub struct Assertion {
     /// The HPA that it is about, where it is about one.
     pub hpa: Option<String>,
     /// Whether it holds.
-    pub standing: Standing,
+    pub standing: AssertionVerdict,
     /// What must be.
     pub expected: String,
     /// What was.
@@ -49,7 +49,7 @@ impl Pending {
         }
     }
 
-    pub(super) fn stands(self, standing: Standing, observed: impl Into<String>) -> Assertion {
+    pub(super) fn stands(self, standing: AssertionVerdict, observed: impl Into<String>) -> Assertion {
         let Self { name, hpa, expected } = self;
         Assertion {
             name,
@@ -61,11 +61,11 @@ impl Pending {
     }
 
     pub(super) fn holds_if(self, holds: bool, observed: impl Into<String>) -> Assertion {
-        self.stands(if holds { Standing::Passed } else { Standing::Failed }, observed)
+        self.stands(if holds { AssertionVerdict::Passed } else { AssertionVerdict::Failed }, observed)
     }
 
     pub(super) fn not_reached(self) -> Assertion {
-        self.stands(Standing::NotReached, "the run did not get there")
+        self.stands(AssertionVerdict::NotReached, "the run did not get there")
     }
 }
 

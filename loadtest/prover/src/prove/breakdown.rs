@@ -9,19 +9,19 @@ use serde::Serialize;
 use super::{
     plan::Expected,
     stage::Stage,
-    trace::{PodTrace, Seen, Trace},
+    trace::{PodTrace, TimeRange, Trace},
 };
 
 /// A time, and how far it is off at the most, both in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Reading {
+pub struct TimeEstimate {
     /// The time, in the middle of what is possible, in seconds.
     pub seconds: f64,
     /// Half the width of what is possible, in seconds.
     pub error: f64,
 }
 
-impl Reading {
+impl TimeEstimate {
     fn between(least: f64, most: f64) -> Self {
         Self {
             seconds: f64::midpoint(least, most),
@@ -36,15 +36,15 @@ pub struct StageTime {
     /// Which.
     pub stage: Stage,
     /// Since the load began; nothing where it was not seen.
-    pub at: Option<Reading>,
+    pub at: Option<TimeEstimate>,
     /// Since the stage before; nothing where one of the two was not seen.
-    pub took: Option<Reading>,
+    pub took: Option<TimeEstimate>,
 }
 
 impl StageTime {
     /// As texts: when it was reached, and what it took.
     #[must_use]
-    pub fn numbers(&self) -> [String; 2] {
+    pub fn cells(&self) -> [String; 2] {
         [self.at, self.took].map(|reading| {
             reading.map_or("not seen".to_owned(), |one| {
                 format!("{:.2} ±{:.2} s", one.seconds, one.error)
@@ -65,7 +65,7 @@ pub struct PodPath {
 impl PodPath {
     /// What it is among all new pods, if it is the last.
     #[must_use]
-    pub fn place(&self, of: usize) -> String {
+    pub fn describe_rank(&self, of: usize) -> String {
         match self.reached(Stage::Ready) {
             Some(_) => format!("the last of {of} new pods to be ready"),
             None => format!("of {of} new pods one that was not ready"),
@@ -106,7 +106,7 @@ impl TimeToScale {
                 .decisions
                 .iter()
                 .find(|decision| decision.replicas >= expected.min + number);
-            let answered = first_served.get(name).copied().map(Seen::exactly);
+            let answered = first_served.get(name).copied().map(TimeRange::exactly);
             let seen = [
                 trace.counted,
                 trace.scraped,
@@ -147,12 +147,12 @@ impl TimeToScale {
 }
 
 /// When each stage was seen, if it was.
-type AllSeen = [Option<Seen>; Stage::ALL.len()];
+type StageRanges = [Option<TimeRange>; Stage::ALL.len()];
 
 /// Each stage follows from the one before. So none was reached before the earliest moment of an earlier one, or after the
 /// latest moment of a later one, whatever the looks alone would allow. Where the two contradict each other, the stage counts
 /// as not seen, and is named: something is not as it is thought to be.
-fn in_order(mut seen: AllSeen) -> (AllSeen, Vec<Stage>) {
+fn in_order(mut seen: StageRanges) -> (StageRanges, Vec<Stage>) {
     let mut latest = f64::INFINITY;
     for one in seen.iter_mut().rev().flatten() {
         one.by = one.by.min(latest);
@@ -177,17 +177,17 @@ fn in_order(mut seen: AllSeen) -> (AllSeen, Vec<Stage>) {
     (seen, contradicted)
 }
 
-fn times(seen: AllSeen) -> Vec<StageTime> {
-    let before = [Some(Seen::exactly(0.0))].into_iter().chain(seen);
+fn times(seen: StageRanges) -> Vec<StageTime> {
+    let before = [Some(TimeRange::exactly(0.0))].into_iter().chain(seen);
     Stage::ALL
         .into_iter()
         .zip(seen)
         .zip(before)
         .map(|((stage, seen), before)| StageTime {
             stage,
-            at: seen.map(|seen| Reading::between(seen.after, seen.by)),
+            at: seen.map(|seen| TimeEstimate::between(seen.after, seen.by)),
             took: seen.zip(before).map(|(seen, before)| {
-                Reading::between((seen.after - before.by).max(0.0), seen.by - before.after)
+                TimeEstimate::between((seen.after - before.by).max(0.0), seen.by - before.after)
             }),
         })
         .collect()
@@ -195,13 +195,13 @@ fn times(seen: AllSeen) -> Vec<StageTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::trace::MetricLook, *};
+    use super::{super::trace::MetricSample, *};
 
-    fn seen(after: f64, by: f64) -> Seen {
-        Seen { after, by }
+    fn seen(after: f64, by: f64) -> TimeRange {
+        TimeRange { after, by }
     }
 
-    fn assert_close(reading: Option<Reading>, seconds: f64, error: f64) {
+    fn assert_close(reading: Option<TimeEstimate>, seconds: f64, error: f64) {
         let reading = reading.unwrap();
         let close = |one: f64, other: f64| (one - other).abs() < 1e-9;
         assert!(
@@ -293,7 +293,7 @@ mod tests {
     }
 
     fn pod(created: f64) -> PodTrace {
-        let at = |offset| Some(Seen::exactly(created + offset));
+        let at = |offset| Some(TimeRange::exactly(created + offset));
         PodTrace {
             created: at(0.0),
             scheduled: at(0.1),
@@ -307,18 +307,18 @@ mod tests {
     fn trace(second: f64) -> Trace {
         let decision = |replicas, at| super::super::trace::Decision {
             replicas,
-            seen: Seen::exactly(at),
+            seen: TimeRange::exactly(at),
         };
         Trace {
-            counted: Some(Seen::exactly(0.1)),
-            scraped: Some(Seen::exactly(2.0)),
+            counted: Some(TimeRange::exactly(0.1)),
+            scraped: Some(TimeRange::exactly(2.0)),
             metric: [(0.0, 0.0), (2.1, 4.0)]
-                .map(|(at, sum)| MetricLook {
-                    seen: Seen::exactly(at),
+                .map(|(at, sum)| MetricSample {
+                    seen: TimeRange::exactly(at),
                     sum,
                 })
                 .into(),
-            enough: Some(Seen::exactly(5.0)),
+            enough: Some(TimeRange::exactly(5.0)),
             decisions: vec![decision(3, 10.0), decision(4, second)],
             pods: [("late", second + 0.1), ("early", 10.1)]
                 .map(|(name, created)| (name.to_owned(), pod(created)))

@@ -18,8 +18,8 @@ mod tracer;
 mod verdict;
 
 pub use self::{
-    assertion::{Assertion, Standing},
-    breakdown::{PodPath, Reading, StageTime, TimeToScale},
+    assertion::{Assertion, AssertionVerdict},
+    breakdown::{PodPath, TimeEstimate, StageTime, TimeToScale},
     drive::{Recording, drive},
     plan::{Expected, check_tail, expect, safe_rate},
     progress::Progress,
@@ -29,6 +29,6 @@ pub use self::{
     spread::{Spread, StageSpread, spread},
     stage::Stage,
     timeline::{Deadlines, EventMark, HpaSample, LoadSample, Marks, NodesSample, Phase, Sample, Timeline},
-    trace::{Decision, MetricLook, PodTrace, Seen, Trace},
-    verdict::{Measured, assess},
+    trace::{Decision, MetricSample, PodTrace, TimeRange, Trace},
+    verdict::{Measurements, assess},
 };

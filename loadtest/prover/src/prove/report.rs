@@ -8,14 +8,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    assertion::{Assertion, Standing, THRESHOLD},
+    assertion::{Assertion, AssertionVerdict, THRESHOLD},
     breakdown::TimeToScale,
     drive::Recording,
     plan::Expected,
     shares::PodShare,
     spread::{StageSpread, spread},
     timeline::Timeline,
-    verdict::{Measured, assess},
+    verdict::{Measurements, assess},
 };
 use crate::chain::Diagnosis;
 
@@ -59,7 +59,7 @@ impl ScaleVerdict {
         let failed = |names: &[&str]| {
             assertions
                 .iter()
-                .any(|one| names.contains(&one.name) && one.standing == Standing::Failed)
+                .any(|one| names.contains(&one.name) && one.verdict == AssertionVerdict::Failed)
         };
         let (valid, requests) = (["step-valid", "tail-valid"], ["step-requests", "tail-requests"]);
         let apart = [&valid[..], &requests, &[THRESHOLD]].concat();
@@ -68,7 +68,7 @@ impl ScaleVerdict {
             Self::Interrupted
         } else if failed(&valid) {
             Self::Invalid
-        } else if others.any(|one| one.standing != Standing::Passed) {
+        } else if others.any(|one| one.verdict != AssertionVerdict::Passed) {
             Self::Failed
         } else if failed(&requests) {
             Self::RequestsFailed
@@ -137,7 +137,7 @@ impl ScaleRun {
             began_at,
             interrupted,
         } = recording;
-        let measured = Measured {
+        let measured = Measurements {
             chains: &chains,
             step: step.as_ref(),
             tail: tail.as_ref(),

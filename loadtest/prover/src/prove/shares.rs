@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{observe::Observation, setup::Setup};
-use crate::cluster::{Cluster, Read};
+use crate::cluster::{Cluster, ReadResult};
 
 /// One pod's part of the step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
@@ -53,13 +53,13 @@ impl Shares {
     }
 
     /// Notes what the pods had counted before the step.
-    pub(super) fn begin(&mut self, counted: Read<BTreeMap<String, f64>>) {
+    pub(super) fn begin(&mut self, counted: ReadResult<BTreeMap<String, f64>>) {
         self.places.clear();
         self.before = counted.unwrap_or_default();
     }
 
     /// Notes what they have counted at its end.
-    pub(super) fn end(&mut self, counted: Read<BTreeMap<String, f64>>) {
+    pub(super) fn end(&mut self, counted: ReadResult<BTreeMap<String, f64>>) {
         self.after = counted.ok();
     }
 
@@ -94,7 +94,7 @@ impl Shares {
 }
 
 /// What each pod has counted, as Prometheus has read it.
-pub(super) async fn counted(cluster: &Cluster, setup: &Setup) -> Read<BTreeMap<String, f64>> {
+pub(super) async fn counted(cluster: &Cluster, setup: &Setup) -> ReadResult<BTreeMap<String, f64>> {
     let deployments: Vec<_> = setup.expected.iter().map(|one| one.deployment.as_str()).collect();
     let query = format!(
         "sum by (pod) ({}{{namespace=\"{}\",pod=~\"({})-.*\"}})",

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    breakdown::{Reading, StageTime, TimeToScale},
+    breakdown::{TimeEstimate, StageTime, TimeToScale},
     stage::Stage,
 };
 
@@ -50,7 +50,7 @@ impl StageSpread {
     /// As texts: when it was reached, median and worst, what it took, median and worst, how far these may be off, and in how
     /// many runs it was seen.
     #[must_use]
-    pub fn numbers(&self) -> [String; 6] {
+    pub fn cells(&self) -> [String; 6] {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
         [
             number(self.at.map(|at| at.median)),
@@ -83,11 +83,11 @@ pub fn spread(runs: &[&[TimeToScale]]) -> Vec<StageSpread> {
                     .copied()
             })
             .collect();
-        let seconds = |read: fn(&StageTime) -> Option<Reading>| -> Vec<Reading> {
+        let seconds = |read: fn(&StageTime) -> Option<TimeEstimate>| -> Vec<TimeEstimate> {
             times.iter().filter_map(read).collect()
         };
         let (at, took) = (seconds(|time| time.at), seconds(|time| time.took));
-        let values = |measured: &[Reading]| Spread::of(measured.iter().map(|one| one.seconds).collect());
+        let values = |measured: &[TimeEstimate]| Spread::of(measured.iter().map(|one| one.seconds).collect());
         StageSpread {
             hpa: hpa.to_owned(),
             stage,
@@ -111,7 +111,7 @@ mod tests {
 
     /// A run in which the HPA decided at `at`, having taken all of that but 5 s.
     fn run(at: f64) -> Vec<TimeToScale> {
-        let reading = |seconds| Some(Reading { seconds, error: 0.25 });
+        let reading = |seconds| Some(TimeEstimate { seconds, error: 0.25 });
         let stage = |stage| StageTime {
             stage,
             at: reading(at).filter(|_| stage == Stage::Decided),
@@ -136,7 +136,7 @@ mod tests {
         let decided = all.iter().find(|one| one.stage == Stage::Decided).unwrap();
         assert_eq!(decided.runs, 4);
         assert_eq!(
-            decided.numbers(),
+            decided.cells(),
             ["25.50", "40.00", "20.50", "35.00", "±0.25", "4"]
         );
         let ready = all.iter().find(|one| one.stage == Stage::Ready).unwrap();

@@ -11,9 +11,9 @@ use tokio::{join, task::JoinSet};
 use super::{
     plan::Expected,
     setup::Setup,
-    trace::{Decision, MetricLook, PodTrace, Seen, Trace},
+    trace::{Decision, MetricSample, PodTrace, TimeRange, Trace},
 };
-use crate::cluster::{Cluster, PodState, PrometheusService, Read, ReadError, Series, total};
+use crate::cluster::{Cluster, PodState, PrometheusService, ReadResult, ReadError, Series, sum_of_series};
 
 /// What is looked at.
 pub(super) const PODS: &str = "pods";
@@ -26,7 +26,7 @@ pub(super) const OWN_METRICS: &str = "pods' own metrics";
 const ATTEMPTS: u32 = 3;
 
 /// What is asked, the names that it takes, and what was seen.
-pub(super) struct Subject {
+pub(super) struct TracedHpa {
     cluster: Cluster,
     namespace: String,
     prometheus: PrometheusService,
@@ -51,9 +51,9 @@ pub(super) struct Before {
 }
 
 /// What one pod says that it has counted.
-type Count = (String, Read<f64>);
+type Count = (String, ReadResult<f64>);
 
-impl Subject {
+impl TracedHpa {
     /// Reads how things are.
     pub(super) async fn before_the_step(cluster: &Cluster, setup: &Setup, expected: &Expected) -> Self {
         let mut subject = Self {
@@ -82,8 +82,8 @@ impl Subject {
         let by_now = counted.as_ref().map_or(0.0, |counted| counted.values().sum());
         subject.before.scraped = scraped.map(|scraped| scraped.max(by_now));
         subject.before.counted = counted;
-        let looks = metric.map(|sum| MetricLook {
-            seen: Seen::exactly(0.0),
+        let looks = metric.map(|sum| MetricSample {
+            seen: TimeRange::exactly(0.0),
             sum,
         });
         subject.trace().metric.extend(looks);
@@ -91,7 +91,7 @@ impl Subject {
     }
 
     /// What was read, or else why not, for the trace.
-    async fn known<T, F: Future<Output = Read<T>>>(
+    async fn known<T, F: Future<Output = ReadResult<T>>>(
         &self,
         what: &'static str,
         read: impl Fn() -> F,
@@ -116,7 +116,7 @@ impl Subject {
     }
 
     /// The Deployment's selector, and the names of its pods.
-    async fn workload(&self) -> Read<(String, Vec<String>)> {
+    async fn workload(&self) -> ReadResult<(String, Vec<String>)> {
         let deployment = &self.expected.deployment;
         let workload = self.cluster.workload(&self.namespace, deployment).await?;
         let selector = workload.map(|workload| workload.selector).unwrap_or_default();
@@ -125,7 +125,7 @@ impl Subject {
     }
 
     /// The port that Prometheus reads the pods at.
-    async fn port(&self) -> Read<Option<String>> {
+    async fn port(&self) -> ReadResult<Option<String>> {
         let targets = self.ask(&format!("up{{{}}}", self.pods_before())).await?;
         let instance = targets.first().map(|target| target.label("instance"));
         Ok(instance.and_then(|instance| Some(instance.rsplit_once(':')?.1.to_owned())))
@@ -140,16 +140,16 @@ impl Subject {
         )
     }
 
-    async fn ask(&self, query: &str) -> Read<Vec<Series>> {
+    async fn ask(&self, query: &str) -> ReadResult<Vec<Series>> {
         self.cluster.prometheus(&self.prometheus, query).await
     }
 
-    async fn scraped_sum(&self) -> Read<f64> {
+    async fn scraped_sum(&self) -> ReadResult<f64> {
         let query = format!("sum({}{{{}}})", self.series, self.pods_before());
         Ok(self.ask(&query).await?.first().map_or(0.0, Series::number))
     }
 
-    async fn metric_sum(&self) -> Read<f64> {
+    async fn metric_sum(&self) -> ReadResult<f64> {
         let (metric, selector) = (&self.expected.metric, &self.selector);
         let samples = self
             .cluster
@@ -158,13 +158,13 @@ impl Subject {
         Ok(samples.iter().map(|sample| sample.value).sum())
     }
 
-    async fn counted_before(&self) -> Read<BTreeMap<String, f64>> {
+    async fn counted_before(&self) -> ReadResult<BTreeMap<String, f64>> {
         let counts = self.counts(self.before.pods.clone()).await?;
         counts.into_iter().map(|(pod, count)| Ok((pod, count?))).collect()
     }
 
     /// What each of these pods has counted, all asked at the same time: one that does not answer holds up no other.
-    async fn counts(&self, pods: Vec<String>) -> Read<Vec<Count>> {
+    async fn counts(&self, pods: Vec<String>) -> ReadResult<Vec<Count>> {
         let Some(port) = &self.before.port else {
             return Err(ReadError("Prometheus knows no port of the pods".to_owned()));
         };
@@ -174,7 +174,7 @@ impl Subject {
             let (port, series) = (port.clone(), self.series.clone());
             reads.spawn(async move {
                 let text = cluster.pod_metrics(&namespace, &pod, &port).await;
-                (pod, text.map(|text| total(&text, &series)))
+                (pod, text.map(|text| sum_of_series(&text, &series)))
             });
         }
         Ok(reads.join_all().await)
@@ -186,11 +186,11 @@ impl Subject {
         trace.pods.values().filter(|pod| of(pod)).count() >= wanted
     }
 
-    pub(super) async fn pods(self: Arc<Self>) -> Read<Vec<PodState>> {
+    pub(super) async fn pods(self: Arc<Self>) -> ReadResult<Vec<PodState>> {
         self.cluster.pods(&self.namespace, &self.selector).await
     }
 
-    pub(super) fn note_pods(&self, trace: &mut Trace, seen: Seen, pods: Vec<PodState>) -> bool {
+    pub(super) fn note_pods(&self, trace: &mut Trace, seen: TimeRange, pods: Vec<PodState>) -> bool {
         for pod in pods
             .into_iter()
             .filter(|pod| !self.before.pods.contains(&pod.name))
@@ -210,13 +210,13 @@ impl Subject {
         self.all(trace, |pod| pod.ready.is_some())
     }
 
-    pub(super) async fn desired(self: Arc<Self>) -> Read<i32> {
+    pub(super) async fn desired(self: Arc<Self>) -> ReadResult<i32> {
         let hpa = self.cluster.hpa(&self.namespace, &self.expected.hpa).await?;
         hpa.map(|hpa| hpa.desired)
             .ok_or_else(|| ReadError("the HPA is gone".to_owned()))
     }
 
-    pub(super) fn note_desired(&self, trace: &mut Trace, seen: Seen, replicas: i32) -> bool {
+    pub(super) fn note_desired(&self, trace: &mut Trace, seen: TimeRange, replicas: i32) -> bool {
         let last = trace.decisions.last();
         if replicas > last.map_or(self.expected.min, |last| last.replicas) {
             trace.decisions.push(Decision { replicas, seen });
@@ -224,29 +224,29 @@ impl Subject {
         replicas >= self.expected.replicas
     }
 
-    pub(super) async fn metric(self: Arc<Self>) -> Read<f64> {
+    pub(super) async fn metric(self: Arc<Self>) -> ReadResult<f64> {
         self.metric_sum().await
     }
 
-    pub(super) fn note_metric(&self, trace: &mut Trace, seen: Seen, sum: f64) -> bool {
+    pub(super) fn note_metric(&self, trace: &mut Trace, seen: TimeRange, sum: f64) -> bool {
         let Expected {
             metric,
             min,
             scale_up_tolerance,
             ..
         } = &self.expected;
-        trace.metric.push(MetricLook { seen, sum });
+        trace.metric.push(MetricSample { seen, sum });
         if sum > f64::from(*min) * metric.target_per_pod * (1.0 + scale_up_tolerance) {
             trace.enough.get_or_insert(seen);
         }
         trace.enough.is_some()
     }
 
-    pub(super) async fn scraped(self: Arc<Self>) -> Read<f64> {
+    pub(super) async fn scraped(self: Arc<Self>) -> ReadResult<f64> {
         self.scraped_sum().await
     }
 
-    pub(super) fn note_scraped(&self, trace: &mut Trace, seen: Seen, sum: f64) -> bool {
+    pub(super) fn note_scraped(&self, trace: &mut Trace, seen: TimeRange, sum: f64) -> bool {
         if self.before.scraped.is_some_and(|before| sum > before) {
             trace.scraped.get_or_insert(seen);
         }
@@ -255,7 +255,7 @@ impl Subject {
 
     /// What the pods from before have counted, as long as none of them has a request of the step; and each new one that is
     /// ready and has none yet.
-    pub(super) async fn counted(self: Arc<Self>) -> Read<Vec<Count>> {
+    pub(super) async fn counted(self: Arc<Self>) -> ReadResult<Vec<Count>> {
         let pods = {
             let trace = self.trace();
             let waits = |pod: &PodTrace| pod.ready.is_some() && pod.served.is_none();
@@ -273,12 +273,12 @@ impl Subject {
     }
 
     /// Whether a pod has counted a request since the step began.
-    fn is_more(&self, pod: &str, count: &Read<f64>) -> bool {
+    fn is_more(&self, pod: &str, count: &ReadResult<f64>) -> bool {
         let before = self.before.counted.as_ref().and_then(|before| before.get(pod));
         count.as_ref().is_ok_and(|count| count > before.unwrap_or(&0.0))
     }
 
-    pub(super) fn note_counted(&self, trace: &mut Trace, seen: Seen, counts: Vec<Count>) -> bool {
+    pub(super) fn note_counted(&self, trace: &mut Trace, seen: TimeRange, counts: Vec<Count>) -> bool {
         for (name, count) in counts {
             let is_more = self.is_more(&name, &count);
             if self.before.pods.contains(&name) {
@@ -291,7 +291,7 @@ impl Subject {
             if is_more {
                 // It is asked from when it is known to be ready, and may have served as soon as it was.
                 let before = pod.ready.filter(|_| !pod.asked).map(|ready| ready.after);
-                pod.served.get_or_insert(Seen {
+                pod.served.get_or_insert(TimeRange {
                     after: before.unwrap_or(seen.after),
                     ..seen
                 });

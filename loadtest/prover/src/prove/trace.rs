@@ -7,14 +7,14 @@ use serde::Serialize;
 /// When something happened: after a look that did not show it had begun, and by the end of the first that did. In seconds
 /// since the load began.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Seen {
+pub struct TimeRange {
     /// Not before.
     pub after: f64,
     /// Not later.
     pub by: f64,
 }
 
-impl Seen {
+impl TimeRange {
     /// At a moment that is known.
     #[must_use]
     pub fn exactly(at: f64) -> Self {
@@ -24,9 +24,9 @@ impl Seen {
 
 /// What the custom metrics API shows of all pods together at one look.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MetricLook {
+pub struct MetricSample {
     /// The look, as if it were the first to show this.
-    pub seen: Seen,
+    pub seen: TimeRange,
     /// Requests a second.
     pub sum: f64,
 }
@@ -37,22 +37,22 @@ pub struct Decision {
     /// How many.
     pub replicas: i32,
     /// When.
-    pub seen: Seen,
+    pub seen: TimeRange,
 }
 
 /// What was seen of a new pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodTrace {
     /// It was there.
-    pub created: Option<Seen>,
+    pub created: Option<TimeRange>,
     /// It had a node.
-    pub scheduled: Option<Seen>,
+    pub scheduled: Option<TimeRange>,
     /// All its containers ran.
-    pub started: Option<Seen>,
+    pub started: Option<TimeRange>,
     /// It was ready.
-    pub ready: Option<Seen>,
+    pub ready: Option<TimeRange>,
     /// It had counted a request.
-    pub served: Option<Seen>,
+    pub served: Option<TimeRange>,
     /// It was asked, and had counted none yet.
     pub asked: bool,
 }
@@ -61,13 +61,13 @@ pub struct PodTrace {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
     /// A request of the step was in the metrics of a pod.
-    pub counted: Option<Seen>,
+    pub counted: Option<TimeRange>,
     /// Prometheus had read it.
-    pub scraped: Option<Seen>,
+    pub scraped: Option<TimeRange>,
     /// What the custom metrics API showed, until that was enough; the first look is from before the step.
-    pub metric: Vec<MetricLook>,
+    pub metric: Vec<MetricSample>,
     /// That API showed enough for another pod.
-    pub enough: Option<Seen>,
+    pub enough: Option<TimeRange>,
     /// What the HPA came to want, in order.
     pub decisions: Vec<Decision>,
     /// By name, those that were not there before.
@@ -80,9 +80,9 @@ impl Trace {
     /// When the custom metrics API showed more than it does without the step. What it still shows of earlier requests goes
     /// up and down as its window moves on, and so as long as Prometheus has nothing of the step, none of it is the step's.
     #[must_use]
-    pub fn visible(&self) -> Option<Seen> {
+    pub fn visible(&self) -> Option<TimeRange> {
         let without = self.scraped.map_or(0.0, |scraped| scraped.after);
-        let (before, since): (Vec<&MetricLook>, Vec<&MetricLook>) =
+        let (before, since): (Vec<&MetricSample>, Vec<&MetricSample>) =
             self.metric.iter().partition(|look| look.seen.by <= without);
         let most = before.into_iter().map(|look| look.sum).reduce(f64::max)?;
         // However little: a scrape right after the step has few requests to show.

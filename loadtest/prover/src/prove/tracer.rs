@@ -16,17 +16,17 @@ use tokio::{
 
 use super::{
     setup::Setup,
-    subject::{HPA, METRIC, OWN_METRICS, PODS, PROMETHEUS, Subject},
-    trace::{Seen, Trace},
+    subject::{HPA, METRIC, OWN_METRICS, PODS, PROMETHEUS, TracedHpa},
+    trace::{TimeRange, Trace},
 };
-use crate::cluster::{Cluster, Read, ReadError};
+use crate::cluster::{Cluster, ReadResult, ReadError};
 
 /// Between two looks at the same link. Half of it is how far off a time is on average.
 const PERIOD: Duration = Duration::from_millis(250);
 
 /// The loops of all HPAs.
 pub(super) struct Tracer {
-    subjects: Vec<Arc<Subject>>,
+    subjects: Vec<Arc<TracedHpa>>,
     loops: JoinSet<()>,
 }
 
@@ -35,7 +35,7 @@ impl Tracer {
     pub(super) async fn prepare(cluster: &Cluster, setup: &Setup) -> Self {
         let mut subjects = Vec::new();
         for expected in &setup.expected {
-            let subject = Subject::before_the_step(cluster, setup, expected).await;
+            let subject = TracedHpa::before_the_step(cluster, setup, expected).await;
             subjects.push(Arc::new(subject));
         }
         Self {
@@ -56,17 +56,17 @@ impl Tracer {
                 subject: Arc::clone(subject),
                 origin,
             };
-            loops.spawn(look.clone().watch(PODS, Subject::pods, Subject::note_pods));
-            loops.spawn(look.clone().watch(HPA, Subject::desired, Subject::note_desired));
+            loops.spawn(look.clone().watch(PODS, TracedHpa::pods, TracedHpa::note_pods));
+            loops.spawn(look.clone().watch(HPA, TracedHpa::desired, TracedHpa::note_desired));
             if !subject.trace().metric.is_empty() {
-                loops.spawn(look.clone().watch(METRIC, Subject::metric, Subject::note_metric));
+                loops.spawn(look.clone().watch(METRIC, TracedHpa::metric, TracedHpa::note_metric));
             }
             if before.scraped.is_some() {
                 let look = look.clone();
-                loops.spawn(look.watch(PROMETHEUS, Subject::scraped, Subject::note_scraped));
+                loops.spawn(look.watch(PROMETHEUS, TracedHpa::scraped, TracedHpa::note_scraped));
             }
             if before.counted.is_some() {
-                loops.spawn(look.watch(OWN_METRICS, Subject::counted, Subject::note_counted));
+                loops.spawn(look.watch(OWN_METRICS, TracedHpa::counted, TracedHpa::note_counted));
             }
         }
     }
@@ -78,7 +78,7 @@ impl Tracer {
 
     /// What was seen, by HPA.
     pub(super) fn traces(&self) -> BTreeMap<String, Trace> {
-        let trace = |subject: &Arc<Subject>| (subject.name().to_owned(), subject.trace().clone());
+        let trace = |subject: &Arc<TracedHpa>| (subject.name().to_owned(), subject.trace().clone());
         self.subjects.iter().map(trace).collect()
     }
 }
@@ -86,17 +86,17 @@ impl Tracer {
 /// Looks at one subject; times count from `origin`.
 #[derive(Clone)]
 struct Look {
-    subject: Arc<Subject>,
+    subject: Arc<TracedHpa>,
     origin: Instant,
 }
 
 impl Look {
     /// Looks again and again, until `note` has seen all that there is to see.
-    async fn watch<T, F: Future<Output = Read<T>> + Send>(
+    async fn watch<T, F: Future<Output = ReadResult<T>> + Send>(
         self,
         what: &'static str,
-        read: impl Fn(Arc<Subject>) -> F,
-        note: impl Fn(&Subject, &mut Trace, Seen, T) -> bool,
+        read: impl Fn(Arc<TracedHpa>) -> F,
+        note: impl Fn(&TracedHpa, &mut Trace, TimeRange, T) -> bool,
     ) {
         let Self { subject, origin } = self;
         let now = || Instant::now().saturating_duration_since(origin).as_secs_f64();
@@ -107,7 +107,7 @@ impl Look {
             ticks.tick().await;
             let began = now();
             let found = read(Arc::clone(&subject)).await;
-            let seen = Seen { after, by: now() };
+            let seen = TimeRange { after, by: now() };
             let mut trace = subject.trace();
             match found {
                 Ok(found) => {

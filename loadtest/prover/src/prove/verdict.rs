@@ -27,7 +27,7 @@ const LONGEST_GAP: f64 = 10.0;
 
 /// What was measured beside the timeline.
 #[derive(Clone, Copy, Debug)]
-pub struct Measured<'a> {
+pub struct Measurements<'a> {
     /// The chains as they were before the load; empty where they were not looked at.
     pub chains: &'a [Diagnosis],
     /// The step.
@@ -42,7 +42,7 @@ pub struct Measured<'a> {
 
 /// Every assertion, in the order of the run.
 #[must_use]
-pub fn assess(timeline: &Timeline, measured: &Measured<'_>) -> Vec<Assertion> {
+pub fn assess(timeline: &Timeline, measured: &Measurements<'_>) -> Vec<Assertion> {
     let mut assertions: Vec<Assertion> = measured.chains.iter().map(chain).collect();
     assertions.push(settled(timeline));
     for expected in &timeline.expected {
@@ -81,7 +81,7 @@ fn chain(diagnosis: &Diagnosis) -> Assertion {
         expected: "every link of the metrics chain holds".to_owned(),
     };
     match diagnosis.root_cause() {
-        None => pending.holds_if(diagnosis.is_whole(), "it does"),
+        None => pending.holds_if(diagnosis.is_healthy(), "it does"),
         Some(cause) => pending.holds_if(false, format!("{} is broken: {}", cause.link, cause.detail)),
     }
 }

@@ -8,9 +8,9 @@ use prover::prove::{Expected, Progress as Step, ScaleRun, Stage, StageTime, driv
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    fixtures::{Progress, State},
+    fake_cluster::{Progress, State},
     recording,
-    world::{World, judge},
+    scaling_cluster::{ScalingCluster, judge},
 };
 
 /// What each stage takes where nothing holds it up.
@@ -43,7 +43,7 @@ fn reach(reached: Stage, state: &mut State) {
 
 /// A run in which one stage is held up: what was reported, and when each stage really was reached.
 async fn run(held_up: Option<Stage>) -> (ScaleRun, Vec<Timestamp>) {
-    let world = World::start(|_, _| ()).await;
+    let world = ScalingCluster::start(|_, _| ()).await;
     world.scenario.change(|state| state.metric_sum = 0.3);
     let mut setup = world.setup();
     setup.expected = vec![Expected {

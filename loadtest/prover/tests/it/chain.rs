@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use prover::chain::{ChainOptions, Diagnosis, State as LinkState, wait_until_whole};
+use prover::chain::{ChainOptions, Diagnosis, State as LinkState, wait_until_healthy};
 use wiring::Link;
 
-use crate::fixtures::{Scenario, State};
+use crate::fake_cluster::{FakeCluster, State};
 
 fn options() -> ChainOptions {
     ChainOptions {
@@ -17,8 +17,8 @@ fn options() -> ChainOptions {
 }
 
 async fn diagnose(change: impl FnOnce(&mut State)) -> Diagnosis {
-    wait_until_whole(
-        &Scenario::with(change).cluster,
+    wait_until_healthy(
+        &FakeCluster::with(change).cluster,
         &options(),
         Duration::ZERO,
         |_| (),
@@ -43,7 +43,7 @@ async fn assert_broken(link: Link, says: &str, change: impl FnOnce(&mut State)) 
 #[tokio::test]
 async fn a_healthy_chain_is_whole() {
     let diagnosis = diagnose(|_| {}).await;
-    assert!(diagnosis.is_whole(), "{diagnosis:#?}");
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
     let names: Vec<String> = diagnosis.links.iter().map(|link| link.link.to_string()).collect();
     let expected = [
         "hpa",
@@ -224,13 +224,13 @@ async fn a_cluster_that_is_away_is_said_to_be() {
 
 #[tokio::test]
 async fn it_waits_until_the_chain_is_whole() {
-    let scenario = Scenario::with(|state| state.active = false);
+    let scenario = FakeCluster::with(|state| state.active = false);
     let waiting =
-        async { wait_until_whole(&scenario.cluster, &options(), Duration::from_secs(30), |_| ()).await };
+        async { wait_until_healthy(&scenario.cluster, &options(), Duration::from_secs(30), |_| ()).await };
     let mending = async {
         tokio::task::yield_now().await;
         scenario.change(|state| state.active = true);
     };
     let (diagnosis, ()) = tokio::join!(waiting, mending);
-    assert!(diagnosis.is_whole(), "{diagnosis:#?}");
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
 }

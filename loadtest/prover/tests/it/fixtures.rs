@@ -165,12 +165,12 @@ impl State {
 
 /// A made-up cluster, and the state behind it.
 #[derive(Clone)]
-pub(crate) struct Scenario {
+pub(crate) struct FakeCluster {
     pub(crate) cluster: Cluster,
     pub(crate) state: Arc<Mutex<State>>,
 }
 
-impl Scenario {
+impl FakeCluster {
     /// A healthy cluster with something changed.
     pub(crate) fn with(change: impl FnOnce(&mut State)) -> Self {
         let mut state = State::healthy();
@@ -191,7 +191,7 @@ impl Scenario {
             async move { Ok::<_, Infallible>(response) }
         });
         Self {
-            cluster: Cluster::of(Client::new(service, "default")),
+            cluster: Cluster::from_client(Client::new(service, "default")),
             state,
         }
     }

@@ -3,7 +3,7 @@
 
 mod breakdown;
 mod chain;
-mod fixtures;
+mod fake_cluster;
 mod objects;
 mod recording;
 mod scale;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::fixtures::{Progress, State};
+use crate::fake_cluster::{Progress, State};
 
 impl State {
     fn pod_name(number: usize) -> String {

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use prover::{
     cluster::PodsMetric,
     prove::{
-        Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, MetricLook, NodesSample,
-        Phase, PodTrace, Recording, Sample, ScaleConfig, ScaleReport, ScaleRun, Seen, Shares, Timeline,
+        Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, MetricSample, NodesSample,
+        Phase, PodTrace, Recording, Sample, ScaleConfig, ScaleReport, ScaleRun, TimeRange, Shares, Timeline,
         Trace,
     },
 };
@@ -119,10 +119,10 @@ pub(crate) fn recording() -> Recording {
 
 /// Two new pods after 11 s, and four more at the end.
 fn trace() -> Trace {
-    let seen = |by: f64| Some(Seen { after: by - 0.25, by });
+    let seen = |by: f64| Some(TimeRange { after: by - 0.25, by });
     let decision = |replicas, by: f64| Decision {
         replicas,
-        seen: Seen { after: by - 0.25, by },
+        seen: TimeRange { after: by - 0.25, by },
     };
     let pod = |number: i32| {
         let decided = if number < 4 { 9.25 } else { 18.75 };
@@ -140,8 +140,8 @@ fn trace() -> Trace {
         counted: seen(0.25),
         scraped: seen(3.5),
         metric: [(0.0, 0.0, 0.0), (3.5, 3.75, 25.0)]
-            .map(|(after, by, sum)| MetricLook {
-                seen: Seen { after, by },
+            .map(|(after, by, sum)| MetricSample {
+                seen: TimeRange { after, by },
                 sum,
             })
             .into(),
@@ -378,7 +378,7 @@ pub(crate) fn described(report: &ScaleReport) -> String {
         let hpa = one.hpa.as_deref().unwrap_or_default();
         format!(
             "{:?} {} {hpa}: {}: {}\n",
-            one.standing, one.name, one.expected, one.observed
+            one.verdict, one.name, one.expected, one.observed
         )
     });
     lines.collect()

@@ -6,12 +6,12 @@ use tokio::sync::watch;
 
 use crate::{
     recording::described,
-    world::{World, follow},
+    scaling_cluster::{ScalingCluster, follow},
 };
 
 #[tokio::test]
 async fn a_cluster_that_follows_the_load_passes() {
-    let world = World::start(follow).await;
+    let world = ScalingCluster::start(follow).await;
     let mut report = world.run(&mut Interrupt::never()).await;
     assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", described(&report));
     let run = report.runs.remove(0);
@@ -50,7 +50,7 @@ async fn a_cluster_that_follows_the_load_passes() {
 
 #[tokio::test]
 async fn one_pod_too_many_fails() {
-    let world = World::start(|state, rate| {
+    let world = ScalingCluster::start(|state, rate| {
         follow(state, rate);
         if state.pods == 6 {
             state.desired = 7;
@@ -68,7 +68,7 @@ async fn one_pod_too_many_fails() {
 
 #[tokio::test]
 async fn a_cluster_that_goes_away_is_reported_and_the_load_stays_valid() {
-    let world = World::start(|state, rate| {
+    let world = ScalingCluster::start(|state, rate| {
         follow(state, rate);
         state.away = state.pods == 6;
     })
@@ -85,7 +85,7 @@ async fn a_cluster_that_goes_away_is_reported_and_the_load_stays_valid() {
 
 #[tokio::test]
 async fn a_run_that_is_stopped_keeps_what_it_has() {
-    let world = World::start(follow).await;
+    let world = ScalingCluster::start(follow).await;
     let stop = watch::Sender::new(false);
     let mut interrupt = Interrupt::by(&stop);
     let plateau = async {

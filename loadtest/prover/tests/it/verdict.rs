@@ -1,6 +1,6 @@
 //! A run that went well passes; each thing that can go wrong fails its own assertion, and says what was seen.
 
-use prover::prove::{Marks, Phase, Recording, ScaleReport, ScaleVerdict, Standing};
+use prover::prove::{Marks, Phase, Recording, ScaleReport, ScaleVerdict, AssertionVerdict};
 
 use crate::recording::{at, described, each, fail_one, judge, recording, report_against};
 
@@ -16,7 +16,7 @@ fn assert_fails(name: &str, says: &str, change: impl FnOnce(&mut Recording)) -> 
     let failed: Vec<_> = report.runs[0]
         .assertions
         .iter()
-        .filter(|one| one.standing == Standing::Failed)
+        .filter(|one| one.verdict == AssertionVerdict::Failed)
         .collect();
     let names: Vec<_> = failed.iter().map(|one| one.name).collect();
     assert_eq!(names, [name], "{}", described(&report));
@@ -36,7 +36,7 @@ fn two_to_eight_to_two_passes() {
         report.runs[0]
             .assertions
             .iter()
-            .all(|one| one.standing == Standing::Passed),
+            .all(|one| one.verdict == AssertionVerdict::Passed),
         "{}",
         described(&report)
     );
@@ -90,13 +90,13 @@ fn stuck_below_fails() {
     };
     assert_eq!(
         (
-            standing("scaled-up").standing,
+            standing("scaled-up").verdict,
             standing("scaled-up").observed.as_str()
         ),
-        (Standing::Failed, "never: 7 ready at the most")
+        (AssertionVerdict::Failed, "never: 7 ready at the most")
     );
     for name in ["stayed", "not-limited", "metric-matches"] {
-        assert_eq!(standing(name).standing, Standing::NotReached, "{name}");
+        assert_eq!(standing(name).verdict, AssertionVerdict::NotReached, "{name}");
     }
     assert_eq!(report.verdict, ScaleVerdict::Failed);
 }
@@ -171,13 +171,13 @@ fn a_threshold_that_the_step_does_not_reach_fails_and_says_what_it_reached() {
         .assertions
         .iter()
         .filter(|one| one.name == "threshold")
-        .map(|one| (one.expected.as_str(), one.standing, one.observed.as_str()))
+        .map(|one| (one.expected.as_str(), one.verdict, one.observed.as_str()))
         .collect();
     assert_eq!(
         seen,
         [
-            ("failed<1", Standing::Passed, "0"),
-            ("rate>400", Standing::Failed, "392 requests/s")
+            ("failed<1", AssertionVerdict::Passed, "0"),
+            ("rate>400", AssertionVerdict::Failed, "392 requests/s")
         ]
     );
     assert_eq!(report.verdict, ScaleVerdict::ThresholdBroken);
@@ -244,7 +244,7 @@ fn a_cluster_that_never_settles_sends_no_load() {
         .iter()
         .find(|one| one.name == "settled")
         .unwrap();
-    assert_eq!(settled.standing, Standing::Failed);
+    assert_eq!(settled.verdict, AssertionVerdict::Failed);
     assert!(settled.observed.contains("metric 37"), "{}", settled.observed);
     assert_eq!(report.verdict, ScaleVerdict::Failed);
 }
@@ -266,7 +266,7 @@ fn an_interrupted_run_says_so_and_keeps_what_it_has() {
         report.runs[0]
             .assertions
             .iter()
-            .any(|one| one.name == "scaled-up" && one.standing == Standing::Passed)
+            .any(|one| one.name == "scaled-up" && one.verdict == AssertionVerdict::Passed)
     );
     assert!(report.runs[0].step.is_some());
 }

@@ -17,13 +17,13 @@ use prover::prove::{Deadlines, Expected, Recording, ScaleConfig, ScaleReport, Sc
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    fixtures::{Scenario, State},
+    fake_cluster::{FakeCluster, State},
     recording, schema,
 };
 
 /// An HPA without delays: every 300 ms it counts, and has as many pods as that needs.
-pub(crate) struct World {
-    pub(crate) scenario: Scenario,
+pub(crate) struct ScalingCluster {
+    pub(crate) scenario: FakeCluster,
     mix: Mix,
     addresses: Addresses,
     pub(crate) url: String,
@@ -31,7 +31,7 @@ pub(crate) struct World {
     pub(crate) requests: Arc<AtomicU64>,
 }
 
-impl World {
+impl ScalingCluster {
     pub(crate) async fn start(react: impl Fn(&mut State, f64) + Send + 'static) -> Self {
         let counter = Arc::new(AtomicU64::new(0));
         let (of_server, requests) = (Arc::clone(&counter), Arc::clone(&counter));
@@ -42,7 +42,7 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hello", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().route("/hello", get(handler))).await });
-        let scenario = Scenario::with(|_| {});
+        let scenario = FakeCluster::with(|_| {});
         let world = scenario.clone();
         tokio::spawn(async move {
             let (mut before, mut since) = (0, Instant::now());

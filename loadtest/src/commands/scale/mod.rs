@@ -12,7 +12,7 @@ use engine::{
     units::{Rate, short},
 };
 use prover::{
-    chain::{Diagnosis, wait_until_whole},
+    chain::{Diagnosis, wait_until_healthy},
     cluster::{Cluster, Hpa},
     prove::{
         Deadlines, Expected, Progress, Recording, ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict, Setup,
@@ -79,7 +79,7 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
             chains = chains(&options, &cluster, &setup.expected) => chains,
             () = interrupt.requested() => Vec::new(),
         };
-        let recording = if !interrupt.is_requested() && chains.iter().all(Diagnosis::is_whole) {
+        let recording = if !interrupt.is_requested() && chains.iter().all(Diagnosis::is_healthy) {
             let mut lines = Lines::default();
             let mut show = |progress: Progress<'_>| lines.show(progress, &setup.expected);
             drive(&cluster, &setup, &mut interrupt, &mut show).await?
@@ -268,8 +268,8 @@ async fn chains(options: &ScaleOptions, cluster: &Cluster, expected: &[Expected]
     for one in expected {
         let chain = options.chain(&one.hpa);
         let say = |missing: &str| eprintln!("{missing}");
-        let diagnosis = wait_until_whole(cluster, &chain, options.chain_wait, say).await;
-        if !diagnosis.is_whole() {
+        let diagnosis = wait_until_healthy(cluster, &chain, options.chain_wait, say).await;
+        if !diagnosis.is_healthy() {
             eprint!("{}", chain::render(&diagnosis));
         }
         chains.push(diagnosis);
