@@ -38,7 +38,7 @@ pub enum PodProgress {
     /// The process runs.
     Running,
     /// The process stopped, or will never run.
-    Ended {
+    Terminated {
         /// The exit code; `None` if no process ran.
         code: Option<i32>,
         /// The reason that Kubernetes gives, such as `OOMKilled`.
@@ -69,7 +69,7 @@ impl StripePod {
             Some("Succeeded" | "Failed") => {
                 // A deleted pod exists only briefly, often without a log: report the deletion.
                 let deleted = deletion.map(|_| "its pod was deleted".to_owned());
-                ended_progress(container, status.reason.or(deleted), status.message)
+                terminated_progress(container, status.reason.or(deleted), status.message)
             }
             _ => PodProgress::Waiting(container.and_then(waiting_reason)),
         };
@@ -86,7 +86,7 @@ fn waiting_reason(container: ContainerStatus) -> Option<(String, String)> {
     Some((waiting.reason?, waiting.message.unwrap_or_default()))
 }
 
-fn ended_progress(container: Option<ContainerStatus>, reason: Option<String>, message: Option<String>) -> PodProgress {
+fn terminated_progress(container: Option<ContainerStatus>, reason: Option<String>, message: Option<String>) -> PodProgress {
     let terminated = container
         .and_then(|container| container.state)
         .and_then(|state| state.terminated);
@@ -99,7 +99,7 @@ fn ended_progress(container: Option<ContainerStatus>, reason: Option<String>, me
         // These two reasons say no more than the exit code.
         (reason != "Error" && reason != "Completed").then_some(reason)
     };
-    PodProgress::Ended {
+    PodProgress::Terminated {
         reason: pod_reason.or_else(process_reason),
         code: terminated.map(|terminated| terminated.exit_code),
     }
@@ -177,7 +177,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Returns an error if the request to the API server fails.
-    pub async fn job_has_ended(&self, namespace: &str, name: &str) -> ReadResult<bool> {
+    pub async fn job_has_finished(&self, namespace: &str, name: &str) -> ReadResult<bool> {
         let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         let Some(job) = read(api.get_opt(name)).await? else {
             return Ok(true);
