@@ -1,4 +1,4 @@
-//! `loadtest scale`: a step of load that needs N replicas, and the proof that the cluster does what it should.
+//! `loadtest scale`: sends a step of load that needs N replicas, and proves that the cluster scales to N and back.
 
 mod assertion;
 mod breakdown;
@@ -11,9 +11,9 @@ mod setup;
 mod shares;
 mod spread;
 mod stage;
-mod subject;
 mod timeline;
 mod trace;
+mod traced_hpa;
 mod tracer;
 mod verdict;
 
@@ -21,7 +21,7 @@ pub use self::{
     assertion::{Assertion, AssertionVerdict},
     breakdown::{PodPath, TimeEstimate, StageTime, TimeToScale},
     drive::{Recording, drive},
-    plan::{Expected, check_tail, expect, safe_rate},
+    plan::{Expected, check_tail, predict, safe_rate},
     progress::Progress,
     report::{ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict},
     setup::Setup,
