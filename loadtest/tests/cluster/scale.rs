@@ -137,7 +137,7 @@ async fn what_could_prove_nothing_is_refused() {
     let world = ScalingCluster::start(|_, _| ()).await;
     let url = world.url.as_str();
     for (arguments, says) in [
-        (vec!["--url", url, "--rate", "380"], "392 would do"),
+        (vec!["--url", url, "--rate", "380"], "use 392"),
         (vec!["--url", url, "--rate", "90"], "at its minimum"),
         (vec!["--url", url, "--replicas", "11"], "no rate needs exactly 11"),
         (

@@ -132,7 +132,7 @@ pub struct Sample {
     pub phase: Phase,
     /// The load; empty if no load is running.
     pub load: Option<LoadSample>,
-    /// The state of each HPA, by name. Without an entry for an HPA that could not be read.
+    /// The state of each HPA, by name. An HPA that could not be read has no entry.
     pub hpas: BTreeMap<String, HpaSample>,
     /// The nodes; empty if they could not be read, for example without permission to list nodes.
     pub nodes: Option<NodesSample>,
@@ -173,7 +173,7 @@ impl EventMark {
 /// The times between the phases, in seconds since the load began. A time is empty if the run did not reach it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Marks {
-    /// When the cluster was idle before the load; negative.
+    /// When the cluster was idle before the load, in seconds since the load began (negative).
     pub settled: Option<f64>,
     /// When all replicas were ready, in seconds since the load began.
     pub plateau_began: Option<f64>,

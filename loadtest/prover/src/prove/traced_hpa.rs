@@ -213,7 +213,7 @@ impl TracedHpa {
     pub(super) async fn desired(self: Arc<Self>) -> ReadResult<i32> {
         let hpa = self.cluster.hpa(&self.namespace, &self.expected.hpa).await?;
         hpa.map(|hpa| hpa.desired)
-            .ok_or_else(|| ReadError("the HPA is gone".to_owned()))
+            .ok_or_else(|| ReadError("the HPA no longer exists".to_owned()))
     }
 
     pub(super) fn record_desired(&self, trace: &mut Trace, time: TimeRange, replicas: i32) -> bool {

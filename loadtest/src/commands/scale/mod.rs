@@ -16,7 +16,7 @@ use prover::{
     cluster::{Cluster, Hpa},
     prove::{
         Deadlines, Expected, Progress, Recording, ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict, Setup,
-        Timeline, check_tail, drive, expect, safe_rate,
+        Timeline, check_tail, drive, predict, safe_rate,
     },
 };
 
@@ -207,7 +207,7 @@ async fn expectations(options: &ScaleOptions, cluster: &Cluster) -> anyhow::Resu
             let mut expected = Vec::new();
             for (name, part) in parts {
                 let hpa = hpa(cluster, namespace, name).await?;
-                expected.push(expect(&hpa, part.as_per_second()).map_err(BadConfiguration::new)?);
+                expected.push(predict(&hpa, part.as_per_second()).map_err(BadConfiguration::new)?);
             }
             return Ok((*rate, expected));
         }
@@ -223,7 +223,7 @@ async fn expectations(options: &ScaleOptions, cluster: &Cluster) -> anyhow::Resu
             (short(safe).parse().map_err(BadConfiguration)?, hpa)
         }
     };
-    let expected = expect(&hpa, rate.as_per_second()).map_err(BadConfiguration)?;
+    let expected = predict(&hpa, rate.as_per_second()).map_err(BadConfiguration)?;
     Ok((rate, vec![expected]))
 }
 
