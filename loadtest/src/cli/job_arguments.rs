@@ -111,7 +111,10 @@ impl FromArgMatches for Words {
         for argument in flags.get_arguments().filter(|argument| given(argument.get_id())) {
             let flag = argument.get_long().unwrap_or_default().to_owned();
             if matches!(argument.get_action(), ArgAction::SetTrue) {
-                words.push(LoadFlag { name: flag, value: None });
+                words.push(LoadFlag {
+                    name: flag,
+                    value: None,
+                });
                 continue;
             }
             for value in matches.get_raw(argument.get_id().as_str()).into_iter().flatten() {

@@ -7,8 +7,8 @@ use engine::{
     units::{number, short},
 };
 use prover::prove::{
-    Assertion, EventMark, HpaSample, LoadSample, PodPath, PodShare, Sample, ScaleReport, ScaleRun,
-    ScaleVerdict, StageSpread, AssertionVerdict, TimeToScale,
+    Assertion, AssertionVerdict, EventMark, HpaSample, LoadSample, PodPath, PodShare, Sample, ScaleReport,
+    ScaleRun, ScaleVerdict, StageSpread, TimeToScale,
 };
 
 use super::{

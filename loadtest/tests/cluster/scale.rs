@@ -92,12 +92,12 @@ async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_t
 #[tokio::test]
 async fn what_cannot_be_read_before_the_step_has_no_time_and_says_why_and_the_rest_has() {
     let world = ScalingCluster::start(follow).await;
-    world.scenario.change(|state| state.prometheus = false);
+    world.fake.change(|state| state.prometheus = false);
     let mut interrupt = Interrupt::never();
     // It comes back, but what it had before the step is not known any more.
     let comes_back = async {
-        world.scenario.wait_until(|state| state.pods == 6).await;
-        world.scenario.change(|state| state.prometheus = true);
+        world.fake.wait_until(|state| state.pods == 6).await;
+        world.fake.change(|state| state.prometheus = true);
     };
     let (report, ()) = tokio::join!(world.run(&mut interrupt), comes_back);
     assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", summary(&report));
@@ -120,7 +120,7 @@ async fn what_cannot_be_read_before_the_step_has_no_time_and_says_why_and_the_re
 async fn a_broken_chain_ends_the_command_before_any_load() {
     let world = ScalingCluster::start(|_, _| ()).await;
     world
-        .scenario
+        .fake
         .change(|state| state.exported = "http_server_requests_total");
     let output = world.command(&["--url", &world.url, "--rate", "280"]).await;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -168,7 +168,7 @@ async fn what_could_prove_nothing_is_refused() {
         assert_eq!(output.status.code(), Some(104), "{arguments:?}: {text}");
         assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
     }
-    world.scenario.change(|state| state.max = 9);
+    world.fake.change(|state| state.max = 9);
     let output = world.command(&["--url", url, "--rate", "392"]).await;
     assert_eq!(output.status.code(), Some(104));
     assert!(

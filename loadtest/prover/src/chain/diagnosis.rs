@@ -23,7 +23,7 @@ enum Finding {
     BlockedBy(Link),
 }
 
-use Finding::{Broken, Works, BlockedBy};
+use Finding::{BlockedBy, Broken, Works};
 
 /// Checks each link. The first broken link is the root cause.
 pub(crate) fn diagnose(evidence: &Evidence, options: &ChainOptions) -> Diagnosis {
@@ -133,7 +133,13 @@ fn check_pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
     let not_ready: Vec<String> = pods
         .iter()
         .filter(|pod| !pod.ready && !pod.terminating)
-        .map(|pod| format!("{} ({})", pod.name, pod.not_ready_reason.as_deref().unwrap_or("not ready")))
+        .map(|pod| {
+            format!(
+                "{} ({})",
+                pod.name,
+                pod.not_ready_reason.as_deref().unwrap_or("not ready")
+            )
+        })
         .collect();
     let wanted = usize::try_from(workload.replicas).unwrap_or(0);
     if ready == 0 || ready < wanted {
@@ -327,7 +333,10 @@ fn check_adapter_rule(evidence: &Evidence) -> Finding {
         );
     }
     broken(
-        format!("the HPA asks for {name}, but the adapter offers {}", list_names(offered)),
+        format!(
+            "the HPA asks for {name}, but the adapter offers {}",
+            list_names(offered)
+        ),
         "the metric name in the HPA and in the adapter's rule: make them equal",
     )
 }

@@ -116,7 +116,10 @@ async fn read_prometheus(cluster: &Cluster, options: &ChainOptions) -> ReadResul
         exporting_pods: exporting.iter().map(|series| series.label("pod")).collect(),
         ..PrometheusStatus::default()
     };
-    let ages: BTreeMap<String, f64> = ages.iter().map(|series| (series.label("pod"), series.number())).collect();
+    let ages: BTreeMap<String, f64> = ages
+        .iter()
+        .map(|series| (series.label("pod"), series.number()))
+        .collect();
     for target in &up {
         let pod = target.label("pod");
         let age = ages.get(&pod).copied().unwrap_or(f64::NAN);

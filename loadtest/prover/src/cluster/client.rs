@@ -21,7 +21,7 @@ use kube::{
 
 use super::{
     metrics::{CUSTOM_METRICS, MetricValueList, PodSample, PrometheusService, QueryAnswer, Series},
-    read::{READ_TIMEOUT, ReadResult, ReadError, read, request, with_causes},
+    read::{READ_TIMEOUT, ReadError, ReadResult, read, request, with_causes},
     views::{ApiRegistration, ClusterEvent, Hpa, NodeState, PodState, PodsMetric, Workload},
 };
 
@@ -47,15 +47,15 @@ impl Cluster {
                     context: Some(name.to_owned()),
                     ..KubeConfigOptions::default()
                 };
-                let kubeconfig =
-                    Kubeconfig::read().map_err(|error| bad_configuration("the kubeconfig cannot be read", &error))?;
+                let kubeconfig = Kubeconfig::read()
+                    .map_err(|error| bad_configuration("the kubeconfig cannot be read", &error))?;
                 Config::from_custom_kubeconfig(kubeconfig, &options)
                     .await
                     .map_err(|error| bad_configuration(&format!("the context {name}"), &error))?
             }
-            None => Config::infer()
-                .await
-                .map_err(|error| bad_configuration("no cluster is configured (KUBECONFIG, --context)", &error))?,
+            None => Config::infer().await.map_err(|error| {
+                bad_configuration("no cluster is configured (KUBECONFIG, --context)", &error)
+            })?,
         };
         // The caller reports a 503. A silent retry would only delay the report.
         config.default_retry = false;
@@ -179,7 +179,11 @@ impl Cluster {
     }
 
     /// Sends an instant query to Prometheus through the API server's proxy.
-    pub(crate) async fn prometheus(&self, service: &PrometheusService, query: &str) -> ReadResult<Vec<Series>> {
+    pub(crate) async fn prometheus(
+        &self,
+        service: &PrometheusService,
+        query: &str,
+    ) -> ReadResult<Vec<Series>> {
         self.get_json::<QueryAnswer>(&service.query_path(query))
             .await?
             .series()

@@ -18,7 +18,7 @@ use kube::{
 
 use super::{
     client::Cluster,
-    read::{ReadResult, ReadError, describe, read, read_within},
+    read::{ReadError, ReadResult, describe, read, read_within},
 };
 
 /// The timeout for reading the log of one pod. After a long load, the log has several megabytes.
@@ -86,7 +86,11 @@ fn waiting_reason(container: ContainerStatus) -> Option<(String, String)> {
     Some((waiting.reason?, waiting.message.unwrap_or_default()))
 }
 
-fn terminated_progress(container: Option<ContainerStatus>, reason: Option<String>, message: Option<String>) -> PodProgress {
+fn terminated_progress(
+    container: Option<ContainerStatus>,
+    reason: Option<String>,
+    message: Option<String>,
+) -> PodProgress {
     let terminated = container
         .and_then(|container| container.state)
         .and_then(|state| state.terminated);

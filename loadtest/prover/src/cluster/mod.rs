@@ -12,7 +12,7 @@ pub use self::{
     client::Cluster,
     jobs::{Permission, PodProgress, StripePod},
     metrics::{CUSTOM_METRICS, PodSample, PrometheusService},
-    read::{ReadResult, ReadError},
+    read::{ReadError, ReadResult},
     views::{
         ApiRegistration, ClusterEvent, Condition, DEFAULT_TOLERANCE, Hpa, NodeState, PodState, PodsMetric,
         Workload,

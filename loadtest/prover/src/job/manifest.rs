@@ -171,9 +171,7 @@ fn arguments(manifest: &Manifest<'_>) -> Vec<String> {
         format!("--start-at={}", manifest.load.start_at),
     ];
     let user_flags = manifest.input.arguments.iter().map(String::as_str);
-    let user_flags = user_flags
-        .chain(manifest.url)
-        .map(|text| text.replace('$', "$$"));
+    let user_flags = user_flags.chain(manifest.url).map(|text| text.replace('$', "$$"));
     ["run".to_owned()]
         .into_iter()
         .chain(user_flags)

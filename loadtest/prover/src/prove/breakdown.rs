@@ -233,8 +233,9 @@ mod tests {
         let mut all = [None; 10];
         // The read that shows the second stage ends before the read that shows the first. The second and the third stage
         // are seen at the same time.
-        all[..3]
-            .copy_from_slice(&[(0.0, 2.0), (0.5, 1.0), (0.25, 1.0)].map(|(earliest, latest)| Some(range(earliest, latest))));
+        all[..3].copy_from_slice(
+            &[(0.0, 2.0), (0.5, 1.0), (0.25, 1.0)].map(|(earliest, latest)| Some(range(earliest, latest))),
+        );
         let (ranges, contradicted) = narrow(all);
         let times = stage_times(ranges);
         assert_eq!(contradicted, []);
@@ -248,8 +249,9 @@ mod tests {
     #[test]
     fn a_value_missed_between_two_reads_comes_before_the_stage_that_follows_from_it() {
         let mut all = [None; 10];
-        all[2..5]
-            .copy_from_slice(&[(1.0, 1.5), (9.0, 9.25), (4.0, 4.5)].map(|(earliest, latest)| Some(range(earliest, latest))));
+        all[2..5].copy_from_slice(
+            &[(1.0, 1.5), (9.0, 9.25), (4.0, 4.5)].map(|(earliest, latest)| Some(range(earliest, latest))),
+        );
         let (ranges, contradicted) = narrow(all);
         let times = stage_times(ranges);
         assert_eq!(contradicted, []);
@@ -271,7 +273,11 @@ mod tests {
     #[test]
     fn an_unseen_stage_has_no_time_and_the_next_stage_no_duration() {
         let mut all = [None; 10];
-        (all[0], all[2], all[3]) = (Some(range(0.0, 0.5)), Some(range(2.0, 2.5)), Some(range(2.5, 3.0)));
+        (all[0], all[2], all[3]) = (
+            Some(range(0.0, 0.5)),
+            Some(range(2.0, 2.5)),
+            Some(range(2.5, 3.0)),
+        );
         let (ranges, contradicted) = narrow(all);
         let times = stage_times(ranges);
         assert_eq!(contradicted, []);

@@ -180,7 +180,11 @@ impl<'a> Driver<'a> {
     }
 
     /// Runs all phases. The caller owns the loads, so that it can drain them when it drops this future half-way.
-    async fn run_phases(&mut self, step: &mut Option<ActiveLoad>, tail: &mut Option<ActiveLoad>) -> anyhow::Result<()> {
+    async fn run_phases(
+        &mut self,
+        step: &mut Option<ActiveLoad>,
+        tail: &mut Option<ActiveLoad>,
+    ) -> anyhow::Result<()> {
         if !self.wait_until_settled().await {
             return Ok(());
         }
@@ -194,7 +198,10 @@ impl<'a> Driver<'a> {
         self.shares.end(request_counts(self.cluster, self.setup).await);
         if let Some(plan) = &self.setup.tail {
             self.last_snapshot = Snapshot::default();
-            *tail = Some(ActiveLoad::Running(Load::start(plan.clone(), &self.setup.addresses)?));
+            *tail = Some(ActiveLoad::Running(Load::start(
+                plan.clone(),
+                &self.setup.addresses,
+            )?));
         }
         self.return_to_minimum(tail).await;
         if let Some(load) = tail.take() {
@@ -212,9 +219,9 @@ impl<'a> Driver<'a> {
             self.sample(Phase::Settling, None).await;
             let excess = self.timeline.samples.len().saturating_sub(SETTLING_SAMPLES_KEPT);
             self.timeline.samples.drain(..excess);
-            if self
-                .holds_for_all(|expected, hpa| is_at_minimum(expected, hpa) && hpa.metric_sum.is_some_and(|sum| sum <= IDLE_RATE))
-            {
+            if self.holds_for_all(|expected, hpa| {
+                is_at_minimum(expected, hpa) && hpa.metric_sum.is_some_and(|sum| sum <= IDLE_RATE)
+            }) {
                 self.timeline.marks.settled = Some(self.now());
                 return true;
             }

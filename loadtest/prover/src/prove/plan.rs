@@ -81,7 +81,9 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
         let advice = match safe_rate(hpa, replicas) {
             Some(safe) => format!("use {} requests/s for {replicas} replicas", short(safe)),
             None => {
-                format!("no rate needs exactly {replicas} replicas: use fewer, or set behavior.scaleUp.tolerance")
+                format!(
+                    "no rate needs exactly {replicas} replicas: use fewer, or set behavior.scaleUp.tolerance"
+                )
             }
         };
         return Err(format!(
@@ -221,7 +223,9 @@ pub(crate) mod tests {
         }
         for replicas in 11..=50 {
             assert_eq!(safe_rate(&wide, replicas), None);
-            assert!(rejection(&wide, f64::from(replicas) * 50.0 - 1.0).contains("behavior.scaleUp.tolerance"));
+            assert!(
+                rejection(&wide, f64::from(replicas) * 50.0 - 1.0).contains("behavior.scaleUp.tolerance")
+            );
         }
     }
 

@@ -57,13 +57,15 @@ impl ScaleVerdict {
     fn of<'a>(assertions: impl IntoIterator<Item = &'a Assertion>, interrupted: bool) -> Self {
         let assertions: Vec<_> = assertions.into_iter().collect();
         let failed = |names: &[&str]| {
-            assertions
-                .iter()
-                .any(|assertion| names.contains(&assertion.name) && assertion.verdict == AssertionVerdict::Failed)
+            assertions.iter().any(|assertion| {
+                names.contains(&assertion.name) && assertion.verdict == AssertionVerdict::Failed
+            })
         };
         let (valid, requests) = (["step-valid", "tail-valid"], ["step-requests", "tail-requests"]);
         let about_requests = [&valid[..], &requests, &[THRESHOLD]].concat();
-        let mut others = assertions.iter().filter(|assertion| !about_requests.contains(&assertion.name));
+        let mut others = assertions
+            .iter()
+            .filter(|assertion| !about_requests.contains(&assertion.name));
         if interrupted {
             Self::Interrupted
         } else if failed(&valid) {

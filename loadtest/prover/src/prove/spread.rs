@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    breakdown::{TimeEstimate, StageTime, TimeToScale},
+    breakdown::{StageTime, TimeEstimate, TimeToScale},
     stage::Stage,
 };
 

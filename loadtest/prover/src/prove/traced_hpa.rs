@@ -13,7 +13,7 @@ use super::{
     setup::Setup,
     trace::{Decision, MetricSample, PodTrace, TimeRange, Trace},
 };
-use crate::cluster::{Cluster, PodState, PrometheusService, ReadResult, ReadError, Series, sum_of_series};
+use crate::cluster::{Cluster, PodState, PrometheusService, ReadError, ReadResult, Series, sum_of_series};
 
 /// The sources of the reads. Reports show these names.
 pub(super) const PODS: &str = "pods";
@@ -126,7 +126,9 @@ impl TracedHpa {
 
     /// Returns the port of the pods that Prometheus scrapes.
     async fn port(&self) -> ReadResult<Option<String>> {
-        let targets = self.query(&format!("up{{{}}}", self.baseline_pod_labels())).await?;
+        let targets = self
+            .query(&format!("up{{{}}}", self.baseline_pod_labels()))
+            .await?;
         let instance = targets.first().map(|target| target.label("instance"));
         Ok(instance.and_then(|instance| Some(instance.rsplit_once(':')?.1.to_owned())))
     }
@@ -267,7 +269,13 @@ impl TracedHpa {
         let problem = |(_, count): &Count| count.clone().err();
         // A read that shows no new request only counts if it succeeded for all pods.
         match counts.iter().find_map(problem) {
-            Some(problem) if !counts.iter().any(|(pod, count)| self.has_new_requests(pod, count)) => Err(problem),
+            Some(problem)
+                if !counts
+                    .iter()
+                    .any(|(pod, count)| self.has_new_requests(pod, count)) =>
+            {
+                Err(problem)
+            }
             _ => Ok(counts),
         }
     }
@@ -290,7 +298,10 @@ impl TracedHpa {
             let pod = trace.pods.entry(name).or_default();
             if has_new_requests {
                 // The first read follows the ready state, but the pod may serve as soon as it is ready.
-                let ready_since = pod.ready.filter(|_| !pod.metrics_read).map(|ready| ready.earliest);
+                let ready_since = pod
+                    .ready
+                    .filter(|_| !pod.metrics_read)
+                    .map(|ready| ready.earliest);
                 pod.served.get_or_insert(TimeRange {
                     earliest: ready_since.unwrap_or(time.earliest),
                     ..time

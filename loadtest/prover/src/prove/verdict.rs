@@ -124,7 +124,9 @@ fn scaled_up(timeline: &Timeline, expected: &Expected) -> Assertion {
     let ready = samples_under_load(timeline, expected)
         .find(|(_, hpa)| hpa.ready == replicas)
         .map(|(sample, _)| sample.at);
-    let most = samples_under_load(timeline, expected).map(|(_, hpa)| hpa.ready).max();
+    let most = samples_under_load(timeline, expected)
+        .map(|(_, hpa)| hpa.ready)
+        .max();
     match (ready, most) {
         (Some(at), _) => pending.passed_if(at <= limit, format!("{replicas} ready after {} s", short(at))),
         (None, Some(most)) => pending.passed_if(false, format!("never: at most {most} ready")),
@@ -309,10 +311,7 @@ fn watched(timeline: &Timeline) -> Assertion {
     let pending = PendingAssertion::new(
         "watched",
         None,
-        format!(
-            "the cluster was read at least every {} s",
-            short(MAX_GAP_SECONDS)
-        ),
+        format!("the cluster was read at least every {} s", short(MAX_GAP_SECONDS)),
     );
     let complete = |sample: &&Sample| {
         timeline

@@ -1,7 +1,7 @@
 //! The result of `loadtest scale` as a suite of what must hold.
 
 use engine::units::short;
-use prover::prove::{ScaleReport, AssertionVerdict};
+use prover::prove::{AssertionVerdict, ScaleReport};
 
 use crate::suite::{self, Case, Suite};
 

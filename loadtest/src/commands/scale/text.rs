@@ -1,6 +1,6 @@
 //! Where the time to new pods went, as lines for people.
 
-use prover::prove::{ScaleReport, ScaleRun, AssertionVerdict, TimeToScale};
+use prover::prove::{AssertionVerdict, ScaleReport, ScaleRun, TimeToScale};
 
 /// The verdict, every assertion, and where the time went, as lines.
 #[must_use]
