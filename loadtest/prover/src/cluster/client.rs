@@ -70,7 +70,7 @@ impl Cluster {
 
     /// Creates a cluster client from an existing Kubernetes client.
     #[must_use]
-    pub fn of(client: Client) -> Self {
+    pub fn from_client(client: Client) -> Self {
         Self { client }
     }
 

@@ -28,15 +28,15 @@ pub(super) async fn read<T>(request: impl Future<Output = kube::Result<T>>) -> R
 }
 
 pub(super) async fn read_within<T>(
-    timeout: Duration,
+    limit: Duration,
     request: impl Future<Output = kube::Result<T>>,
 ) -> ReadResult<T> {
     // Boxed: the futures of requests are large, and would be part of the callers' futures.
-    match timeout(timeout, Box::pin(request)).await {
+    match timeout(limit, Box::pin(request)).await {
         Ok(result) => result.map_err(|error| ReadError(describe(&error))),
         Err(_) => Err(ReadError(format!(
             "no response within {}",
-            humantime::format_duration(timeout)
+            humantime::format_duration(limit)
         ))),
     }
 }

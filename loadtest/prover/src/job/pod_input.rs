@@ -1,5 +1,5 @@
-//! The input of the pods: the flags that they call `run` with, and the files that some flags name. A file travels as a
-//! pod annotation, which the downward API mounts as a file. This needs no other Kubernetes object.
+//! The input of the pods: the flags of `run`, and the files that some flags name. Each file is an annotation of the pod,
+//! which the downward API mounts as a file. No other Kubernetes object is needed.
 
 use std::{collections::BTreeMap, fs};
 

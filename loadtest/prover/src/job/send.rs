@@ -21,7 +21,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// 2 KiB per second and thread.
 const MAX_DURATION: Duration = Duration::from_hours(1);
 
-/// The permissions that the command needs. They are checked before the load, which would be lost without its result.
+/// The permissions that the command needs. They are checked before the load, because its result
+/// would be lost without them.
 const PERMISSIONS: [Permission; 5] = [
     ("create", "batch", "jobs", ""),
     ("get", "batch", "jobs", ""),
