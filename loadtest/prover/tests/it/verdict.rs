@@ -162,7 +162,7 @@ fn a_wrong_metric_fails_in_both_directions() {
 }
 
 #[test]
-fn one_failed_request_fails_and_is_describe_assertions() {
+fn one_failed_request_fails_with_an_example() {
     let report = assert_fails(
         "step-requests",
         "1 failed, 0 dropped, 0 retried: 1 reset (connection closed",
