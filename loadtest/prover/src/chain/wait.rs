@@ -14,8 +14,8 @@ use crate::cluster::Cluster;
 /// The time between two diagnoses of a broken chain.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Diagnoses the chain until every link works, for at most `timeout`, and returns the last diagnosis. Passes the root cause
-/// to `on_broken` whenever it changes.
+/// Diagnoses the chain until every link works, for at most `timeout`, and returns the last diagnosis. Passes the root
+/// cause to `on_broken` whenever it changes.
 pub async fn wait_until_healthy(
     cluster: &Cluster,
     options: &ChainOptions,

@@ -35,8 +35,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Connects to the cluster of the kubeconfig's `context`. With `None`, connects to the cluster of the current context
-    /// (from `KUBECONFIG` or `~/.kube/config`), or, inside a pod, to the pod's own cluster.
+    /// Connects to the cluster of the kubeconfig's `context`. With `None`, connects to the cluster of the current
+    /// context (from `KUBECONFIG` or `~/.kube/config`), or, inside a pod, to the pod's own cluster.
     ///
     /// # Errors
     /// Returns [`BadConfiguration`] if there is no usable kubeconfig, or if the cluster does not answer.

@@ -161,8 +161,8 @@ impl<'a> Follower<'a> {
         let waits = |pod: &StripePod| matches!(pod.progress, PodProgress::Waiting(_));
         if must_run && pods().all(waits) {
             return Err(BadConfiguration(format!(
-                "no pod of the Job runs at the start time, so nothing is sent: allow more time with --start-in, or find \
-                 the cause with --keep and `kubectl --namespace {} describe job,pods`",
+                "no pod of the Job runs at the start time, so nothing is sent: allow more time with --start-in, or \
+                 find the cause with --keep and `kubectl --namespace {} describe job,pods`",
                 self.namespace
             )));
         }

@@ -1,5 +1,5 @@
-//! The input of the pods: the flags of `run`, and the files that some flags name. Each file is an annotation of the pod,
-//! which the downward API mounts as a file. No other Kubernetes object is needed.
+//! The input of the pods: the flags of `run`, and the files that some flags name. Each file is an annotation of the
+//! pod, which the downward API mounts as a file. No other Kubernetes object is needed.
 
 use std::{collections::BTreeMap, fs};
 

@@ -17,8 +17,8 @@ use crate::cluster::{Cluster, Permission, quantity::Quantity};
 /// The time from the end of the last request until the pod has stopped and the API server reports it.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// The maximum duration of the load, times the threads. A kubelet keeps 10 MiB of a pod's log, and the result needs about
-/// 2 KiB per second and thread.
+/// The maximum duration of the load, times the threads. A kubelet keeps 10 MiB of a pod's log, and the result needs
+/// about 2 KiB per second and thread.
 const MAX_DURATION: Duration = Duration::from_hours(1);
 
 /// The permissions that the command needs. They are checked before the load, because its result
@@ -80,7 +80,7 @@ pub async fn send(
     let thread_time = plan.schedule.duration() * u32::try_from(threads).unwrap_or(u32::MAX);
     if thread_time > MAX_DURATION {
         return Err(BadConfiguration::new(
-            "the result would be too long for the log of a pod: a load of a Job may last at most an hour, divided by --threads",
+            "the result would be too long for the log of a pod: the load may last at most an hour, divided by --threads",
         )
         .into());
     }

@@ -16,13 +16,13 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Follower<'_> {
     /// Deletes the Job, so that Kubernetes stops each pod. A stopping pod prints the result of its stripe. Its log
-    /// disappears with the pod, so this function follows each log before it deletes the Job. Waits for the results for at
-    /// most `limit`.
+    /// disappears with the pod, so this function follows each log before it deletes the Job. Waits for the results for
+    /// at most `limit`.
     pub(super) async fn stop(&mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
         self.report(&format!(
-            "stopping: deleting the Job and waiting for the results of its pods; a second signal stops at once, without a \
-             report, and in the first seconds may leave the Job (`kubectl --namespace {} delete job {}`)",
+            "stopping: deleting the Job and waiting for the results of its pods; a second signal stops at once, without \
+             a report, and in the first seconds may leave the Job (`kubectl --namespace {} delete job {}`)",
             self.namespace, self.job
         ));
         if let Ok(pods) = self.cluster.stripe_pods(self.namespace, self.job).await {

@@ -1,5 +1,5 @@
-//! Breaks down the time from the start of the step to the first request of each new pod: computes the time of each stage,
-//! and its maximum error, from the trace. Pure functions.
+//! Breaks down the time from the start of the step to the first request of each new pod: computes the time of each
+//! stage, and its maximum error, from the trace. Pure functions.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ pub struct PodPath {
 }
 
 impl PodPath {
-    /// Describes the slowest of `new_pods` pods, for [`TimeToScale::last`].
+    /// Describes the result of [`TimeToScale::last`] among `new_pods` new pods.
     #[must_use]
     pub fn describe_rank(&self, new_pods: usize) -> String {
         match self.reached(Stage::Ready) {
@@ -92,7 +92,8 @@ pub struct TimeToScale {
 }
 
 impl TimeToScale {
-    /// Computes the breakdown. `first_served` is the time of the first response of each pod, in seconds since the load began.
+    /// Computes the breakdown. `first_served` is the time of the first response of each pod, in seconds since the load
+    /// began.
     #[must_use]
     pub fn of(expected: &Expected, trace: &Trace, first_served: &BTreeMap<String, f64>) -> Self {
         let mut new_pods: Vec<(&String, &PodTrace)> = trace.pods.iter().collect();
@@ -136,8 +137,8 @@ impl TimeToScale {
         }
     }
 
-    /// Returns the path to the pod that became ready last, or to a pod that never became ready. This is the time that the
-    /// whole step took.
+    /// Returns the path to the pod that became ready last, or to a pod that never became ready. This is the time that
+    /// the whole step took.
     #[must_use]
     pub fn last(&self) -> Option<&PodPath> {
         let ready = |path: &&PodPath| path.reached(Stage::Ready).unwrap_or(f64::INFINITY);
@@ -150,9 +151,9 @@ impl TimeToScale {
 /// The time range of each stage; `None` if it was not seen.
 type StageRanges = [Option<TimeRange>; Stage::ALL.len()];
 
-/// Narrows the range of each stage by the other stages. Each stage follows from the previous one, so it was not reached before
-/// the earliest time of an earlier stage, or after the latest time of a later stage. If the two limits contradict each
-/// other, the stage counts as not seen and is returned: an assumption about the cluster is wrong.
+/// Narrows the range of each stage by the other stages. Each stage follows from the previous one, so it was not reached
+/// before the earliest time of an earlier stage, or after the latest time of a later stage. If the two limits
+/// contradict each other, the stage counts as not seen and is returned: an assumption about the cluster is wrong.
 fn narrow(mut ranges: StageRanges) -> (StageRanges, Vec<Stage>) {
     let mut latest = f64::INFINITY;
     for range in ranges.iter_mut().rev().flatten() {
@@ -231,8 +232,8 @@ mod tests {
     #[test]
     fn a_later_stage_narrows_an_earlier_stage() {
         let mut all = [None; 10];
-        // The read that shows the second stage ends before the read that shows the first. The second and the third stage
-        // are seen at the same time.
+        // The read that shows the second stage ends before the read that shows the first. The second and the third
+        // stage are seen at the same time.
         all[..3].copy_from_slice(
             &[(0.0, 2.0), (0.5, 1.0), (0.25, 1.0)].map(|(earliest, latest)| Some(range(earliest, latest))),
         );

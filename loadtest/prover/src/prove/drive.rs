@@ -1,5 +1,5 @@
-//! Drives a run: settles, sends the step, holds the plateau, scales down under a light load, and takes the last samples.
-//! This module records and does not judge.
+//! Drives a run: settles, sends the step, holds the plateau, scales down under a light load, and takes the last
+//! samples. This module records and does not judge.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,8 @@ const SAMPLES_PER_EVENT_READ: u32 = 2;
 /// The number of samples after the end of the tail.
 const CLOSING_SAMPLES: u32 = 3;
 
-/// The maximum rate of an idle cluster, in requests per second. A person who visits the service does not disturb the run.
+/// The maximum rate of an idle cluster, in requests per second. A person who visits the service does not disturb the
+/// run.
 const IDLE_RATE: f64 = 1.0;
 
 /// The number of samples before the load that are kept for the plots.
@@ -261,7 +262,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Waits until every HPA is at its minimum and the last terminating pod is gone, because its requests count until then.
+    /// Waits until every HPA is at its minimum and the last terminating pod is gone, because its requests count until
+    /// then.
     async fn return_to_minimum(&mut self, tail: &mut Option<ActiveLoad>) {
         let deadline = self.now() + self.setup.deadlines.scale_down;
         while self.now() <= deadline {

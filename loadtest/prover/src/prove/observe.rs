@@ -17,7 +17,7 @@ pub(super) struct Observation {
     pub(super) hpas: BTreeMap<String, HpaSample>,
     /// The pods of each HPA.
     pub(super) pods: BTreeMap<String, Vec<PodState>>,
-    /// `None` if nodes cannot be read. This is not a problem, because it needs permissions in the whole cluster.
+    /// `None` if the nodes cannot be read, which needs cluster-wide permissions. This is not an error.
     pub(super) nodes: Option<Vec<NodeState>>,
     pub(super) problem: Option<String>,
 }

@@ -87,8 +87,8 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
             }
         };
         return Err(format!(
-            "{} requests/s may scale {name} to {} or {replicas} replicas: with its tolerance of {} %, it may stop at {} up to \
-             {} requests/s; {advice}",
+            "{} requests/s may scale {name} to {} or {replicas} replicas: with its tolerance of {} %, it may stop at {} up \
+             to {} requests/s; {advice}",
             short(rate),
             replicas - 1,
             short(hpa.scale_up_tolerance * 100.0),
@@ -98,7 +98,7 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
     }
     if hpa.max < replicas + HEADROOM {
         return Err(format!(
-            "{name} allows {} replicas, but must allow {} or more: otherwise the bound, not the metric, may decide on {replicas}",
+            "{name} allows {} replicas, but must allow {} or more, so that the metric and not the bound decides",
             hpa.max,
             replicas + HEADROOM
         ));
@@ -116,7 +116,8 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
     })
 }
 
-/// Returns the metric if the HPA has only one. With several, the highest recommendation wins, which cannot be predicted.
+/// Returns the metric if the HPA has only one. With several, the highest recommendation wins, which cannot be
+/// predicted.
 fn single_metric(hpa: &Hpa) -> Result<&PodsMetric, String> {
     match (&hpa.metric, hpa.metric_types.len()) {
         (Some(metric), 1) if metric.target_per_pod > 0.0 => Ok(metric),

@@ -28,7 +28,7 @@ const SCHEMA: &str = "loadtest.scale/v2";
 pub enum ScaleVerdict {
     /// Every assertion holds.
     Passed,
-    /// An assertion about the scaling does not hold.
+    /// An assertion about the scaling does not hold, or the run did not reach it.
     Failed,
     /// The scaling is correct, but too many requests failed.
     RequestsFailed,

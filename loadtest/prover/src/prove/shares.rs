@@ -20,11 +20,11 @@ pub struct PodShare {
     pub node: Option<String>,
     /// The zone of the node; empty without a zone label.
     pub zone: Option<String>,
-    /// The number of responses of the step that name the pod in `x-served-by`. Empty if no response names a pod of this HPA,
-    /// for example because its service is behind another service.
+    /// The number of responses of the step that name the pod in `x-served-by`. Empty if no response names a pod of this
+    /// HPA, for example because its service is behind another service.
     pub answered: Option<u64>,
-    /// The number of requests that the pod counted during the step, as scraped by Prometheus. The last scrape interval may
-    /// be missing, and requests of other clients are included.
+    /// The number of requests that the pod counted during the step, as scraped by Prometheus. The last scrape interval
+    /// may be missing, and requests of other clients are included.
     pub counted: Option<f64>,
 }
 

@@ -158,8 +158,8 @@ pub struct EventMark {
 }
 
 impl EventMark {
-    /// Returns whether the event is a warning, or is about an HPA, a node or the cluster-autoscaler. The routine events of
-    /// pods are not notable.
+    /// Returns whether the event is a warning, or is about an HPA, a node or the cluster-autoscaler. The routine events
+    /// of pods are not notable.
     #[must_use]
     pub fn is_notable(&self) -> bool {
         let decides = |kind: &&str| self.regarding.starts_with(*kind);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// The range of time in which something happened, in seconds since the load began. It starts with the last read that did
-/// not show it, and ends with the first read that did.
+/// The range of time in which something happened, in seconds since the load began. It starts with the last read that
+/// did not show it, and ends with the first read that did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TimeRange {
     /// The start of the last read that did not show it.
@@ -67,7 +67,8 @@ pub struct Trace {
     pub counted: Option<TimeRange>,
     /// Prometheus has scraped such a request.
     pub scraped: Option<TimeRange>,
-    /// The values of the custom metrics API until they are high enough for another pod. The first is from before the step.
+    /// The values of the custom metrics API until they are high enough for another pod. The first is from before the
+    /// step.
     pub metric: Vec<MetricSample>,
     /// The value in the custom metrics API is high enough for another pod.
     pub enough: Option<TimeRange>,

@@ -255,8 +255,8 @@ impl TracedHpa {
         trace.scraped.is_some()
     }
 
-    /// Reads the counts of each new ready pod without a request. Until one of the pods from before the step has counted a
-    /// request of the step, reads their counts as well.
+    /// Reads the counts of each new ready pod without a request. Until one of the pods from before the step has counted
+    /// a request of the step, reads their counts as well.
     pub(super) async fn counted(self: Arc<Self>) -> ReadResult<Vec<Count>> {
         let pods = {
             let trace = self.trace();

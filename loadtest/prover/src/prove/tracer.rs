@@ -1,6 +1,6 @@
 //! Traces a step through the chain, from the pods' own metrics to the last new pod, four times a second. One loop reads
-//! each link, so that a hanging read does not delay the others. All times are from the local clock, so they do not depend
-//! on the clocks of the cluster.
+//! each link, so that a hanging read does not delay the others. All times are from the local clock, so they do not
+//! depend on the clocks of the cluster.
 
 use std::{
     collections::BTreeMap,

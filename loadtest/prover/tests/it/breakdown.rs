@@ -19,8 +19,8 @@ const STAGE_TIME: Duration = Duration::from_millis(400);
 /// The delay of the delayed stage.
 const DELAY: Duration = Duration::from_secs(3);
 
-/// The tolerance on top of the reported error, in seconds. On a busy machine, the recorded time of a change is later than
-/// the change.
+/// The tolerance on top of the reported error, in seconds. On a busy machine, the recorded time of a change is later
+/// than the change.
 const SLACK: f64 = 0.15;
 
 /// Changes the state of the cluster to a stage.

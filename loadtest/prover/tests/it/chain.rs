@@ -175,7 +175,8 @@ async fn an_adapter_rule_and_an_hpa_with_different_metric_names() {
             false,
         );
     };
-    let says = "the HPA asks for http_requests_per_second, but the adapter offers requests_per_second, http_request_duration";
+    let says =
+        "the HPA asks for http_requests_per_second, but the adapter offers requests_per_second, http_request";
     assert_broken(Link::AdapterRule, says, renamed).await;
     let hpa_renamed = |state: &mut ClusterState| {
         (state.hpa_metric, state.active) = ("requests_each_second", false);
