@@ -80,7 +80,7 @@ pub async fn send(
     let thread_time = plan.schedule.duration() * u32::try_from(threads).unwrap_or(u32::MAX);
     if thread_time > MAX_DURATION {
         return Err(BadConfiguration::new(
-            "the result would be too long for the log of a pod: the load may last at most an hour, divided by --threads",
+            "the result is too long for the log of a pod: the load may last at most an hour, divided by --threads",
         )
         .into());
     }

@@ -87,8 +87,8 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
             }
         };
         return Err(format!(
-            "{} requests/s may scale {name} to {} or {replicas} replicas: with its tolerance of {} %, it may stop at {} up \
-             to {} requests/s; {advice}",
+            "{} requests/s may scale {name} to {} or {replicas} replicas: with its tolerance of {} %, it may stop at {} \
+             up to {} requests/s; {advice}",
             short(rate),
             replicas - 1,
             short(hpa.scale_up_tolerance * 100.0),

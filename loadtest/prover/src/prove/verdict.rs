@@ -237,7 +237,7 @@ fn not_limited(timeline: &Timeline, expected: &Expected) -> Assertion {
 
 fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadReport>) -> Assertion {
     let text = format!(
-        "the sum of the metric over the pods is within {} % of the sent rate, averaged over the last {} s of the plateau",
+        "the metric, summed over the pods, is within {} % of the sent rate, averaged over the plateau's last {} s",
         short(METRIC_TOLERANCE * 100.0),
         short(COMPARED_SECONDS)
     );
