@@ -87,7 +87,7 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
             }
         };
         return Err(format!(
-            "{} requests/s may scale {name} to {} or {replicas} replicas: with its tolerance of {} %, it may stop at {} \
+            "{} requests/s may scale {name} to {} or {replicas} replicas: with a tolerance of {} %, it may stop at {} \
              up to {} requests/s; {advice}",
             short(rate),
             replicas - 1,

@@ -12,7 +12,7 @@ use crate::cluster::NodeState;
 /// The maximum number of recorded events. A failing cluster may report events without end.
 const MAX_EVENTS: usize = 1000;
 
-/// The phase of a run, named after the event that the run waits for.
+/// The phase of a run. In each phase, the run waits for one condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -231,7 +231,7 @@ impl Timeline {
         self.samples.iter().filter(move |sample| sample.phase == phase)
     }
 
-    /// Records an event, unless [`MAX_EVENTS`] events are recorded.
+    /// Records an event, unless the maximum of 1,000 events is reached.
     pub fn add_event(&mut self, event: EventMark) {
         if self.events.len() < MAX_EVENTS {
             self.events.push(event);
