@@ -1,5 +1,5 @@
-//! The proof that a cluster scales: reads Kubernetes, diagnoses the chain of metrics, drives a step of load and judges
-//! what the cluster did.
+//! Proves that a cluster scales. The crate reads Kubernetes, diagnoses the chain of metrics, sends a step of load, and
+//! judges the reaction of the cluster.
 
 pub mod chain;
 pub mod cluster;

@@ -6,7 +6,7 @@ use clap::{ArgAction, ArgMatches, Args, FromArgMatches, error::ErrorKind, parser
 use engine::{MAX_STRIPES, units::parse_duration};
 use prover::{
     cluster::quantity::{self, Quantity},
-    job::{JobOptions, Word},
+    job::{JobOptions, LoadFlag},
 };
 
 use super::{
@@ -64,7 +64,7 @@ impl JobArguments {
         let job = JobOptions {
             plan: self.task.plan_in_stripes(self.stripes)?,
             url: self.task.url.clone(),
-            words: self.words.0.clone(),
+            flags: self.words.0.clone(),
             stripes: self.stripes,
             image: self.image.clone(),
             context: self.context.clone(),
@@ -96,7 +96,7 @@ fn parse_cpu(text: &str) -> Result<Quantity, String> {
 
 /// The flags of `run` as they were given, for `run` to be called with them elsewhere.
 #[derive(Clone, Debug, Default)]
-pub struct Words(pub Vec<Word>);
+pub struct Words(pub Vec<LoadFlag>);
 
 /// Of how a load is sent: a stripe needs no more.
 fn forwarded() -> clap::Command {
@@ -111,15 +111,18 @@ impl FromArgMatches for Words {
         for argument in flags.get_arguments().filter(|argument| given(argument.get_id())) {
             let flag = argument.get_long().unwrap_or_default().to_owned();
             if matches!(argument.get_action(), ArgAction::SetTrue) {
-                words.push(Word { flag, value: None });
+                words.push(LoadFlag {
+                    name: flag,
+                    value: None,
+                });
                 continue;
             }
             for value in matches.get_raw(argument.get_id().as_str()).into_iter().flatten() {
                 let value = value.to_str().ok_or_else(|| {
                     clap::Error::raw(ErrorKind::InvalidUtf8, format!("--{flag} is no text\n"))
                 })?;
-                words.push(Word {
-                    flag: flag.clone(),
+                words.push(LoadFlag {
+                    name: flag.clone(),
                     value: Some(value.to_owned()),
                 });
             }
@@ -163,8 +166,8 @@ mod tests {
             .0
             .iter()
             .map(|word| match &word.value {
-                Some(value) => format!("{}={value}", word.flag),
-                None => word.flag.clone(),
+                Some(value) => format!("{}={value}", word.name),
+                None => word.name.clone(),
             })
             .collect();
         words.sort_unstable();

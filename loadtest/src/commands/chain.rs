@@ -2,7 +2,7 @@
 
 use engine::Interrupt;
 use prover::{
-    chain::{Diagnosis, State, wait_until_whole},
+    chain::{Diagnosis, LinkState, wait_until_healthy},
     cluster::Cluster,
 };
 use schemars::JsonSchema;
@@ -35,7 +35,7 @@ pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyh
         let mut chains = Vec::new();
         for chain in &options.chains {
             let diagnosis =
-                wait_until_whole(&cluster, chain, options.wait, |missing| eprintln!("{missing}")).await;
+                wait_until_healthy(&cluster, chain, options.wait, |missing| eprintln!("{missing}")).await;
             if !options.json {
                 output::print(&render(&diagnosis))?;
             }
@@ -47,7 +47,7 @@ pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyh
         chains = work => chains?,
         () = interrupt.requested() => return Ok(Exit::Interrupted),
     };
-    let whole = chains.iter().all(Diagnosis::is_whole);
+    let whole = chains.iter().all(Diagnosis::is_healthy);
     if options.json {
         let report = ChainReport {
             schema: SCHEMA,
@@ -64,9 +64,9 @@ pub(crate) fn render(diagnosis: &Diagnosis) -> String {
     let mut lines = vec![format!("metrics chain of {}", diagnosis.hpa)];
     for link in &diagnosis.links {
         let state = match link.state {
-            State::Ok => "ok     ",
-            State::Broken => "BROKEN ",
-            State::Unknown => "?      ",
+            LinkState::Ok => "ok     ",
+            LinkState::Broken => "BROKEN ",
+            LinkState::Unknown => "?      ",
         };
         lines.push(format!("  {state}{:<18} {}", link.link, link.detail));
     }

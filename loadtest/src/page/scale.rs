@@ -7,8 +7,8 @@ use engine::{
     units::{short, to_f64},
 };
 use prover::prove::{
-    Assertion, EventMark, HpaSample, LoadSample, PodPath, PodShare, Sample, ScaleReport, ScaleRun,
-    ScaleVerdict, StageSpread, Standing, TimeToScale,
+    Assertion, AssertionVerdict, EventMark, HpaSample, LoadSample, PodPath, PodShare, Sample, ScaleReport,
+    ScaleRun, ScaleVerdict, StageSpread, TimeToScale,
 };
 
 use super::{
@@ -198,10 +198,10 @@ fn part(value: Option<f64>, all: f64) -> String {
 }
 
 fn row(assertion: &Assertion) -> Row<'_> {
-    let (class, word) = match assertion.standing {
-        Standing::Passed => ("good", "ok"),
-        Standing::Failed => ("bad", "failed"),
-        Standing::NotReached => ("unknown", "not reached"),
+    let (class, word) = match assertion.verdict {
+        AssertionVerdict::Passed => ("good", "ok"),
+        AssertionVerdict::Failed => ("bad", "failed"),
+        AssertionVerdict::NotReached => ("unknown", "not reached"),
     };
     Row {
         class,

@@ -1,10 +1,10 @@
 //! `loadtest chain`, as it is called.
 
-use crate::{fixtures::Scenario, schema};
+use crate::{fake_cluster::FakeCluster, schema};
 
 #[tokio::test]
 async fn the_command_ends_with_1_and_names_the_link() {
-    let scenario = Scenario::with(|_| {});
+    let scenario = FakeCluster::with(|_| {});
     let kubeconfig = scenario.serve().await;
     let run = async |arguments: &[&str]| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_loadtest"));
@@ -18,7 +18,7 @@ async fn the_command_ends_with_1_and_names_the_link() {
     };
     let whole = run(&["--wait", "0s", "--context", "made-up"]).await;
     assert_eq!(whole.status.code(), Some(0), "{whole:?}");
-    scenario.change(|state| state.scraped = 0);
+    scenario.change(|state| state.targets = 0);
     let broken = run(&["--wait", "2s"]).await;
     let (text, waiting) = (
         String::from_utf8_lossy(&broken.stdout),

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use tokio::process::Command;
 
-use crate::{schema, world::World};
+use crate::{scaling_cluster::ScalingCluster, schema};
 
 /// What a command wrote to its files.
 pub(crate) struct Written {
@@ -13,10 +13,10 @@ pub(crate) struct Written {
     pub(crate) page: String,
 }
 
-impl World {
+impl ScalingCluster {
     /// As a user would call it, with phases short enough for a test.
     pub(crate) async fn command(&self, arguments: &[&str]) -> Output {
-        let kubeconfig = self.scenario.serve().await;
+        let kubeconfig = self.fake.serve().await;
         Command::new(env!("CARGO_BIN_EXE_loadtest"))
             .args([
                 "scale",

@@ -33,7 +33,7 @@ async fn a_job_of_three_pods_reports_as_one_run_and_is_gone() {
     assert_eq!(cluster.jobs(), (1, 1));
     let progress = String::from_utf8_lossy(&output.stderr);
     assert!(
-        progress.contains("of 3 pods 3 running, 0 done") && progress.contains("load under way"),
+        progress.contains("3 of 3 pods running, 0 done") && progress.contains("load in progress"),
         "{progress}"
     );
 }
@@ -69,7 +69,7 @@ async fn a_pod_that_fails_makes_the_run_invalid() {
 
 #[tokio::test]
 async fn a_pod_that_is_deleted_makes_the_run_invalid() {
-    is_lost(Trouble::Deleted, "its pod went away").await;
+    is_lost(Trouble::Deleted, "its pod disappeared").await;
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ async fn a_signal_before_the_start_ends_the_pods_and_reports_that_nothing_was_se
     let page = NamedTempFile::new().unwrap();
     let page_path = page.path().to_str().unwrap();
     let mut running = Running::start(&cluster, &["10m", "--keep", "--html", page_path]).await;
-    running.until_it_says("3 running").await;
+    running.until_it_says("3 of 3 pods running").await;
     running.signal(Signal::TERM);
     let report = running.interrupted().await;
     assert_eq!(report["requests"]["scheduled"], 0);
@@ -163,7 +163,7 @@ async fn a_result_that_does_not_come_in_time_is_lost_and_the_others_are_reported
     assert_eq!(reasons.len(), 2, "{reasons:?}");
     assert_eq!(
         reasons[1],
-        "stripe 1 of 3 is lost (pod-1): its pod went away, or did not end in time"
+        "stripe 1 of 3 is lost (pod-1): its pod disappeared or did not stop in time"
     );
     let sent: Vec<_> = (0..3)
         .map(|stripe| report["stripes"][stripe]["sent"].as_u64().unwrap())
@@ -177,7 +177,7 @@ async fn a_second_signal_ends_at_once() {
     let cluster = Cluster::with(Trouble::Unreachable).await;
     let mut running = Running::under_load(&cluster, &SHORT_TIMEOUT).await;
     running.signal(Signal::INT);
-    running.until_it_says("once more to stop at once").await;
+    running.until_it_says("a second signal stops at once").await;
     cluster.wait_until(|state| state.pods[&0].code.is_some()).await;
     let asked = Instant::now();
     running.signal(Signal::INT);

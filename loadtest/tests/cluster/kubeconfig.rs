@@ -7,9 +7,9 @@ use http::Uri;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::{fixtures::Scenario, objects::body};
+use crate::{fake_cluster::FakeCluster, objects::body};
 
-impl Scenario {
+impl FakeCluster {
     /// Serves the same cluster over HTTP, and writes a kubeconfig that leads there, with a context `made-up`.
     pub(crate) async fn serve(&self) -> NamedTempFile {
         let state = Arc::clone(&self.state);

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
 
 mod chain;
-mod commands;
 #[expect(dead_code, reason = "some states are for the tests of the prover")]
-#[path = "../../prover/tests/it/fixtures.rs"]
-mod fixtures;
+#[path = "../../prover/tests/it/cluster_state.rs"]
+mod cluster_state;
+mod commands;
+#[path = "../../prover/tests/it/fake_cluster.rs"]
+mod fake_cluster;
 mod job;
 mod job_interrupted;
 mod kubeconfig;
@@ -17,7 +19,7 @@ mod pods;
 #[path = "../../prover/tests/it/recording.rs"]
 mod recording;
 mod scale;
+#[path = "../../prover/tests/it/scaling_cluster.rs"]
+mod scaling_cluster;
 #[path = "../support/schema.rs"]
 mod schema;
-#[path = "../../prover/tests/it/world.rs"]
-mod world;

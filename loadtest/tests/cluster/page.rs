@@ -4,7 +4,7 @@ use std::path::Path;
 
 use loadtest::{commands::scale::summary, page::render_scale};
 
-use crate::recording::{at, judge, recording, report};
+use crate::recording::{hpa_at, judge, recording, report};
 
 #[test]
 fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network() {
@@ -62,7 +62,7 @@ fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network()
 #[test]
 fn a_failed_run_says_so_at_the_top() {
     let mut run = recording();
-    at(&mut run, 30).desired = 9;
+    hpa_at(&mut run, 30).desired = 9;
     let report = judge(run);
     let text = summary(&report);
     assert!(
@@ -80,7 +80,7 @@ fn a_failed_run_says_so_at_the_top() {
 #[test]
 fn several_runs_are_on_one_page_the_times_of_all_first() {
     let mut failed = recording();
-    at(&mut failed, 30).desired = 9;
+    hpa_at(&mut failed, 30).desired = 9;
     let page = render_scale(&report(vec![recording(), failed])).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("<h1 class=\"bad\">FAILED</h1>"));
     let places: Vec<_> = ["over 2 runs", "<h1>Run 1: PASSED</h1>", "<h1>Run 2: FAILED</h1>"]

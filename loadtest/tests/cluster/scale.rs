@@ -8,12 +8,12 @@ use prover::prove::{ScaleVerdict, Stage};
 
 use crate::{
     commands::Written,
-    world::{World, follow},
+    scaling_cluster::{ScalingCluster, follow},
 };
 
 #[tokio::test]
 async fn the_report_says_where_each_pod_is_and_what_it_counted() {
-    let world = World::start(follow).await;
+    let world = ScalingCluster::start(follow).await;
     let report = world.run(&mut Interrupt::never()).await;
     let run = &report.runs[0];
     let places: Vec<_> = run
@@ -44,7 +44,7 @@ async fn the_report_says_where_each_pod_is_and_what_it_counted() {
 
 #[tokio::test]
 async fn the_command_proves_the_scaling_and_writes_its_reports() {
-    let world = World::start(follow).await;
+    let world = ScalingCluster::start(follow).await;
     let written = world.prove(&[]).await;
     for expected in [
         "app-a: 2 -> 6 -> 2 replicas",
@@ -65,7 +65,7 @@ async fn the_command_proves_the_scaling_and_writes_its_reports() {
 
 #[tokio::test]
 async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_time() {
-    let world = World::start(follow).await;
+    let world = ScalingCluster::start(follow).await;
     let Written { text, json, page } = world.prove(&["--repeat", "2"]).await;
     assert!(
         text.contains("run 2 of 2") && text.contains("median and worst of 2 runs"),
@@ -91,13 +91,13 @@ async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_t
 
 #[tokio::test]
 async fn what_cannot_be_read_before_the_step_has_no_time_and_says_why_and_the_rest_has() {
-    let world = World::start(follow).await;
-    world.scenario.change(|state| state.prometheus = false);
+    let world = ScalingCluster::start(follow).await;
+    world.fake.change(|state| state.prometheus = false);
     let mut interrupt = Interrupt::never();
     // It comes back, but what it had before the step is not known any more.
     let comes_back = async {
-        world.scenario.wait_until(|state| state.pods == 6).await;
-        world.scenario.change(|state| state.prometheus = true);
+        world.fake.wait_until(|state| state.pods == 6).await;
+        world.fake.change(|state| state.prometheus = true);
     };
     let (report, ()) = tokio::join!(world.run(&mut interrupt), comes_back);
     assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", summary(&report));
@@ -118,9 +118,9 @@ async fn what_cannot_be_read_before_the_step_has_no_time_and_says_why_and_the_re
 
 #[tokio::test]
 async fn a_broken_chain_ends_the_command_before_any_load() {
-    let world = World::start(|_, _| ()).await;
+    let world = ScalingCluster::start(|_, _| ()).await;
     world
-        .scenario
+        .fake
         .change(|state| state.exported = "http_server_requests_total");
     let output = world.command(&["--url", &world.url, "--rate", "280"]).await;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -134,10 +134,10 @@ async fn a_broken_chain_ends_the_command_before_any_load() {
 
 #[tokio::test]
 async fn what_could_prove_nothing_is_refused() {
-    let world = World::start(|_, _| ()).await;
+    let world = ScalingCluster::start(|_, _| ()).await;
     let url = world.url.as_str();
     for (arguments, says) in [
-        (vec!["--url", url, "--rate", "380"], "392 would do"),
+        (vec!["--url", url, "--rate", "380"], "use 392"),
         (vec!["--url", url, "--rate", "90"], "at its minimum"),
         (vec!["--url", url, "--replicas", "11"], "no rate needs exactly 11"),
         (
@@ -168,7 +168,7 @@ async fn what_could_prove_nothing_is_refused() {
         assert_eq!(output.status.code(), Some(104), "{arguments:?}: {text}");
         assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
     }
-    world.scenario.change(|state| state.max = 9);
+    world.fake.change(|state| state.max = 9);
     let output = world.command(&["--url", url, "--rate", "392"]).await;
     assert_eq!(output.status.code(), Some(104));
     assert!(

@@ -1,59 +1,59 @@
-//! From what is known of a chain to the link that is to be mended. Pure.
+//! Diagnoses a chain of metrics: finds the broken links from the evidence. Pure functions.
 
 use std::collections::BTreeSet;
 
 use wiring::Link;
 
 use super::{
-    evidence::{ChainOptions, Evidence, Known, Scraped},
-    links::{Diagnosis, LinkReport, State},
+    evidence::{ChainOptions, Evidence, PrometheusStatus},
+    links::{Diagnosis, LinkReport, LinkState},
 };
-use crate::cluster::{Hpa, PodState};
+use crate::cluster::{Hpa, PodState, ReadResult};
 
-/// The oldest that a sample or a scrape may be, in seconds.
-const FRESH_SECONDS: f64 = 30.0;
+/// The maximum age of a sample or a scrape, in seconds.
+const MAX_AGE_SECONDS: f64 = 30.0;
 
-/// How many names a text lists.
-const NAMES_LISTED: usize = 8;
+/// The maximum number of names that a message lists.
+const MAX_NAMES: usize = 8;
 
-/// What a check finds: what holds, or what is broken and where to look, or what it cannot do without.
+/// The result of a check: a working link, a broken link and where to look, or the link that the check depends on.
 enum Finding {
-    Holds(String),
+    Works(String),
     Broken(String, String),
-    Needs(Link),
+    BlockedBy(Link),
 }
 
-use Finding::{Broken, Holds, Needs};
+use Finding::{BlockedBy, Broken, Works};
 
-/// Judges each link by itself; the first broken one is the cause.
+/// Checks each link. The first broken link is the root cause.
 pub(crate) fn diagnose(evidence: &Evidence, options: &ChainOptions) -> Diagnosis {
     let checks: [(Link, Finding); 8] = [
-        (Link::Hpa, hpa(evidence, options)),
-        (Link::Pods, pods(evidence, options)),
-        (Link::PrometheusScrape, scrape(evidence, options)),
-        (Link::ServiceMetric, service_metric(evidence, options)),
-        (Link::Apiservice, api_service(evidence)),
-        (Link::AdapterRule, adapter_rule(evidence)),
-        (Link::PodSamples, pod_samples(evidence)),
-        (Link::HpaActive, hpa_active(evidence)),
+        (Link::Hpa, check_hpa(evidence, options)),
+        (Link::Pods, check_pods(evidence, options)),
+        (Link::PrometheusScrape, check_scrape(evidence, options)),
+        (Link::ServiceMetric, check_service_metric(evidence, options)),
+        (Link::Apiservice, check_api_service(evidence)),
+        (Link::AdapterRule, check_adapter_rule(evidence)),
+        (Link::PodSamples, check_pod_samples(evidence)),
+        (Link::HpaActive, check_hpa_active(evidence)),
     ];
     let link = |(link, finding)| match finding {
-        Holds(detail) => LinkReport {
+        Works(detail) => LinkReport {
             link,
-            state: State::Ok,
+            state: LinkState::Ok,
             detail,
             look_at: None,
         },
         Broken(detail, look_at) => LinkReport {
             link,
-            state: State::Broken,
+            state: LinkState::Broken,
             detail,
             look_at: Some(look_at),
         },
-        Needs(other) => LinkReport {
+        BlockedBy(other) => LinkReport {
             link,
-            state: State::Unknown,
-            detail: format!("cannot be told while `{other}` is broken"),
+            state: LinkState::Unknown,
+            detail: format!("unknown while `{other}` is broken"),
             look_at: None,
         },
     };
@@ -67,11 +67,11 @@ fn broken(detail: impl Into<String>, look_at: impl Into<String>) -> Finding {
     Broken(detail.into(), look_at.into())
 }
 
-fn found_hpa(evidence: &Evidence) -> Option<&Hpa> {
+fn hpa_of(evidence: &Evidence) -> Option<&Hpa> {
     evidence.hpa.as_ref().ok()?.as_ref()
 }
 
-fn hpa(evidence: &Evidence, options: &ChainOptions) -> Finding {
+fn check_hpa(evidence: &Evidence, options: &ChainOptions) -> Finding {
     let ChainOptions {
         namespace, hpa: name, ..
     } = options;
@@ -83,8 +83,8 @@ fn hpa(evidence: &Evidence, options: &ChainOptions) -> Finding {
             format!("kubectl -n {namespace} get hpa"),
         ),
         Ok(Some(hpa)) => match &hpa.metric {
-            Some(metric) => Holds(format!(
-                "{} scales {} on {}, {} for each pod",
+            Some(metric) => Works(format!(
+                "{} scales {} on {}, {} per pod",
                 hpa.name,
                 hpa.target,
                 metric.name,
@@ -92,7 +92,7 @@ fn hpa(evidence: &Evidence, options: &ChainOptions) -> Finding {
             )),
             None => broken(
                 format!(
-                    "{} scales on no metric of type Pods with an average value, only on: {}",
+                    "{} has no metric of type Pods with an averageValue, only metrics of type: {}",
                     hpa.name,
                     hpa.metric_types.join(", ")
                 ),
@@ -102,18 +102,18 @@ fn hpa(evidence: &Evidence, options: &ChainOptions) -> Finding {
     }
 }
 
-fn pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
+fn check_pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
     let namespace = &options.namespace;
     let look_at =
         format!("kubectl -n {namespace} get deployments,pods; kubectl -n {namespace} describe pods");
-    let (Some(hpa), Some(workload)) = (found_hpa(evidence), &evidence.workload) else {
-        return Needs(Link::Hpa);
+    let (Some(hpa), Some(workload)) = (hpa_of(evidence), &evidence.workload) else {
+        return BlockedBy(Link::Hpa);
     };
     let workload = match workload {
         Err(error) => return broken(format!("{} cannot be read: {error}", hpa.target), look_at),
         Ok(None) => {
             return broken(
-                format!("{} does not exist, which {} scales", hpa.target, hpa.name),
+                format!("{} does not exist, but {} scales it", hpa.target, hpa.name),
                 look_at,
             );
         }
@@ -127,129 +127,135 @@ fn pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
                 look_at,
             );
         }
-        None => return Needs(Link::Hpa),
+        None => return BlockedBy(Link::Hpa),
     };
-    let ready = ready(pods).count();
-    let trouble: Vec<String> = pods
+    let ready = only_ready(pods).count();
+    let not_ready: Vec<String> = pods
         .iter()
         .filter(|pod| !pod.ready && !pod.terminating)
-        .map(|pod| format!("{} ({})", pod.name, pod.trouble.as_deref().unwrap_or("not ready")))
+        .map(|pod| {
+            format!(
+                "{} ({})",
+                pod.name,
+                pod.not_ready_reason.as_deref().unwrap_or("not ready")
+            )
+        })
         .collect();
     let wanted = usize::try_from(workload.replicas).unwrap_or(0);
     if ready == 0 || ready < wanted {
-        let which = if trouble.is_empty() {
+        let which = if not_ready.is_empty() {
             String::new()
         } else {
-            format!(": {}", listed(&trouble))
+            format!(": {}", list_names(&not_ready))
         };
         return broken(
             format!("{ready} of {wanted} pods of {} are ready{which}", hpa.target),
             look_at,
         );
     }
-    Holds(format!("{ready} of {wanted} pods of {} are ready", hpa.target))
+    Works(format!("{ready} of {wanted} pods of {} are ready", hpa.target))
 }
 
-fn ready(pods: &[PodState]) -> impl Iterator<Item = &PodState> {
+fn only_ready(pods: &[PodState]) -> impl Iterator<Item = &PodState> {
     pods.iter().filter(|pod| pod.ready && !pod.terminating)
 }
 
-/// The ready pods, for the links that look at each of them.
-fn known_pods(evidence: &Evidence) -> Result<Vec<&str>, Finding> {
+/// Returns the names of the ready pods.
+fn ready_pod_names(evidence: &Evidence) -> Result<Vec<&str>, Finding> {
     match &evidence.pods {
-        Some(Ok(pods)) if ready(pods).next().is_some() => {
-            Ok(ready(pods).map(|pod| pod.name.as_str()).collect())
+        Some(Ok(pods)) if only_ready(pods).next().is_some() => {
+            Ok(only_ready(pods).map(|pod| pod.name.as_str()).collect())
         }
-        _ => Err(Needs(Link::Pods)),
+        _ => Err(BlockedBy(Link::Pods)),
     }
 }
 
-fn scrape(evidence: &Evidence, options: &ChainOptions) -> Finding {
+fn check_scrape(evidence: &Evidence, options: &ChainOptions) -> Finding {
     let service = &options.prometheus;
     let look_at = format!(
         "Prometheus' targets page (/targets of {}/{}), its scrape configuration, and its permission to list pods",
         service.namespace, service.name
     );
-    let scraped = match &evidence.scraped {
-        Ok(scraped) => scraped,
+    let prometheus = match &evidence.prometheus {
+        Ok(prometheus) => prometheus,
         Err(error) => {
             let detail = format!(
-                "Prometheus cannot be asked at {}/{}:{}: {error}",
+                "Prometheus cannot be queried at {}/{}:{}: {error}",
                 service.namespace, service.name, service.port
             );
             return broken(
                 detail,
-                "the Prometheus pod and its Service; --prometheus where they have another name",
+                "the Prometheus pod and its Service; use --prometheus if the Service has another name",
             );
         }
     };
-    let pods = match known_pods(evidence) {
+    let pods = match ready_pod_names(evidence) {
         Ok(pods) => pods,
         Err(needs) => return needs,
     };
-    let mut trouble = Vec::new();
+    let mut problems = Vec::new();
     for pod in &pods {
-        match scraped.pods.get(*pod) {
-            None => trouble.push(format!("pod {pod} is no target")),
-            Some(scrape) if !scrape.up => trouble.push(format!("the scrapes of pod {pod} fail")),
-            Some(scrape) if scrape.age > FRESH_SECONDS => {
-                trouble.push(format!("pod {pod} was scraped {:.0} s ago", scrape.age));
+        match prometheus.targets.get(*pod) {
+            None => problems.push(format!("pod {pod} is not a target")),
+            Some(target) if !target.up => problems.push(format!("the scrapes of pod {pod} fail")),
+            Some(target) if target.age > MAX_AGE_SECONDS => {
+                problems.push(format!("pod {pod} was scraped {:.0} s ago", target.age));
             }
             Some(_) => {}
         }
     }
-    if trouble.is_empty() {
-        return Holds(format!(
+    if problems.is_empty() {
+        return Works(format!(
             "Prometheus scrapes {} of {} ready pods",
             pods.len(),
             pods.len()
         ));
     }
-    let what = if scraped.pods.is_empty() {
+    let what = if prometheus.targets.is_empty() {
         format!("any pod of {}", options.namespace)
     } else {
         "every pod".to_owned()
     };
     broken(
-        format!("Prometheus is not scraping {what}: {}", listed(&trouble)),
+        format!("Prometheus is not scraping {what}: {}", list_names(&problems)),
         look_at,
     )
 }
 
-fn service_metric(evidence: &Evidence, options: &ChainOptions) -> Finding {
-    let (Ok(scraped), Ok(pods)) = (&evidence.scraped, known_pods(evidence)) else {
-        return Needs(Link::PrometheusScrape);
+fn check_service_metric(evidence: &Evidence, options: &ChainOptions) -> Finding {
+    let (Ok(prometheus), Ok(pods)) = (&evidence.prometheus, ready_pod_names(evidence)) else {
+        return BlockedBy(Link::PrometheusScrape);
     };
     let targets: Vec<&str> = pods
         .into_iter()
-        .filter(|pod| scraped.pods.get(*pod).is_some_and(|scrape| scrape.up))
+        .filter(|pod| prometheus.targets.get(*pod).is_some_and(|target| target.up))
         .collect();
     if targets.is_empty() {
-        return Needs(Link::PrometheusScrape);
+        return BlockedBy(Link::PrometheusScrape);
     }
     let series = &options.series;
     let missing: Vec<&str> = targets
         .iter()
         .copied()
-        .filter(|pod| !scraped.exporting.contains(*pod))
+        .filter(|pod| !prometheus.exporting_pods.contains(*pod))
         .collect();
     if missing.is_empty() {
-        return Holds(format!("{} pods export {series}", targets.len()));
+        return Works(format!("{} pods export {series}", targets.len()));
     }
     broken(
         format!(
             "{} are scraped but do not export {series}; they export {}",
-            listed(&missing),
-            exported(scraped, series)
+            list_names(&missing),
+            list_exported_metrics(prometheus, series)
         ),
         format!(
-            "the name of the metric in the service (curl its /metrics), or --series where {series} is not the one"
+            "the metric name in the service (curl its /metrics); use --series if the series is not {series}"
         ),
     )
 }
 
-/// What is exported, the likely ones first.
-fn exported(scraped: &Scraped, series: &str) -> String {
+/// Lists the exported metrics, starting with the names that are most similar to `series`.
+fn list_exported_metrics(prometheus: &PrometheusStatus, series: &str) -> String {
     let own = |name: &&String| {
         !["go_", "process_", "scrape_"]
             .iter()
@@ -257,12 +263,12 @@ fn exported(scraped: &Scraped, series: &str) -> String {
             && name.as_str() != "up"
     };
     let words: BTreeSet<&str> = series.split('_').collect();
-    let mut names: Vec<&String> = scraped.names.iter().filter(own).collect();
+    let mut names: Vec<&String> = prometheus.metric_names.iter().filter(own).collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.split('_').filter(|word| words.contains(word)).count()));
-    listed(&names)
+    list_names(&names)
 }
 
-fn api_service(evidence: &Evidence) -> Finding {
+fn check_api_service(evidence: &Evidence) -> Finding {
     let look_at =
         "kubectl get apiservice v1beta1.custom.metrics.k8s.io -o yaml; the adapter's pods and their logs";
     let registration = match &evidence.registration {
@@ -277,7 +283,7 @@ fn api_service(evidence: &Evidence) -> Finding {
     };
     if registration.insecure_skip_tls_verify {
         return broken(
-            "the APIService has insecureSkipTLSVerify: anybody could answer for the adapter",
+            "the APIService has insecureSkipTLSVerify: any server could pose as the adapter",
             look_at,
         );
     }
@@ -288,94 +294,97 @@ fn api_service(evidence: &Evidence) -> Finding {
         );
     }
     let condition = registration.available.clone().unwrap_or_default();
-    let failed_call = evidence.offered.as_ref().err().map(ToString::to_string);
+    let failed_call = evidence.offered_metrics.as_ref().err().map(ToString::to_string);
     let detail = match (&failed_call, condition.holds) {
         (None, true) => {
-            return Holds(format!(
+            return Works(format!(
                 "the API server reaches {} over verified TLS",
                 registration.service
             ));
         }
-        (Some(error), true) => format!("the API answers with an error: {error}"),
+        (Some(error), true) => format!("the API returns an error: {error}"),
         (_, false) => format!("not available: {}: {}", condition.reason, condition.message),
     };
-    let everything = format!("{detail} {}", failed_call.unwrap_or_default());
-    if everything.contains("x509") {
+    let messages = format!("{detail} {}", failed_call.unwrap_or_default());
+    if messages.contains("x509") {
         return broken(
             format!("wrong CA bundle: {detail}"),
-            "spec.caBundle of the APIService against the authority that signed the adapter's certificate",
+            "spec.caBundle of the APIService: compare it with the authority that signed the adapter's certificate",
         );
     }
     broken(detail, look_at)
 }
 
-fn adapter_rule(evidence: &Evidence) -> Finding {
-    let Some(metric) = found_hpa(evidence).and_then(|hpa| hpa.metric.as_ref()) else {
-        return Needs(Link::Hpa);
+fn check_adapter_rule(evidence: &Evidence) -> Finding {
+    let Some(metric) = hpa_of(evidence).and_then(|hpa| hpa.metric.as_ref()) else {
+        return BlockedBy(Link::Hpa);
     };
-    let Ok(offered) = &evidence.offered else {
-        return Needs(Link::Apiservice);
+    let Ok(offered) = &evidence.offered_metrics else {
+        return BlockedBy(Link::Apiservice);
     };
     let name = &metric.name;
     if offered.contains(name) {
-        return Holds(format!("the adapter offers {name} for pods"));
+        return Works(format!("the adapter offers {name} for pods"));
     }
     if offered.is_empty() {
         return broken(
-            format!("the HPA asks for {name}, and the adapter offers no metric of pods at all"),
-            "the adapter's rules: the series they ask for, and whether it has the labels namespace and pod",
+            format!("the HPA asks for {name}, but the adapter offers no pod metric"),
+            "the adapter's rules: the series in each query, and whether the series has the labels namespace and pod",
         );
     }
     broken(
-        format!("the HPA asks for {name}, the adapter offers {}", listed(offered)),
-        "rename the metric in the HPA, or in the adapter's rule",
+        format!(
+            "the HPA asks for {name}, but the adapter offers {}",
+            list_names(offered)
+        ),
+        "the metric name in the HPA and in the adapter's rule: make them equal",
     )
 }
 
-fn pod_samples(evidence: &Evidence) -> Finding {
-    let pods = match known_pods(evidence) {
+fn check_pod_samples(evidence: &Evidence) -> Finding {
+    let pods = match ready_pod_names(evidence) {
         Ok(pods) => pods,
         Err(needs) => return needs,
     };
-    let look_at = "the adapter's rule (its query, by hand in Prometheus) and its logs";
-    let samples: &Known<_> = match &evidence.samples {
+    let look_at = "the adapter's rule (run its query in Prometheus) and the adapter's logs";
+    let samples: &ReadResult<_> = match &evidence.samples {
         Some(samples) => samples,
-        None => return Needs(Link::Hpa),
+        None => return BlockedBy(Link::Hpa),
     };
     let samples = match samples {
         Ok(samples) => samples,
         Err(error) => return broken(format!("the metric has no value: {error}"), look_at),
     };
     let age = |at: jiff::Timestamp| evidence.now.duration_since(at).as_secs_f64();
-    let mut trouble = Vec::new();
+    let mut problems = Vec::new();
     for pod in &pods {
         match samples.iter().find(|sample| sample.pod == *pod) {
-            None => trouble.push(format!("pod {pod} has no value")),
+            None => problems.push(format!("pod {pod} has no value")),
             Some(sample) => {
-                if let Some(old) = sample.at.map(age).filter(|age| *age > FRESH_SECONDS) {
-                    trouble.push(format!("the value of pod {pod} is {old:.0} s old"));
+                if let Some(old) = sample.at.map(age).filter(|age| *age > MAX_AGE_SECONDS) {
+                    problems.push(format!("the value of pod {pod} is {old:.0} s old"));
                 }
             }
         }
     }
-    if trouble.is_empty() {
-        Holds(format!("{} ready pods have a fresh value", pods.len()))
+    if problems.is_empty() {
+        Works(format!("{} ready pods have a fresh value", pods.len()))
     } else {
-        broken(listed(&trouble), look_at)
+        broken(list_names(&problems), look_at)
     }
 }
 
-fn hpa_active(evidence: &Evidence) -> Finding {
-    let Some(hpa) = found_hpa(evidence) else {
-        return Needs(Link::Hpa);
+fn check_hpa_active(evidence: &Evidence) -> Finding {
+    let Some(hpa) = hpa_of(evidence) else {
+        return BlockedBy(Link::Hpa);
     };
     let look_at = format!(
-        "kubectl describe hpa {}; the permission of the HPA controller to read custom metrics",
+        "kubectl describe hpa {}; the HPA controller's permission to read custom metrics",
         hpa.name
     );
     match hpa.condition("ScalingActive") {
-        None => broken("the HPA controller has not looked at it yet", look_at),
-        Some(condition) if condition.holds => Holds(format!("ScalingActive: {}", condition.reason)),
+        None => broken("the HPA controller has not processed the HPA yet", look_at),
+        Some(condition) if condition.holds => Works(format!("ScalingActive: {}", condition.reason)),
         Some(condition) => broken(
             format!("not ScalingActive: {}: {}", condition.reason, condition.message),
             look_at,
@@ -383,10 +392,10 @@ fn hpa_active(evidence: &Evidence) -> Finding {
     }
 }
 
-/// The first few, and how many more.
-fn listed<T: AsRef<str>>(names: &[T]) -> String {
-    let shown: Vec<&str> = names.iter().take(NAMES_LISTED).map(AsRef::as_ref).collect();
-    let more = names.len().saturating_sub(NAMES_LISTED);
+/// Lists the first [`MAX_NAMES`] names and the number of the others.
+fn list_names<T: AsRef<str>>(names: &[T]) -> String {
+    let shown: Vec<&str> = names.iter().take(MAX_NAMES).map(AsRef::as_ref).collect();
+    let more = names.len().saturating_sub(MAX_NAMES);
     match (shown.is_empty(), more) {
         (true, _) => "nothing".to_owned(),
         (false, 0) => shown.join(", "),

@@ -1,4 +1,4 @@
-//! Everything that is known of one HPA's chain of metrics at one moment. Gathering asks and does not judge, so that
+//! The evidence about one HPA's chain of metrics at one moment. This module reads the cluster and does not judge, so
 //! the diagnosis needs no cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,88 +7,86 @@ use jiff::Timestamp;
 use tokio::join;
 
 use crate::cluster::{
-    ApiRegistration, Cluster, Hpa, PodSample, PodState, PrometheusService, ReadError, Workload,
+    ApiRegistration, Cluster, Hpa, PodSample, PodState, PrometheusService, ReadResult, Workload,
 };
 
-/// What to look at.
+/// The chain to diagnose.
 #[derive(Clone, Debug)]
 pub struct ChainOptions {
     /// The namespace of the HPA and its pods.
     pub namespace: String,
-    /// The HPA.
+    /// The name of the HPA.
     pub hpa: String,
-    /// Where Prometheus is.
+    /// The Service of Prometheus.
     pub prometheus: PrometheusService,
-    /// The series that the pods must export.
+    /// The Prometheus series that the pods must export.
     pub series: String,
 }
 
-/// What a read gave: a value, or why there is none.
-pub(crate) type Known<T> = Result<T, ReadError>;
-
-/// One pod as Prometheus sees it.
+/// The status of one pod as a Prometheus target.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Scrape {
+pub(crate) struct TargetStatus {
     /// Whether the last scrape succeeded.
     pub(crate) up: bool,
-    /// Seconds since the last scrape.
+    /// The time since the last scrape, in seconds.
     pub(crate) age: f64,
 }
 
-/// What Prometheus knows of the namespace.
+/// The status of the namespace in Prometheus.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Scraped {
-    /// Pods that are targets.
-    pub(crate) pods: BTreeMap<String, Scrape>,
-    /// Pods that export the series.
-    pub(crate) exporting: BTreeSet<String>,
-    /// What the namespace's pods export, for when the series is missing.
-    pub(crate) names: BTreeSet<String>,
+pub(crate) struct PrometheusStatus {
+    /// The targets, by the name of the pod.
+    pub(crate) targets: BTreeMap<String, TargetStatus>,
+    /// The pods that export the series.
+    pub(crate) exporting_pods: BTreeSet<String>,
+    /// The names of all exported metrics. Only read if a pod does not export the series.
+    pub(crate) metric_names: BTreeSet<String>,
 }
 
-/// All of it.
+/// The evidence about all links.
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub(crate) now: Timestamp,
-    pub(crate) hpa: Known<Option<Hpa>>,
-    /// `None` without an HPA that says which.
-    pub(crate) workload: Option<Known<Option<Workload>>>,
-    pub(crate) pods: Option<Known<Vec<PodState>>>,
-    pub(crate) scraped: Known<Scraped>,
-    pub(crate) registration: Known<Option<ApiRegistration>>,
-    pub(crate) offered: Known<Vec<String>>,
-    pub(crate) samples: Option<Known<Vec<PodSample>>>,
+    pub(crate) hpa: ReadResult<Option<Hpa>>,
+    /// `None` without an HPA, because the HPA names the workload.
+    pub(crate) workload: Option<ReadResult<Option<Workload>>>,
+    pub(crate) pods: Option<ReadResult<Vec<PodState>>>,
+    pub(crate) prometheus: ReadResult<PrometheusStatus>,
+    pub(crate) registration: ReadResult<Option<ApiRegistration>>,
+    /// The names of the pod metrics that the adapter offers.
+    pub(crate) offered_metrics: ReadResult<Vec<String>>,
+    pub(crate) samples: Option<ReadResult<Vec<PodSample>>>,
 }
 
-/// Asks the cluster.
+/// Reads all evidence from the cluster.
 pub(crate) async fn gather(cluster: &Cluster, options: &ChainOptions) -> Evidence {
-    let (of_hpa, scraped, registration, offered) = join!(
-        of_hpa(cluster, options),
-        scraped(cluster, options),
+    let (hpa_evidence, prometheus, registration, offered_metrics) = join!(
+        read_hpa(cluster, options),
+        read_prometheus(cluster, options),
         cluster.custom_metrics_registration(),
         cluster.pod_metric_names(),
     );
-    let (hpa, workload, pods, samples) = of_hpa;
+    let (hpa, workload, pods, samples) = hpa_evidence;
     Evidence {
         now: Timestamp::now(),
         hpa,
         workload,
         pods,
-        scraped,
+        prometheus,
         registration,
-        offered,
+        offered_metrics,
         samples,
     }
 }
 
-type OfHpa = (
-    Known<Option<Hpa>>,
-    Option<Known<Option<Workload>>>,
-    Option<Known<Vec<PodState>>>,
-    Option<Known<Vec<PodSample>>>,
+type HpaEvidence = (
+    ReadResult<Option<Hpa>>,
+    Option<ReadResult<Option<Workload>>>,
+    Option<ReadResult<Vec<PodState>>>,
+    Option<ReadResult<Vec<PodSample>>>,
 );
 
-async fn of_hpa(cluster: &Cluster, options: &ChainOptions) -> OfHpa {
+async fn read_hpa(cluster: &Cluster, options: &ChainOptions) -> HpaEvidence {
     let namespace = &options.namespace;
     let hpa = cluster.hpa(namespace, &options.hpa).await;
     let Ok(Some(found)) = &hpa else {
@@ -106,25 +104,28 @@ async fn of_hpa(cluster: &Cluster, options: &ChainOptions) -> OfHpa {
     (hpa, Some(workload), Some(pods), samples)
 }
 
-async fn scraped(cluster: &Cluster, options: &ChainOptions) -> Known<Scraped> {
+async fn read_prometheus(cluster: &Cluster, options: &ChainOptions) -> ReadResult<PrometheusStatus> {
     let ChainOptions {
         namespace, series, ..
     } = options;
-    let ask = |query: String| async move { cluster.prometheus(&options.prometheus, &query).await };
-    let up = ask(format!("up{{namespace=\"{namespace}\"}}")).await?;
-    let ages = ask(format!("time() - timestamp(up{{namespace=\"{namespace}\"}})")).await?;
-    let exporting = ask(format!("count by (pod) ({series}{{namespace=\"{namespace}\"}})")).await?;
-    let mut scraped = Scraped {
-        exporting: exporting.iter().map(|one| one.label("pod")).collect(),
-        ..Scraped::default()
+    let query = |text: String| async move { cluster.prometheus(&options.prometheus, &text).await };
+    let up = query(format!("up{{namespace=\"{namespace}\"}}")).await?;
+    let ages = query(format!("time() - timestamp(up{{namespace=\"{namespace}\"}})")).await?;
+    let exporting = query(format!("count by (pod) ({series}{{namespace=\"{namespace}\"}})")).await?;
+    let mut status = PrometheusStatus {
+        exporting_pods: exporting.iter().map(|series| series.label("pod")).collect(),
+        ..PrometheusStatus::default()
     };
-    let ages: BTreeMap<String, f64> = ages.iter().map(|one| (one.label("pod"), one.number())).collect();
+    let ages: BTreeMap<String, f64> = ages
+        .iter()
+        .map(|series| (series.label("pod"), series.number()))
+        .collect();
     for target in &up {
         let pod = target.label("pod");
         let age = ages.get(&pod).copied().unwrap_or(f64::NAN);
-        scraped.pods.insert(
+        status.targets.insert(
             pod,
-            Scrape {
+            TargetStatus {
                 up: target.number() > 0.5,
                 age,
             },
@@ -132,10 +133,10 @@ async fn scraped(cluster: &Cluster, options: &ChainOptions) -> Known<Scraped> {
     }
     if up
         .iter()
-        .any(|target| !scraped.exporting.contains(&target.label("pod")))
+        .any(|target| !status.exporting_pods.contains(&target.label("pod")))
     {
-        let names = ask(format!("count by (__name__) ({{namespace=\"{namespace}\"}})")).await?;
-        scraped.names = names.iter().map(|one| one.label("__name__")).collect();
+        let names = query(format!("count by (__name__) ({{namespace=\"{namespace}\"}})")).await?;
+        status.metric_names = names.iter().map(|series| series.label("__name__")).collect();
     }
-    Ok(scraped)
+    Ok(status)
 }

@@ -1,60 +1,60 @@
-//! The links of a chain of metrics, and what can be said of each.
+//! The links of a chain of metrics, and the state of each.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use wiring::Link;
 
-/// Whether a link holds.
+/// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It holds.
+pub enum LinkState {
+    /// The link works.
     Ok,
-    /// It does not.
+    /// The link is broken.
     Broken,
-    /// It cannot be told, because one before it is broken.
+    /// The state is unknown, because an earlier link is broken.
     Unknown,
 }
 
-/// One link and what was found of it.
+/// The diagnosis of one link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LinkReport {
-    /// Which.
+    /// The link.
     pub link: Link,
-    /// Whether it holds.
-    pub state: State,
-    /// What was found.
+    /// The state of the link.
+    pub state: LinkState,
+    /// The finding, as text.
     pub detail: String,
-    /// Where to look, for a broken one.
+    /// Where to look for the cause. Only set for a broken link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub look_at: Option<String>,
 }
 
-/// All links of one HPA's chain.
+/// The diagnosis of one HPA's chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Diagnosis {
-    /// The HPA.
+    /// The name of the HPA.
     pub hpa: String,
-    /// Every link, in order.
+    /// All links, in order.
     pub links: Vec<LinkReport>,
 }
 
 impl Diagnosis {
-    /// The first broken link: what breaks the others.
+    /// Returns the first broken link, which is the cause of all later failures.
     #[must_use]
     pub fn root_cause(&self) -> Option<&LinkReport> {
-        self.links.iter().find(|link| link.state == State::Broken)
+        self.links.iter().find(|link| link.state == LinkState::Broken)
     }
 
-    /// Whether every link holds.
+    /// Returns whether every link works.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.links.iter().all(|link| link.state == State::Ok)
+    pub fn is_healthy(&self) -> bool {
+        self.links.iter().all(|link| link.state == LinkState::Ok)
     }
 
-    /// The state of one link.
+    /// Returns the state of one link.
     #[must_use]
-    pub fn state(&self, name: Link) -> Option<State> {
+    pub fn state(&self, name: Link) -> Option<LinkState> {
         self.links
             .iter()
             .find(|link| link.link == name)

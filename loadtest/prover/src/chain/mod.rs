@@ -1,4 +1,4 @@
-//! `loadtest chain`: follows the metrics from the pods to the HPA, and names the first link that does not hold.
+//! `loadtest chain`: checks the chain of metrics from the pods to the HPA, and names the first broken link.
 
 mod diagnosis;
 mod evidence;
@@ -7,6 +7,6 @@ mod wait;
 
 pub use self::{
     evidence::ChainOptions,
-    links::{Diagnosis, LinkReport, State},
-    wait::wait_until_whole,
+    links::{Diagnosis, LinkReport, LinkState},
+    wait::wait_until_healthy,
 };

@@ -1,4 +1,4 @@
-//! Waits for a chain of metrics to become whole.
+//! Waits until a chain of metrics works.
 
 use std::time::Duration;
 
@@ -11,30 +11,31 @@ use super::{
 };
 use crate::cluster::Cluster;
 
-/// Between two looks at a chain that is not whole yet.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The time between two diagnoses of a broken chain.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks until every link holds, for `patience` at most. What is missing goes to `on_missing` whenever it changes.
-pub async fn wait_until_whole(
+/// Diagnoses the chain until every link works, for at most `timeout`, and returns the last diagnosis. Passes the root
+/// cause to `on_broken` whenever it changes.
+pub async fn wait_until_healthy(
     cluster: &Cluster,
     options: &ChainOptions,
-    patience: Duration,
-    mut on_missing: impl FnMut(&str),
+    timeout: Duration,
+    mut on_broken: impl FnMut(&str),
 ) -> Diagnosis {
-    let deadline = Instant::now() + patience;
-    let mut said = String::new();
+    let deadline = Instant::now() + timeout;
+    let mut last_reported = String::new();
     loop {
         let diagnosis = diagnose(&gather(cluster, options).await, options);
-        if diagnosis.is_whole() || Instant::now() >= deadline {
+        if diagnosis.is_healthy() || Instant::now() >= deadline {
             return diagnosis;
         }
         if let Some(cause) = diagnosis.root_cause() {
-            let missing = format!("{}: waiting for {}: {}", options.hpa, cause.link, cause.detail);
-            if missing != said {
-                on_missing(&missing);
-                said = missing;
+            let broken = format!("{}: waiting for {}: {}", options.hpa, cause.link, cause.detail);
+            if broken != last_reported {
+                on_broken(&broken);
+                last_reported = broken;
             }
         }
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A cluster, and what is read from it.
+//! The client of a cluster: reads Kubernetes objects, custom metrics and Prometheus.
 
 use std::error::Error as StdError;
 
@@ -21,25 +21,25 @@ use kube::{
 
 use super::{
     metrics::{CUSTOM_METRICS, MetricValueList, PodSample, PrometheusService, QueryAnswer, Series},
-    read::{PATIENCE, Read, ReadError, read, request, with_causes},
+    read::{READ_TIMEOUT, ReadError, ReadResult, read, request, with_causes},
     views::{ApiRegistration, ClusterEvent, Hpa, NodeState, PodState, PodsMetric, Workload},
 };
 
-/// As many events as are read at a time.
-const EVENTS_READ: u32 = 500;
+/// The maximum number of events in one read.
+const MAX_EVENTS_PER_READ: u32 = 500;
 
-/// A cluster, to be read from.
+/// A client of the API server of one cluster.
 #[derive(Clone)]
 pub struct Cluster {
     pub(super) client: Client,
 }
 
 impl Cluster {
-    /// The cluster of `context`, or of the kubeconfig's current one (`KUBECONFIG`, `~/.kube/config`, or from inside a
-    /// pod its own).
+    /// Connects to the cluster of the kubeconfig's `context`. With `None`, connects to the cluster of the current
+    /// context (from `KUBECONFIG` or `~/.kube/config`), or, inside a pod, to the pod's own cluster.
     ///
     /// # Errors
-    /// [`BadConfiguration`] without a usable kubeconfig, or when the cluster does not answer.
+    /// Returns [`BadConfiguration`] if there is no usable kubeconfig, or if the cluster does not answer.
     pub async fn connect(context: Option<&str>) -> anyhow::Result<Self> {
         let mut config = match context {
             Some(name) => {
@@ -47,96 +47,96 @@ impl Cluster {
                     context: Some(name.to_owned()),
                     ..KubeConfigOptions::default()
                 };
-                let kubeconfig =
-                    Kubeconfig::read().map_err(|error| wrong("the kubeconfig cannot be read", &error))?;
+                let kubeconfig = Kubeconfig::read()
+                    .map_err(|error| bad_configuration("the kubeconfig cannot be read", &error))?;
                 Config::from_custom_kubeconfig(kubeconfig, &options)
                     .await
-                    .map_err(|error| wrong(&format!("the context {name}"), &error))?
+                    .map_err(|error| bad_configuration(&format!("the context {name}"), &error))?
             }
-            None => Config::infer()
-                .await
-                .map_err(|error| wrong("no cluster is configured (KUBECONFIG, --context)", &error))?,
+            None => Config::infer().await.map_err(|error| {
+                bad_configuration("no cluster is configured (KUBECONFIG, --context)", &error)
+            })?,
         };
-        // A 503 is a finding here: tried again in silence, it would only come late.
+        // The caller reports a 503. A silent retry would only delay the report.
         config.default_retry = false;
-        config.connect_timeout = Some(PATIENCE);
+        config.connect_timeout = Some(READ_TIMEOUT);
         let address = config.cluster_url.to_string();
-        let client = Client::try_from(config).context("making a client for the cluster")?;
+        let client = Client::try_from(config).context("creating the Kubernetes client")?;
         read(client.apiserver_version()).await.map_err(|error| {
             BadConfiguration::new(format!("the cluster at {address} does not answer: {error}"))
         })?;
         Ok(Self { client })
     }
 
-    /// A cluster behind a client of one's own.
+    /// Creates a cluster client from an existing Kubernetes client.
     #[must_use]
-    pub fn of(client: Client) -> Self {
+    pub fn from_client(client: Client) -> Self {
         Self { client }
     }
 
-    /// A `HorizontalPodAutoscaler`; `None` where there is none of the name.
+    /// Returns the `HorizontalPodAutoscaler` with this name, or `None` if it does not exist.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn hpa(&self, namespace: &str, name: &str) -> Read<Option<Hpa>> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn hpa(&self, namespace: &str, name: &str) -> ReadResult<Option<Hpa>> {
         let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), namespace);
         Ok(read(api.get_opt(name)).await?.map(Hpa::from))
     }
 
-    /// A Deployment; `None` where there is none of the name.
+    /// Returns the Deployment with this name, or `None` if it does not exist.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn workload(&self, namespace: &str, name: &str) -> Read<Option<Workload>> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn workload(&self, namespace: &str, name: &str) -> ReadResult<Option<Workload>> {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
         Ok(read(api.get_opt(name)).await?.map(Workload::from))
     }
 
-    /// The pods of a selector.
+    /// Returns the pods that match a label selector.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn pods(&self, namespace: &str, selector: &str) -> Read<Vec<PodState>> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn pods(&self, namespace: &str, selector: &str) -> ReadResult<Vec<PodState>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let pods = read(api.list(&ListParams::default().labels(selector))).await?;
         Ok(pods.items.into_iter().map(PodState::from).collect())
     }
 
-    /// All nodes.
+    /// Returns all nodes of the cluster.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn nodes(&self) -> Read<Vec<NodeState>> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn nodes(&self) -> ReadResult<Vec<NodeState>> {
         let api: Api<Node> = Api::all(self.client.clone());
         let nodes = read(api.list(&ListParams::default())).await?;
         Ok(nodes.items.into_iter().map(NodeState::from).collect())
     }
 
-    /// What a pod itself says on a port under `/metrics`, through the API server.
+    /// Reads `/metrics` of a pod's port through the API server's proxy, and returns the text.
     ///
     /// # Errors
-    /// When the API server cannot be asked, or cannot ask the pod.
-    pub(crate) async fn pod_metrics(&self, namespace: &str, pod: &str, port: &str) -> Read<String> {
+    /// Returns an error if the request to the API server fails, or if the API server does not reach the pod.
+    pub(crate) async fn pod_metrics(&self, namespace: &str, pod: &str, port: &str) -> ReadResult<String> {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
         read(self.client.request_text(request(&path)?)).await
     }
 
-    /// The registration of the custom metrics API; `None` where there is none.
+    /// Returns the `APIService` of the custom metrics API, or `None` if it does not exist.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn custom_metrics_registration(&self) -> Read<Option<ApiRegistration>> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn custom_metrics_registration(&self) -> ReadResult<Option<ApiRegistration>> {
         let api: Api<APIService> = Api::all(self.client.clone());
         Ok(read(api.get_opt("v1beta1.custom.metrics.k8s.io"))
             .await?
             .map(ApiRegistration::from))
     }
 
-    /// The names of the metrics that are offered for pods.
+    /// Returns the names of the pod metrics that the custom metrics API offers.
     ///
     /// # Errors
-    /// When the API server cannot be asked, or cannot ask the adapter.
-    pub async fn pod_metric_names(&self) -> Read<Vec<String>> {
+    /// Returns an error if the request to the API server fails, or if the API server does not reach the adapter.
+    pub async fn pod_metric_names(&self) -> ReadResult<Vec<String>> {
         let list = read(self.client.list_api_group_resources(CUSTOM_METRICS)).await?;
         let names = list
             .resources
@@ -145,16 +145,16 @@ impl Cluster {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// The values of a metric for the pods of a selector.
+    /// Returns the values of a custom metric for the pods that match a label selector.
     ///
     /// # Errors
-    /// When the API server cannot be asked, or the adapter has no value for any pod.
+    /// Returns an error if the request to the API server fails, or if the adapter has no value for any pod.
     pub async fn pod_samples(
         &self,
         namespace: &str,
         metric: &PodsMetric,
         selector: &str,
-    ) -> Read<Vec<PodSample>> {
+    ) -> ReadResult<Vec<PodSample>> {
         let labels = metric
             .selector
             .as_ref()
@@ -165,32 +165,36 @@ impl Cluster {
             .finish();
         let name = &metric.name;
         let path = format!("/apis/{CUSTOM_METRICS}/namespaces/{namespace}/pods/*/{name}?{query}");
-        Ok(self.get::<MetricValueList>(&path).await?.samples())
+        Ok(self.get_json::<MetricValueList>(&path).await?.samples())
     }
 
-    /// The events of a namespace, in no order.
+    /// Returns the events of a namespace, unordered.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn events(&self, namespace: &str) -> Read<Vec<ClusterEvent>> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn events(&self, namespace: &str) -> ReadResult<Vec<ClusterEvent>> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let events = read(api.list(&ListParams::default().limit(EVENTS_READ))).await?;
+        let events = read(api.list(&ListParams::default().limit(MAX_EVENTS_PER_READ))).await?;
         Ok(events.items.into_iter().filter_map(ClusterEvent::of).collect())
     }
 
-    /// An instant query to Prometheus, through the API server.
-    pub(crate) async fn prometheus(&self, service: &PrometheusService, query: &str) -> Read<Vec<Series>> {
-        self.get::<QueryAnswer>(&service.query_path(query))
+    /// Sends an instant query to Prometheus through the API server's proxy.
+    pub(crate) async fn prometheus(
+        &self,
+        service: &PrometheusService,
+        query: &str,
+    ) -> ReadResult<Vec<Series>> {
+        self.get_json::<QueryAnswer>(&service.query_path(query))
             .await?
             .series()
             .map_err(ReadError)
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Read<T> {
+    async fn get_json<T: serde::de::DeserializeOwned>(&self, path: &str) -> ReadResult<T> {
         read(self.client.request(request(path)?)).await
     }
 }
 
-fn wrong(what: &str, error: &dyn StdError) -> BadConfiguration {
+fn bad_configuration(what: &str, error: &dyn StdError) -> BadConfiguration {
     BadConfiguration::new(format!("{what}: {}", with_causes(error)))
 }

@@ -1,4 +1,4 @@
-//! Jobs and their pods, for `loadtest job`. Nothing else of this program writes to a cluster.
+//! Jobs and their pods, for `loadtest job`. Only this module writes to a cluster.
 
 use std::time::Duration;
 
@@ -18,60 +18,60 @@ use kube::{
 
 use super::{
     client::Cluster,
-    read::{Read, ReadError, describe, read, read_within},
+    read::{ReadError, ReadResult, describe, read, read_within},
 };
 
-/// How long one pod's log may take: some megabytes, where the load was long.
-const LOG_PATIENCE: Duration = Duration::from_mins(1);
+/// The timeout for reading the log of one pod. After a long load, the log has several megabytes.
+const LOG_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where the Job's controller writes a pod's number.
-const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// The annotation in which the Job controller stores the completion index of a pod.
+const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
 
-/// What must be allowed in a namespace: verb, group, resource, subresource.
+/// A permission in a namespace: verb, API group, resource, subresource.
 pub type Permission = (&'static str, &'static str, &'static str, &'static str);
 
-/// How far a pod is.
+/// The progress of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodProgress {
-    /// Not running yet, and why, where a reason is known: `ImagePullBackOff`, and what is said about it.
+    /// The pod does not run yet. If known, holds the reason, such as `ImagePullBackOff`, and its message.
     Waiting(Option<(String, String)>),
-    /// Its process runs.
+    /// The process runs.
     Running,
-    /// Its process has ended, or never will run.
-    Ended {
-        /// The exit code, where there was a process.
+    /// The process stopped, or will never run.
+    Terminated {
+        /// The exit code; `None` if no process ran.
         code: Option<i32>,
-        /// What Kubernetes says about it, as in `OOMKilled`.
-        why: Option<String>,
+        /// The reason that Kubernetes gives, such as `OOMKilled`.
+        reason: Option<String>,
     },
 }
 
-/// The pod of a stripe.
+/// The pod that sends one stripe of the load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StripePod {
-    /// Its name.
+    /// The name of the pod.
     pub name: String,
-    /// Its stripe's number, from 0 on.
+    /// The index of the stripe, from 0.
     pub stripe: usize,
-    /// How far it is.
+    /// The progress of the pod.
     pub progress: PodProgress,
 }
 
 impl StripePod {
-    /// `None` for a pod without a number.
+    /// Returns `None` for a pod without a completion index.
     fn of(pod: Pod) -> Option<Self> {
-        let stripe = pod.metadata.annotations?.get(INDEX)?.parse().ok()?;
+        let stripe = pod.metadata.annotations?.get(INDEX_ANNOTATION)?.parse().ok()?;
         let status = pod.status.unwrap_or_default();
         let deletion = pod.metadata.deletion_timestamp;
         let container = status.container_statuses.unwrap_or_default().into_iter().next();
         let progress = match status.phase.as_deref() {
             Some("Running") => PodProgress::Running,
             Some("Succeeded" | "Failed") => {
-                // Such a pod is there for a moment only, often without its log.
+                // A deleted pod exists only briefly, often without a log: report the deletion.
                 let deleted = deletion.map(|_| "its pod was deleted".to_owned());
-                ended(container, status.reason.or(deleted), status.message)
+                terminated_progress(container, status.reason.or(deleted), status.message)
             }
-            _ => PodProgress::Waiting(container.and_then(waits_for)),
+            _ => PodProgress::Waiting(container.and_then(waiting_reason)),
         };
         Some(Self {
             name: pod.metadata.name?,
@@ -81,42 +81,46 @@ impl StripePod {
     }
 }
 
-fn waits_for(container: ContainerStatus) -> Option<(String, String)> {
+fn waiting_reason(container: ContainerStatus) -> Option<(String, String)> {
     let waiting = container.state?.waiting?;
     Some((waiting.reason?, waiting.message.unwrap_or_default()))
 }
 
-fn ended(container: Option<ContainerStatus>, reason: Option<String>, message: Option<String>) -> PodProgress {
+fn terminated_progress(
+    container: Option<ContainerStatus>,
+    reason: Option<String>,
+    message: Option<String>,
+) -> PodProgress {
     let terminated = container
         .and_then(|container| container.state)
         .and_then(|state| state.terminated);
-    let of_pod = reason.map(|reason| match message {
+    let pod_reason = reason.map(|reason| match message {
         Some(message) => format!("{reason}: {message}"),
         None => reason,
     });
-    let of_process = || {
+    let process_reason = || {
         let reason = terminated.as_ref()?.reason.clone()?;
-        // These say no more than the exit code does.
+        // These two reasons say no more than the exit code.
         (reason != "Error" && reason != "Completed").then_some(reason)
     };
-    PodProgress::Ended {
-        why: of_pod.or_else(of_process),
+    PodProgress::Terminated {
+        reason: pod_reason.or_else(process_reason),
         code: terminated.map(|terminated| terminated.exit_code),
     }
 }
 
 impl Cluster {
-    /// The namespace that the kubeconfig's context names, or else `default`.
+    /// Returns the namespace of the kubeconfig's context, or `default`.
     #[must_use]
     pub fn default_namespace(&self) -> &str {
         self.client.default_namespace()
     }
 
-    /// What time the API server has, in whole seconds.
+    /// Returns the time of the API server's clock, in whole seconds.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn time(&self) -> Read<Timestamp> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn time(&self) -> ReadResult<Timestamp> {
         let request = Request::get("/version")
             .body(Body::empty())
             .map_err(|error| ReadError(error.to_string()))?;
@@ -125,14 +129,14 @@ impl Cluster {
         let time = date
             .and_then(|date| date.to_str().ok())
             .and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
-        time.ok_or_else(|| ReadError("the API server's answers have no date".to_owned()))
+        time.ok_or_else(|| ReadError("the API server's responses have no Date header".to_owned()))
     }
 
-    /// Whether the user may do something in a namespace.
+    /// Returns whether the user has a permission in a namespace.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn may(&self, namespace: &str, permission: Permission) -> Read<bool> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn is_allowed(&self, namespace: &str, permission: Permission) -> ReadResult<bool> {
         let (verb, group, resource, subresource) = permission;
         let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
         let review = SelfSubjectAccessReview {
@@ -153,31 +157,31 @@ impl Cluster {
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
-    /// Makes a Job.
+    /// Creates a Job.
     ///
     /// # Errors
-    /// When the API server refuses it, or cannot be asked.
-    pub async fn create_job(&self, namespace: &str, job: &Job) -> Read<()> {
+    /// Returns an error if the request to the API server fails, or if the API server rejects it.
+    pub async fn create_job(&self, namespace: &str, job: &Job) -> ReadResult<()> {
         let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         read(api.create(&PostParams::default(), job)).await.map(drop)
     }
 
-    /// Deletes a Job, and its pods with it.
+    /// Deletes a Job and its pods.
     ///
     /// # Errors
-    /// When the API server refuses it, or cannot be asked.
-    pub async fn delete_job(&self, namespace: &str, name: &str) -> Read<()> {
+    /// Returns an error if the request to the API server fails, or if the API server rejects it.
+    pub async fn delete_job(&self, namespace: &str, name: &str) -> ReadResult<()> {
         let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         read(api.delete(name, &DeleteParams::background()))
             .await
             .map(drop)
     }
 
-    /// Whether all of a Job's pods have ended, or it is gone.
+    /// Returns whether all pods of a Job have stopped, or the Job no longer exists.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn job_has_ended(&self, namespace: &str, name: &str) -> Read<bool> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn job_has_finished(&self, namespace: &str, name: &str) -> ReadResult<bool> {
         let api: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         let Some(job) = read(api.get_opt(name)).await? else {
             return Ok(true);
@@ -191,50 +195,50 @@ impl Cluster {
         }))
     }
 
-    /// The pods of a Job that have a number.
+    /// Returns the pods of a Job that have a completion index.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn stripe_pods(&self, namespace: &str, job: &str) -> Read<Vec<StripePod>> {
+    /// Returns an error if the request to the API server fails.
+    pub async fn stripe_pods(&self, namespace: &str, job: &str) -> ReadResult<Vec<StripePod>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
         let pods = read(api.list(&of_job)).await?;
         Ok(pods.items.into_iter().filter_map(StripePod::of).collect())
     }
 
-    /// All that a pod has said.
+    /// Returns the whole log of a pod.
     ///
     /// # Errors
-    /// When the API server cannot be asked, or has it no more.
-    pub async fn log(&self, namespace: &str, pod: &str) -> Read<String> {
+    /// Returns an error if the request to the API server fails, or if the log no longer exists.
+    pub async fn log(&self, namespace: &str, pod: &str) -> ReadResult<String> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        read_within(LOG_PATIENCE, api.logs(pod, &LogParams::default())).await
+        read_within(LOG_TIMEOUT, api.logs(pod, &LogParams::default())).await
     }
 
-    /// All that a pod has said and will say, once it has ended, even when the pod is deleted meanwhile. Calls `heard` as
-    /// soon as the pod can be heard. Waits for as long as it takes.
+    /// Follows the log of a pod until the pod stops, and returns the whole log. The log is complete even if the pod is
+    /// deleted meanwhile. Calls `on_open` when the log stream is open. There is no timeout.
     ///
     /// # Errors
-    /// When the API server cannot be asked, or has no log of the pod.
-    pub async fn log_to_its_end(&self, namespace: &str, pod: &str, heard: impl FnOnce()) -> Read<String> {
+    /// Returns an error if the request to the API server fails, or if there is no log of the pod.
+    pub async fn follow_log(&self, namespace: &str, pod: &str, on_open: impl FnOnce()) -> ReadResult<String> {
         let follow = LogParams {
             follow: true,
             ..LogParams::default()
         };
         let request = kube::core::Request::new(Pod::url_path(&(), Some(namespace))).logs(pod, &follow);
         let request = request.map_err(|error| ReadError(error.to_string()))?;
-        // On the heap: futures of requests are large.
+        // Boxed: the futures of requests are large.
         let answer = Box::pin(self.client.send(request.map(Body::from))).await;
         let answer = answer.map_err(|error| ReadError(describe(&error)))?;
         if !answer.status().is_success() {
             return Err(ReadError(format!("status {}", answer.status())));
         }
-        heard();
-        let (mut body, mut said) = (answer.into_body(), Vec::new());
-        // A node may end it in any way when the container goes: what it told is told.
+        on_open();
+        let (mut body, mut log) = (answer.into_body(), Vec::new());
+        // When the container is removed, the node may break the stream: keep what arrived.
         while let Some(Ok(frame)) = body.frame().await {
-            said.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+            log.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
         }
-        Ok(String::from_utf8_lossy(&said).into_owned())
+        Ok(String::from_utf8_lossy(&log).into_owned())
     }
 }

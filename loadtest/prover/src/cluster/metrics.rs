@@ -1,4 +1,4 @@
-//! The two places that hold measurements: the custom metrics API, and Prometheus behind it.
+//! The two sources of measurements: the custom metrics API, and Prometheus behind it.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use super::quantity;
 
-/// The group and version in which the adapter serves the pods' metrics.
+/// The API group and version in which the adapter serves the metrics of pods.
 pub const CUSTOM_METRICS: &str = "custom.metrics.k8s.io/v1beta1";
 
-/// The value of a metric for one pod.
+/// The value of a custom metric for one pod.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PodSample {
-    /// The pod.
+    /// The name of the pod.
     pub pod: String,
-    /// The value.
+    /// The value, in the unit of the metric.
     pub value: f64,
-    /// When it was taken.
+    /// The time of the sample.
     pub at: Option<Timestamp>,
 }
 
-/// `MetricValueList` of `custom.metrics.k8s.io/v1beta1`, as far as it is used here.
+/// The used fields of `MetricValueList` in `custom.metrics.k8s.io/v1beta1`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct MetricValueList {
     items: Vec<MetricValue>,
@@ -54,19 +54,19 @@ impl MetricValueList {
     }
 }
 
-/// Where Prometheus is, for the API server's proxy to Services.
+/// The Service of Prometheus, which is queried through the API server's proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrometheusService {
-    /// Its namespace.
+    /// The namespace of the Service.
     pub namespace: String,
-    /// The name of its Service.
+    /// The name of the Service.
     pub name: String,
-    /// Port number or name.
+    /// The number or name of the port.
     pub port: String,
 }
 
 impl PrometheusService {
-    /// The path of an instant query through the proxy.
+    /// Returns the path of an instant query through the proxy.
     pub(crate) fn query_path(&self, query: &str) -> String {
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
         let Self {
@@ -92,13 +92,13 @@ impl FromStr for PrometheusService {
                 port: port.to_owned(),
             }),
             _ => Err(format!(
-                "`{text}` is no Service; write NAMESPACE/NAME:PORT, as in monitoring/prometheus:9090"
+                "`{text}` is not a Service: write NAMESPACE/NAME:PORT, for example monitoring/prometheus:9090"
             )),
         }
     }
 }
 
-/// The answer of Prometheus to an instant query. <https://prometheus.io/docs/prometheus/latest/querying/api/>
+/// The response of Prometheus to an instant query. <https://prometheus.io/docs/prometheus/latest/querying/api/>
 #[derive(Debug, Deserialize)]
 pub(crate) struct QueryAnswer {
     data: Option<QueryData>,
@@ -122,7 +122,7 @@ impl QueryAnswer {
         match (self.data, self.error) {
             (Some(data), None) => Ok(data.result),
             (_, error) => Err(format!(
-                "Prometheus refuses the query: {}",
+                "Prometheus rejects the query: {}",
                 error.unwrap_or_default()
             )),
         }
@@ -139,11 +139,12 @@ impl Series {
     }
 }
 
-/// The sum of all samples of a series in a pod's own metrics. <https://prometheus.io/docs/instrumenting/exposition_formats/>
-pub(crate) fn total(exposition: &str, series: &str) -> f64 {
+/// Returns the sum of all samples of a series in the metrics text of a pod.
+/// <https://prometheus.io/docs/instrumenting/exposition_formats/>
+pub(crate) fn sum_of_series(exposition: &str, series: &str) -> f64 {
     let values = exposition.lines().filter_map(|line| {
         let rest = line.strip_prefix(series)?;
-        // Labels are quoted and may hold anything, a brace too; what comes after the last one is the value.
+        // A quoted label value may contain `}`: the value follows the last brace.
         let value = match rest.strip_prefix('{') {
             Some(labelled) => labelled.rsplit_once('}')?.1,
             None => rest.strip_prefix(' ')?,
@@ -158,16 +159,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_series_is_summed_over_its_labels_and_no_other_series_with_it() {
+    fn sum_of_series_adds_all_labels_and_ignores_other_series() {
         let text = "# HELP hits_total Answers { by route }\n# TYPE hits_total counter\nhits_total{route=\"/a b}\"} 3\n\
                     hits_total{route=\"/c\"} 1e1 1700000000000\nhits_total_created{route=\"/c\"} 99\nhits_totals 99\n";
-        assert!((total(text, "hits_total") - 13.0).abs() < 1e-9);
-        assert!((total("hits_total 4\n", "hits_total") - 4.0).abs() < 1e-9);
-        assert!(total(text, "other_total").abs() < 1e-9);
+        assert!((sum_of_series(text, "hits_total") - 13.0).abs() < 1e-9);
+        assert!((sum_of_series("hits_total 4\n", "hits_total") - 4.0).abs() < 1e-9);
+        assert!(sum_of_series(text, "other_total").abs() < 1e-9);
     }
 
     #[test]
-    fn a_service_is_written_as_namespace_name_and_port() {
+    fn a_service_parses_from_namespace_name_and_port() {
         let service: PrometheusService = "monitoring/prometheus:9090".parse().unwrap();
         assert_eq!(
             service.query_path("up{namespace=\"a b\"}"),

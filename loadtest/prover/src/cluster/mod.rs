@@ -1,4 +1,4 @@
-//! Reads from a Kubernetes cluster. Nothing here writes, but for the Jobs of `loadtest job`.
+//! Reads from a Kubernetes cluster. The only writes create and delete the Jobs of `loadtest job`.
 
 mod client;
 mod jobs;
@@ -7,12 +7,12 @@ pub mod quantity;
 mod read;
 mod views;
 
-pub(crate) use self::metrics::{Series, total};
+pub(crate) use self::metrics::{Series, sum_of_series};
 pub use self::{
     client::Cluster,
     jobs::{Permission, PodProgress, StripePod},
     metrics::{CUSTOM_METRICS, PodSample, PrometheusService},
-    read::{Read, ReadError},
+    read::{ReadError, ReadResult},
     views::{
         ApiRegistration, ClusterEvent, Condition, DEFAULT_TOLERANCE, Hpa, NodeState, PodState, PodsMetric,
         Workload,

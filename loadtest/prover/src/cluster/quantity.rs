@@ -1,9 +1,9 @@
-//! Kubernetes quantities as numbers: `49500m` is 49.5.
+//! Converts Kubernetes quantities to numbers: `49500m` is 49.5.
 //! <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
 
 pub use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// The suffixes and what they multiply by.
+/// The suffixes and their factors.
 const SUFFIXES: [(&str, f64); 15] = [
     ("Ki", 1024.0),
     ("Mi", 1_048_576.0),
@@ -22,11 +22,11 @@ const SUFFIXES: [(&str, f64); 15] = [
     ("E", 1e18),
 ];
 
-/// The number that a quantity stands for; `None` where it is none.
+/// Returns the number that a quantity stands for, or `None` if the text is not a finite quantity.
 #[must_use]
 pub fn number(quantity: &Quantity) -> Option<f64> {
     let text = quantity.0.trim();
-    // `1e3` and `1E3` are exponents, `1E` is a suffix: the plain number goes first.
+    // `1e3` and `1E3` are exponents, `1E` is a suffix: parse as a plain number first.
     let parsed = text.parse().ok().or_else(|| {
         SUFFIXES.iter().find_map(|(suffix, factor)| {
             text.strip_suffix(suffix)?
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_notation_of_a_quantity() {
+    fn number_parses_every_notation() {
         for (text, expected) in [
             ("50", 50.0),
             ("49500m", 49.5),

@@ -1,4 +1,4 @@
-//! One read from the cluster: within a time, and with an error in words.
+//! Requests to the cluster, with a timeout and readable errors.
 
 use std::{error::Error as StdError, future::Future, time::Duration};
 
@@ -6,42 +6,42 @@ use http::Request;
 use thiserror::Error;
 use tokio::time::timeout;
 
-/// How long one read may take. A cluster that is away must not hold up the one sample a second.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout of one read. An unreachable cluster must not block the next sample, which is due every second.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A read that failed, in words for a person.
+/// The error of a failed read, as a readable message.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct ReadError(pub String);
 
-/// What a read gives: a value, or why there is none.
-pub type Read<T> = Result<T, ReadError>;
+/// The result of a read from the cluster.
+pub type ReadResult<T> = Result<T, ReadError>;
 
-pub(super) fn request(path: &str) -> Read<Request<Vec<u8>>> {
+pub(super) fn request(path: &str) -> ReadResult<Request<Vec<u8>>> {
     Request::get(path)
         .body(Vec::new())
         .map_err(|error| ReadError(error.to_string()))
 }
 
-pub(super) async fn read<T>(request: impl Future<Output = kube::Result<T>>) -> Read<T> {
-    read_within(PATIENCE, request).await
+pub(super) async fn read<T>(request: impl Future<Output = kube::Result<T>>) -> ReadResult<T> {
+    read_within(READ_TIMEOUT, request).await
 }
 
 pub(super) async fn read_within<T>(
-    patience: Duration,
+    limit: Duration,
     request: impl Future<Output = kube::Result<T>>,
-) -> Read<T> {
-    // On the heap: futures of requests are large, and those of their callers hold them.
-    match timeout(patience, Box::pin(request)).await {
+) -> ReadResult<T> {
+    // Boxed: the futures of requests are large, and would be part of the callers' futures.
+    match timeout(limit, Box::pin(request)).await {
         Ok(result) => result.map_err(|error| ReadError(describe(&error))),
         Err(_) => Err(ReadError(format!(
-            "no answer within {}",
-            humantime::format_duration(patience)
+            "no response within {}",
+            humantime::format_duration(limit)
         ))),
     }
 }
 
-/// The API server's own words where it has any, and otherwise the error with its causes.
+/// Returns the message of the API server if there is one, or the error and its causes.
 pub(super) fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.trim().to_owned(),
@@ -50,7 +50,7 @@ pub(super) fn describe(error: &kube::Error) -> String {
     }
 }
 
-/// An error and what caused it, each said once.
+/// Returns the messages of an error and its causes, without repetitions.
 pub(super) fn with_causes(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! What this program wants to know of Kubernetes' objects, and nothing else, as plain values.
+//! Plain values with the used fields of Kubernetes objects.
 
 use std::time::Duration;
 
@@ -18,69 +18,69 @@ use serde::Serialize;
 
 use super::quantity;
 
-/// The controller's tolerance where an HPA sets none of its own (`--horizontal-pod-autoscaler-tolerance`).
+/// The controller's default tolerance for an HPA that sets none (`--horizontal-pod-autoscaler-tolerance`).
 pub const DEFAULT_TOLERANCE: f64 = 0.1;
 
-/// How long recommendations count on the way down where an HPA does not say.
+/// The stabilisation window for scaling down of an HPA that sets none.
 const DEFAULT_SCALE_DOWN_STABILISATION: Duration = Duration::from_mins(5);
 
-/// A condition of any object.
+/// A condition of a Kubernetes object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Condition {
-    /// Which.
+    /// The type, for example `ScalingActive`.
     pub kind: String,
-    /// Whether it holds; `Unknown` counts as not.
+    /// Whether the status is `True`; `Unknown` counts as false.
     pub holds: bool,
-    /// In one word.
+    /// The reason, one word.
     pub reason: String,
-    /// In a sentence.
+    /// The message, a sentence.
     pub message: String,
 }
 
-/// A metric of type Pods with an average value as its target.
+/// A metric of type `Pods` with an `averageValue` as its target.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct PodsMetric {
-    /// Its name in the custom metrics API.
+    /// The name in the custom metrics API.
     pub name: String,
-    /// The average for each pod that the HPA keeps.
+    /// The target: the average value per pod.
     pub target_per_pod: f64,
-    /// Further labels that the HPA asks for, as a selector.
+    /// The label selector that the HPA sets for the metric.
     pub selector: Option<String>,
 }
 
 /// A `HorizontalPodAutoscaler`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hpa {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What it scales, as in `Deployment/app-a`.
+    /// The kind and name of the scale target, for example `Deployment/app-a`.
     pub target: String,
-    /// The name of what it scales.
+    /// The name of the scale target.
     pub target_name: String,
-    /// The fewest replicas.
+    /// The minimum number of replicas.
     pub min: i32,
-    /// The most replicas.
+    /// The maximum number of replicas.
     pub max: i32,
-    /// The first metric of type Pods.
+    /// The first metric of type `Pods`.
     pub metric: Option<PodsMetric>,
-    /// All metrics it names, as their types.
+    /// The types of all its metrics.
     pub metric_types: Vec<String>,
-    /// How far above its target a metric may be before replicas are added, as a share.
+    /// How far a metric may exceed its target before the HPA adds replicas, as a ratio.
     pub scale_up_tolerance: f64,
-    /// How long recommendations count on the way down.
+    /// The stabilisation window for scaling down.
     #[serde(
         rename = "scale_down_stabilisation_seconds",
         serialize_with = "engine::units::serialize_seconds"
     )]
     pub scale_down_stabilisation: Duration,
-    /// Replicas that it wants now.
+    /// The number of replicas that the HPA wants now.
     pub desired: i32,
-    /// Conditions as it reports them.
+    /// The conditions from the status.
     pub conditions: Vec<Condition>,
 }
 
 impl Hpa {
-    /// One condition by its name.
+    /// Returns the condition of this type.
     #[must_use]
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
@@ -154,7 +154,7 @@ fn pods_metric(metric: &MetricSpec) -> Option<PodsMetric> {
     })
 }
 
-/// A label selector as the API's query parameters write it.
+/// Formats a label selector as a query parameter of the API.
 pub(crate) fn selector(selector: &LabelSelector) -> String {
     let labels = selector
         .match_labels
@@ -176,14 +176,14 @@ pub(crate) fn selector(selector: &LabelSelector) -> String {
     labels.chain(expressions).collect::<Vec<_>>().join(",")
 }
 
-/// What an HPA scales.
+/// The Deployment that an HPA scales.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Workload {
     /// The label selector of its pods.
     pub selector: String,
-    /// Replicas asked for.
+    /// The number of replicas in the spec.
     pub replicas: i32,
-    /// Pods that are ready; pods being deleted do not count.
+    /// The number of ready pods; a terminating pod does not count.
     pub ready: i32,
 }
 
@@ -201,21 +201,21 @@ impl From<Deployment> for Workload {
     }
 }
 
-/// A pod.
+/// The state of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PodState {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Whether it is ready.
+    /// Whether the pod is ready.
     pub ready: bool,
-    /// Whether it is being deleted.
+    /// Whether the pod is terminating.
     pub terminating: bool,
-    /// The node that it was given, once the scheduler has found one.
+    /// The node; `None` before the pod is scheduled.
     pub node: Option<String>,
-    /// Whether all its containers run.
+    /// Whether all containers run.
     pub started: bool,
-    /// Why it is not ready, as far as its status tells.
-    pub trouble: Option<String>,
+    /// The reason why the pod is not ready, if its status has one.
+    pub not_ready_reason: Option<String>,
 }
 
 impl From<Pod> for PodState {
@@ -234,9 +234,9 @@ impl From<Pod> for PodState {
             .iter()
             .flatten()
             .find(|container| !container.ready);
-        let trouble = container
+        let not_ready_reason = container
             .and_then(|container| container.state.as_ref())
-            .and_then(waiting_or_ended)
+            .and_then(container_reason)
             .or_else(|| {
                 condition("PodScheduled")
                     .filter(|condition| condition.status != "True")?
@@ -257,27 +257,27 @@ impl From<Pod> for PodState {
             terminating: object.metadata.deletion_timestamp.is_some(),
             node: object.spec.and_then(|spec| spec.node_name),
             started,
-            trouble: if ready { None } else { trouble },
+            not_ready_reason: if ready { None } else { not_ready_reason },
         }
     }
 }
 
-fn waiting_or_ended(state: &ContainerState) -> Option<String> {
+fn container_reason(state: &ContainerState) -> Option<String> {
     let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone());
     waiting.or_else(|| state.terminated.as_ref()?.reason.clone())
 }
 
-/// The label of a node that says where it stands.
+/// The label that holds the zone of a node.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
-/// A node.
+/// The state of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NodeState {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its zone, if it is labelled with one.
+    /// The zone; `None` without a zone label.
     pub zone: Option<String>,
-    /// Whether it is ready.
+    /// Whether the node is ready.
     pub ready: bool,
 }
 
@@ -295,16 +295,16 @@ impl From<Node> for NodeState {
     }
 }
 
-/// The registration of the custom metrics API.
+/// The `APIService` that registers the custom metrics API.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ApiRegistration {
-    /// The Service behind it, as `namespace/name`.
+    /// The Service that serves the API, as `namespace/name`.
     pub service: String,
-    /// Whether there is an authority to verify that Service's certificate with.
+    /// Whether `caBundle` holds an authority that verifies the Service's certificate.
     pub has_ca_bundle: bool,
-    /// Whether the certificate is not verified at all.
+    /// Whether the API server skips the verification of the certificate.
     pub insecure_skip_tls_verify: bool,
-    /// `Available`, as the API server reports it.
+    /// The condition `Available`.
     pub available: Option<Condition>,
 }
 
@@ -342,24 +342,24 @@ impl From<APIService> for ApiRegistration {
 /// An event of `events.k8s.io/v1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterEvent {
-    /// Identity and revision; a repeated event comes again with another revision.
+    /// The UID and the resource version. A repeated event has the same UID and another version.
     pub identity: (String, String),
-    /// When it last happened.
+    /// The time of the last occurrence.
     pub at: Timestamp,
-    /// What it is about, as `Pod/app-a-1`.
+    /// The kind and name of the object that the event is about, for example `Pod` and `app-a-1`.
     pub regarding: (String, String),
-    /// Who says so, as in `default-scheduler`.
+    /// The component that reports the event, for example `default-scheduler`.
     pub reporter: String,
-    /// In one word.
+    /// The reason, one word.
     pub reason: String,
-    /// In a sentence.
+    /// The note, a sentence.
     pub note: String,
-    /// Whether it is a warning.
+    /// Whether the event is a warning.
     pub warning: bool,
 }
 
 impl ClusterEvent {
-    /// `None` for an event without any time.
+    /// Returns `None` for an event without a time or an identity.
     #[must_use]
     pub fn of(object: Event) -> Option<Self> {
         let times = [

@@ -1,23 +1,23 @@
-//! Follows a Job: shows how far it is, and takes each stripe's result as soon as its pod has ended.
+//! Follows a Job: reports its progress, and reads the result of each stripe as soon as its pod stops.
 
 use std::time::Duration;
 
 use engine::{BadConfiguration, CollectedStripe, StripeResult};
 use tokio::time::{self, Instant, MissedTickBehavior};
 
-use crate::cluster::{Cluster, PodProgress, Read, StripePod};
+use crate::cluster::{Cluster, PodProgress, ReadResult, StripePod};
 
-/// As much of a pod's last words as a report shows.
-const SHOWN: usize = 300;
+/// The maximum number of characters of a pod's last log line in a report.
+const MAX_LOG_LINE: usize = 300;
 
-/// How much later than a process a pod may begin to run, as the API server tells it.
-const KUBELET: Duration = Duration::from_secs(5);
+/// How much later than the process starts the API server may report the pod as running.
+const STATUS_DELAY: Duration = Duration::from_secs(5);
 
-/// What a kubelet answers in place of the log of a container that is gone.
+/// The start of the log that a kubelet returns for a removed container.
 const NO_LOG: &str = "unable to retrieve container logs for";
 
-/// Reasons for which a pod waits in vain.
-const HOPELESS: [&str; 6] = [
+/// The reasons for which a pod waits forever.
+const PERMANENT_REASONS: [&str; 6] = [
     "ImagePullBackOff",
     "ErrImageNeverPull",
     "InvalidImageName",
@@ -26,19 +26,19 @@ const HOPELESS: [&str; 6] = [
     "RunContainerError",
 ];
 
-/// One stripe, as far as it was seen.
+/// The last known state of one stripe.
 #[derive(Default)]
-struct Seen {
+struct StripeState {
     pod: Option<StripePod>,
     part: Option<CollectedStripe>,
-    /// Why its log could not be read the last time.
-    unread: Option<String>,
+    /// The error of the last attempt to read the log.
+    log_error: Option<String>,
 }
 
-impl Seen {
-    /// Whether its pod has ended, and its log is still to be had.
-    fn is_unread(&self) -> bool {
-        self.part.is_none() && self.unread.is_some()
+impl StripeState {
+    /// Returns whether the pod has stopped, and its log must be read again.
+    fn needs_log(&self) -> bool {
+        self.part.is_none() && self.log_error.is_some()
     }
 }
 
@@ -46,8 +46,8 @@ pub(super) struct Follower<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) namespace: &'a str,
     pub(super) job: &'a str,
-    stripes: Vec<Seen>,
-    shown: String,
+    stripes: Vec<StripeState>,
+    last_progress: String,
     on_progress: &'a mut (dyn FnMut(&str) + Send),
 }
 
@@ -63,17 +63,17 @@ impl<'a> Follower<'a> {
             cluster,
             namespace,
             job,
-            stripes: (0..stripes).map(|_| Seen::default()).collect(),
-            shown: String::new(),
+            stripes: (0..stripes).map(|_| StripeState::default()).collect(),
+            last_progress: String::new(),
             on_progress,
         }
     }
 
-    /// Looks once a second until every stripe has ended, or the deadline is over.
+    /// Polls once a second until every stripe has finished or the deadline has passed.
     ///
     /// # Errors
-    /// [`BadConfiguration`] when no load can come of it: a pod that cannot run, or none at all by the start.
-    pub(super) async fn until_ended(
+    /// Returns [`BadConfiguration`] if no load is possible: a pod cannot run, or no pod runs at the start time.
+    pub(super) async fn wait_until_finished(
         &mut self,
         start: Instant,
         deadline: Instant,
@@ -82,114 +82,116 @@ impl<'a> Follower<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            // In this order: the pods of a Job that has ended change no more, and who has ended by the deadline is heard.
+            // The order matters. The pods of a finished Job change no more, and a pod that stops before the deadline
+            // is still read.
             let is_over = Instant::now() >= deadline;
-            let ended = self.cluster.job_has_ended(self.namespace, self.job).await;
+            let finished = self.cluster.job_has_finished(self.namespace, self.job).await;
             let pods = self.cluster.stripe_pods(self.namespace, self.job).await;
-            let has_begun = Instant::now() >= start;
-            let must_run = Instant::now() >= start + KUBELET;
+            let has_started = Instant::now() >= start;
+            let must_run = Instant::now() >= start + STATUS_DELAY;
             match pods {
                 Ok(pods) => {
                     for pod in pods {
-                        self.look_at(pod).await;
+                        self.process_pod(pod).await;
                     }
-                    self.can_come(has_begun, must_run)?;
-                    self.show(&self.describe(has_begun));
+                    self.check_pods(has_started, must_run)?;
+                    self.report_change(&self.describe(has_started));
                 }
-                Err(error) => self.show(&format!("the cluster does not answer: {error}")),
+                Err(error) => self.report_change(&format!("the cluster does not answer: {error}")),
             }
             let all = self.stripes.iter().all(|stripe| stripe.part.is_some());
-            let is_complete = ended == Ok(true) && !self.stripes.iter().any(Seen::is_unread);
+            let is_complete = finished == Ok(true) && !self.stripes.iter().any(StripeState::needs_log);
             if all || is_complete || is_over {
                 return Ok(());
             }
         }
     }
 
-    async fn look_at(&mut self, pod: StripePod) {
-        if self.see(pod.clone()) && matches!(pod.progress, PodProgress::Ended { .. }) {
+    async fn process_pod(&mut self, pod: StripePod) {
+        if self.record_pod(pod.clone()) && matches!(pod.progress, PodProgress::Terminated { .. }) {
             let log = self.cluster.log(self.namespace, &pod.name).await;
-            self.hear(&pod, log);
+            self.record_log(&pod, log);
         }
     }
 
-    /// Takes the news of a pod. Whether its stripe's result is still to come.
-    pub(super) fn see(&mut self, pod: StripePod) -> bool {
-        let seen = self.stripes.get_mut(pod.stripe);
-        let unheard = seen.filter(|seen| seen.part.is_none());
-        unheard.map(|seen| seen.pod = Some(pod)).is_some()
+    /// Stores the state of a pod. Returns whether the result of its stripe is still missing.
+    pub(super) fn record_pod(&mut self, pod: StripePod) -> bool {
+        let stripe = self.stripes.get_mut(pod.stripe);
+        let unfinished = stripe.filter(|stripe| stripe.part.is_none());
+        unfinished.map(|stripe| stripe.pod = Some(pod)).is_some()
     }
 
-    /// The pods that were seen, of stripes whose result is still to come.
-    pub(super) fn unheard(&self) -> impl Iterator<Item = &StripePod> {
-        let unheard = self.stripes.iter().filter(|seen| seen.part.is_none());
-        unheard.filter_map(|seen| seen.pod.as_ref())
+    /// Returns the known pods of all stripes without a result.
+    pub(super) fn pods_without_result(&self) -> impl Iterator<Item = &StripePod> {
+        let unfinished = self.stripes.iter().filter(|stripe| stripe.part.is_none());
+        unfinished.filter_map(|stripe| stripe.pod.as_ref())
     }
 
-    /// Takes a stripe's result from the log of its pod, which has ended.
-    pub(super) fn hear(&mut self, pod: &StripePod, log: Read<String>) {
-        let Some(seen) = self.stripes.get_mut(pod.stripe) else {
+    /// Stores the result of a stripe from the log of its stopped pod.
+    pub(super) fn record_log(&mut self, pod: &StripePod, log: ReadResult<String>) {
+        let Some(stripe) = self.stripes.get_mut(pod.stripe) else {
             return;
         };
         match log {
             Ok(log) => {
-                let ended = || Err(describe_end(&pod.progress, &log));
-                seen.part = Some(CollectedStripe {
+                let no_result = || Err(describe_end(&pod.progress, &log));
+                stripe.part = Some(CollectedStripe {
                     name: pod.name.clone(),
-                    result: StripeResult::find(&log).unwrap_or_else(ended),
+                    result: StripeResult::find(&log).unwrap_or_else(no_result),
                 });
             }
-            // It may be read the next time.
-            Err(error) => seen.unread = Some(format!("its log cannot be read: {error}")),
+            // The next poll reads the log again.
+            Err(error) => stripe.log_error = Some(format!("its log cannot be read: {error}")),
         }
     }
 
-    /// Whether a load can still come of the pods. Before the start nothing was sent, and it is worth ending.
-    fn can_come(&self, has_begun: bool, must_run: bool) -> Result<(), BadConfiguration> {
-        let pods = || self.stripes.iter().filter_map(|seen| seen.pod.as_ref());
-        let in_vain = pods().find_map(|pod| match &pod.progress {
-            PodProgress::Waiting(Some((reason, message))) if HOPELESS.contains(&reason.as_str()) => {
+    /// Returns an error if the pods can send no load. A pod that cannot run is an error only before the start, because
+    /// nothing was sent yet.
+    fn check_pods(&self, has_started: bool, must_run: bool) -> Result<(), BadConfiguration> {
+        let pods = || self.stripes.iter().filter_map(|stripe| stripe.pod.as_ref());
+        let problem = pods().find_map(|pod| match &pod.progress {
+            PodProgress::Waiting(Some((reason, message))) if PERMANENT_REASONS.contains(&reason.as_str()) => {
                 Some(format!("the pod {} cannot run: {reason}: {message}", pod.name))
             }
             _ => None,
         });
-        if let Some(why) = in_vain.filter(|_| !has_begun) {
-            return Err(BadConfiguration(why));
+        if let Some(problem) = problem.filter(|_| !has_started) {
+            return Err(BadConfiguration(problem));
         }
         let waits = |pod: &StripePod| matches!(pod.progress, PodProgress::Waiting(_));
         if must_run && pods().all(waits) {
             return Err(BadConfiguration(format!(
-                "none of the Job's pods runs by the start, and nothing is sent: give them longer with --start-in, or see \
-                 with --keep and `kubectl --namespace {} describe job,pods` what keeps them",
+                "no pod of the Job runs at the start time, so nothing is sent: allow more time with --start-in, or \
+                 find the cause with --keep and `kubectl --namespace {} describe job,pods`",
                 self.namespace
             )));
         }
         Ok(())
     }
 
-    fn describe(&self, has_begun: bool) -> String {
+    fn describe(&self, has_started: bool) -> String {
         let count = |progress: fn(&PodProgress) -> bool| {
-            let pods = self.stripes.iter().filter_map(|seen| seen.pod.as_ref());
+            let pods = self.stripes.iter().filter_map(|stripe| stripe.pod.as_ref());
             pods.filter(|pod| progress(&pod.progress)).count()
         };
         let running = count(|progress| *progress == PodProgress::Running);
-        let ended = count(|progress| matches!(progress, PodProgress::Ended { .. }));
-        let stage = if has_begun { "under way" } else { "not begun" };
+        let done = count(|progress| matches!(progress, PodProgress::Terminated { .. }));
+        let state = if has_started { "in progress" } else { "not started" };
         format!(
-            "load {stage}; of {} pods {running} running, {ended} done",
+            "load {state}: {running} of {} pods running, {done} done",
             self.stripes.len()
         )
     }
 
-    /// A line for each change.
-    fn show(&mut self, line: &str) {
-        if self.shown != line {
+    /// Reports a line if it differs from the last one.
+    fn report_change(&mut self, line: &str) {
+        if self.last_progress != line {
             self.report(line);
-            line.clone_into(&mut self.shown);
+            line.clone_into(&mut self.last_progress);
         }
     }
 
-    /// Gives a line to the caller.
+    /// Passes a line to the caller.
     pub(super) fn report(&mut self, line: &str) {
         (self.on_progress)(line);
     }
@@ -203,37 +205,39 @@ impl<'a> Follower<'a> {
         } = *self;
         if let Err(error) = cluster.delete_job(namespace, name).await {
             self.report(&format!(
-                "the Job could not be deleted ({error}); it ends by itself, or by `kubectl --namespace {namespace} delete job {name}`"
+                "the Job could not be deleted ({error}): it stops by itself, or delete it with \
+                 `kubectl --namespace {namespace} delete job {name}`"
             ));
         }
     }
 
-    /// What came of each stripe, in their order.
+    /// Returns the result of each stripe, in the order of the stripes.
     ///
     /// # Errors
-    /// [`BadConfiguration`] when every pod says that it was called wrongly, or reaches no server: nothing was sent.
+    /// Returns [`BadConfiguration`] if every pod reports a wrong flag or an unreachable host: nothing was sent.
     pub(super) fn into_parts(self) -> Result<Vec<CollectedStripe>, BadConfiguration> {
-        let refused = |seen: &Seen| {
-            let code = Some(i32::from(BadConfiguration::EXIT_CODE));
-            let pod = seen.pod.as_ref()?;
-            let is_refusal = matches!(pod.progress, PodProgress::Ended { code: ended, .. } if ended == code);
-            let problem = seen.part.as_ref()?.result.as_ref().err()?;
+        let refusal = |stripe: &StripeState| {
+            let bad_configuration = Some(i32::from(BadConfiguration::EXIT_CODE));
+            let pod = stripe.pod.as_ref()?;
+            let is_refusal =
+                matches!(pod.progress, PodProgress::Terminated { code, .. } if code == bad_configuration);
+            let problem = stripe.part.as_ref()?.result.as_ref().err()?;
             is_refusal.then(|| format!("the pod {}: {problem}", pod.name))
         };
-        let refusals: Option<Vec<_>> = self.stripes.iter().map(refused).collect();
+        let refusals: Option<Vec<_>> = self.stripes.iter().map(refusal).collect();
         if let Some(first) = refusals.and_then(|all| all.into_iter().next()) {
             return Err(BadConfiguration(first));
         }
-        let parts = self.stripes.into_iter().map(|seen| {
-            seen.part.unwrap_or_else(|| match seen.pod {
+        let parts = self.stripes.into_iter().map(|stripe| {
+            stripe.part.unwrap_or_else(|| match stripe.pod {
                 None => CollectedStripe {
                     name: "no pod".to_owned(),
-                    result: Err("no pod was made for it".to_owned()),
+                    result: Err("the Job created no pod for it".to_owned()),
                 },
                 Some(pod) => CollectedStripe {
-                    result: Err(seen.unread.unwrap_or_else(|| match pod.progress {
+                    result: Err(stripe.log_error.unwrap_or_else(|| match pod.progress {
                         PodProgress::Waiting(_) => "its pod never ran".to_owned(),
-                        _ => "its pod went away, or did not end in time".to_owned(),
+                        _ => "its pod disappeared or did not stop in time".to_owned(),
                     })),
                     name: pod.name,
                 },
@@ -243,23 +247,22 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// How a pod without a result ended: Kubernetes' words and the exit code where they are known, and the process' own last
-/// words.
+/// Describes the end of a pod without a result: the reason from Kubernetes and the exit code, where known, and the last
+/// line of the log.
 fn describe_end(progress: &PodProgress, log: &str) -> String {
-    let (code, why) = match progress {
-        PodProgress::Ended { code, why } => (*code, why.clone()),
+    let (code, reason) = match progress {
+        PodProgress::Terminated { code, reason } => (*code, reason.clone()),
         PodProgress::Waiting(_) | PodProgress::Running => (None, None),
     };
     let code = code.map(|code| format!("exit code {code}"));
-    let last = log
+    let last_line = log
         .lines()
         .rfind(|line| !line.trim().is_empty() && !line.starts_with(NO_LOG));
-    let last = last.map(|line| line.chars().take(SHOWN).collect::<String>());
-    let parts = [why, code, last];
-    let said = parts.into_iter().flatten();
-    let all: Vec<_> = ["it ended without a result".to_owned()]
+    let last_line = last_line.map(|line| line.chars().take(MAX_LOG_LINE).collect::<String>());
+    let details = [reason, code, last_line].into_iter().flatten();
+    let all: Vec<_> = ["its pod stopped without a result".to_owned()]
         .into_iter()
-        .chain(said)
+        .chain(details)
         .collect();
     all.join(": ")
 }

@@ -1,4 +1,4 @@
-//! The Job: as many pods as stripes, each with its number, under the restricted profile of Pod Security.
+//! Builds the Job: one pod per stripe, each with its index. The pods satisfy the restricted Pod Security profile.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,39 +18,39 @@ use k8s_openapi::{
     },
 };
 
-use super::files::{FOLDER, Files};
+use super::pod_input::{INPUT_FOLDER, PodInput};
 
-/// What the images of this project run as.
+/// The user and group ID of the images of this project.
 const USER: i64 = 65_532;
 
-/// How long a Job stays whose maker has died, in seconds: long enough for a look at it.
-const TIME_TO_LIVE: i32 = 600;
+/// How long a finished Job remains if the command died, in seconds. Long enough to inspect it.
+const TIME_TO_LIVE_SECONDS: i32 = 600;
 
-/// What a Job is made of.
+/// The parameters of a Job.
 pub struct Manifest<'a> {
-    /// Its name.
+    /// The name of the Job.
     pub name: &'a str,
-    /// The image of this program.
+    /// The image with this program as its entrypoint.
     pub image: &'a str,
-    /// What each pod asks for.
+    /// The CPU request of each pod.
     pub cpu: &'a Quantity,
-    /// Where requests go, unless a flag says it.
+    /// The URL of the requests; `None` if a flag names the targets.
     pub url: Option<&'a str>,
-    /// The flags of the load.
-    pub carried: &'a Files,
-    /// What is sent.
+    /// The flags and files of the load.
+    pub input: &'a PodInput,
+    /// The load of all pods together.
     pub load: &'a SharedLoad,
-    /// Generator threads of each pod.
+    /// The number of generator threads in each pod.
     pub threads: usize,
-    /// When whatever still runs is ended, from the Job's start on.
+    /// The time from the start of the Job after which Kubernetes stops the pods.
     pub deadline: Duration,
-    /// How long a pod that is to end may take for the requests in flight and its result.
+    /// The grace period in which a stopping pod drains its requests and prints its result.
     pub drain: Duration,
-    /// Whether it stays for good.
+    /// Whether the finished Job remains forever.
     pub keep: bool,
 }
 
-/// The Job.
+/// Builds the Job.
 #[must_use]
 pub fn job(manifest: &Manifest<'_>) -> Job {
     let stripes = i32::try_from(manifest.load.stripes).unwrap_or(i32::MAX);
@@ -58,7 +58,7 @@ pub fn job(manifest: &Manifest<'_>) -> Job {
         let label = format!("app.kubernetes.io/{label}");
         (label, "loadtest".to_owned())
     }));
-    let annotations = manifest.carried.contents.iter();
+    let annotations = manifest.input.files.iter();
     let annotations: BTreeMap<_, _> = annotations
         .map(|(name, content)| (annotation(name), content.clone()))
         .collect();
@@ -72,10 +72,10 @@ pub fn job(manifest: &Manifest<'_>) -> Job {
             completion_mode: Some("Indexed".to_owned()),
             completions: Some(stripes),
             parallelism: Some(stripes),
-            // None is begun anew, it would be late. Not `backoffLimit: 0`: with that, one that is lost ends all others.
+            // A restarted pod would be late. `backoffLimit: 0` would stop all pods when one fails.
             backoff_limit_per_index: Some(0),
             active_deadline_seconds: Some(i64::try_from(manifest.deadline.as_secs()).unwrap_or(i64::MAX)),
-            ttl_seconds_after_finished: (!manifest.keep).then_some(TIME_TO_LIVE),
+            ttl_seconds_after_finished: (!manifest.keep).then_some(TIME_TO_LIVE_SECONDS),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(labels),
@@ -91,7 +91,7 @@ pub fn job(manifest: &Manifest<'_>) -> Job {
 }
 
 fn pod(manifest: &Manifest<'_>) -> PodSpec {
-    let own = BTreeMap::from([(
+    let job_label = BTreeMap::from([(
         "batch.kubernetes.io/job-name".to_owned(),
         manifest.name.to_owned(),
     )]);
@@ -110,18 +110,18 @@ fn pod(manifest: &Manifest<'_>) -> PodSpec {
             }),
             ..PodSecurityContext::default()
         }),
-        // Wished for: on one node all of them run there.
+        // A preference: on a single node, all pods run there.
         topology_spread_constraints: Some(vec![TopologySpreadConstraint {
             max_skew: 1,
             topology_key: "kubernetes.io/hostname".to_owned(),
             when_unsatisfiable: "ScheduleAnyway".to_owned(),
             label_selector: Some(LabelSelector {
-                match_labels: Some(own),
+                match_labels: Some(job_label),
                 ..LabelSelector::default()
             }),
             ..TopologySpreadConstraint::default()
         }]),
-        volumes: input(manifest.carried).map(|volume| vec![volume]),
+        volumes: input_volume(manifest.input).map(|volume| vec![volume]),
         containers: vec![container(manifest)],
         ..PodSpec::default()
     }
@@ -132,10 +132,10 @@ fn container(manifest: &Manifest<'_>) -> Container {
         ("cpu", manifest.cpu.clone()),
         ("memory", Quantity("64Mi".to_owned())),
     ];
-    let mounts = (!manifest.carried.contents.is_empty()).then(|| {
+    let mounts = (!manifest.input.files.is_empty()).then(|| {
         vec![VolumeMount {
             name: "input".to_owned(),
-            mount_path: FOLDER.to_owned(),
+            mount_path: INPUT_FOLDER.to_owned(),
             read_only: Some(true),
             ..VolumeMount::default()
         }]
@@ -162,21 +162,25 @@ fn container(manifest: &Manifest<'_>) -> Container {
     }
 }
 
-/// What each pod is called with. A `$` of the user's is doubled, or Kubernetes would take `$(NAME)` for a variable.
+/// Returns the arguments of each pod. Doubles each `$` of the user, because Kubernetes expands `$(NAME)`.
 fn arguments(manifest: &Manifest<'_>) -> Vec<String> {
-    let own = [
+    let job_flags = [
         format!("--threads={}", manifest.threads),
-        // The Job's controller sets the variable.
+        // The Job controller sets this variable.
         format!("--stripe=$(JOB_COMPLETION_INDEX)/{}", manifest.load.stripes),
         format!("--start-at={}", manifest.load.start_at),
     ];
-    let users = manifest.carried.arguments.iter().map(String::as_str);
-    let users = users.chain(manifest.url).map(|text| text.replace('$', "$$"));
-    ["run".to_owned()].into_iter().chain(users).chain(own).collect()
+    let user_flags = manifest.input.arguments.iter().map(String::as_str);
+    let user_flags = user_flags.chain(manifest.url).map(|text| text.replace('$', "$$"));
+    ["run".to_owned()]
+        .into_iter()
+        .chain(user_flags)
+        .chain(job_flags)
+        .collect()
 }
 
-/// The user's files, which the pod's annotations hold.
-fn input(carried: &Files) -> Option<Volume> {
+/// Returns the volume that mounts the user's files from the annotations of the pod; `None` without files.
+fn input_volume(input: &PodInput) -> Option<Volume> {
     let file = |name: &String| DownwardAPIVolumeFile {
         path: name.clone(),
         field_ref: Some(ObjectFieldSelector {
@@ -185,7 +189,7 @@ fn input(carried: &Files) -> Option<Volume> {
         }),
         ..DownwardAPIVolumeFile::default()
     };
-    let files: Vec<_> = carried.contents.keys().map(file).collect();
+    let files: Vec<_> = input.files.keys().map(file).collect();
     (!files.is_empty()).then(|| Volume {
         name: "input".to_owned(),
         downward_api: Some(DownwardAPIVolumeSource {
@@ -205,7 +209,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::{Value, json};
 
-    use super::{super::files::Word, *};
+    use super::{super::pod_input::LoadFlag, *};
 
     fn load() -> SharedLoad {
         let plan = json!({"stages": [], "spacing": "even", "duration_seconds": 10.0, "timeout_seconds": 10.0,
@@ -220,13 +224,13 @@ mod tests {
         }
     }
 
-    fn made(carried: &Files, keep: bool) -> Value {
+    fn job_json(input: &PodInput, keep: bool) -> Value {
         let job = job(&Manifest {
             name: "loadtest-1",
             image: "loadtest:1",
             cpu: &Quantity("2".to_owned()),
             url: Some("http://app-a.sample-app.svc/$(HOME)"),
-            carried,
+            input,
             load: &load(),
             threads: 2,
             deadline: Duration::from_secs(110),
@@ -236,17 +240,17 @@ mod tests {
         serde_json::to_value(job).unwrap()
     }
 
-    fn word(flag: &str, value: &str) -> Word {
-        Word {
-            flag: flag.to_owned(),
+    fn flag(name: &str, value: &str) -> LoadFlag {
+        LoadFlag {
+            name: name.to_owned(),
             value: Some(value.to_owned()),
         }
     }
 
     #[test]
-    fn each_pod_is_one_stripe_and_none_is_begun_anew() {
-        let carried = Files::of(&[word("rate", "90"), word("threads", "2")]).unwrap();
-        let job = made(&carried, false);
+    fn each_pod_sends_one_stripe_and_is_never_restarted() {
+        let input = PodInput::read(&[flag("rate", "90"), flag("threads", "2")]).unwrap();
+        let job = job_json(&input, false);
         let spec = &job["spec"];
         for (field, value) in [
             ("completionMode", json!("Indexed")),
@@ -260,7 +264,7 @@ mod tests {
         }
         assert!(
             spec["backoffLimit"].is_null(),
-            "one lost stripe would end the others"
+            "one failed pod would stop the others"
         );
         let pod = &spec["template"]["spec"];
         assert_eq!(pod["restartPolicy"], "Never");
@@ -278,13 +282,13 @@ mod tests {
         );
         assert_eq!(pod["containers"][0]["resources"]["requests"]["cpu"], "2");
         assert!(pod["volumes"].is_null());
-        assert!(made(&carried, true)["spec"]["ttlSecondsAfterFinished"].is_null());
+        assert!(job_json(&input, true)["spec"]["ttlSecondsAfterFinished"].is_null());
     }
 
     /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted>
     #[test]
-    fn pods_fit_the_restricted_profile_and_have_no_token() {
-        let job = made(&Files::default(), false);
+    fn pods_satisfy_the_restricted_profile_and_have_no_token() {
+        let job = job_json(&PodInput::default(), false);
         let pod = &job["spec"]["template"]["spec"];
         let container = &pod["containers"][0]["securityContext"];
         for (value, expected) in [
@@ -306,12 +310,12 @@ mod tests {
     }
 
     #[test]
-    fn files_travel_with_the_pod() {
+    fn files_are_annotations_of_the_pod() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(path("trace"), "0,80\n10,0\n").unwrap();
-        let carried = Files::of(&[word("trace", &path("trace"))]).unwrap();
-        let job = made(&carried, false);
+        let input = PodInput::read(&[flag("trace", &path("trace"))]).unwrap();
+        let job = job_json(&input, false);
         let template = &job["spec"]["template"];
         assert_eq!(
             template["metadata"]["annotations"]["loadtest/trace"],
@@ -333,7 +337,7 @@ mod tests {
             ("large", "at most 204800"),
             ("missing", "No such"),
         ] {
-            let error = Files::of(&[word("body-file", &path(name))]).unwrap_err();
+            let error = PodInput::read(&[flag("body-file", &path(name))]).unwrap_err();
             assert!(error.to_string().contains(says), "{name}: {error}");
         }
     }

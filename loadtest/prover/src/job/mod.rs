@@ -1,14 +1,14 @@
-//! A load from several pods, by what Kubernetes has: an indexed Job starts the stripes, each waits for their common start,
-//! and its result is the last line of its pod's log.
+//! Sends a load from several pods. An indexed Job starts one pod per stripe. Each pod waits for the common start time,
+//! and prints its result as the last line of its log.
 
-mod files;
 mod follow;
 mod manifest;
+mod pod_input;
 mod send;
 mod stop;
 
 pub use self::{
-    files::{Files, Word},
     manifest::{Manifest, job as manifest},
+    pod_input::{LoadFlag, PodInput},
     send::{JobOptions, JobOutcome, send},
 };

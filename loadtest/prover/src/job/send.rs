@@ -1,4 +1,4 @@
-//! Sends a load from several pods: creates the Job, follows it, and puts the results together.
+//! Sends a load from several pods: creates the Job, follows it, and merges the results.
 
 use std::time::Duration;
 
@@ -8,20 +8,21 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    files::{Files, Word},
     follow::Follower,
     manifest::{self, Manifest},
+    pod_input::{LoadFlag, PodInput},
 };
 use crate::cluster::{Cluster, Permission, quantity::Quantity};
 
-/// From the end of the last request until a pod has ended, and is seen to.
+/// The time from the end of the last request until the pod has stopped and the API server reports it.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// The longest load of a thread whose result comes back whole: a kubelet keeps 10 MiB of a pod's log, of which a second
-/// takes some 2 KiB.
-const LONGEST: Duration = Duration::from_hours(1);
+/// The maximum duration of the load, times the threads. A kubelet keeps 10 MiB of a pod's log, and the result needs
+/// about 2 KiB per second and thread.
+const MAX_DURATION: Duration = Duration::from_hours(1);
 
-/// What the user must be allowed to do, asked for before the load: its result would be out of reach.
+/// The permissions that the command needs. They are checked before the load, because its result
+/// would be lost without them.
 const PERMISSIONS: [Permission; 5] = [
     ("create", "batch", "jobs", ""),
     ("get", "batch", "jobs", ""),
@@ -30,28 +31,28 @@ const PERMISSIONS: [Permission; 5] = [
     ("get", "", "pods", "log"),
 ];
 
-/// What a Job is to send, and how.
+/// The options of a load that a Job sends.
 #[derive(Debug)]
 pub struct JobOptions {
     /// The load of all pods together.
     pub plan: Plan,
-    /// Where requests go, unless a flag in `words` says it.
+    /// The URL of the requests; `None` if one of `flags` names the targets.
     pub url: Option<String>,
-    /// The flags of the load, for the pods.
-    pub words: Vec<Word>,
-    /// How many pods send the load.
+    /// The flags of the load for the pods.
+    pub flags: Vec<LoadFlag>,
+    /// The number of pods that send the load, one stripe each.
     pub stripes: u64,
     /// The image that the pods run.
     pub image: String,
-    /// The kubeconfig's context; `None` for its current one.
+    /// The context of the kubeconfig; `None` for the current one.
     pub context: Option<String>,
-    /// The namespace of the pods; `None` for the context's.
+    /// The namespace of the pods; `None` for the namespace of the context.
     pub namespace: Option<String>,
-    /// How long the pods have to come up before the first request is due.
+    /// The time for the pods to start before the first request is due.
     pub start_in: Duration,
     /// The CPU request of each pod.
     pub cpu: Quantity,
-    /// Whether the Job stays after the load.
+    /// Whether the Job remains after the load.
     pub keep: bool,
 }
 
@@ -64,85 +65,85 @@ pub struct JobOutcome {
     pub interrupted: bool,
 }
 
-/// Sends the load. Progress goes to `on_progress`, a line at a time.
+/// Sends the load, and passes each line of progress to `on_progress`.
 ///
 /// # Errors
-/// [`BadConfiguration`] before any load; anything else is a fault of this program or machine.
+/// Returns [`BadConfiguration`] if the load cannot start. Any other error is a fault of this program or machine.
 pub async fn send(
     options: &JobOptions,
     interrupt: &mut Interrupt,
     on_progress: &mut (dyn FnMut(&str) + Send),
 ) -> anyhow::Result<JobOutcome> {
     let plan = &options.plan;
-    let takes = plan.schedule.duration() + plan.timeout;
+    let load_time = plan.schedule.duration() + plan.timeout;
     let threads = plan.threads.unwrap_or(1);
-    let of_all_threads = plan.schedule.duration() * u32::try_from(threads).unwrap_or(u32::MAX);
-    if of_all_threads > LONGEST {
+    let thread_time = plan.schedule.duration() * u32::try_from(threads).unwrap_or(u32::MAX);
+    if thread_time > MAX_DURATION {
         return Err(BadConfiguration::new(
-            "a Job's result is too long for a pod's log: at most an hour, divided by the --threads of a pod",
+            "the result is too long for the log of a pod: the load may last at most an hour, divided by --threads",
         )
         .into());
     }
-    let carried = Files::of(&options.words)?;
+    let input = PodInput::read(&options.flags)?;
     let cluster = Cluster::connect(options.context.as_deref()).await?;
     let namespace = options
         .namespace
         .as_deref()
         .unwrap_or(cluster.default_namespace())
         .to_owned();
-    permitted(&cluster, &namespace).await?;
+    check_permissions(&cluster, &namespace).await?;
 
     let now = cluster.time().await.map_err(BadConfiguration::new)?;
-    let started = Instant::now() + options.start_in;
-    let load = SharedLoad::new(plan, options.stripes, now + options.start_in)
+    let start = Instant::now() + options.start_in;
+    let load = SharedLoad::of(plan, options.stripes, now + options.start_in)
         .as_read()
         .context("reading the plan")?;
-    let name = name();
+    let name = random_name();
     let job = manifest::job(&Manifest {
         name: &name,
         image: &options.image,
         cpu: &options.cpu,
         url: options.url.as_deref(),
-        carried: &carried,
+        input: &input,
         load: &load,
         threads,
-        deadline: options.start_in + takes + 2 * GRACE,
+        deadline: options.start_in + load_time + 2 * GRACE,
         drain: plan.timeout + GRACE,
         keep: options.keep,
     });
-    if let Err(refusal) = cluster.create_job(&namespace, &job).await {
-        // What was not answered in time may have been done.
+    if let Err(error) = cluster.create_job(&namespace, &job).await {
+        // A request that timed out may still have created the Job.
         drop(cluster.delete_job(&namespace, &name).await);
-        return Err(BadConfiguration::new(format!("the Job cannot be made: {refusal}")).into());
+        return Err(BadConfiguration::new(format!("the Job cannot be created: {error}")).into());
     }
     on_progress(&format!(
-        "Job {namespace}/{name}: {} stripes, from {} on",
+        "Job {namespace}/{name}: {} stripes, start at {}",
         options.stripes, load.start_at
     ));
     let mut follower = Follower::new(&cluster, &namespace, &name, options.stripes, on_progress);
-    let ended = tokio::select! {
-        ended = follower.until_ended(started, started + takes + GRACE) => Some(ended),
+    let finished = tokio::select! {
+        finished = follower.wait_until_finished(start, start + load_time + GRACE) => Some(finished),
         () = interrupt.requested() => None,
     };
-    let stopped_after = ended
+    let stopped_after = finished
         .is_none()
-        .then(|| Instant::now().saturating_duration_since(started));
+        .then(|| Instant::now().saturating_duration_since(start));
     if stopped_after.is_some() {
         follower.stop(plan.timeout + GRACE).await;
     } else if !options.keep {
         follower.delete().await;
     }
-    ended.unwrap_or(Ok(()))?;
+    finished.unwrap_or(Ok(()))?;
     Ok(JobOutcome {
         report: merge(&load, follower.into_parts()?, stopped_after),
         interrupted: stopped_after.is_some(),
     })
 }
 
-async fn permitted(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
+async fn check_permissions(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
     for permission in PERMISSIONS {
         let allowed = cluster
-            .may(namespace, permission)
+            .is_allowed(namespace, permission)
             .await
             .map_err(BadConfiguration::new)?;
         if !allowed {
@@ -157,8 +158,8 @@ async fn permitted(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Another one each time.
-fn name() -> String {
+/// Returns a new name for a Job.
+fn random_name() -> String {
     let random: String = (0..6).map(|_| fastrand::lowercase()).collect();
     format!("loadtest-{}-{random}", Timestamp::now().as_second())
 }

@@ -1,4 +1,4 @@
-//! Ends a load that the user interrupts: its pods are told to end, and what they measured until then is heard.
+//! Stops the load when the user interrupts the command: shuts down the pods, and collects their results so far.
 
 use std::time::Duration;
 
@@ -11,43 +11,44 @@ use tokio::{
 use super::follow::Follower;
 use crate::cluster::{PodProgress, StripePod};
 
-/// How long the nodes may take to open their pods' logs. A pod that is not heard by then may still be.
-const OPENING: Duration = Duration::from_secs(3);
+/// The time for the nodes to open the log streams. A stream that opens later may still deliver its result.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Follower<'_> {
-    /// Deletes the Job, which has Kubernetes tell each pod to end; a pod does so by its stripe's result. It is gone right
-    /// after, and its log with it, so each log is followed from before.
-    pub(super) async fn stop(&mut self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    /// Deletes the Job, so that Kubernetes stops each pod. A stopping pod prints the result of its stripe. Its log
+    /// disappears with the pod, so this function follows each log before it deletes the Job. Waits for the results for
+    /// at most `limit`.
+    pub(super) async fn stop(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
         self.report(&format!(
-            "stopping: the Job is deleted, and its pods give their results; once more to stop at once, without a report: in \
-             the first seconds the Job may still be there then (`kubectl --namespace {} delete job {}`)",
+            "stopping: deleting the Job and waiting for the results of its pods; a second signal stops at once, \
+             without a report, and in the first seconds may leave the Job (`kubectl --namespace {} delete job {}`)",
             self.namespace, self.job
         ));
         if let Ok(pods) = self.cluster.stripe_pods(self.namespace, self.job).await {
             for pod in pods {
-                self.see(pod);
+                self.record_pod(pod);
             }
         }
         let mut logs = JoinSet::new();
-        let (opening, mut all_open) = mpsc::channel::<()>(1);
+        let (unopened, mut all_open) = mpsc::channel::<()>(1);
         let has_run = |pod: &&StripePod| !matches!(pod.progress, PodProgress::Waiting(_));
-        for pod in self.unheard().filter(has_run).cloned() {
+        for pod in self.pods_without_result().filter(has_run).cloned() {
             let (cluster, namespace) = (self.cluster.clone(), self.namespace.to_owned());
-            let opening = opening.clone();
+            let unopened = unopened.clone();
             logs.spawn(async move {
-                let log = cluster.log_to_its_end(&namespace, &pod.name, || drop(opening));
+                let log = cluster.follow_log(&namespace, &pod.name, || drop(unopened));
                 let log = timeout_at(deadline, log).await;
                 (pod, log)
             });
         }
-        // A receiver without a sender is ready: when each of them has dropped its own.
-        drop(opening);
-        drop(timeout(OPENING, all_open.recv()).await);
+        // The receiver is ready when every sender is dropped: each task drops its own when its stream opens.
+        drop(unopened);
+        drop(timeout(OPEN_TIMEOUT, all_open.recv()).await);
         self.delete().await;
         while let Some(Ok((pod, log))) = logs.join_next().await {
             if let Ok(log) = log {
-                self.hear(&pod, log);
+                self.record_log(&pod, log);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One thing that must hold of a run, and what became of it.
+//! One assertion about a run, and its verdict.
 
 use engine::{LoadReport, Threshold};
 use schemars::JsonSchema;
@@ -6,41 +6,42 @@ use serde::Serialize;
 
 use super::plan::Expected;
 
-/// What became of an assertion.
+/// The verdict on one assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// It holds.
+pub enum AssertionVerdict {
+    /// The assertion holds.
     Passed,
-    /// It does not.
+    /// The assertion does not hold.
     Failed,
-    /// The run did not get there.
+    /// The run did not reach the phase of the assertion.
     NotReached,
 }
 
-/// One thing that must hold, and what was seen of it.
+/// One assertion about a run, with its verdict and the observation behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Assertion {
-    /// A stable name.
+    /// The stable name of the assertion.
     pub name: &'static str,
-    /// The HPA that it is about, where it is about one.
+    /// The HPA; empty if the assertion is not about one HPA.
     pub hpa: Option<String>,
-    /// Whether it holds.
-    pub standing: Standing,
-    /// What must be.
+    /// Whether the assertion holds.
+    #[serde(rename = "standing")]
+    pub verdict: AssertionVerdict,
+    /// The expectation, as text.
     pub expected: String,
-    /// What was.
+    /// The observation, as text.
     pub observed: String,
 }
 
-/// An assertion that waits for what was observed.
-pub(super) struct Pending {
+/// An assertion before its verdict.
+pub(super) struct PendingAssertion {
     pub(super) name: &'static str,
     pub(super) hpa: Option<String>,
     pub(super) expected: String,
 }
 
-impl Pending {
+impl PendingAssertion {
     pub(super) fn new(name: &'static str, hpa: Option<&Expected>, expected: impl Into<String>) -> Self {
         Self {
             name,
@@ -49,34 +50,39 @@ impl Pending {
         }
     }
 
-    pub(super) fn stands(self, standing: Standing, observed: impl Into<String>) -> Assertion {
+    pub(super) fn judge(self, verdict: AssertionVerdict, observed: impl Into<String>) -> Assertion {
         let Self { name, hpa, expected } = self;
         Assertion {
             name,
             hpa,
-            standing,
+            verdict,
             expected,
             observed: observed.into(),
         }
     }
 
-    pub(super) fn holds_if(self, holds: bool, observed: impl Into<String>) -> Assertion {
-        self.stands(if holds { Standing::Passed } else { Standing::Failed }, observed)
+    pub(super) fn passed_if(self, holds: bool, observed: impl Into<String>) -> Assertion {
+        let verdict = if holds {
+            AssertionVerdict::Passed
+        } else {
+            AssertionVerdict::Failed
+        };
+        self.judge(verdict, observed)
     }
 
     pub(super) fn not_reached(self) -> Assertion {
-        self.stands(Standing::NotReached, "the run did not get there")
+        self.judge(AssertionVerdict::NotReached, "the run did not reach this phase")
     }
 }
 
-/// What must be of the step's requests, in the user's words.
+/// The name of the assertion for each threshold of the user.
 pub(super) const THRESHOLD: &str = "threshold";
 
-/// Holds the step against one of the user's thresholds.
+/// Checks the step against one threshold of the user.
 pub(super) fn threshold(threshold: &Threshold, step: Option<&LoadReport>) -> Assertion {
-    let pending = Pending::new(THRESHOLD, None, threshold.to_string());
+    let pending = PendingAssertion::new(THRESHOLD, None, threshold.to_string());
     match step.map(|step| threshold.check(step)) {
         None => pending.not_reached(),
-        Some(checked) => pending.holds_if(checked.holds, checked.observed_text()),
+        Some(checked) => pending.passed_if(checked.holds, checked.observed_text()),
     }
 }

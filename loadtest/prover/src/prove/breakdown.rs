@@ -1,5 +1,5 @@
-//! Where the time goes between a step of the load and the first request that a new pod serves: from what was seen of each
-//! link to a time for each, with how far it can be off. Pure.
+//! Breaks down the time from the start of the step to the first request of each new pod: computes the time of each
+//! stage, and its maximum error, from the trace. Pure functions.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use serde::Serialize;
 use super::{
     plan::Expected,
     stage::Stage,
-    trace::{PodTrace, Seen, Trace},
+    trace::{PodTrace, TimeRange, Trace},
 };
 
-/// A time, and how far it is off at the most, both in seconds.
+/// An estimated time and its maximum error, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Reading {
-    /// The time, in the middle of what is possible, in seconds.
+pub struct TimeEstimate {
+    /// The middle of the possible range, in seconds.
     pub seconds: f64,
-    /// Half the width of what is possible, in seconds.
+    /// Half the width of the possible range, in seconds.
     pub error: f64,
 }
 
-impl Reading {
+impl TimeEstimate {
     fn between(least: f64, most: f64) -> Self {
         Self {
             seconds: f64::midpoint(least, most),
@@ -30,49 +30,49 @@ impl Reading {
     }
 }
 
-/// When a stage was reached, and what it took.
+/// When a stage was reached, and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct StageTime {
-    /// Which.
+    /// The stage.
     pub stage: Stage,
-    /// Since the load began; nothing where it was not seen.
-    pub at: Option<Reading>,
-    /// Since the stage before; nothing where one of the two was not seen.
-    pub took: Option<Reading>,
+    /// The time since the load began; empty if the stage was not seen.
+    pub at: Option<TimeEstimate>,
+    /// The time since the previous stage; empty if one of the two was not seen.
+    pub took: Option<TimeEstimate>,
 }
 
 impl StageTime {
-    /// As texts: when it was reached, and what it took.
+    /// Returns the cells of a table row: the time since the load began, and the time since the previous stage.
     #[must_use]
-    pub fn numbers(&self) -> [String; 2] {
-        [self.at, self.took].map(|reading| {
-            reading.map_or("not seen".to_owned(), |one| {
-                format!("{:.2} ±{:.2} s", one.seconds, one.error)
+    pub fn cells(&self) -> [String; 2] {
+        [self.at, self.took].map(|time| {
+            time.map_or("not seen".to_owned(), |time| {
+                format!("{:.2} ±{:.2} s", time.seconds, time.error)
             })
         })
     }
 }
 
-/// The way to one new pod.
+/// The path from the start of the step to one new pod.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct PodPath {
-    /// The pod.
+    /// The name of the pod.
     pub pod: String,
-    /// Its stages, in order.
+    /// The stages, in order.
     pub stages: Vec<StageTime>,
 }
 
 impl PodPath {
-    /// What it is among all new pods, if it is the last.
+    /// Describes the result of [`TimeToScale::last`] among `new_pods` new pods.
     #[must_use]
-    pub fn place(&self, of: usize) -> String {
+    pub fn describe_rank(&self, new_pods: usize) -> String {
         match self.reached(Stage::Ready) {
-            Some(_) => format!("the last of {of} new pods to be ready"),
-            None => format!("of {of} new pods one that was not ready"),
+            Some(_) => format!("the last of {new_pods} new pods to become ready"),
+            None => format!("which never became ready (one of {new_pods} new pods)"),
         }
     }
 
-    /// When one stage was reached, in seconds since the load began.
+    /// Returns when a stage was reached, in seconds since the load began; `None` if it was not seen.
     #[must_use]
     pub fn reached(&self, stage: Stage) -> Option<f64> {
         let found = self.stages.iter().find(|time| time.stage == stage)?;
@@ -80,53 +80,54 @@ impl PodPath {
     }
 }
 
-/// Where the time of one HPA's step went.
+/// The breakdown of one HPA's time to scale.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct TimeToScale {
-    /// The HPA.
+    /// The name of the HPA.
     pub hpa: String,
-    /// The way to each new pod, in the order in which they came to be.
+    /// The path to each new pod, in the order of their creation.
     pub pods: Vec<PodPath>,
-    /// What could not be looked at, and why.
+    /// The errors, by the source that could not be read or the stage that has no time.
     pub problems: BTreeMap<&'static str, String>,
 }
 
 impl TimeToScale {
-    /// `first_served` is when the load saw the first answer of each pod, in seconds since it began.
+    /// Computes the breakdown. `first_served` is the time of the first response of each pod, in seconds since the load
+    /// began.
     #[must_use]
     pub fn of(expected: &Expected, trace: &Trace, first_served: &BTreeMap<String, f64>) -> Self {
-        let mut new: Vec<(&String, &PodTrace)> = trace.pods.iter().collect();
-        let created = |pod: &PodTrace| pod.created.map_or(f64::INFINITY, |seen| seen.by);
-        new.sort_by(|one, other| created(one.1).total_cmp(&created(other.1)));
+        let mut new_pods: Vec<(&String, &PodTrace)> = trace.pods.iter().collect();
+        let created = |pod: &PodTrace| pod.created.map_or(f64::INFINITY, |created| created.latest);
+        new_pods.sort_by(|one, other| created(one.1).total_cmp(&created(other.1)));
         let mut problems = trace.problems.clone();
         let mut pods = Vec::new();
-        for ((name, pod), number) in new.into_iter().zip(1..) {
-            // The first decision that this pod is part of.
+        for ((name, pod), number) in new_pods.into_iter().zip(1..) {
+            // The first decision that includes this pod.
             let decision = trace
                 .decisions
                 .iter()
                 .find(|decision| decision.replicas >= expected.min + number);
-            let answered = first_served.get(name).copied().map(Seen::exactly);
-            let seen = [
+            let answered = first_served.get(name).copied().map(TimeRange::exactly);
+            let ranges = [
                 trace.counted,
                 trace.scraped,
                 trace.visible(),
                 trace.enough,
-                decision.map(|decision| decision.seen),
+                decision.map(|decision| decision.time),
                 pod.created,
                 pod.scheduled,
                 pod.started,
                 pod.ready,
                 answered.or(pod.served),
             ];
-            let (seen, contradicted) = in_order(seen);
+            let (ranges, contradicted) = narrow(ranges);
             for stage in contradicted {
-                let problem = format!("{name}: seen only after what follows from it");
+                let problem = format!("{name}: seen only after a later stage");
                 problems.insert(stage.name(), problem);
             }
             pods.push(PodPath {
                 pod: name.clone(),
-                stages: times(seen),
+                stages: stage_times(ranges),
             });
         }
         Self {
@@ -136,7 +137,8 @@ impl TimeToScale {
         }
     }
 
-    /// The way to the pod that was ready last, which is what the whole step took; or to one that never was.
+    /// Returns the path to the pod that became ready last, or to a pod that never became ready. This is the time that
+    /// the whole step took.
     #[must_use]
     pub fn last(&self) -> Option<&PodPath> {
         let ready = |path: &&PodPath| path.reached(Stage::Ready).unwrap_or(f64::INFINITY);
@@ -146,48 +148,51 @@ impl TimeToScale {
     }
 }
 
-/// When each stage was seen, if it was.
-type AllSeen = [Option<Seen>; Stage::ALL.len()];
+/// The time range of each stage; `None` if it was not seen.
+type StageRanges = [Option<TimeRange>; Stage::ALL.len()];
 
-/// Each stage follows from the one before. So none was reached before the earliest moment of an earlier one, or after the
-/// latest moment of a later one, whatever the looks alone would allow. Where the two contradict each other, the stage counts
-/// as not seen, and is named: something is not as it is thought to be.
-fn in_order(mut seen: AllSeen) -> (AllSeen, Vec<Stage>) {
+/// Narrows the range of each stage by the other stages. Each stage follows from the previous one, so it was not reached
+/// before the earliest time of an earlier stage, or after the latest time of a later stage. If the two limits
+/// contradict each other, the stage counts as not seen and is returned: an assumption about the cluster is wrong.
+fn narrow(mut ranges: StageRanges) -> (StageRanges, Vec<Stage>) {
     let mut latest = f64::INFINITY;
-    for one in seen.iter_mut().rev().flatten() {
-        one.by = one.by.min(latest);
-        latest = one.by;
+    for range in ranges.iter_mut().rev().flatten() {
+        range.latest = range.latest.min(latest);
+        latest = range.latest;
     }
     let mut earliest = 0.0;
     let mut contradicted = Vec::new();
-    for (one, stage) in seen.iter_mut().zip(Stage::ALL) {
-        match one {
+    for (slot, stage) in ranges.iter_mut().zip(Stage::ALL) {
+        match slot {
             None => {}
-            Some(seen) if seen.after <= seen.by => {
-                seen.after = seen.after.max(earliest);
-                earliest = seen.after;
+            Some(range) if range.earliest <= range.latest => {
+                range.earliest = range.earliest.max(earliest);
+                earliest = range.earliest;
             }
-            Some(seen) if stage.may_show_late() => seen.after = earliest,
+            Some(range) if stage.may_show_late() => range.earliest = earliest,
             Some(_) => {
                 contradicted.push(stage);
-                *one = None;
+                *slot = None;
             }
         }
     }
-    (seen, contradicted)
+    (ranges, contradicted)
 }
 
-fn times(seen: AllSeen) -> Vec<StageTime> {
-    let before = [Some(Seen::exactly(0.0))].into_iter().chain(seen);
+fn stage_times(ranges: StageRanges) -> Vec<StageTime> {
+    let previous = [Some(TimeRange::exactly(0.0))].into_iter().chain(ranges);
     Stage::ALL
         .into_iter()
-        .zip(seen)
-        .zip(before)
-        .map(|((stage, seen), before)| StageTime {
+        .zip(ranges)
+        .zip(previous)
+        .map(|((stage, range), previous)| StageTime {
             stage,
-            at: seen.map(|seen| Reading::between(seen.after, seen.by)),
-            took: seen.zip(before).map(|(seen, before)| {
-                Reading::between((seen.after - before.by).max(0.0), seen.by - before.after)
+            at: range.map(|range| TimeEstimate::between(range.earliest, range.latest)),
+            took: range.zip(previous).map(|(range, previous)| {
+                TimeEstimate::between(
+                    (range.earliest - previous.latest).max(0.0),
+                    range.latest - previous.earliest,
+                )
             }),
         })
         .collect()
@@ -195,43 +200,45 @@ fn times(seen: AllSeen) -> Vec<StageTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::trace::MetricLook, *};
+    use super::{super::trace::MetricSample, *};
 
-    fn seen(after: f64, by: f64) -> Seen {
-        Seen { after, by }
+    fn range(earliest: f64, latest: f64) -> TimeRange {
+        TimeRange { earliest, latest }
     }
 
-    fn assert_close(reading: Option<Reading>, seconds: f64, error: f64) {
-        let reading = reading.unwrap();
+    fn assert_close(estimate: Option<TimeEstimate>, seconds: f64, error: f64) {
+        let estimate = estimate.unwrap();
         let close = |one: f64, other: f64| (one - other).abs() < 1e-9;
         assert!(
-            close(reading.seconds, seconds) && close(reading.error, error),
-            "{reading:?}, and not {seconds} ±{error}"
+            close(estimate.seconds, seconds) && close(estimate.error, error),
+            "{estimate:?} instead of {seconds} ±{error}"
         );
     }
 
     #[test]
-    fn a_stage_lies_between_its_looks_and_takes_what_lies_between_it_and_the_one_before() {
+    fn a_stage_lies_between_its_reads_and_takes_the_time_since_the_previous_stage() {
         let mut all = [None; 10];
-        (all[0], all[1]) = (Some(seen(0.0, 0.5)), Some(seen(4.0, 4.5)));
-        let (seen, contradicted) = in_order(all);
-        let times = times(seen);
+        (all[0], all[1]) = (Some(range(0.0, 0.5)), Some(range(4.0, 4.5)));
+        let (ranges, contradicted) = narrow(all);
+        let times = stage_times(ranges);
         assert_eq!(contradicted, []);
         assert_close(times[0].at, 0.25, 0.25);
         assert_close(times[0].took, 0.25, 0.25);
         assert_close(times[1].at, 4.25, 0.25);
-        // At least from 0.5 to 4.0, at the most from 0.0 to 4.5.
+        // At least from 0.5 to 4.0, at most from 0.0 to 4.5.
         assert_close(times[1].took, 4.0, 0.5);
     }
 
     #[test]
-    fn what_follows_from_a_stage_narrows_it() {
+    fn a_later_stage_narrows_an_earlier_stage() {
         let mut all = [None; 10];
-        // The look that shows the second ended before the one that shows the first; the third was seen with the second.
-        all[..3]
-            .copy_from_slice(&[(0.0, 2.0), (0.5, 1.0), (0.25, 1.0)].map(|(after, by)| Some(seen(after, by))));
-        let (seen, contradicted) = in_order(all);
-        let times = times(seen);
+        // The read that shows the second stage ends before the read that shows the first. The second and the third
+        // stage are seen at the same time.
+        all[..3].copy_from_slice(
+            &[(0.0, 2.0), (0.5, 1.0), (0.25, 1.0)].map(|(earliest, latest)| Some(range(earliest, latest))),
+        );
+        let (ranges, contradicted) = narrow(all);
+        let times = stage_times(ranges);
         assert_eq!(contradicted, []);
         assert_close(times[0].at, 0.5, 0.5);
         assert_close(times[1].at, 0.75, 0.25);
@@ -241,34 +248,39 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_came_and_went_between_two_looks_was_there_before_what_follows_from_it() {
+    fn a_value_missed_between_two_reads_comes_before_the_stage_that_follows_from_it() {
         let mut all = [None; 10];
-        all[2..5]
-            .copy_from_slice(&[(1.0, 1.5), (9.0, 9.25), (4.0, 4.5)].map(|(after, by)| Some(seen(after, by))));
-        let (seen, contradicted) = in_order(all);
-        let times = times(seen);
+        all[2..5].copy_from_slice(
+            &[(1.0, 1.5), (9.0, 9.25), (4.0, 4.5)].map(|(earliest, latest)| Some(range(earliest, latest))),
+        );
+        let (ranges, contradicted) = narrow(all);
+        let times = stage_times(ranges);
         assert_eq!(contradicted, []);
-        // Between the stage before, and the decision that it led to.
+        // Between the previous stage and the resulting decision.
         assert_close(times[3].at, 2.75, 1.75);
         assert_close(times[4].at, 4.25, 0.25);
     }
 
     #[test]
-    fn what_contradicts_its_consequences_has_no_time_and_is_named() {
+    fn a_stage_that_contradicts_a_later_stage_has_no_time_and_is_returned() {
         let mut all = [None; 10];
-        // A pod that had started before it was there.
-        (all[5], all[7]) = (Some(seen(9.0, 9.25)), Some(seen(4.0, 4.5)));
-        let (seen, contradicted) = in_order(all);
-        assert_eq!((seen[5], contradicted), (None, vec![Stage::Created]));
-        assert!(times(seen)[7].at.is_some());
+        // The pod started before it existed.
+        (all[5], all[7]) = (Some(range(9.0, 9.25)), Some(range(4.0, 4.5)));
+        let (ranges, contradicted) = narrow(all);
+        assert_eq!((ranges[5], contradicted), (None, vec![Stage::Created]));
+        assert!(stage_times(ranges)[7].at.is_some());
     }
 
     #[test]
-    fn what_was_not_seen_has_no_time_and_gives_none_to_the_next() {
+    fn an_unseen_stage_has_no_time_and_the_next_stage_no_duration() {
         let mut all = [None; 10];
-        (all[0], all[2], all[3]) = (Some(seen(0.0, 0.5)), Some(seen(2.0, 2.5)), Some(seen(2.5, 3.0)));
-        let (seen, contradicted) = in_order(all);
-        let times = times(seen);
+        (all[0], all[2], all[3]) = (
+            Some(range(0.0, 0.5)),
+            Some(range(2.0, 2.5)),
+            Some(range(2.5, 3.0)),
+        );
+        let (ranges, contradicted) = narrow(all);
+        let times = stage_times(ranges);
         assert_eq!(contradicted, []);
         assert_eq!((times[1].at, times[1].took, times[2].took), (None, None, None));
         assert!(times[2].at.is_some() && times[3].took.is_some());
@@ -293,32 +305,32 @@ mod tests {
     }
 
     fn pod(created: f64) -> PodTrace {
-        let at = |offset| Some(Seen::exactly(created + offset));
+        let at = |offset| Some(TimeRange::exactly(created + offset));
         PodTrace {
             created: at(0.0),
             scheduled: at(0.1),
             started: at(1.0),
             ready: at(2.0),
             served: at(2.5),
-            asked: true,
+            metrics_read: true,
         }
     }
 
     fn trace(second: f64) -> Trace {
         let decision = |replicas, at| super::super::trace::Decision {
             replicas,
-            seen: Seen::exactly(at),
+            time: TimeRange::exactly(at),
         };
         Trace {
-            counted: Some(Seen::exactly(0.1)),
-            scraped: Some(Seen::exactly(2.0)),
+            counted: Some(TimeRange::exactly(0.1)),
+            scraped: Some(TimeRange::exactly(2.0)),
             metric: [(0.0, 0.0), (2.1, 4.0)]
-                .map(|(at, sum)| MetricLook {
-                    seen: Seen::exactly(at),
+                .map(|(at, sum)| MetricSample {
+                    time: TimeRange::exactly(at),
                     sum,
                 })
                 .into(),
-            enough: Some(Seen::exactly(5.0)),
+            enough: Some(TimeRange::exactly(5.0)),
             decisions: vec![decision(3, 10.0), decision(4, second)],
             pods: [("late", second + 0.1), ("early", 10.1)]
                 .map(|(name, created)| (name.to_owned(), pod(created)))
@@ -328,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn each_pod_has_the_decision_that_it_is_part_of_and_the_last_one_is_the_steps() {
+    fn each_pod_has_its_own_decision_and_last_returns_the_slowest_pod() {
         let served = BTreeMap::from([("late".to_owned(), 27.25)]);
         let time = TimeToScale::of(&expected(2, 4), &trace(25.0), &served);
         let names: Vec<_> = time.pods.iter().map(|path| path.pod.as_str()).collect();
@@ -338,7 +350,7 @@ mod tests {
         assert!((decided(&time.pods[1]) - 25.0).abs() < 1e-9);
         let last = time.last().unwrap();
         assert_eq!(last.pod, "late");
-        // The answers' own time goes before what the pod's counter showed.
+        // The time of the first response takes precedence over the counter of the pod.
         assert_close(last.stages[9].at, 27.25, 0.0);
         assert_close(time.pods[0].stages[9].at, 12.6, 0.0);
     }

@@ -1,4 +1,5 @@
-//! The run: rest, step, plateau, the way back under a light load, a last look. Records, and leaves judging to others.
+//! Drives a run: settles, sends the step, holds the plateau, scales down under a light load, and takes the last
+//! samples. This module records and does not judge.
 
 use std::{
     collections::BTreeMap,
@@ -17,49 +18,50 @@ use super::{
     plan::Expected,
     progress::Progress,
     setup::Setup,
-    shares::{Shares, counted},
+    shares::{Shares, request_counts},
     timeline::{Deadlines, HpaSample, LoadSample, NodesSample, Phase, Sample, Timeline},
     trace::Trace,
     tracer::Tracer,
 };
 use crate::cluster::Cluster;
 
-/// Between two looks at the cluster.
-const PERIOD: Duration = Duration::from_secs(1);
+/// The time between two samples.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
 
-/// Between two looks at its events, in looks.
-const EVENTS_EVERY: u32 = 2;
+/// The number of samples between two reads of the events.
+const SAMPLES_PER_EVENT_READ: u32 = 2;
 
-/// Looks after the tail has ended.
-const CLOSING_LOOKS: u32 = 3;
+/// The number of samples after the end of the tail.
+const CLOSING_SAMPLES: u32 = 3;
 
-/// Requests a second that still count as none: a person who looks at the page does not disturb the run.
-const REST: f64 = 1.0;
+/// The maximum rate of an idle cluster, in requests per second. A person who visits the service does not disturb the
+/// run.
+const IDLE_RATE: f64 = 1.0;
 
-/// Samples before the load that are kept, for the beginning of the plots.
-const SETTLING_KEPT: usize = 10;
+/// The number of samples before the load that are kept for the plots.
+const SETTLING_SAMPLES_KEPT: usize = 10;
 
-/// What a run leaves behind.
+/// The recording of a run.
 #[derive(Debug)]
 pub struct Recording {
-    /// The record of the cluster.
+    /// The record of the cluster and the load.
     pub timeline: Timeline,
-    /// The step, if it began.
+    /// The report of the step; `None` if the step did not begin.
     pub step: Option<LoadReport>,
-    /// The tail, if it began.
+    /// The report of the tail; `None` if the tail did not begin.
     pub tail: Option<LoadReport>,
-    /// What was seen of the way to the new pods, by HPA.
+    /// The observations on the way to the new pods, by HPA.
     pub traces: BTreeMap<String, Trace>,
-    /// Which pod served how much.
+    /// The data for the share of each pod.
     pub shares: Shares,
-    /// When the load began.
+    /// The time at which the load began.
     pub began_at: Option<Timestamp>,
-    /// Whether the user stopped it.
+    /// Whether the user stopped the run.
     pub interrupted: bool,
 }
 
 impl Recording {
-    /// Of a run that sent no load.
+    /// Creates the recording of a run without load.
     #[must_use]
     pub fn without_load(timeline: Timeline, interrupted: bool) -> Self {
         Self {
@@ -74,10 +76,10 @@ impl Recording {
     }
 }
 
-/// Carries out the run. A cluster that cannot be read shows in the record and does not end it.
+/// Drives a run. If the cluster cannot be read, the run continues, and the record has the error.
 ///
 /// # Errors
-/// When the generator itself fails.
+/// Returns an error if the load generator fails.
 pub async fn drive(
     cluster: &Cluster,
     setup: &Setup,
@@ -89,16 +91,16 @@ pub async fn drive(
     let mut step = None;
     let mut tail = None;
     {
-        let phases = driver.phases(&mut step, &mut tail);
+        let phases = driver.run_phases(&mut step, &mut tail);
         tokio::select! {
-            ended = phases => ended?,
+            result = phases => result?,
             () = interrupt.requested() => interrupted = true,
         }
     }
     if interrupted {
         (driver.on_progress)(Progress::Stopping);
     }
-    let (step, tail) = (ended(step).await?, ended(tail).await?);
+    let (step, tail) = (finish(step).await?, finish(tail).await?);
     Ok(Recording {
         timeline: driver.timeline,
         step,
@@ -110,31 +112,31 @@ pub async fn drive(
     })
 }
 
-/// A load that is under way, or on its way out.
-enum Flow {
+/// A running or draining load.
+enum ActiveLoad {
     Running(Load),
-    Ending(JoinHandle<anyhow::Result<LoadReport>>),
+    Draining(JoinHandle<anyhow::Result<LoadReport>>),
 }
 
-impl Flow {
-    /// Ends the arrivals, without waiting for the answers.
+impl ActiveLoad {
+    /// Stops sending new requests. Does not wait for the requests in flight.
     fn stop(self) -> Self {
         match self {
             Self::Running(mut load) => {
                 load.stop();
-                Self::Ending(tokio::spawn(async move {
+                Self::Draining(tokio::spawn(async move {
                     load.drained().await?;
                     Ok(load.report())
                 }))
             }
-            ending @ Self::Ending(_) => ending,
+            draining @ Self::Draining(_) => draining,
         }
     }
 }
 
-async fn ended(flow: Option<Flow>) -> anyhow::Result<Option<LoadReport>> {
-    match flow.map(Flow::stop) {
-        Some(Flow::Ending(report)) => Ok(Some(report.await??)),
+async fn finish(load: Option<ActiveLoad>) -> anyhow::Result<Option<LoadReport>> {
+    match load.map(ActiveLoad::stop) {
+        Some(ActiveLoad::Draining(report)) => Ok(Some(report.await??)),
         _ => Ok(None),
     }
 }
@@ -148,8 +150,8 @@ struct Driver<'a> {
     events: Option<Events>,
     tracer: Option<Tracer>,
     shares: Shares,
-    looks: u32,
-    previous: Snapshot,
+    sample_count: u32,
+    last_snapshot: Snapshot,
     on_progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
     ticks: Interval,
 }
@@ -160,7 +162,7 @@ impl<'a> Driver<'a> {
         setup: &'a Setup,
         on_progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Self {
-        let mut ticks = time::interval(PERIOD);
+        let mut ticks = time::interval(SAMPLE_PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Self {
             cluster,
@@ -171,49 +173,56 @@ impl<'a> Driver<'a> {
             events: None,
             tracer: None,
             shares: Shares::default(),
-            looks: 0,
-            previous: Snapshot::default(),
+            sample_count: 0,
+            last_snapshot: Snapshot::default(),
             on_progress,
             ticks,
         }
     }
 
-    /// The loads are the caller's, so that they can be ended in order when this is dropped half-way.
-    async fn phases(&mut self, step: &mut Option<Flow>, tail: &mut Option<Flow>) -> anyhow::Result<()> {
-        if !self.settle().await {
+    /// Runs all phases. The caller owns the loads, so that it can drain them when it drops this future half-way.
+    async fn run_phases(
+        &mut self,
+        step: &mut Option<ActiveLoad>,
+        tail: &mut Option<ActiveLoad>,
+    ) -> anyhow::Result<()> {
+        if !self.wait_until_settled().await {
             return Ok(());
         }
-        self.shares.begin(counted(self.cluster, self.setup).await);
+        self.shares.begin(request_counts(self.cluster, self.setup).await);
         let tracer = Tracer::prepare(self.cluster, self.setup).await;
-        self.begin(step, tracer)?;
-        self.hold(step).await;
-        *step = step.take().map(Flow::stop);
+        self.begin_step(step, tracer)?;
+        self.hold_step(step).await;
+        *step = step.take().map(ActiveLoad::stop);
         self.timeline.marks.load_ended = Some(self.now());
         self.tracer.iter_mut().for_each(Tracer::stop);
-        self.shares.end(counted(self.cluster, self.setup).await);
+        self.shares.end(request_counts(self.cluster, self.setup).await);
         if let Some(plan) = &self.setup.tail {
-            self.previous = Snapshot::default();
-            *tail = Some(Flow::Running(Load::start(plan.clone(), &self.setup.addresses)?));
+            self.last_snapshot = Snapshot::default();
+            *tail = Some(ActiveLoad::Running(Load::start(
+                plan.clone(),
+                &self.setup.addresses,
+            )?));
         }
         self.return_to_minimum(tail).await;
-        if let Some(flow) = tail.take() {
-            *tail = Some(flow.stop());
+        if let Some(load) = tail.take() {
+            *tail = Some(load.stop());
         }
-        for _ in 0..CLOSING_LOOKS {
-            self.look(Phase::Closing, None).await;
+        for _ in 0..CLOSING_SAMPLES {
+            self.sample(Phase::Closing, None).await;
         }
         Ok(())
     }
 
-    /// Waits until every HPA is at its minimum and sees no requests. Says whether it came to that.
-    async fn settle(&mut self) -> bool {
+    /// Waits until every HPA is at its minimum and its metric is idle. Returns `false` at the deadline.
+    async fn wait_until_settled(&mut self) -> bool {
         while self.now() <= self.setup.deadlines.settle {
-            self.look(Phase::Settling, None).await;
-            let excess = self.timeline.samples.len().saturating_sub(SETTLING_KEPT);
+            self.sample(Phase::Settling, None).await;
+            let excess = self.timeline.samples.len().saturating_sub(SETTLING_SAMPLES_KEPT);
             self.timeline.samples.drain(..excess);
-            if self
-                .all(|expected, hpa| is_back(expected, hpa) && hpa.metric_sum.is_some_and(|sum| sum <= REST))
-            {
+            if self.holds_for_all(|expected, hpa| {
+                is_at_minimum(expected, hpa) && hpa.metric_sum.is_some_and(|sum| sum <= IDLE_RATE)
+            }) {
                 self.timeline.marks.settled = Some(self.now());
                 return true;
             }
@@ -221,12 +230,12 @@ impl<'a> Driver<'a> {
         false
     }
 
-    fn begin(&mut self, step: &mut Option<Flow>, mut tracer: Tracer) -> anyhow::Result<()> {
+    fn begin_step(&mut self, step: &mut Option<ActiveLoad>, mut tracer: Tracer) -> anyhow::Result<()> {
         let load = Load::start(self.setup.step.clone(), &self.setup.addresses)?;
         let began_at = load.started_at();
         self.timeline.shift(self.now());
         self.origin = load.start_time();
-        *step = Some(Flow::Running(load));
+        *step = Some(ActiveLoad::Running(load));
         self.began_at = Some(began_at);
         self.events = Some(Events::since(began_at));
         tracer.begin(self.origin);
@@ -234,18 +243,18 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Waits for the replicas, and then for the plateau.
-    async fn hold(&mut self, step: &mut Option<Flow>) {
+    /// Waits for the replicas to become ready, and then for the end of the plateau.
+    async fn hold_step(&mut self, step: &mut Option<ActiveLoad>) {
         let Deadlines {
             scale_up, plateau, ..
         } = self.setup.deadlines;
         while self.now() <= scale_up {
-            self.look(Phase::ScalingUp, step.as_ref()).await;
-            if self.all(|expected, hpa| hpa.ready == expected.replicas) {
+            self.sample(Phase::ScalingUp, step.as_ref()).await;
+            if self.holds_for_all(|expected, hpa| hpa.ready == expected.replicas) {
                 let began = self.now();
                 self.timeline.marks.plateau_began = Some(began);
                 while self.now() < began + plateau {
-                    self.look(Phase::Plateau, step.as_ref()).await;
+                    self.sample(Phase::Plateau, step.as_ref()).await;
                 }
                 self.timeline.marks.plateau_ended = Some(self.now());
                 return;
@@ -253,27 +262,28 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Waits until the minimum is reached and the last pod that goes is gone: until then its requests count.
-    async fn return_to_minimum(&mut self, tail: &mut Option<Flow>) {
+    /// Waits until every HPA is at its minimum and the last terminating pod is gone, because its requests count until
+    /// then.
+    async fn return_to_minimum(&mut self, tail: &mut Option<ActiveLoad>) {
         let deadline = self.now() + self.setup.deadlines.scale_down;
         while self.now() <= deadline {
-            self.look(Phase::ScalingDown, tail.as_ref()).await;
-            if self.all(is_back) {
+            self.sample(Phase::ScalingDown, tail.as_ref()).await;
+            if self.holds_for_all(is_at_minimum) {
                 self.timeline.marks.back = Some(self.now());
                 return;
             }
         }
     }
 
-    /// Waits for the next second and records it.
-    async fn look(&mut self, phase: Phase, flow: Option<&Flow>) {
+    /// Waits for the next tick, and records a sample.
+    async fn sample(&mut self, phase: Phase, load: Option<&ActiveLoad>) {
         self.ticks.tick().await;
         let found = observe(self.cluster, &self.setup.namespace, &self.setup.expected).await;
-        self.shares.note(&found);
-        let load = match flow {
-            Some(Flow::Running(load)) => {
-                let (before, now) = (self.previous, load.snapshot());
-                self.previous = now;
+        self.shares.record(&found);
+        let load = match load {
+            Some(ActiveLoad::Running(load)) => {
+                let (before, now) = (self.last_snapshot, load.snapshot());
+                self.last_snapshot = now;
                 Some(LoadSample::between(&before, &now, load.rate()))
             }
             _ => None,
@@ -288,13 +298,13 @@ impl<'a> Driver<'a> {
         };
         (self.on_progress)(Progress::Sample(&sample));
         self.timeline.samples.push(sample);
-        self.looks += 1;
-        if self.looks.is_multiple_of(EVENTS_EVERY) || phase == Phase::Closing {
-            self.note_events().await;
+        self.sample_count += 1;
+        if self.sample_count.is_multiple_of(SAMPLES_PER_EVENT_READ) || phase == Phase::Closing {
+            self.record_events().await;
         }
     }
 
-    async fn note_events(&mut self) {
+    async fn record_events(&mut self) {
         let Some(events) = &mut self.events else { return };
         for event in events
             .fresh(self.cluster, &self.setup.namespace, &self.setup.expected)
@@ -305,8 +315,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Whether the last look shows this of every HPA.
-    fn all(&self, holds: impl Fn(&Expected, &HpaSample) -> bool) -> bool {
+    /// Returns whether the condition holds for every HPA in the last sample.
+    fn holds_for_all(&self, holds: impl Fn(&Expected, &HpaSample) -> bool) -> bool {
         let Some(last) = self.timeline.samples.last() else {
             return false;
         };
@@ -322,8 +332,8 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// Whether an HPA is at its minimum, with no pod on its way out.
-fn is_back(expected: &Expected, hpa: &HpaSample) -> bool {
+/// Returns whether an HPA is at its minimum, without terminating pods.
+fn is_at_minimum(expected: &Expected, hpa: &HpaSample) -> bool {
     let min = expected.min;
     hpa.desired == min && hpa.ready == min && usize::try_from(min).is_ok_and(|min| hpa.pods == min)
 }

@@ -1,4 +1,4 @@
-//! `loadtest scale`: a step of load that needs N replicas, and the proof that the cluster does what it should.
+//! `loadtest scale`: sends a step of load that needs N replicas, and proves that the cluster scales to N and back.
 
 mod assertion;
 mod breakdown;
@@ -11,17 +11,17 @@ mod setup;
 mod shares;
 mod spread;
 mod stage;
-mod subject;
 mod timeline;
 mod trace;
+mod traced_hpa;
 mod tracer;
 mod verdict;
 
 pub use self::{
-    assertion::{Assertion, Standing},
-    breakdown::{PodPath, Reading, StageTime, TimeToScale},
+    assertion::{Assertion, AssertionVerdict},
+    breakdown::{PodPath, StageTime, TimeEstimate, TimeToScale},
     drive::{Recording, drive},
-    plan::{Expected, check_tail, expect, safe_rate},
+    plan::{Expected, check_tail, predict, safe_rate},
     progress::Progress,
     report::{ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict},
     setup::Setup,
@@ -29,6 +29,6 @@ pub use self::{
     spread::{Spread, StageSpread, spread},
     stage::Stage,
     timeline::{Deadlines, EventMark, HpaSample, LoadSample, Marks, NodesSample, Phase, Sample, Timeline},
-    trace::{Decision, MetricLook, PodTrace, Seen, Trace},
-    verdict::{Measured, assess},
+    trace::{Decision, MetricSample, PodTrace, TimeRange, Trace},
+    verdict::{Measurements, assess},
 };

@@ -1,4 +1,4 @@
-//! One look at everything that the HPAs and their Deployments are doing.
+//! Reads the state of all HPAs and their Deployments, and the events about them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,33 +11,33 @@ use super::{
 };
 use crate::cluster::{Cluster, NodeState, PodState, ReadError};
 
-/// What a look found: what could be read, and what could not.
+/// The state of the cluster, as far as it could be read.
 #[derive(Debug, Default)]
 pub(super) struct Observation {
     pub(super) hpas: BTreeMap<String, HpaSample>,
     /// The pods of each HPA.
     pub(super) pods: BTreeMap<String, Vec<PodState>>,
-    /// `None` where they cannot be read, which is no problem: it takes rights in the whole cluster.
+    /// `None` if the nodes cannot be read, which needs cluster-wide permissions. This is not an error.
     pub(super) nodes: Option<Vec<NodeState>>,
     pub(super) problem: Option<String>,
 }
 
-/// Looks at every HPA at the same time.
+/// Reads the state of all HPAs concurrently.
 pub(super) async fn observe(cluster: &Cluster, namespace: &str, expected: &[Expected]) -> Observation {
-    let mut looks = JoinSet::new();
-    for one in expected {
-        let (cluster, namespace, one) = (cluster.clone(), namespace.to_owned(), one.clone());
-        looks.spawn(async move {
-            let found = look(&cluster, &namespace, &one).await;
-            (one.hpa, found)
+    let mut reads = JoinSet::new();
+    for hpa in expected {
+        let (cluster, namespace, hpa) = (cluster.clone(), namespace.to_owned(), hpa.clone());
+        reads.spawn(async move {
+            let found = observe_hpa(&cluster, &namespace, &hpa).await;
+            (hpa.hpa, found)
         });
     }
-    let (nodes, looks) = join!(cluster.nodes(), looks.join_all());
+    let (nodes, reads) = join!(cluster.nodes(), reads.join_all());
     let mut observation = Observation {
         nodes: nodes.ok(),
         ..Observation::default()
     };
-    for (name, found) in looks {
+    for (name, found) in reads {
         match found {
             Ok((sample, pods)) => {
                 observation.hpas.insert(name.clone(), sample);
@@ -49,12 +49,12 @@ pub(super) async fn observe(cluster: &Cluster, namespace: &str, expected: &[Expe
     observation
 }
 
-async fn look(
+async fn observe_hpa(
     cluster: &Cluster,
     namespace: &str,
     expected: &Expected,
 ) -> Result<(HpaSample, Vec<PodState>), ReadError> {
-    let gone = |what: &str| ReadError(format!("{what} is gone"));
+    let gone = |what: &str| ReadError(format!("{what} no longer exists"));
     let (hpa, workload) = join!(
         cluster.hpa(namespace, &expected.hpa),
         cluster.workload(namespace, &expected.deployment)
@@ -65,7 +65,7 @@ async fn look(
         cluster.pods(namespace, &workload.selector),
         cluster.pod_samples(namespace, &expected.metric, &workload.selector)
     );
-    // Without a value the metric shows as missing; that is a finding, and no reason to lose the rest.
+    // If the metric cannot be read, the sample has no metric value, but keeps all other values.
     let samples = samples.unwrap_or_default();
     let pods = pods?;
     let limited = hpa.condition("ScalingLimited");
@@ -84,14 +84,14 @@ async fn look(
     Ok((sample, pods))
 }
 
-/// Where events about nodes are, and those of a cluster-autoscaler about itself.
+/// The namespaces of the events about nodes, and of the events of a cluster-autoscaler about itself.
 const NODE_EVENTS: &str = "default";
 const AUTOSCALER_EVENTS: &str = "kube-system";
 
-/// The object by which a cluster-autoscaler speaks of itself.
+/// The ConfigMap that the events of a cluster-autoscaler about itself refer to.
 const AUTOSCALER_STATUS: &str = "cluster-autoscaler-status";
 
-/// The events that are about what is watched, each once.
+/// Reads the events about the watched objects, and returns each event once.
 #[derive(Debug)]
 pub(super) struct Events {
     since: Timestamp,
@@ -99,7 +99,7 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// From `since` on, which becomes the moment 0.
+    /// Creates a reader of all events since `since`. The times of the events count from `since`.
     pub(super) fn since(since: Timestamp) -> Self {
         Self {
             since,
@@ -107,7 +107,7 @@ impl Events {
         }
     }
 
-    /// Those that have come since the last call. None where they cannot be read: the next look will find them.
+    /// Returns the new events since the last call. Events that cannot be read now are returned by a later call.
     pub(super) async fn fresh(
         &mut self,
         cluster: &Cluster,
@@ -138,17 +138,17 @@ impl Events {
     }
 }
 
-/// Whether an event is about one of the HPAs, their Deployments, the pods of these and what owns them, or the nodes and
-/// who adds them.
+/// Returns whether an event is about one of the HPAs, its Deployment, `ReplicaSet`s or pods, about a node, or about the
+/// cluster-autoscaler.
 fn is_about((kind, name): &(String, String), expected: &[Expected]) -> bool {
     if kind == "Node" || (kind == "ConfigMap" && name == AUTOSCALER_STATUS) {
         return true;
     }
-    expected.iter().any(|one| match kind.as_str() {
-        "HorizontalPodAutoscaler" => *name == one.hpa,
-        "Deployment" => *name == one.deployment,
+    expected.iter().any(|expected| match kind.as_str() {
+        "HorizontalPodAutoscaler" => *name == expected.hpa,
+        "Deployment" => *name == expected.deployment,
         "ReplicaSet" | "Pod" => name
-            .strip_prefix(&one.deployment)
+            .strip_prefix(&expected.deployment)
             .is_some_and(|rest| rest.starts_with('-')),
         _ => false,
     })

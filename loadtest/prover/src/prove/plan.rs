@@ -1,4 +1,4 @@
-//! How many replicas a rate needs, and which rates leave that open. Pure.
+//! Predicts the number of replicas at a rate, and rejects rates without a clear prediction. Pure functions.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use serde::Serialize;
 
 use crate::cluster::{Hpa, PodsMetric};
 
-/// How far the bound of an HPA must lie above the replicas expected, so that it is the metric that decides.
+/// How many more replicas than expected `maxReplicas` must allow, so that the metric decides and not the bound.
 const HEADROOM: i32 = 2;
 
-/// The share of N targets that a safe rate for N stays at: room for noise in the metric.
+/// A safe rate for N replicas is this share of N targets. The rest is a margin for noise in the metric.
 const SAFE_SHARE: f64 = 0.98;
 
-/// What one HPA is expected to do.
+/// The expected scaling of one HPA.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Expected {
-    /// The HPA.
+    /// The name of the HPA.
     pub hpa: String,
-    /// The Deployment that it scales.
+    /// The name of the Deployment that the HPA scales.
     pub deployment: String,
-    /// The metric that it scales on.
+    /// The metric that the HPA scales on.
     pub metric: PodsMetric,
-    /// Replicas without load.
+    /// The minimum number of replicas, which is expected without load.
     pub min: i32,
-    /// The most replicas.
+    /// The maximum number of replicas.
     pub max: i32,
-    /// Requests a second that reach it.
+    /// The rate of the load for this HPA, in requests per second.
     pub rate: f64,
-    /// Replicas with that load.
+    /// The expected number of replicas under this load.
     pub replicas: i32,
-    /// How far above its target the metric may be before replicas are added, as a share.
+    /// How far the metric may exceed its target before the HPA adds replicas, as a ratio.
     pub scale_up_tolerance: f64,
-    /// How long its recommendations count on the way down, in seconds.
+    /// The stabilisation window for scaling down, in seconds.
     #[serde(
         rename = "scale_down_stabilisation_seconds",
         serialize_with = "engine::units::serialize_seconds"
@@ -42,16 +42,16 @@ pub struct Expected {
     pub scale_down_stabilisation: Duration,
 }
 
-/// What an HPA has to do at `rate`: `clamp(ceil(rate / target), min, max)` replicas.
+/// Predicts the scaling of an HPA at `rate` requests per second: `clamp(ceil(rate / target), min, max)` replicas.
 ///
 /// # Errors
-/// When the HPA cannot be predicted at this rate, in words that say which rate would do.
-pub fn expect(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
+/// Returns a message if there is no clear prediction at this rate. The message suggests a better rate.
+pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
     let name = &hpa.name;
     let metric = single_metric(hpa)?;
     if !hpa.target.starts_with("Deployment/") {
         return Err(format!(
-            "{name} scales {}, and only Deployments are understood",
+            "{name} scales {}; only Deployments are supported",
             hpa.target
         ));
     }
@@ -60,7 +60,7 @@ pub fn expect(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
     let (least, most) = (f64::from(hpa.min) * target, f64::from(hpa.max) * target);
     if needed > f64::from(hpa.max) {
         return Err(format!(
-            "{} requests/s need more than the {} replicas that {name} allows; at most {} will do",
+            "{} requests/s need more than the {} replicas that {name} allows: use at most {} requests/s",
             short(rate),
             hpa.max,
             short(most)
@@ -70,33 +70,35 @@ pub fn expect(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
     let replicas = (needed as i32).clamp(hpa.min, hpa.max);
     if replicas <= hpa.min {
         return Err(format!(
-            "{} requests/s leave {name} at its minimum of {}; it takes more than {}",
+            "{} requests/s leave {name} at its minimum of {} replicas: use more than {} requests/s",
             short(rate),
             hpa.min,
             short(least * (1.0 + hpa.scale_up_tolerance))
         ));
     }
-    let open_below = (1.0 + hpa.scale_up_tolerance) * f64::from(replicas - 1) * target;
-    if rate <= open_below {
+    let ambiguous_up_to = (1.0 + hpa.scale_up_tolerance) * f64::from(replicas - 1) * target;
+    if rate <= ambiguous_up_to {
         let advice = match safe_rate(hpa, replicas) {
-            Some(safe) => format!("{} would do for {replicas}", short(safe)),
+            Some(safe) => format!("use {} requests/s for {replicas} replicas", short(safe)),
             None => {
-                format!("no rate needs exactly {replicas}; take fewer, or set behavior.scaleUp.tolerance")
+                format!(
+                    "no rate needs exactly {replicas} replicas: use fewer, or set behavior.scaleUp.tolerance"
+                )
             }
         };
         return Err(format!(
-            "{} requests/s leave open whether {name} goes to {} or {replicas}: with its tolerance of {} % it stops at {} \
-             up to {}; {advice}",
+            "{} requests/s may scale {name} to {} or {replicas} replicas: with a tolerance of {} %, it may stop at {} \
+             up to {} requests/s; {advice}",
             short(rate),
             replicas - 1,
             short(hpa.scale_up_tolerance * 100.0),
             replicas - 1,
-            short(open_below)
+            short(ambiguous_up_to)
         ));
     }
     if hpa.max < replicas + HEADROOM {
         return Err(format!(
-            "{name} allows {} replicas; for {replicas} to be the metric's doing and not the bound's it must allow {} or more",
+            "{name} allows {} replicas, but must allow {} or more, so that the metric and not the bound decides",
             hpa.max,
             replicas + HEADROOM
         ));
@@ -114,12 +116,13 @@ pub fn expect(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
     })
 }
 
-/// The metric, if it is the only one: of several the highest wins, and nothing could be predicted.
+/// Returns the metric if the HPA has only one. With several, the highest recommendation wins, which cannot be
+/// predicted.
 fn single_metric(hpa: &Hpa) -> Result<&PodsMetric, String> {
     match (&hpa.metric, hpa.metric_types.len()) {
         (Some(metric), 1) if metric.target_per_pod > 0.0 => Ok(metric),
         _ => Err(format!(
-            "{} must scale on one metric, of type Pods and with an averageValue; it has: {}",
+            "{} must scale on exactly one metric, of type Pods with an averageValue; it has: {}",
             hpa.name,
             if hpa.metric_types.is_empty() {
                 "none".to_owned()
@@ -130,31 +133,31 @@ fn single_metric(hpa: &Hpa) -> Result<&PodsMetric, String> {
     }
 }
 
-/// A rate that needs exactly `replicas`, as far from both edges as noise asks for. `None` where the tolerance leaves
-/// none, which at 10 % is so from 11 replicas on.
+/// Returns a rate in requests per second that needs exactly `replicas`, with a margin for noise on both sides. Returns
+/// `None` if the tolerance leaves no such rate. At a tolerance of 10 %, there is none for 11 or more replicas.
 #[must_use]
 pub fn safe_rate(hpa: &Hpa, replicas: i32) -> Option<f64> {
     let target = hpa.metric.as_ref()?.target_per_pod;
     let below = (1.0 + hpa.scale_up_tolerance) * f64::from(replicas - 1) * target;
     let above = f64::from(replicas) * target;
     let rate = (above * SAFE_SHARE).max(f64::midpoint(below, above));
-    // A whole number where one fits; 1e-9 for what floating point leaves of 0.98 * 400.
+    // Prefers an integer. 1e-9 corrects the rounding of 0.98 * 400.
     let whole = (rate + 1e-9).floor();
     let rate = if whole > below { whole } else { rate };
     (below < rate && rate <= above).then_some(rate)
 }
 
-/// Whether `tail` requests a second keep the HPA at its minimum, with room for noise.
+/// Checks that `tail` requests per second keep the HPA at its minimum, with a margin for noise.
 ///
 /// # Errors
-/// In words that say which rate would do.
+/// Returns a message that suggests a better rate.
 pub fn check_tail(expected: &Expected, tail: f64) -> Result<(), String> {
     let most = 0.9 * f64::from(expected.min) * expected.metric.target_per_pod;
     if tail <= most {
         return Ok(());
     }
     Err(format!(
-        "a tail of {} requests/s for {} would keep it above its minimum of {} replicas; at most {} will do (--tail-rate)",
+        "a tail of {} requests/s would keep {} above its minimum of {} replicas: use at most {} (--tail-rate)",
         short(tail),
         expected.hpa,
         expected.min,
@@ -186,60 +189,62 @@ pub(crate) mod tests {
         }
     }
 
-    fn refusal(hpa: &Hpa, rate: f64) -> String {
-        expect(hpa, rate).expect_err(&format!("{rate} was taken"))
+    fn rejection(hpa: &Hpa, rate: f64) -> String {
+        predict(hpa, rate).expect_err(&format!("{rate} was accepted"))
     }
 
     #[test]
-    fn the_step_of_the_demonstration_needs_eight() {
-        let expected = expect(&hpa(), 392.0).unwrap();
+    fn predict_needs_eight_replicas_for_the_step_of_the_demo() {
+        let expected = predict(&hpa(), 392.0).unwrap();
         assert_eq!((expected.replicas, expected.min), (8, 2));
         assert_eq!(safe_rate(&hpa(), 8), Some(392.0));
-        assert_eq!(expect(&hpa(), 400.0).unwrap().replicas, 8);
+        assert_eq!(predict(&hpa(), 400.0).unwrap().replicas, 8);
     }
 
     #[test]
-    fn a_rate_that_the_tolerance_leaves_open_is_refused_with_one_that_will_do() {
-        let text = refusal(&hpa(), 380.0);
-        assert!(text.contains("7 or 8") && text.contains("392 would do"), "{text}");
+    fn an_ambiguous_rate_is_rejected_with_a_suggestion() {
+        let text = rejection(&hpa(), 380.0);
+        assert!(text.contains("7 or 8") && text.contains("use 392"), "{text}");
         let mut precise = hpa();
         precise.scale_up_tolerance = 0.01;
         assert_eq!(
-            expect(&precise, 380.0).unwrap().replicas,
+            predict(&precise, 380.0).unwrap().replicas,
             8,
-            "a tolerance of its own closes the gap"
+            "a smaller tolerance makes the rate unambiguous"
         );
     }
 
     #[test]
-    fn every_safe_rate_is_accepted_and_there_is_none_from_eleven_on() {
+    fn every_safe_rate_is_accepted_and_eleven_or_more_replicas_have_none() {
         let mut wide = hpa();
         wide.max = 100;
         for replicas in 3..=10 {
-            let rate = safe_rate(&wide, replicas).unwrap_or_else(|| panic!("none for {replicas}"));
-            assert_eq!(expect(&wide, rate).unwrap().replicas, replicas, "at {rate}");
+            let rate = safe_rate(&wide, replicas).unwrap_or_else(|| panic!("no rate for {replicas}"));
+            assert_eq!(predict(&wide, rate).unwrap().replicas, replicas, "at {rate}");
         }
         for replicas in 11..=50 {
             assert_eq!(safe_rate(&wide, replicas), None);
-            assert!(refusal(&wide, f64::from(replicas) * 50.0 - 1.0).contains("behavior.scaleUp.tolerance"));
+            assert!(
+                rejection(&wide, f64::from(replicas) * 50.0 - 1.0).contains("behavior.scaleUp.tolerance")
+            );
         }
     }
 
     #[test]
-    fn what_cannot_show_scaling_is_refused() {
-        assert!(refusal(&hpa(), 80.0).contains("at its minimum"));
-        assert!(refusal(&hpa(), 601.0).contains("more than the 12 replicas"));
+    fn a_rate_that_proves_no_scaling_is_rejected() {
+        assert!(rejection(&hpa(), 80.0).contains("at its minimum"));
+        assert!(rejection(&hpa(), 601.0).contains("more than the 12 replicas"));
         let mut tight = hpa();
         tight.max = 9;
-        assert!(refusal(&tight, 392.0).contains("must allow 10"));
+        assert!(rejection(&tight, 392.0).contains("must allow 10"));
         let mut two = hpa();
         two.metric_types.push("Resource".to_owned());
-        assert!(refusal(&two, 392.0).contains("Pods, Resource"));
+        assert!(rejection(&two, 392.0).contains("Pods, Resource"));
     }
 
     #[test]
-    fn the_tail_must_leave_the_minimum_alone() {
-        let expected = expect(&hpa(), 392.0).unwrap();
+    fn check_tail_rejects_a_rate_above_the_minimum() {
+        let expected = predict(&hpa(), 392.0).unwrap();
         assert!(check_tail(&expected, 20.0).is_ok());
         assert!(check_tail(&expected, 95.0).unwrap_err().contains("at most 90"));
     }

@@ -1,4 +1,4 @@
-//! The result of one run or of several, as it is written to JSON and to the page.
+//! The report of one or more runs, for JSON and the page.
 
 use std::collections::BTreeMap;
 
@@ -8,40 +8,40 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    assertion::{Assertion, Standing, THRESHOLD},
+    assertion::{Assertion, AssertionVerdict, THRESHOLD},
     breakdown::TimeToScale,
     drive::Recording,
     plan::Expected,
     shares::PodShare,
     spread::{StageSpread, spread},
     timeline::Timeline,
-    verdict::{Measured, assess},
+    verdict::{Measurements, assess},
 };
 use crate::chain::Diagnosis;
 
-/// The version of the JSON form. Grows when a field changes its meaning or goes, not when one joins.
+/// The version of the JSON format. Increases when a field is removed or changes its meaning, not when one is added.
 const SCHEMA: &str = "loadtest.scale/v2";
 
-/// How a run ended.
+/// The verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScaleVerdict {
-    /// Everything holds.
+    /// Every assertion holds.
     Passed,
-    /// The scaling is not as it should be.
+    /// An assertion about the scaling does not hold, or the run did not reach it.
     Failed,
-    /// The scaling is as it should be, but too many requests failed.
+    /// The scaling is correct, but too many requests failed.
     RequestsFailed,
-    /// The scaling is as it should be, but the requests are not as a threshold wants them.
+    /// The scaling is correct, but a threshold on the requests is broken.
     ThresholdBroken,
     /// The generator did not hold the rate.
     Invalid,
-    /// Stopped by a signal.
+    /// A signal stopped the run.
     Interrupted,
 }
 
 impl ScaleVerdict {
-    /// In a word or two.
+    /// Returns the headline of the report.
     #[must_use]
     pub fn headline(self) -> &'static str {
         match self {
@@ -57,18 +57,20 @@ impl ScaleVerdict {
     fn of<'a>(assertions: impl IntoIterator<Item = &'a Assertion>, interrupted: bool) -> Self {
         let assertions: Vec<_> = assertions.into_iter().collect();
         let failed = |names: &[&str]| {
-            assertions
-                .iter()
-                .any(|one| names.contains(&one.name) && one.standing == Standing::Failed)
+            assertions.iter().any(|assertion| {
+                names.contains(&assertion.name) && assertion.verdict == AssertionVerdict::Failed
+            })
         };
         let (valid, requests) = (["step-valid", "tail-valid"], ["step-requests", "tail-requests"]);
-        let apart = [&valid[..], &requests, &[THRESHOLD]].concat();
-        let mut others = assertions.iter().filter(|one| !apart.contains(&one.name));
+        let about_requests = [&valid[..], &requests, &[THRESHOLD]].concat();
+        let mut others = assertions
+            .iter()
+            .filter(|assertion| !about_requests.contains(&assertion.name));
         if interrupted {
             Self::Interrupted
         } else if failed(&valid) {
             Self::Invalid
-        } else if others.any(|one| one.standing != Standing::Passed) {
+        } else if others.any(|assertion| assertion.verdict != AssertionVerdict::Passed) {
             Self::Failed
         } else if failed(&requests) {
             Self::RequestsFailed
@@ -80,47 +82,47 @@ impl ScaleVerdict {
     }
 }
 
-/// What was asked for.
+/// The configuration of the command.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ScaleConfig {
     /// The namespace of the HPAs.
     pub namespace: String,
-    /// The kubeconfig's context; its current one where empty.
+    /// The context of the kubeconfig; empty for the current one.
     pub context: Option<String>,
-    /// What was requested, as in `GET http://host/hello`.
+    /// The targets of the requests, for example `GET http://host/hello`.
     pub targets: Vec<String>,
-    /// Requests a second of the step.
+    /// The rate of the step, in requests per second.
     pub rate: f64,
-    /// Requests a second on the way down.
+    /// The rate while scaling down, in requests per second.
     pub tail_rate: f64,
 }
 
-/// Everything about one run.
+/// The report of one run.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ScaleRun {
-    /// When the load began.
+    /// The time at which the load began; empty without load.
     pub began_at: Option<Timestamp>,
-    /// How it ended.
+    /// The verdict.
     pub verdict: ScaleVerdict,
-    /// Everything that must hold.
+    /// The assertions, in the order of the run.
     pub assertions: Vec<Assertion>,
-    /// The metrics chains before the load.
+    /// The diagnoses of the chains of metrics before the load.
     pub chains: Vec<Diagnosis>,
-    /// What happened.
+    /// The record of the run.
     #[serde(flatten)]
     pub timeline: Timeline,
-    /// Where the time until the new pods went, by HPA.
+    /// The breakdown of the time to scale, by HPA.
     pub time_to_scale: Vec<TimeToScale>,
-    /// Which pod served how much of the step.
+    /// The share of each pod in the step.
     pub pods: Vec<PodShare>,
-    /// The step's requests.
+    /// The report of the step; empty if the step did not begin.
     pub step: Option<LoadReport>,
-    /// The requests on the way down.
+    /// The report of the tail, the light load while scaling down; empty if the tail did not begin.
     pub tail: Option<LoadReport>,
 }
 
 impl ScaleRun {
-    /// Judges a recording.
+    /// Judges a recording, and creates its report.
     #[must_use]
     pub fn of(
         chains: Vec<Diagnosis>,
@@ -137,7 +139,7 @@ impl ScaleRun {
             began_at,
             interrupted,
         } = recording;
-        let measured = Measured {
+        let measured = Measurements {
             chains: &chains,
             step: step.as_ref(),
             tail: tail.as_ref(),
@@ -145,12 +147,12 @@ impl ScaleRun {
             thresholds,
         };
         let assertions = assess(&timeline, &measured);
-        let nobody = BTreeMap::new();
-        let served = step.as_ref().map_or(&nobody, |step| &step.first_served_seconds);
+        let no_pods = BTreeMap::new();
+        let served = step.as_ref().map_or(&no_pods, |step| &step.first_served_seconds);
         let time_to_scale = timeline
             .expected
             .iter()
-            .filter_map(|one| Some(TimeToScale::of(one, traces.get(&one.hpa)?, served)))
+            .filter_map(|expected| Some(TimeToScale::of(expected, traces.get(&expected.hpa)?, served)))
             .collect();
         Self {
             began_at,
@@ -166,26 +168,26 @@ impl ScaleRun {
     }
 }
 
-/// Everything about one command.
+/// The report of `loadtest scale`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ScaleReport {
-    /// The version of this form.
+    /// The version of this format.
     #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
     /// The version of this program.
     pub version: &'static str,
-    /// What was asked for.
+    /// The configuration of the command.
     pub config: ScaleConfig,
-    /// How it ended: the worst that any run came to.
+    /// The worst verdict of all runs.
     pub verdict: ScaleVerdict,
-    /// Where the time went on the way to the pod that was ready last, over all runs.
+    /// The median and worst time of each stage over all runs, for the pod that became ready last.
     pub time_to_scale: Vec<StageSpread>,
     /// The runs, in order.
     pub runs: Vec<ScaleRun>,
 }
 
 impl ScaleReport {
-    /// Puts runs together.
+    /// Combines the reports of all runs.
     #[must_use]
     pub fn of(config: ScaleConfig, runs: Vec<ScaleRun>) -> Self {
         let times: Vec<_> = runs.iter().map(|run| &run.time_to_scale[..]).collect();
@@ -201,7 +203,7 @@ impl ScaleReport {
         }
     }
 
-    /// What the HPAs had to do, the same in every run.
+    /// Returns the expected scaling of each HPA, which is the same in every run.
     #[must_use]
     pub fn expected(&self) -> &[Expected] {
         self.runs.first().map_or(&[], |run| &run.timeline.expected)

@@ -1,27 +1,27 @@
-//! What a run is given.
+//! The parameters of a run.
 
 use engine::{Addresses, Plan};
 
 use super::{plan::Expected, timeline::Deadlines};
 use crate::cluster::PrometheusService;
 
-/// Everything that a run needs to know.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Where the HPAs are.
+    /// The namespace of the HPAs.
     pub namespace: String,
-    /// What each must do.
+    /// The expected scaling of each HPA.
     pub expected: Vec<Expected>,
-    /// Where Prometheus is.
+    /// The Service of Prometheus.
     pub prometheus: PrometheusService,
-    /// The series that pods count requests in.
+    /// The series in which the pods count their requests.
     pub series: String,
-    /// The step.
+    /// The load of the step.
     pub step: Plan,
-    /// The load on the way down, if there is to be one.
+    /// The light load while scaling down; `None` for no load.
     pub tail: Option<Plan>,
-    /// Where both go.
+    /// The addresses of the hosts of both loads.
     pub addresses: Addresses,
-    /// The time for each phase.
+    /// The deadline of each phase.
     pub deadlines: Deadlines,
 }

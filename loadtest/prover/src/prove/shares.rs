@@ -1,4 +1,4 @@
-//! Which pod served how much of the step, by the answers' own account and by that of Prometheus, and where each pod ran.
+//! The share of each pod in the step, counted from the responses and by Prometheus, and the node of each pod.
 
 use std::collections::BTreeMap;
 
@@ -7,43 +7,43 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{observe::Observation, setup::Setup};
-use crate::cluster::{Cluster, Read};
+use crate::cluster::{Cluster, ReadResult};
 
-/// One pod's part of the step.
+/// The share of one pod in the step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct PodShare {
-    /// The HPA that it belongs to.
+    /// The HPA of the pod.
     pub hpa: String,
-    /// The pod.
+    /// The name of the pod.
     pub pod: String,
-    /// Its node.
+    /// The node of the pod.
     pub node: Option<String>,
-    /// That node's zone, if it is labelled with one.
+    /// The zone of the node; empty without a zone label.
     pub zone: Option<String>,
-    /// Answers of the step that named it in `x-served-by`; nothing where no answer named any pod of this HPA, as with one
-    /// behind another service.
+    /// The number of responses of the step that name the pod in `x-served-by`. Empty if no response names a pod of this
+    /// HPA, for example because its service is behind another service.
     pub answered: Option<u64>,
-    /// Requests that it counted from before the step until its end, as Prometheus had read them by then: up to a scrape less,
-    /// and with those of other clients.
+    /// The number of requests that the pod counted during the step, as scraped by Prometheus. The last scrape interval
+    /// may be missing, and requests of other clients are included.
     pub counted: Option<f64>,
 }
 
-/// Where every pod was, and what Prometheus says of them.
+/// The node and the request counts of every pod.
 #[derive(Clone, Debug, Default)]
 pub struct Shares {
-    /// HPA and node of each pod, by its name.
-    places: BTreeMap<String, (String, Option<String>)>,
+    /// The HPA and node of each pod, by the name of the pod.
+    pods: BTreeMap<String, (String, Option<String>)>,
     zones: BTreeMap<String, Option<String>>,
     before: BTreeMap<String, f64>,
     after: Option<BTreeMap<String, f64>>,
 }
 
 impl Shares {
-    /// Notes where the pods are.
-    pub(super) fn note(&mut self, observation: &Observation) {
+    /// Records the nodes of the pods.
+    pub(super) fn record(&mut self, observation: &Observation) {
         for (hpa, pods) in &observation.pods {
             for pod in pods {
-                self.places
+                self.pods
                     .insert(pod.name.clone(), (hpa.clone(), pod.node.clone()));
             }
         }
@@ -52,23 +52,23 @@ impl Shares {
         }
     }
 
-    /// Notes what the pods had counted before the step.
-    pub(super) fn begin(&mut self, counted: Read<BTreeMap<String, f64>>) {
-        self.places.clear();
+    /// Records the counts of the pods before the step.
+    pub(super) fn begin(&mut self, counted: ReadResult<BTreeMap<String, f64>>) {
+        self.pods.clear();
         self.before = counted.unwrap_or_default();
     }
 
-    /// Notes what they have counted at its end.
-    pub(super) fn end(&mut self, counted: Read<BTreeMap<String, f64>>) {
+    /// Records the counts of the pods at the end of the step.
+    pub(super) fn end(&mut self, counted: ReadResult<BTreeMap<String, f64>>) {
         self.after = counted.ok();
     }
 
-    /// The shares, by HPA and pod.
+    /// Computes the shares, ordered by HPA and pod.
     #[must_use]
     pub fn of(&self, step: &LoadReport) -> Vec<PodShare> {
-        let answers = |pod: &String| step.served_by.get(pod).copied();
+        let responses = |pod: &String| step.served_by.get(pod).copied();
         let share = |(pod, (hpa, node)): (&String, &(String, Option<String>))| {
-            let named = self.places.iter().filter(|(_, (of, _))| of == hpa);
+            let pods_of_hpa = self.pods.iter().filter(|(_, (other, _))| other == hpa);
             let before = self.before.get(pod).copied().unwrap_or(0.0);
             PodShare {
                 hpa: hpa.clone(),
@@ -77,25 +77,29 @@ impl Shares {
                     .as_ref()
                     .and_then(|node| self.zones.get(node).cloned().flatten()),
                 node: node.clone(),
-                answered: named
+                answered: pods_of_hpa
                     .clone()
-                    .any(|(pod, _)| answers(pod).is_some())
-                    .then(|| answers(pod).unwrap_or(0)),
+                    .any(|(pod, _)| responses(pod).is_some())
+                    .then(|| responses(pod).unwrap_or(0)),
                 counted: self
                     .after
                     .as_ref()
                     .and_then(|after| Some(after.get(pod)? - before)),
             }
         };
-        let mut shares: Vec<PodShare> = self.places.iter().map(share).collect();
+        let mut shares: Vec<PodShare> = self.pods.iter().map(share).collect();
         shares.sort_by(|one, other| (&one.hpa, &one.pod).cmp(&(&other.hpa, &other.pod)));
         shares
     }
 }
 
-/// What each pod has counted, as Prometheus has read it.
-pub(super) async fn counted(cluster: &Cluster, setup: &Setup) -> Read<BTreeMap<String, f64>> {
-    let deployments: Vec<_> = setup.expected.iter().map(|one| one.deployment.as_str()).collect();
+/// Queries Prometheus for the request count of each pod.
+pub(super) async fn request_counts(cluster: &Cluster, setup: &Setup) -> ReadResult<BTreeMap<String, f64>> {
+    let deployments: Vec<_> = setup
+        .expected
+        .iter()
+        .map(|expected| expected.deployment.as_str())
+        .collect();
     let query = format!(
         "sum by (pod) ({}{{namespace=\"{}\",pod=~\"({})-.*\"}})",
         setup.series,
@@ -103,5 +107,8 @@ pub(super) async fn counted(cluster: &Cluster, setup: &Setup) -> Read<BTreeMap<S
         deployments.join("|")
     );
     let found = cluster.prometheus(&setup.prometheus, &query).await?;
-    Ok(found.iter().map(|one| (one.label("pod"), one.number())).collect())
+    Ok(found
+        .iter()
+        .map(|series| (series.label("pod"), series.number()))
+        .collect())
 }

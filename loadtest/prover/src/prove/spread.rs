@@ -1,19 +1,19 @@
-//! The times of several runs, put together. Pure.
+//! The median and worst times of several runs. Pure functions.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    breakdown::{Reading, StageTime, TimeToScale},
+    breakdown::{StageTime, TimeEstimate, TimeToScale},
     stage::Stage,
 };
 
-/// The middle one and the largest of several runs, in seconds.
+/// The median and the maximum over several runs, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Spread {
-    /// Median, in seconds.
+    /// The median, in seconds.
     pub median: f64,
-    /// Largest, in seconds.
+    /// The maximum, in seconds.
     pub worst: f64,
 }
 
@@ -29,28 +29,28 @@ impl Spread {
     }
 }
 
-/// A stage over several runs, on the way to the pod that was ready last in each.
+/// The times of one stage over several runs. Each run contributes the pod that became ready last.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct StageSpread {
-    /// The HPA.
+    /// The name of the HPA.
     pub hpa: String,
     /// The stage.
     pub stage: Stage,
-    /// Runs in which it was seen.
+    /// The number of runs in which the stage was seen.
     pub runs: usize,
-    /// Since the load began; nothing where it was seen in no run.
+    /// The time since the load began; empty if no run has it.
     pub at: Option<Spread>,
-    /// Since the stage before.
+    /// The time since the previous stage; empty if no run has it.
     pub took: Option<Spread>,
-    /// How far one of these times is off at the most, in seconds.
+    /// The maximum error of one of these times, in seconds.
     pub error: f64,
 }
 
 impl StageSpread {
-    /// As texts: when it was reached, median and worst, what it took, median and worst, how far these may be off, and in how
-    /// many runs it was seen.
+    /// Returns the cells of a table row: median and worst time since the load began, median and worst time since the
+    /// previous stage, maximum error, and number of runs. Times are in seconds.
     #[must_use]
-    pub fn numbers(&self) -> [String; 6] {
+    pub fn cells(&self) -> [String; 6] {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
         [
             number(self.at.map(|at| at.median)),
@@ -63,43 +63,44 @@ impl StageSpread {
     }
 }
 
-/// Every stage over all runs.
+/// Computes the spread of each stage over all runs, by HPA.
 #[must_use]
 pub fn spread(runs: &[&[TimeToScale]]) -> Vec<StageSpread> {
     let Some(first) = runs.first() else {
         return Vec::new();
     };
-    let of = |hpa: &str, stage: Stage| {
+    let stage_spread = |hpa: &str, stage: Stage| {
         let paths = runs
             .iter()
             .flat_map(|run| run.iter())
-            .filter(|one| one.hpa == hpa);
+            .filter(|time| time.hpa == hpa);
         let times: Vec<StageTime> = paths
-            .filter_map(|one| {
-                one.last()?
+            .filter_map(|time| {
+                time.last()?
                     .stages
                     .iter()
                     .find(|time| time.stage == stage)
                     .copied()
             })
             .collect();
-        let seconds = |read: fn(&StageTime) -> Option<Reading>| -> Vec<Reading> {
+        let estimates = |read: fn(&StageTime) -> Option<TimeEstimate>| -> Vec<TimeEstimate> {
             times.iter().filter_map(read).collect()
         };
-        let (at, took) = (seconds(|time| time.at), seconds(|time| time.took));
-        let values = |measured: &[Reading]| Spread::of(measured.iter().map(|one| one.seconds).collect());
+        let (at, took) = (estimates(|time| time.at), estimates(|time| time.took));
+        let values =
+            |estimates: &[TimeEstimate]| Spread::of(estimates.iter().map(|time| time.seconds).collect());
         StageSpread {
             hpa: hpa.to_owned(),
             stage,
             runs: at.len(),
             at: values(&at),
             took: values(&took),
-            error: at.iter().chain(&took).map(|one| one.error).fold(0.0, f64::max),
+            error: at.iter().chain(&took).map(|time| time.error).fold(0.0, f64::max),
         }
     };
     first
         .iter()
-        .flat_map(|one| Stage::ALL.map(|stage| of(&one.hpa, stage)))
+        .flat_map(|time| Stage::ALL.map(|stage| stage_spread(&time.hpa, stage)))
         .collect()
 }
 
@@ -109,13 +110,13 @@ mod tests {
 
     use super::{super::breakdown::PodPath, *};
 
-    /// A run in which the HPA decided at `at`, having taken all of that but 5 s.
+    /// Returns a run in which the HPA decided at `at`, 5 s of which belong to earlier stages.
     fn run(at: f64) -> Vec<TimeToScale> {
-        let reading = |seconds| Some(Reading { seconds, error: 0.25 });
+        let estimate = |seconds| Some(TimeEstimate { seconds, error: 0.25 });
         let stage = |stage| StageTime {
             stage,
-            at: reading(at).filter(|_| stage == Stage::Decided),
-            took: reading(at - 5.0).filter(|_| stage == Stage::Decided),
+            at: estimate(at).filter(|_| stage == Stage::Decided),
+            took: estimate(at - 5.0).filter(|_| stage == Stage::Decided),
         };
         vec![TimeToScale {
             hpa: "app-a".to_owned(),
@@ -128,18 +129,18 @@ mod tests {
     }
 
     #[test]
-    fn several_runs_have_a_median_and_a_worst() {
+    fn spread_has_the_median_and_the_maximum_of_each_stage() {
         let runs = [20.0, 40.0, 25.0, 26.0].map(run);
         let runs: Vec<&[TimeToScale]> = runs.iter().map(|run| &run[..]).collect();
         let all = spread(&runs);
         assert_eq!(all.len(), Stage::ALL.len());
-        let decided = all.iter().find(|one| one.stage == Stage::Decided).unwrap();
+        let decided = all.iter().find(|spread| spread.stage == Stage::Decided).unwrap();
         assert_eq!(decided.runs, 4);
         assert_eq!(
-            decided.numbers(),
+            decided.cells(),
             ["25.50", "40.00", "20.50", "35.00", "±0.25", "4"]
         );
-        let ready = all.iter().find(|one| one.stage == Stage::Ready).unwrap();
-        assert_eq!((ready.runs, ready.at), (0, None), "it was seen in no run");
+        let ready = all.iter().find(|spread| spread.stage == Stage::Ready).unwrap();
+        assert_eq!((ready.runs, ready.at), (0, None), "no run has the stage");
     }
 }

@@ -1,36 +1,36 @@
-//! The stages between a step of the load and the first request that a new pod serves.
+//! The stages from the start of the step to the first request that a new pod serves.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What a step passes through on its way to a new pod, in this order. The load's beginning is the moment 0.
+/// A stage between the start of the load and a new pod. The stages follow in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// A request of the step is in a pod's own metrics.
+    /// A pod has counted a request of the step in its own metrics.
     Counted,
-    /// Prometheus has read it.
+    /// Prometheus has scraped such a request.
     Scraped,
-    /// The custom metrics API shows it.
+    /// The custom metrics API shows the increase.
     Visible,
-    /// That API shows enough for another pod.
+    /// The value in the custom metrics API is high enough for another pod.
     Enough,
     /// The HPA wants the pod.
     Decided,
     /// The pod exists.
     Created,
-    /// It has a node.
+    /// The pod has a node.
     Scheduled,
-    /// Its containers run.
+    /// The containers of the pod run.
     Started,
-    /// It is ready.
+    /// The pod is ready.
     Ready,
-    /// It has served a request.
+    /// The pod has served a request.
     Served,
 }
 
 impl Stage {
-    /// All of them, in order.
+    /// All stages, in order.
     pub const ALL: [Self; 10] = [
         Self::Counted,
         Self::Scraped,
@@ -44,7 +44,7 @@ impl Stage {
         Self::Served,
     ];
 
-    /// The name in reports.
+    /// Returns the name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,25 +61,25 @@ impl Stage {
         }
     }
 
-    /// What has happened then, in a few words.
+    /// Returns a short description.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Counted => "a request of the step is in a pod's own metrics",
-            Self::Scraped => "Prometheus has read it",
-            Self::Visible => "the custom metrics API shows it",
-            Self::Enough => "that API shows enough for another pod",
+            Self::Counted => "a pod has counted a request of the step",
+            Self::Scraped => "Prometheus has scraped such a request",
+            Self::Visible => "the custom metrics API shows the increase",
+            Self::Enough => "the metric is high enough for another pod",
             Self::Decided => "the HPA wants the pod",
             Self::Created => "the pod exists",
-            Self::Scheduled => "it has a node",
-            Self::Started => "its containers run",
-            Self::Ready => "it is ready",
-            Self::Served => "it has served a request",
+            Self::Scheduled => "the pod has a node",
+            Self::Started => "the containers of the pod run",
+            Self::Ready => "the pod is ready",
+            Self::Served => "the pod has served a request",
         }
     }
 
-    /// Whether it may be there before it shows: enough of a metric that wobbles comes and goes between two looks, and an HPA
-    /// scales before it writes down what it wants.
+    /// Returns whether reads may show the stage too late. A noisy metric may be high enough only between two reads. An
+    /// HPA scales before it writes its status.
     pub(super) fn may_show_late(self) -> bool {
         matches!(self, Self::Enough | Self::Decided)
     }

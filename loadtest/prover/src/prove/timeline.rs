@@ -1,4 +1,4 @@
-//! What happened, second by second: the record that the verdict and the plots are made from.
+//! The record of a run, second by second. The verdict and the plots use it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,27 +9,27 @@ use serde::Serialize;
 use super::plan::Expected;
 use crate::cluster::NodeState;
 
-/// As many events as are kept; a cluster in trouble can make them without end.
-const EVENTS_KEPT: usize = 1000;
+/// The maximum number of recorded events. A failing cluster may report events without end.
+const MAX_EVENTS: usize = 1000;
 
-/// What the run is waiting for.
+/// The phase of a run. In each phase, the run waits for one condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// For the cluster to be at rest, before any load.
+    /// Waits until the cluster is idle, before the load.
     Settling,
-    /// For all replicas to be ready.
+    /// Waits until all replicas are ready.
     ScalingUp,
-    /// For the plateau to have lasted.
+    /// Waits until the plateau has lasted as long as configured.
     Plateau,
-    /// For the minimum, with a light load going on.
+    /// Waits until the HPAs are back at their minimum, under a light load.
     ScalingDown,
-    /// For nothing: the last look, without load.
+    /// Takes the last samples, without load.
     Closing,
 }
 
 impl Phase {
-    /// The name in lines and reports.
+    /// Returns the name in the timeline and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -42,50 +42,50 @@ impl Phase {
     }
 }
 
-/// One HPA and its Deployment at one moment.
+/// The state of one HPA and its Deployment at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct HpaSample {
-    /// Replicas that the HPA wants.
+    /// The number of replicas that the HPA wants.
     pub desired: i32,
-    /// Replicas that the Deployment was told to have.
+    /// The number of replicas in the spec of the Deployment.
     pub wanted: i32,
-    /// Pods that are ready.
+    /// The number of ready pods.
     pub ready: i32,
-    /// Pods that exist, those being deleted included.
+    /// The number of existing pods, including terminating pods.
     pub pods: usize,
-    /// The metric summed over the pods, in its own unit (requests a second); nothing where it has no value.
+    /// The sum of the metric over the pods, in its own unit (requests per second); empty if the metric has no value.
     pub metric_sum: Option<f64>,
-    /// Pods with a value.
+    /// The number of pods with a value of the metric.
     pub metric_pods: usize,
-    /// The HPA's condition `ScalingLimited`; nothing where it has none.
+    /// The HPA's condition `ScalingLimited`; empty if the HPA does not report it.
     pub limited: Option<bool>,
     /// The reason of that condition.
     pub limited_reason: String,
 }
 
-/// The load at one moment. Totals are those of the step, or of the tail after it.
+/// The load at one moment. The totals count the requests of the step, or of the tail after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct LoadSample {
-    /// Requests a second asked for.
+    /// The scheduled rate, in requests per second.
     pub wanted: f64,
-    /// Requests a second sent, since the sample before.
+    /// The rate sent since the previous sample, in requests per second.
     pub achieved: f64,
-    /// Requests sent so far.
+    /// The total number of requests sent.
     pub sent: u64,
-    /// Requests failed so far.
+    /// The total number of failed requests.
     pub failed: u64,
-    /// Requests under way.
+    /// The number of requests in flight.
     pub in_flight: u64,
-    /// Latencies of what ended since the sample before, in milliseconds.
+    /// The latencies of the requests that finished since the previous sample, in milliseconds.
     pub latency_ms: Summary,
 }
 
 impl LoadSample {
-    /// What lies between two snapshots of a load.
+    /// Computes the sample from two successive snapshots of the load. `wanted` is in requests per second.
     #[must_use]
     pub fn between(before: &Snapshot, now: &Snapshot, wanted: f64) -> Self {
         let seconds = now.elapsed.saturating_sub(before.elapsed).as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a count of about a second")]
+        #[expect(clippy::cast_precision_loss, reason = "the count of about one second")]
         let sent = now.counts.sent.saturating_sub(before.counts.sent) as f64;
         Self {
             wanted,
@@ -98,19 +98,19 @@ impl LoadSample {
     }
 }
 
-/// The nodes at one moment.
+/// The nodes of the cluster at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NodesSample {
-    /// How many there are.
+    /// The number of nodes.
     pub total: usize,
-    /// How many of them are ready.
+    /// The number of ready nodes.
     pub ready: usize,
-    /// In how many zones these are; 0 where nodes are not labelled with one.
+    /// The number of zones with a ready node; 0 if the nodes have no zone label.
     pub zones: usize,
 }
 
 impl NodesSample {
-    /// Counts.
+    /// Counts nodes and zones.
     #[must_use]
     pub fn of(nodes: &[NodeState]) -> Self {
         let ready = || nodes.iter().filter(|node| node.ready);
@@ -123,20 +123,20 @@ impl NodesSample {
     }
 }
 
-/// Everything at one moment.
+/// One sample of the load and the cluster.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Sample {
     /// Seconds since the load began; negative before it.
     pub at: f64,
-    /// What the run was waiting for.
+    /// The phase of the run.
     pub phase: Phase,
-    /// The load, while there is one.
+    /// The load; empty if no load is running.
     pub load: Option<LoadSample>,
-    /// By the HPA's name. Empty where the cluster could not be read.
+    /// The state of each HPA, by name. An HPA that could not be read has no entry.
     pub hpas: BTreeMap<String, HpaSample>,
-    /// The nodes; nothing where they could not be read, as with rights to one namespace only.
+    /// The nodes; empty if they could not be read, for example without permission to list nodes.
     pub nodes: Option<NodesSample>,
-    /// Why the cluster could not be read, or not all of it.
+    /// The error if some read of the cluster failed.
     pub problem: Option<String>,
 }
 
@@ -145,21 +145,21 @@ pub struct Sample {
 pub struct EventMark {
     /// Seconds since the load began.
     pub at: f64,
-    /// What it is about, as in `Pod/app-a-1`.
+    /// The kind and name of the object that the event is about, for example `Pod/app-a-1`.
     pub regarding: String,
-    /// Who says so, as in `default-scheduler`.
+    /// The component that reports the event, for example `default-scheduler`.
     pub reporter: String,
-    /// In one word.
+    /// The reason, one word.
     pub reason: String,
-    /// In a sentence.
+    /// The note, a sentence.
     pub note: String,
-    /// Whether it is a warning.
+    /// Whether the event is a warning.
     pub warning: bool,
 }
 
 impl EventMark {
-    /// Whether it is more than the everyday life of a pod: a warning, or a decision of an HPA or of who adds and takes away
-    /// nodes.
+    /// Returns whether the event is a warning, or is about an HPA, a node or the cluster-autoscaler. The routine events
+    /// of pods are not notable.
     #[must_use]
     pub fn is_notable(&self) -> bool {
         let decides = |kind: &&str| self.regarding.starts_with(*kind);
@@ -170,51 +170,51 @@ impl EventMark {
     }
 }
 
-/// The turning points, in seconds since the load began. Nothing for one that was not reached.
+/// The times between the phases, in seconds since the load began. A time is empty if the run did not reach it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Marks {
-    /// The cluster was at rest, in seconds since the load began.
+    /// When the cluster was idle before the load, in seconds since the load began (negative).
     pub settled: Option<f64>,
-    /// All replicas were ready, in seconds since the load began.
+    /// When all replicas were ready, in seconds since the load began.
     pub plateau_began: Option<f64>,
-    /// The plateau had lasted, in seconds since the load began.
+    /// When the plateau ended, in seconds since the load began.
     pub plateau_ended: Option<f64>,
-    /// The load was taken away, in seconds since it began.
+    /// When the step ended, in seconds since the load began.
     pub load_ended: Option<f64>,
-    /// Every HPA was back at its minimum, in seconds since the load began.
+    /// When every HPA was back at its minimum, in seconds since the load began.
     pub back: Option<f64>,
 }
 
-/// How long each phase may take, in seconds.
+/// The deadline of each phase, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Deadlines {
-    /// Until the cluster is at rest, in seconds.
+    /// The time until the cluster is idle, in seconds.
     pub settle: f64,
-    /// From the load's start until all replicas are ready, in seconds.
+    /// The time from the start of the load until all replicas are ready, in seconds.
     pub scale_up: f64,
-    /// How long they must stay, in seconds.
+    /// The duration of the plateau, in seconds.
     pub plateau: f64,
-    /// From the load's end until the minimum, in seconds.
+    /// The time from the end of the step until every HPA is at its minimum, in seconds.
     pub scale_down: f64,
 }
 
-/// The whole record.
+/// The record of a run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Timeline {
-    /// What each HPA had to do.
+    /// The expected scaling of each HPA.
     pub expected: Vec<Expected>,
-    /// The time it was given.
+    /// The deadlines of the phases.
     pub deadlines: Deadlines,
-    /// When it turned.
+    /// The times between the phases.
     pub marks: Marks,
-    /// About one a second.
+    /// The samples, about one per second.
     pub samples: Vec<Sample>,
-    /// In the order of time.
+    /// The events, ordered by time.
     pub events: Vec<EventMark>,
 }
 
 impl Timeline {
-    /// An empty record.
+    /// Creates an empty record.
     #[must_use]
     pub fn new(expected: Vec<Expected>, deadlines: Deadlines) -> Self {
         Self {
@@ -226,19 +226,19 @@ impl Timeline {
         }
     }
 
-    /// The samples of one phase.
+    /// Returns the samples of one phase.
     pub fn of_phase(&self, phase: Phase) -> impl Iterator<Item = &Sample> {
         self.samples.iter().filter(move |sample| sample.phase == phase)
     }
 
-    /// Adds an event, as long as there is room.
+    /// Records an event, unless the maximum of 1,000 events is reached.
     pub fn add_event(&mut self, event: EventMark) {
-        if self.events.len() < EVENTS_KEPT {
+        if self.events.len() < MAX_EVENTS {
             self.events.push(event);
         }
     }
 
-    /// Makes `origin` the moment 0 of all that is recorded so far.
+    /// Shifts all recorded times, so that `origin` becomes 0.
     pub(crate) fn shift(&mut self, origin: f64) {
         self.samples.iter_mut().for_each(|sample| sample.at -= origin);
         self.marks.settled = self.marks.settled.map(|at| at - origin);

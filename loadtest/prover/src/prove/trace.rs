@@ -1,92 +1,98 @@
-//! What was seen of a step on its way to the new pods.
+//! The observations of one step on its way from the pods' metrics to the new pods.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// When something happened: after a look that did not show it had begun, and by the end of the first that did. In seconds
-/// since the load began.
+/// The range of time in which something happened, in seconds since the load began. It starts with the last read that
+/// did not show it, and ends with the first read that did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Seen {
-    /// Not before.
-    pub after: f64,
-    /// Not later.
-    pub by: f64,
+pub struct TimeRange {
+    /// The start of the last read that did not show it.
+    pub earliest: f64,
+    /// The end of the first read that showed it.
+    pub latest: f64,
 }
 
-impl Seen {
-    /// At a moment that is known.
+impl TimeRange {
+    /// Creates the range of an exactly known time.
     #[must_use]
     pub fn exactly(at: f64) -> Self {
-        Self { after: at, by: at }
+        Self {
+            earliest: at,
+            latest: at,
+        }
     }
 }
 
-/// What the custom metrics API shows of all pods together at one look.
+/// One read of the metric from the custom metrics API.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MetricLook {
-    /// The look, as if it were the first to show this.
-    pub seen: Seen,
-    /// Requests a second.
+pub struct MetricSample {
+    /// The range from the start of the previous read to the end of this one.
+    pub time: TimeRange,
+    /// The sum over all pods, in requests per second.
     pub sum: f64,
 }
 
-/// A count of replicas that an HPA came to want.
+/// A change of the number of replicas that an HPA wants.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Decision {
-    /// How many.
+    /// The new number of replicas.
     pub replicas: i32,
-    /// When.
-    pub seen: Seen,
+    /// The time of the change.
+    pub time: TimeRange,
 }
 
-/// What was seen of a new pod.
+/// The observations of one new pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodTrace {
-    /// It was there.
-    pub created: Option<Seen>,
-    /// It had a node.
-    pub scheduled: Option<Seen>,
-    /// All its containers ran.
-    pub started: Option<Seen>,
-    /// It was ready.
-    pub ready: Option<Seen>,
-    /// It had counted a request.
-    pub served: Option<Seen>,
-    /// It was asked, and had counted none yet.
-    pub asked: bool,
+    /// The pod exists.
+    pub created: Option<TimeRange>,
+    /// The pod has a node.
+    pub scheduled: Option<TimeRange>,
+    /// All containers of the pod run.
+    pub started: Option<TimeRange>,
+    /// The pod is ready.
+    pub ready: Option<TimeRange>,
+    /// The pod has counted a request.
+    pub served: Option<TimeRange>,
+    /// Whether the last read of the pod's own metrics succeeded.
+    pub metrics_read: bool,
 }
 
-/// What was seen of one HPA's chain.
+/// The observations of one HPA's chain.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
-    /// A request of the step was in the metrics of a pod.
-    pub counted: Option<Seen>,
-    /// Prometheus had read it.
-    pub scraped: Option<Seen>,
-    /// What the custom metrics API showed, until that was enough; the first look is from before the step.
-    pub metric: Vec<MetricLook>,
-    /// That API showed enough for another pod.
-    pub enough: Option<Seen>,
-    /// What the HPA came to want, in order.
+    /// A pod has counted a request of the step.
+    pub counted: Option<TimeRange>,
+    /// Prometheus has scraped such a request.
+    pub scraped: Option<TimeRange>,
+    /// The values of the custom metrics API until they are high enough for another pod. The first is from before the
+    /// step.
+    pub metric: Vec<MetricSample>,
+    /// The value in the custom metrics API is high enough for another pod.
+    pub enough: Option<TimeRange>,
+    /// The decisions of the HPA, in order.
     pub decisions: Vec<Decision>,
-    /// By name, those that were not there before.
+    /// The new pods, by name.
     pub pods: BTreeMap<String, PodTrace>,
-    /// What could not be looked at in the end, and why.
+    /// The errors of the sources whose last read failed.
     pub problems: BTreeMap<&'static str, String>,
 }
 
 impl Trace {
-    /// When the custom metrics API showed more than it does without the step. What it still shows of earlier requests goes
-    /// up and down as its window moves on, and so as long as Prometheus has nothing of the step, none of it is the step's.
+    /// Returns when the custom metrics API first shows the step: when it shows more than the maximum before the first
+    /// scrape of the step. Until that scrape, its value may only vary because its window moves over earlier requests.
     #[must_use]
-    pub fn visible(&self) -> Option<Seen> {
-        let without = self.scraped.map_or(0.0, |scraped| scraped.after);
-        let (before, since): (Vec<&MetricLook>, Vec<&MetricLook>) =
-            self.metric.iter().partition(|look| look.seen.by <= without);
-        let most = before.into_iter().map(|look| look.sum).reduce(f64::max)?;
-        // However little: a scrape right after the step has few requests to show.
-        let more = since.into_iter().find(|look| look.sum > most)?;
-        Some(more.seen)
+    pub fn visible(&self) -> Option<TimeRange> {
+        let first_scrape = self.scraped.map_or(0.0, |scraped| scraped.earliest);
+        let (before, since): (Vec<&MetricSample>, Vec<&MetricSample>) = self
+            .metric
+            .iter()
+            .partition(|sample| sample.time.latest <= first_scrape);
+        let max_before = before.into_iter().map(|sample| sample.sum).reduce(f64::max)?;
+        // Any increase counts: a scrape right after the start of the step shows only a few requests.
+        let increase = since.into_iter().find(|sample| sample.sum > max_before)?;
+        Some(increase.time)
     }
 }

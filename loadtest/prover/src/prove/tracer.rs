@@ -1,6 +1,6 @@
-//! Follows a step through the chain, from the pods' own metrics to the last new pod, several times a second. Each link
-//! has a loop of its own, so that a read that hangs hides nothing else; and all is timed by this machine's clock, so that
-//! the cluster's need not agree with it.
+//! Traces a step through the chain, from the pods' own metrics to the last new pod, four times a second. One loop reads
+//! each link, so that a hanging read does not delay the others. All times are from the local clock, so they do not
+//! depend on the clocks of the cluster.
 
 use std::{
     collections::BTreeMap,
@@ -16,108 +16,119 @@ use tokio::{
 
 use super::{
     setup::Setup,
-    subject::{HPA, METRIC, OWN_METRICS, PODS, PROMETHEUS, Subject},
-    trace::{Seen, Trace},
+    trace::{TimeRange, Trace},
+    traced_hpa::{HPA, METRIC, OWN_METRICS, PODS, PROMETHEUS, TracedHpa},
 };
-use crate::cluster::{Cluster, Read, ReadError};
+use crate::cluster::{Cluster, ReadError, ReadResult};
 
-/// Between two looks at the same link. Half of it is how far off a time is on average.
-const PERIOD: Duration = Duration::from_millis(250);
+/// The time between two reads of the same link. The average error of a time is half of it.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The loops of all HPAs.
 pub(super) struct Tracer {
-    subjects: Vec<Arc<Subject>>,
+    hpas: Vec<Arc<TracedHpa>>,
     loops: JoinSet<()>,
 }
 
 impl Tracer {
-    /// Reads how things are before the step.
+    /// Reads the state before the step.
     pub(super) async fn prepare(cluster: &Cluster, setup: &Setup) -> Self {
-        let mut subjects = Vec::new();
+        let mut hpas = Vec::new();
         for expected in &setup.expected {
-            let subject = Subject::before_the_step(cluster, setup, expected).await;
-            subjects.push(Arc::new(subject));
+            let hpa = TracedHpa::before_step(cluster, setup, expected).await;
+            hpas.push(Arc::new(hpa));
         }
         Self {
-            subjects,
+            hpas,
             loops: JoinSet::new(),
         }
     }
 
-    /// Begins to look; `origin` is when the load began.
+    /// Starts the loops; `origin` is the start of the load.
     pub(super) fn begin(&mut self, origin: Instant) {
         let loops = &mut self.loops;
-        for subject in &self.subjects {
-            let before = &subject.before;
-            if before.pods.is_empty() {
+        for hpa in &self.hpas {
+            let baseline = &hpa.baseline;
+            if baseline.pods.is_empty() {
                 continue;
             }
-            let look = Look {
-                subject: Arc::clone(subject),
+            let poller = Poller {
+                hpa: Arc::clone(hpa),
                 origin,
             };
-            loops.spawn(look.clone().watch(PODS, Subject::pods, Subject::note_pods));
-            loops.spawn(look.clone().watch(HPA, Subject::desired, Subject::note_desired));
-            if !subject.trace().metric.is_empty() {
-                loops.spawn(look.clone().watch(METRIC, Subject::metric, Subject::note_metric));
+            loops.spawn(poller.clone().poll(PODS, TracedHpa::pods, TracedHpa::record_pods));
+            loops.spawn(
+                poller
+                    .clone()
+                    .poll(HPA, TracedHpa::desired, TracedHpa::record_desired),
+            );
+            if !hpa.trace().metric.is_empty() {
+                loops.spawn(
+                    poller
+                        .clone()
+                        .poll(METRIC, TracedHpa::metric, TracedHpa::record_metric),
+                );
             }
-            if before.scraped.is_some() {
-                let look = look.clone();
-                loops.spawn(look.watch(PROMETHEUS, Subject::scraped, Subject::note_scraped));
+            if baseline.scraped.is_some() {
+                let poller = poller.clone();
+                loops.spawn(poller.poll(PROMETHEUS, TracedHpa::scraped, TracedHpa::record_scraped));
             }
-            if before.counted.is_some() {
-                loops.spawn(look.watch(OWN_METRICS, Subject::counted, Subject::note_counted));
+            if baseline.counted.is_some() {
+                loops.spawn(poller.poll(OWN_METRICS, TracedHpa::counted, TracedHpa::record_counted));
             }
         }
     }
 
-    /// Ends all looking.
+    /// Stops the loops.
     pub(super) fn stop(&mut self) {
         self.loops.abort_all();
     }
 
-    /// What was seen, by HPA.
+    /// Returns the observations, by HPA.
     pub(super) fn traces(&self) -> BTreeMap<String, Trace> {
-        let trace = |subject: &Arc<Subject>| (subject.name().to_owned(), subject.trace().clone());
-        self.subjects.iter().map(trace).collect()
+        let trace = |hpa: &Arc<TracedHpa>| (hpa.name().to_owned(), hpa.trace().clone());
+        self.hpas.iter().map(trace).collect()
     }
 }
 
-/// Looks at one subject; times count from `origin`.
+/// Polls the links of one HPA; times count from `origin`.
 #[derive(Clone)]
-struct Look {
-    subject: Arc<Subject>,
+struct Poller {
+    hpa: Arc<TracedHpa>,
     origin: Instant,
 }
 
-impl Look {
-    /// Looks again and again, until `note` has seen all that there is to see.
-    async fn watch<T, F: Future<Output = Read<T>> + Send>(
+impl Poller {
+    /// Reads a link again and again, until `record` returns that the trace of the link is complete.
+    async fn poll<T, F: Future<Output = ReadResult<T>> + Send>(
         self,
-        what: &'static str,
-        read: impl Fn(Arc<Subject>) -> F,
-        note: impl Fn(&Subject, &mut Trace, Seen, T) -> bool,
+        source: &'static str,
+        read: impl Fn(Arc<TracedHpa>) -> F,
+        record: impl Fn(&TracedHpa, &mut Trace, TimeRange, T) -> bool,
     ) {
-        let Self { subject, origin } = self;
+        let Self { hpa, origin } = self;
         let now = || Instant::now().saturating_duration_since(origin).as_secs_f64();
-        let mut ticks = time::interval(PERIOD);
+        let mut ticks = time::interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut after = 0.0;
+        let mut earliest = 0.0;
         loop {
             ticks.tick().await;
             let began = now();
-            let found = read(Arc::clone(&subject)).await;
-            let seen = Seen { after, by: now() };
-            let mut trace = subject.trace();
+            let found = read(Arc::clone(&hpa)).await;
+            let time = TimeRange {
+                earliest,
+                latest: now(),
+            };
+            let mut trace = hpa.trace();
             match found {
                 Ok(found) => {
-                    trace.problems.remove(what);
-                    if note(&subject, &mut trace, seen, found) {
+                    trace.problems.remove(source);
+                    if record(&hpa, &mut trace, time, found) {
                         return;
                     }
-                    after = began;
+                    earliest = began;
                 }
-                Err(ReadError(problem)) => drop(trace.problems.insert(what, problem)),
+                Err(ReadError(problem)) => drop(trace.problems.insert(source, problem)),
             }
         }
     }

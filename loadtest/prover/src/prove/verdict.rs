@@ -1,4 +1,4 @@
-//! From the record to what it proves. Pure: the same record always gives the same verdict.
+//! Judges the record of a run. Pure functions: the same record always gets the same verdict.
 
 use engine::{
     Bounds, LoadReport, Threshold,
@@ -6,43 +6,43 @@ use engine::{
 };
 
 use super::{
-    assertion::{Assertion, Pending, threshold},
+    assertion::{Assertion, PendingAssertion, threshold},
     plan::Expected,
     timeline::{HpaSample, Phase, Sample, Timeline},
 };
 use crate::chain::Diagnosis;
 
-/// The end of the plateau, in seconds, over which the metric is compared with the load.
+/// The duration at the end of the plateau over which the metric is compared with the load, in seconds.
 const COMPARED_SECONDS: f64 = 30.0;
 
-/// How far the metric may be off the rate, as a share.
+/// The maximum relative difference between the metric and the rate.
 const METRIC_TOLERANCE: f64 = 0.1;
 
-/// Of so many looks at the metric one may come to nothing: a read that times out on a busy machine says nothing about the
-/// scaling, and one that fails for good leaves more.
-const MISSING_ALLOWED: usize = 10;
+/// One of this many samples may lack a metric value. A busy machine may let one read time out, but a permanent failure
+/// leaves more gaps.
+const SAMPLES_PER_MISSING_VALUE: usize = 10;
 
-/// The longest stretch without a look at the cluster, in seconds.
-const LONGEST_GAP: f64 = 10.0;
+/// The maximum time between two reads of the cluster, in seconds.
+const MAX_GAP_SECONDS: f64 = 10.0;
 
-/// What was measured beside the timeline.
+/// The measurements in addition to the timeline.
 #[derive(Clone, Copy, Debug)]
-pub struct Measured<'a> {
-    /// The chains as they were before the load; empty where they were not looked at.
+pub struct Measurements<'a> {
+    /// The diagnoses of the chains before the load; empty if they were not checked.
     pub chains: &'a [Diagnosis],
-    /// The step.
+    /// The report of the step.
     pub step: Option<&'a LoadReport>,
-    /// The light load during the way down.
+    /// The report of the light load while scaling down.
     pub tail: Option<&'a LoadReport>,
-    /// What both must keep to.
+    /// The bounds for both loads.
     pub bounds: Bounds,
-    /// What the step must reach.
+    /// The thresholds for the step.
     pub thresholds: &'a [Threshold],
 }
 
-/// Every assertion, in the order of the run.
+/// Judges every assertion, in the order of the run.
 #[must_use]
-pub fn assess(timeline: &Timeline, measured: &Measured<'_>) -> Vec<Assertion> {
+pub fn assess(timeline: &Timeline, measured: &Measurements<'_>) -> Vec<Assertion> {
     let mut assertions: Vec<Assertion> = measured.chains.iter().map(chain).collect();
     assertions.push(settled(timeline));
     for expected in &timeline.expected {
@@ -69,44 +69,44 @@ pub fn assess(timeline: &Timeline, measured: &Measured<'_>) -> Vec<Assertion> {
         measured
             .thresholds
             .iter()
-            .map(|one| threshold(one, measured.step)),
+            .map(|limit| threshold(limit, measured.step)),
     );
     assertions
 }
 
 fn chain(diagnosis: &Diagnosis) -> Assertion {
-    let pending = Pending {
+    let pending = PendingAssertion {
         name: "chain",
         hpa: Some(diagnosis.hpa.clone()),
-        expected: "every link of the metrics chain holds".to_owned(),
+        expected: "every link of the chain of metrics works".to_owned(),
     };
     match diagnosis.root_cause() {
-        None => pending.holds_if(diagnosis.is_whole(), "it does"),
-        Some(cause) => pending.holds_if(false, format!("{} is broken: {}", cause.link, cause.detail)),
+        None => pending.passed_if(diagnosis.is_healthy(), "every link works"),
+        Some(cause) => pending.passed_if(false, format!("{} is broken: {}", cause.link, cause.detail)),
     }
 }
 
 fn settled(timeline: &Timeline) -> Assertion {
     let limit = short(timeline.deadlines.settle);
-    let pending = Pending::new(
+    let pending = PendingAssertion::new(
         "settled",
         None,
-        format!("at rest at the minimum within {limit} s, before any load"),
+        format!("idle at the minimum within {limit} s, before the load"),
     );
     match (timeline.marks.settled, timeline.samples.last()) {
-        (Some(_), _) => pending.holds_if(true, "it was"),
+        (Some(_), _) => pending.passed_if(true, "idle at the minimum"),
         (None, None) => pending.not_reached(),
-        (None, Some(sample)) => pending.holds_if(false, format!("still not: {}", describe(sample))),
+        (None, Some(sample)) => pending.passed_if(false, format!("not idle: {}", describe(sample))),
     }
 }
 
 fn describe(sample: &Sample) -> String {
     let hpas = sample.hpas.iter().map(|(name, hpa)| {
-        let metric = hpa.metric_sum.map_or("no value of the metric".to_owned(), |sum| {
+        let metric = hpa.metric_sum.map_or("no metric value".to_owned(), |sum| {
             format!("metric {}", short(sum))
         });
         format!(
-            "{name} wants {}, {} ready of {} pods, {metric}",
+            "{name} wants {}, {} of {} pods ready, {metric}",
             hpa.desired, hpa.ready, hpa.pods
         )
     });
@@ -116,24 +116,26 @@ fn describe(sample: &Sample) -> String {
 fn scaled_up(timeline: &Timeline, expected: &Expected) -> Assertion {
     let limit = timeline.deadlines.scale_up;
     let replicas = expected.replicas;
-    let pending = Pending::new(
+    let pending = PendingAssertion::new(
         "scaled-up",
         Some(expected),
         format!("exactly {replicas} ready within {} s", short(limit)),
     );
-    let ready = loaded(timeline, expected)
+    let ready = samples_under_load(timeline, expected)
         .find(|(_, hpa)| hpa.ready == replicas)
         .map(|(sample, _)| sample.at);
-    let most = loaded(timeline, expected).map(|(_, hpa)| hpa.ready).max();
+    let most = samples_under_load(timeline, expected)
+        .map(|(_, hpa)| hpa.ready)
+        .max();
     match (ready, most) {
-        (Some(at), _) => pending.holds_if(at <= limit, format!("{replicas} ready after {} s", short(at))),
-        (None, Some(most)) => pending.holds_if(false, format!("never: {most} ready at the most")),
+        (Some(at), _) => pending.passed_if(at <= limit, format!("{replicas} ready after {} s", short(at))),
+        (None, Some(most)) => pending.passed_if(false, format!("never: at most {most} ready")),
         (None, None) => pending.not_reached(),
     }
 }
 
-/// The samples of an HPA from the load's start until it was taken away.
-fn loaded<'a>(
+/// Returns the samples of an HPA during the step.
+fn samples_under_load<'a>(
     timeline: &'a Timeline,
     expected: &'a Expected,
 ) -> impl Iterator<Item = (&'a Sample, &'a HpaSample)> {
@@ -147,7 +149,7 @@ fn loaded<'a>(
 
 fn never_more(timeline: &Timeline, expected: &Expected) -> Assertion {
     let replicas = expected.replicas;
-    let pending = Pending::new(
+    let pending = PendingAssertion::new(
         "never-more",
         Some(expected),
         format!("never more than {replicas} replicas wanted or ready"),
@@ -159,18 +161,18 @@ fn never_more(timeline: &Timeline, expected: &Expected) -> Assertion {
     let most = all
         .filter_map(|sample| Some((sample.at, sample.hpas.get(&expected.hpa)?)))
         .map(|(at, hpa)| (hpa.desired.max(hpa.wanted).max(hpa.ready), at))
-        .max_by(|one, other| one.0.cmp(&other.0).then(other.1.total_cmp(&one.1)));
+        .max_by(|first, second| first.0.cmp(&second.0).then(second.1.total_cmp(&first.1)));
     match most {
         None => pending.not_reached(),
-        Some((most, _)) if most <= replicas => pending.holds_if(true, format!("{most} at the most")),
-        Some((most, at)) => pending.holds_if(false, format!("{most} after {} s", short(at))),
+        Some((most, _)) if most <= replicas => pending.passed_if(true, format!("at most {most}")),
+        Some((most, at)) => pending.passed_if(false, format!("{most} after {} s", short(at))),
     }
 }
 
 fn stayed(timeline: &Timeline, expected: &Expected) -> Assertion {
     let replicas = expected.replicas;
     let length = short(timeline.deadlines.plateau);
-    let pending = Pending::new(
+    let pending = PendingAssertion::new(
         "stayed",
         Some(expected),
         format!("{replicas} ready and wanted throughout the plateau of {length} s"),
@@ -180,7 +182,7 @@ fn stayed(timeline: &Timeline, expected: &Expected) -> Assertion {
         .filter_map(|sample| Some((sample.at, sample.hpas.get(&expected.hpa)?)));
     let off = plateau.find(|(_, hpa)| hpa.ready != replicas || hpa.desired != replicas);
     match (off, timeline.marks.plateau_ended) {
-        (Some((at, hpa)), _) => pending.holds_if(
+        (Some((at, hpa)), _) => pending.passed_if(
             false,
             format!(
                 "{} ready, {} wanted after {} s",
@@ -189,13 +191,13 @@ fn stayed(timeline: &Timeline, expected: &Expected) -> Assertion {
                 short(at)
             ),
         ),
-        (None, Some(_)) => pending.holds_if(true, "they stayed"),
+        (None, Some(_)) => pending.passed_if(true, "the replicas did not change"),
         (None, None) => pending.not_reached(),
     }
 }
 
-/// The samples at the plateau's end, once the plateau is over.
-fn at_the_end<'a>(timeline: &'a Timeline, expected: &'a Expected) -> Vec<(&'a Sample, &'a HpaSample)> {
+/// Returns the last [`COMPARED_SECONDS`] of samples of the plateau. Empty if the plateau did not end.
+fn end_of_plateau<'a>(timeline: &'a Timeline, expected: &'a Expected) -> Vec<(&'a Sample, &'a HpaSample)> {
     let Some(end) = timeline.marks.plateau_ended else {
         return Vec::new();
     };
@@ -208,24 +210,24 @@ fn at_the_end<'a>(timeline: &'a Timeline, expected: &'a Expected) -> Vec<(&'a Sa
 }
 
 fn not_limited(timeline: &Timeline, expected: &Expected) -> Assertion {
-    let pending = Pending::new(
+    let pending = PendingAssertion::new(
         "not-limited",
         Some(expected),
-        "ScalingLimited is False at the plateau's end: the metric decides",
+        "ScalingLimited is False at the end of the plateau: the metric decides",
     );
-    let end = at_the_end(timeline, expected);
+    let end = end_of_plateau(timeline, expected);
     if end.is_empty() {
         return pending.not_reached();
     }
     match end.iter().find(|(_, hpa)| hpa.limited != Some(false)) {
-        None => pending.holds_if(true, "it is"),
+        None => pending.passed_if(true, "False"),
         Some((sample, hpa)) => {
             let state = if hpa.limited.is_some() {
                 "True"
             } else {
                 "not reported"
             };
-            pending.holds_if(
+            pending.passed_if(
                 false,
                 format!("{state} after {} s: {}", short(sample.at), hpa.limited_reason),
             )
@@ -235,12 +237,12 @@ fn not_limited(timeline: &Timeline, expected: &Expected) -> Assertion {
 
 fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadReport>) -> Assertion {
     let text = format!(
-        "the metric summed over the pods is within {} % of the rate sent, on average over the plateau's last {} s",
+        "the metric, summed over the pods, is within {} % of the sent rate, averaged over the plateau's last {} s",
         short(METRIC_TOLERANCE * 100.0),
         short(COMPARED_SECONDS)
     );
-    let pending = Pending::new("metric-matches", Some(expected), text);
-    let end = at_the_end(timeline, expected);
+    let pending = PendingAssertion::new("metric-matches", Some(expected), text);
+    let end = end_of_plateau(timeline, expected);
     let (Some(step), Some(first), Some(last)) = (step, end.first(), end.last()) else {
         return pending.not_reached();
     };
@@ -253,8 +255,8 @@ fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadRe
     }
     let values: Vec<f64> = end.iter().filter_map(|(_, hpa)| hpa.metric_sum).collect();
     let missing = end.len() - values.len();
-    if missing * MISSING_ALLOWED > end.len() {
-        return pending.holds_if(false, format!("{missing} of {} samples have no value", end.len()));
+    if missing * SAMPLES_PER_MISSING_VALUE > end.len() {
+        return pending.passed_if(false, format!("{missing} of {} samples have no value", end.len()));
     }
     let share = expected.rate / step.rates.requested;
     let sent = to_f64(sent_last.sent - sent_first.sent) / seconds * share;
@@ -266,16 +268,16 @@ fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadRe
         short(sent),
         off * 100.0
     );
-    pending.holds_if(off.abs() <= METRIC_TOLERANCE, text)
+    pending.passed_if(off.abs() <= METRIC_TOLERANCE, text)
 }
 
 fn scaled_down(timeline: &Timeline, expected: &Expected) -> Assertion {
     let (min, limit) = (expected.min, timeline.deadlines.scale_down);
     let text = format!(
-        "back at {min} within {} s after the load, and there at the end",
+        "back at {min} within {} s after the load, and still there at the end",
         short(limit)
     );
-    let pending = Pending::new("scaled-down", Some(expected), text);
+    let pending = PendingAssertion::new("scaled-down", Some(expected), text);
     let Some(ended) = timeline.marks.load_ended else {
         return pending.not_reached();
     };
@@ -283,36 +285,33 @@ fn scaled_down(timeline: &Timeline, expected: &Expected) -> Assertion {
     let after: Vec<_> = after
         .filter_map(|sample| Some((sample, sample.hpas.get(&expected.hpa)?)))
         .collect();
-    let is_back = |hpa: &HpaSample| hpa.ready == min && hpa.desired == min;
-    match (after.iter().find(|(_, hpa)| is_back(hpa)), after.last()) {
+    let is_at_minimum = |hpa: &HpaSample| hpa.ready == min && hpa.desired == min;
+    match (after.iter().find(|(_, hpa)| is_at_minimum(hpa)), after.last()) {
         (_, None) => pending.not_reached(),
-        (None, Some((_, hpa))) => pending.holds_if(
+        (None, Some((_, hpa))) => pending.passed_if(
             false,
             format!("still {} ready, {} wanted", hpa.ready, hpa.desired),
         ),
-        (Some(_), Some((sample, hpa))) if !is_back(hpa) || sample.phase != Phase::Closing => pending
-            .holds_if(
+        (Some(_), Some((sample, hpa))) if !is_at_minimum(hpa) || sample.phase != Phase::Closing => pending
+            .passed_if(
                 false,
                 format!(
-                    "{} ready, {} wanted, {} pods in the end",
+                    "{} ready, {} wanted, {} pods at the end",
                     hpa.ready, hpa.desired, hpa.pods
                 ),
             ),
         (Some((sample, _)), _) => {
             let took = sample.at - ended;
-            pending.holds_if(took <= limit, format!("back at {min} after {} s", short(took)))
+            pending.passed_if(took <= limit, format!("back at {min} after {} s", short(took)))
         }
     }
 }
 
 fn watched(timeline: &Timeline) -> Assertion {
-    let pending = Pending::new(
+    let pending = PendingAssertion::new(
         "watched",
         None,
-        format!(
-            "the cluster was looked at at least every {} s",
-            short(LONGEST_GAP)
-        ),
+        format!("the cluster was read at least every {} s", short(MAX_GAP_SECONDS)),
     );
     let complete = |sample: &&Sample| {
         timeline
@@ -325,32 +324,32 @@ fn watched(timeline: &Timeline) -> Assertion {
     let [Some(first), Some(last)] = ends else {
         return pending.not_reached();
     };
-    let seen = timeline.samples.iter().filter(complete).map(|sample| sample.at);
-    let times: Vec<f64> = [first].into_iter().chain(seen).chain([last]).collect();
+    let reads = timeline.samples.iter().filter(complete).map(|sample| sample.at);
+    let times: Vec<f64> = [first].into_iter().chain(reads).chain([last]).collect();
     let gap = times
         .windows(2)
         .map(|pair| (pair[1] - pair[0], pair[0]))
-        .max_by(|one, other| one.0.total_cmp(&other.0));
+        .max_by(|first, second| first.0.total_cmp(&second.0));
     match gap {
-        Some((gap, from)) if gap > LONGEST_GAP => {
+        Some((gap, from)) if gap > MAX_GAP_SECONDS => {
             let why = timeline
                 .samples
                 .iter()
                 .filter(|sample| sample.at >= from)
                 .find_map(|sample| sample.problem.as_deref());
-            let why = why.unwrap_or("no answer in time");
-            pending.holds_if(
+            let why = why.unwrap_or("no response in time");
+            pending.passed_if(
                 false,
-                format!("not for {} s, from {} s on: {why}", short(gap), short(from)),
+                format!("no read for {} s, from {} s on: {why}", short(gap), short(from)),
             )
         }
-        _ => pending.holds_if(true, "it was"),
+        _ => pending.passed_if(true, "no longer gap"),
     }
 }
 
 fn requests(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion {
     let counts = &load.requests;
-    let pending = Pending::new(
+    let pending = PendingAssertion::new(
         name,
         None,
         format!("at most {} of the requests fail", bounds.max_failed),
@@ -373,14 +372,14 @@ fn requests(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion
         "{} sent, {} failed, {} dropped, {} retried{which}",
         counts.sent, counts.failed, counts.dropped, counts.retries
     );
-    pending.holds_if(
+    pending.passed_if(
         counts.sent > 0 && bounds.max_failed.allows(counts.failed, counts.scheduled),
         text,
     )
 }
 
 fn valid(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion {
-    let pending = Pending::new(name, None, "the generator held the rate");
+    let pending = PendingAssertion::new(name, None, "the generator held the rate");
     let lag = load.lag_ms.p99.map_or("-".to_owned(), short);
     let reasons = load.invalid_reasons(bounds);
     if reasons.is_empty() {
@@ -389,7 +388,7 @@ fn valid(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion {
             short(load.rates.achieved),
             short(load.rates.requested)
         );
-        return pending.holds_if(true, text);
+        return pending.passed_if(true, text);
     }
-    pending.holds_if(false, reasons.join("; "))
+    pending.passed_if(false, reasons.join("; "))
 }

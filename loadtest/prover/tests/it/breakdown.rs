@@ -1,51 +1,52 @@
-//! The way from a step to a new pod, in a cluster that takes a known time for each part of it.
+//! Tests the breakdown of the time to scale, on a fake cluster that takes a known time for each stage.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
 use engine::{Interrupt, Schedule, units::Rate};
 use jiff::Timestamp;
-use prover::prove::{Expected, Progress as Step, ScaleRun, Stage, StageTime, drive};
+use prover::prove::{Expected, Progress, ScaleRun, Stage, StageTime, drive};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    fixtures::{Progress, State},
+    cluster_state::{ClusterState, PodStage},
     recording,
-    world::{World, judge},
+    scaling_cluster::{ScalingCluster, judge},
 };
 
-/// What each stage takes where nothing holds it up.
-const USUAL: Duration = Duration::from_millis(400);
+/// The duration of a stage without a delay.
+const STAGE_TIME: Duration = Duration::from_millis(400);
 
-/// What is put into one of them.
+/// The delay of the delayed stage.
 const DELAY: Duration = Duration::from_secs(3);
 
-/// Beyond what a time itself says that it may be off: from the clock's moment to the state's change, on a busy machine.
+/// The tolerance on top of the reported error, in seconds. On a busy machine, the recorded time of a change is later
+/// than the change.
 const SLACK: f64 = 0.15;
 
-/// Puts the cluster where it is once a stage is reached.
-fn reach(reached: Stage, state: &mut State) {
-    match reached {
-        // What is left of earlier requests shows as more, when the window moves on.
+/// Changes the state of the cluster to a stage.
+fn reach(stage: Stage, state: &mut ClusterState) {
+    match stage {
+        // The metric of earlier requests may increase when its window moves.
         Stage::Counted => (state.counted, state.metric_sum) = (100.0, 0.4),
-        Stage::Scraped => state.read = 100.0,
-        // As little as that, where the scrape comes right after the step.
+        Stage::Scraped => state.scraped = 100.0,
+        // A scrape right after the start of the step shows only a small increase.
         Stage::Visible => state.metric_sum = 0.6,
-        // More than two pods at 50 each are for, with the tolerance.
+        // More than the target of two pods, 50 each, plus the tolerance.
         Stage::Enough => state.metric_sum = 120.0,
         Stage::Decided => state.desired = 3,
-        Stage::Created => (state.pods, state.progress) = (3, Progress::Created),
-        Stage::Scheduled => state.progress = Progress::Scheduled,
-        Stage::Started => state.progress = Progress::Started,
-        Stage::Ready => state.progress = Progress::Ready,
-        Stage::Served => state.progress = Progress::Served,
+        Stage::Created => (state.pods, state.pod_stage) = (3, PodStage::Created),
+        Stage::Scheduled => state.pod_stage = PodStage::Scheduled,
+        Stage::Started => state.pod_stage = PodStage::Started,
+        Stage::Ready => state.pod_stage = PodStage::Ready,
+        Stage::Served => state.pod_stage = PodStage::Served,
     }
 }
 
-/// A run in which one stage is held up: what was reported, and when each stage really was reached.
-async fn run(held_up: Option<Stage>) -> (ScaleRun, Vec<Timestamp>) {
-    let world = World::start(|_, _| ()).await;
-    world.scenario.change(|state| state.metric_sum = 0.3);
-    let mut setup = world.setup();
+/// Runs with a delay in one stage. Returns the report and the true time of each stage.
+async fn run(delayed: Option<Stage>) -> (ScaleRun, Vec<Timestamp>) {
+    let cluster = ScalingCluster::start(|_, _| ()).await;
+    cluster.fake.change(|state| state.metric_sum = 0.3);
+    let mut setup = cluster.setup();
     setup.expected = vec![Expected {
         rate: 20.0,
         replicas: 3,
@@ -55,73 +56,77 @@ async fn run(held_up: Option<Stage>) -> (ScaleRun, Vec<Timestamp>) {
     setup.tail = None;
     (setup.deadlines.scale_up, setup.deadlines.plateau) = (30.0, 8.0);
     let script = async {
-        while world.requests.load(Ordering::SeqCst) == 0 {
+        while cluster.requests.load(Ordering::SeqCst) == 0 {
             sleep(Duration::from_millis(5)).await;
         }
         let mut reached = Vec::new();
         for stage in Stage::ALL {
-            sleep(USUAL).await;
-            if held_up == Some(stage) {
+            sleep(STAGE_TIME).await;
+            if delayed == Some(stage) {
                 sleep(DELAY).await;
             }
-            world.scenario.change(|state| reach(stage, state));
+            cluster.fake.change(|state| reach(stage, state));
             reached.push(Timestamp::now());
         }
-        // Once the load is over, the pod goes.
-        let mut before = 0;
-        while before != world.requests.load(Ordering::SeqCst) {
-            before = world.requests.load(Ordering::SeqCst);
+        // The new pod disappears after the end of the load.
+        let mut last_count = 0;
+        while last_count != cluster.requests.load(Ordering::SeqCst) {
+            last_count = cluster.requests.load(Ordering::SeqCst);
             sleep(Duration::from_secs(1)).await;
         }
-        world.scenario.change(|state| {
+        cluster.fake.change(|state| {
             (state.desired, state.pods, state.metric_sum) = (2, 2, 0.0);
         });
         reached
     };
     let mut interrupt = Interrupt::never();
-    let mut ignore = |_: Step<'_>| ();
+    let mut ignore = |_: Progress<'_>| ();
     let (recording, reached) = tokio::join!(
-        drive(&world.scenario.cluster, &setup, &mut interrupt, &mut ignore),
+        drive(&cluster.fake.cluster, &setup, &mut interrupt, &mut ignore),
         script
     );
     (judge(recording.unwrap()).runs.remove(0), reached)
 }
 
 #[tokio::test]
-async fn a_delay_in_one_stage_moves_that_one_and_no_other() {
+async fn a_delay_in_one_stage_shows_in_that_stage_only() {
     let mut runs = JoinSet::new();
-    for held_up in [None].into_iter().chain(Stage::ALL.map(Some)) {
-        runs.spawn(async move { (held_up, run(held_up).await) });
+    for delayed in [None].into_iter().chain(Stage::ALL.map(Some)) {
+        runs.spawn(async move { (delayed, run(delayed).await) });
     }
-    for (held_up, (run, reached)) in runs.join_all().await {
+    for (delayed, (run, reached)) in runs.join_all().await {
         let times = &run.time_to_scale[0].last().unwrap().stages;
         assert_eq!(run.time_to_scale[0].problems, [].into());
         let began_at = run.began_at.unwrap();
-        let mut before = 0.0;
+        let mut previous = 0.0;
         for (StageTime { stage, at, took }, truth) in times.iter().zip(reached) {
             let truth = truth.duration_since(began_at).as_secs_f64();
             let (Some(at), Some(took)) = (at, took) else {
                 panic!(
-                    "held up {held_up:?}: {stage:?} was not seen: {:?}",
+                    "delay in {delayed:?}: {stage:?} was not seen: {:?}",
                     run.time_to_scale
                 );
             };
-            let told = format!("held up {held_up:?}: {stage:?} after {truth:.3} s: {at:?}, took {took:?}");
-            assert!((at.seconds - truth).abs() <= at.error + SLACK, "{told}");
+            let details =
+                format!("delay in {delayed:?}: {stage:?} after {truth:.3} s: {at:?}, took {took:?}");
+            assert!((at.seconds - truth).abs() <= at.error + SLACK, "{details}");
             assert!(
-                (took.seconds - (truth - before)).abs() <= took.error + SLACK,
-                "{told}"
+                (took.seconds - (truth - previous)).abs() <= took.error + SLACK,
+                "{details}"
             );
-            assert!(at.error <= 1.5, "that would say little: {told}");
-            if held_up == Some(*stage) {
+            assert!(at.error <= 1.5, "the error is too large: {details}");
+            if delayed == Some(*stage) {
                 assert!(
                     took.seconds + took.error >= DELAY.as_secs_f64(),
-                    "it has not moved: {told}"
+                    "the delay does not show: {details}"
                 );
             } else {
-                assert!(took.seconds - took.error <= 2.0, "it has moved as well: {told}");
+                assert!(
+                    took.seconds - took.error <= 2.0,
+                    "the delay shows in the wrong stage: {details}"
+                );
             }
-            before = truth;
+            previous = truth;
         }
     }
 }

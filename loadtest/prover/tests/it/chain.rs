@@ -1,11 +1,11 @@
-//! The chain broken at each link: the diagnosis names that one, and what to look at.
+//! Breaks each link of the chain: the diagnosis names the broken link, and where to look.
 
 use std::time::Duration;
 
-use prover::chain::{ChainOptions, Diagnosis, State as LinkState, wait_until_whole};
+use prover::chain::{ChainOptions, Diagnosis, LinkState, wait_until_healthy};
 use wiring::Link;
 
-use crate::fixtures::{Scenario, State};
+use crate::{cluster_state::ClusterState, fake_cluster::FakeCluster};
 
 fn options() -> ChainOptions {
     ChainOptions {
@@ -16,9 +16,9 @@ fn options() -> ChainOptions {
     }
 }
 
-async fn diagnose(change: impl FnOnce(&mut State)) -> Diagnosis {
-    wait_until_whole(
-        &Scenario::with(change).cluster,
+async fn diagnose(change: impl FnOnce(&mut ClusterState)) -> Diagnosis {
+    wait_until_healthy(
+        &FakeCluster::with(change).cluster,
         &options(),
         Duration::ZERO,
         |_| (),
@@ -26,11 +26,11 @@ async fn diagnose(change: impl FnOnce(&mut State)) -> Diagnosis {
     .await
 }
 
-async fn assert_broken(link: Link, says: &str, change: impl FnOnce(&mut State)) {
+async fn assert_broken(link: Link, says: &str, change: impl FnOnce(&mut ClusterState)) {
     let diagnosis = diagnose(change).await;
     let cause = diagnosis
         .root_cause()
-        .unwrap_or_else(|| panic!("{link} is broken, and nothing is found: {diagnosis:#?}"));
+        .unwrap_or_else(|| panic!("{link} is broken, but the diagnosis finds nothing: {diagnosis:#?}"));
     assert_eq!(cause.link, link, "{diagnosis:#?}");
     assert!(
         cause.detail.contains(says),
@@ -41,9 +41,9 @@ async fn assert_broken(link: Link, says: &str, change: impl FnOnce(&mut State)) 
 }
 
 #[tokio::test]
-async fn a_healthy_chain_is_whole() {
+async fn every_link_of_a_healthy_chain_works() {
     let diagnosis = diagnose(|_| {}).await;
-    assert!(diagnosis.is_whole(), "{diagnosis:#?}");
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
     let names: Vec<String> = diagnosis.links.iter().map(|link| link.link.to_string()).collect();
     let expected = [
         "hpa",
@@ -55,7 +55,7 @@ async fn a_healthy_chain_is_whole() {
         "pod-samples",
         "hpa-active",
     ];
-    assert_eq!(names, expected, "these names are an interface");
+    assert_eq!(names, expected, "the names are a stable interface");
     assert_eq!(
         serde_json::to_value(diagnosis.links[2].link).unwrap(),
         "prometheus-scrape"
@@ -63,17 +63,17 @@ async fn a_healthy_chain_is_whole() {
 }
 
 #[tokio::test]
-async fn no_hpa() {
+async fn a_missing_hpa_or_an_hpa_without_a_pods_metric() {
     assert_broken(Link::Hpa, "no HPA app-a", |state| state.hpa_exists = false).await;
-    assert_broken(Link::Hpa, "only on: Resource", |state| {
+    assert_broken(Link::Hpa, "only metrics of type: Resource", |state| {
         state.metric_type = "Resource";
     })
     .await;
 }
 
 #[tokio::test]
-async fn pods_that_are_not_ready() {
-    let crash = |state: &mut State| {
+async fn an_unready_pod() {
+    let crash = |state: &mut ClusterState| {
         (state.unready, state.active) = (1, false);
     };
     assert_broken(
@@ -85,10 +85,10 @@ async fn pods_that_are_not_ready() {
 }
 
 #[tokio::test]
-async fn prometheus_does_not_scrape() {
-    // Nothing is scraped, so that there is no rule's result and no value either: still the scrape is the cause.
-    let unscraped = |state: &mut State| {
-        (state.scraped, state.sampled, state.active) = (0, Some(0), false);
+async fn a_pod_that_prometheus_does_not_scrape() {
+    // Without scrapes, the adapter has no metric and no value, but the scrape is the root cause.
+    let unscraped = |state: &mut ClusterState| {
+        (state.targets, state.sampled, state.active) = (0, Some(0), false);
         state.offered.clear();
     };
     assert_broken(
@@ -99,14 +99,14 @@ async fn prometheus_does_not_scrape() {
     .await;
     assert_broken(
         Link::PrometheusScrape,
-        "pod app-a-5d8f7-1 is no target",
-        |state| state.scraped = 1,
+        "pod app-a-5d8f7-1 is not a target",
+        |state| state.targets = 1,
     )
     .await;
     assert_broken(
         Link::PrometheusScrape,
         "scrapes of pod app-a-5d8f7-1 fail",
-        |state| state.down = 1,
+        |state| state.failing_targets = 1,
     )
     .await;
     assert_broken(Link::PrometheusScrape, "was scraped 90 s ago", |state| {
@@ -120,8 +120,8 @@ async fn prometheus_does_not_scrape() {
 }
 
 #[tokio::test]
-async fn the_binary_names_its_metric_otherwise() {
-    let renamed = |state: &mut State| {
+async fn a_service_that_exports_another_metric_name() {
+    let renamed = |state: &mut ClusterState| {
         (state.exported, state.sampled, state.active) = ("http_server_requests_total", Some(0), false);
         state.offered.clear();
     };
@@ -134,8 +134,8 @@ async fn the_binary_names_its_metric_otherwise() {
 }
 
 #[tokio::test]
-async fn the_api_service_is_not_available() {
-    let untrusted = |state: &mut State| {
+async fn an_unavailable_or_insecure_api_service() {
+    let untrusted = |state: &mut ClusterState| {
         let message = "failing or missing response from https://198.19.0.9:6443/apis/custom.metrics.k8s.io/v1beta1: \
                        tls: failed to verify certificate: x509: certificate signed by unknown authority";
         (state.unavailable, state.active) = (Some(("FailedDiscoveryCheck", message)), false);
@@ -158,7 +158,7 @@ async fn the_api_service_is_not_available() {
         state.insecure = true;
     })
     .await;
-    let gone = |state: &mut State| {
+    let gone = |state: &mut ClusterState| {
         state.unavailable = Some((
             "MissingEndpoints",
             "endpoints for service/prometheus-adapter have no addresses",
@@ -168,28 +168,29 @@ async fn the_api_service_is_not_available() {
 }
 
 #[tokio::test]
-async fn the_rule_and_the_hpa_name_different_metrics() {
-    let renamed = |state: &mut State| {
+async fn an_adapter_rule_and_an_hpa_with_different_metric_names() {
+    let renamed = |state: &mut ClusterState| {
         (state.offered, state.active) = (
             vec!["requests_per_second", "http_request_duration_seconds_average"],
             false,
         );
     };
-    let says = "the HPA asks for http_requests_per_second, the adapter offers requests_per_second, http_request_duration";
+    let says =
+        "the HPA asks for http_requests_per_second, but the adapter offers requests_per_second, http_request";
     assert_broken(Link::AdapterRule, says, renamed).await;
-    let hpa_renamed = |state: &mut State| {
+    let hpa_renamed = |state: &mut ClusterState| {
         (state.hpa_metric, state.active) = ("requests_each_second", false);
     };
-    let says = "the HPA asks for requests_each_second, the adapter offers http_requests_per_second";
+    let says = "the HPA asks for requests_each_second, but the adapter offers http_requests_per_second";
     assert_broken(Link::AdapterRule, says, hpa_renamed).await;
-    assert_broken(Link::AdapterRule, "no metric of pods at all", |state| {
+    assert_broken(Link::AdapterRule, "offers no pod metric", |state| {
         state.offered.clear();
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_pod_without_a_fresh_value() {
+async fn a_pod_without_a_recent_value() {
     assert_broken(Link::PodSamples, "pod app-a-5d8f7-1 has no value", |state| {
         state.sampled = Some(1);
     })
@@ -201,7 +202,7 @@ async fn a_pod_without_a_fresh_value() {
 }
 
 #[tokio::test]
-async fn the_hpa_is_not_active() {
+async fn an_inactive_hpa() {
     assert_broken(Link::HpaActive, "FailedGetPodsMetric", |state| {
         state.active = false;
     })
@@ -209,8 +210,8 @@ async fn the_hpa_is_not_active() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_away_is_said_to_be() {
-    let diagnosis = diagnose(|state| state.away = true).await;
+async fn an_api_server_that_fails() {
+    let diagnosis = diagnose(|state| state.api_down = true).await;
     assert!(
         diagnosis
             .root_cause()
@@ -223,14 +224,14 @@ async fn a_cluster_that_is_away_is_said_to_be() {
 }
 
 #[tokio::test]
-async fn it_waits_until_the_chain_is_whole() {
-    let scenario = Scenario::with(|state| state.active = false);
+async fn wait_until_healthy_returns_when_the_chain_works() {
+    let cluster = FakeCluster::with(|state| state.active = false);
     let waiting =
-        async { wait_until_whole(&scenario.cluster, &options(), Duration::from_secs(30), |_| ()).await };
+        async { wait_until_healthy(&cluster.cluster, &options(), Duration::from_secs(30), |_| ()).await };
     let mending = async {
         tokio::task::yield_now().await;
-        scenario.change(|state| state.active = true);
+        cluster.change(|state| state.active = true);
     };
     let (diagnosis, ()) = tokio::join!(waiting, mending);
-    assert!(diagnosis.is_whole(), "{diagnosis:#?}");
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
 }

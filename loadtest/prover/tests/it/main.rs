@@ -1,17 +1,15 @@
-//! The code that reads a cluster, against an API server that is made up by named scenarios.
-#![expect(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
+//! Tests of the code that reads a cluster, against a fake API server.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod breakdown;
 mod chain;
-mod fixtures;
+mod cluster_state;
+mod fake_cluster;
 mod objects;
 mod recording;
 mod scale;
+#[expect(dead_code, reason = "the tests of the commands use the address of the server")]
+mod scaling_cluster;
 #[path = "../../../tests/support/schema.rs"]
 mod schema;
 mod verdict;
-#[expect(
-    dead_code,
-    reason = "the address of the server is for the tests of the commands"
-)]
-mod world;

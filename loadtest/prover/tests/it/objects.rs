@@ -1,13 +1,13 @@
-//! The objects of the made-up cluster, as an API server and Prometheus write them.
+//! The responses of the fake cluster, in the format of the API server and Prometheus.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::fixtures::{Progress, State};
+use crate::cluster_state::{ClusterState, PodStage};
 
-impl State {
+impl ClusterState {
     fn pod_name(number: usize) -> String {
         format!("app-a-5d8f7-{number}")
     }
@@ -20,7 +20,7 @@ impl State {
                 json!({"type": other, "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}})
             }
         };
-        let condition = |kind: &str, holds: bool, reason: &str| json!({"type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": "as made up"});
+        let condition = |kind: &str, holds: bool, reason: &str| json!({"type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": "fake message"});
         let (desired, current) = (self.desired, self.pods);
         json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "app-a", "namespace": "sample-app"},
@@ -37,21 +37,21 @@ impl State {
     pub(crate) fn deployment(&self) -> Value {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app-a", "namespace": "sample-app"},
             "spec": {"replicas": self.pods, "selector": {"matchLabels": {"app.kubernetes.io/name": "app-a"}}, "template": {}},
-            "status": {"readyReplicas": (0..self.pods - self.unready).filter(|pod| self.progress_of(*pod) >= Progress::Ready).count()}})
+            "status": {"readyReplicas": (0..self.pods - self.unready).filter(|pod| self.stage_of(*pod) >= PodStage::Ready).count()}})
     }
 
     pub(crate) fn pod_list(&self) -> Value {
         let pod = |number: usize| {
-            let progress = self.progress_of(number);
-            let ready = number < self.pods - self.unready && progress >= Progress::Ready;
+            let stage = self.stage_of(number);
+            let ready = number < self.pods - self.unready && stage >= PodStage::Ready;
             let state = if number >= self.pods - self.unready {
                 json!({"waiting": {"reason": "CrashLoopBackOff"}})
-            } else if progress >= Progress::Started {
+            } else if stage >= PodStage::Started {
                 json!({"running": {}})
             } else {
                 json!({"waiting": {"reason": "ContainerCreating"}})
             };
-            let node = (progress >= Progress::Scheduled).then(|| ["node-a", "node-b"][number % 2]);
+            let node = (stage >= PodStage::Scheduled).then(|| ["node-a", "node-b"][number % 2]);
             json!({"metadata": {"name": Self::pod_name(number), "namespace": "sample-app"}, "spec": {"containers": [], "nodeName": node},
                 "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
                     "containerStatuses": [{"name": "app-a", "ready": ready, "restartCount": 0, "image": "app-a", "imageID": "", "state": state}]}})
@@ -59,11 +59,11 @@ impl State {
         json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": (0..self.pods).map(pod).collect::<Vec<_>>()})
     }
 
-    fn progress_of(&self, pod: usize) -> Progress {
-        if pod < 2 { Progress::Served } else { self.progress }
+    fn stage_of(&self, pod: usize) -> PodStage {
+        if pod < 2 { PodStage::Served } else { self.pod_stage }
     }
 
-    /// Two nodes in two zones.
+    /// Returns two nodes in two zones.
     pub(crate) fn nodes() -> Value {
         let node = |name: &str, zone: &str| {
             json!({"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}},
@@ -73,12 +73,12 @@ impl State {
             "items": [node("node-a", "zone-a"), node("node-b", "zone-b")]})
     }
 
-    /// What a pod says of itself.
+    /// Returns the metrics text of a pod.
     pub(crate) fn exposition(&self, pod: &str) -> String {
         let number: usize = pod.rsplit('-').next().unwrap().parse().unwrap();
         #[expect(clippy::cast_precision_loss, reason = "a few pods")]
         let each = (self.counted / self.pods as f64).ceil();
-        let counted = if self.progress_of(number) == Progress::Served {
+        let counted = if self.stage_of(number) == PodStage::Served {
             each
         } else {
             0.0
@@ -95,7 +95,7 @@ impl State {
         );
         event_list(&[
             event("HorizontalPodAutoscaler", "app-a", "SuccessfulRescale", &size),
-            event("Pod", "somebody-else-1", "Killing", "Stopping container"),
+            event("Pod", "other-1", "Killing", "Stopping container"),
         ])
     }
 
@@ -159,14 +159,18 @@ impl State {
             .1
             .into_owned();
         let each = |value: &dyn Fn(usize) -> f64| -> Vec<Value> {
-            (0..self.scraped)
+            (0..self.targets)
                 .map(|pod| json!({"metric": {"pod": Self::pod_name(pod), "instance": format!("10.0.0.{pod}:9000")}, "value": [0.0, value(pod).to_string()]}))
                 .collect()
         };
         let result = match query.as_str() {
-            "up{namespace=\"sample-app\"}" => {
-                each(&|pod| if pod < self.scraped - self.down { 1.0 } else { 0.0 })
-            }
+            "up{namespace=\"sample-app\"}" => each(&|pod| {
+                if pod < self.targets - self.failing_targets {
+                    1.0
+                } else {
+                    0.0
+                }
+            }),
             "time() - timestamp(up{namespace=\"sample-app\"})" => each(&|_| self.scrape_age),
             "count by (pod) (http_requests_total{namespace=\"sample-app\"})"
                 if self.exported != "http_requests_total" =>
@@ -180,11 +184,11 @@ impl State {
                 each(&|_| 1.0)
             }
             "sum(http_requests_total{namespace=\"sample-app\",pod=~\"app-a-5d8f7-0|app-a-5d8f7-1\"})" => {
-                vec![json!({"metric": {}, "value": [0.0, self.read.to_string()]})]
+                vec![json!({"metric": {}, "value": [0.0, self.scraped.to_string()]})]
             }
             "sum by (pod) (http_requests_total{namespace=\"sample-app\",pod=~\"(app-a)-.*\"})" => {
                 #[expect(clippy::cast_precision_loss, reason = "a few pods")]
-                let share = self.read / self.pods as f64;
+                let share = self.scraped / self.pods as f64;
                 (0..self.pods)
                     .map(|pod| json!({"metric": {"pod": Self::pod_name(pod)}, "value": [0.0, share.to_string()]}))
                     .collect()
@@ -195,13 +199,13 @@ impl State {
                     .map(|name| json!({"metric": {"__name__": name}, "value": [0.0, "2"]}))
                     .collect()
             }
-            other => panic!("an unexpected query: {other}"),
+            other => panic!("unexpected query: {other}"),
         };
         ok(json!({"status": "success", "data": {"resultType": "vector", "result": result}}))
     }
 }
 
-/// What the API server says of itself.
+/// Returns the version of the API server.
 pub(crate) fn version() -> Value {
     json!({"major": "1", "minor": "35", "gitVersion": "v1.35.4", "gitCommit": "", "gitTreeState": "", "buildDate": "",
         "goVersion": "", "compiler": "", "platform": ""})
@@ -211,14 +215,14 @@ pub(crate) fn event(kind: &str, name: &str, reason: &str, note: &str) -> Value {
     let now = jiff::Timestamp::now();
     json!({"metadata": {"name": format!("{name}.{reason}"), "uid": format!("{name}.{reason}.{note}"), "resourceVersion": "1"},
         "eventTime": null, "deprecatedLastTimestamp": now.to_string(), "reason": reason, "note": note, "type": "Normal",
-        "regarding": {"kind": kind, "name": name}, "deprecatedSource": {"component": "made-up"}})
+        "regarding": {"kind": kind, "name": name}, "deprecatedSource": {"component": "fake"}})
 }
 
 pub(crate) fn event_list(events: &[Value]) -> Value {
     json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": events})
 }
 
-/// A text is sent as it is, anything else as JSON.
+/// Encodes a body: a string as plain text, any other value as JSON.
 pub(crate) fn body(value: &Value) -> Vec<u8> {
     match value {
         Value::String(text) => text.clone().into_bytes(),

@@ -1,4 +1,4 @@
-//! A run that went well, second by second: 2 -> 8 -> 2 replicas on a step of 392 requests a second.
+//! The recording of a successful run: 2 -> 8 -> 2 replicas on a step of 392 requests per second.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use prover::{
     cluster::PodsMetric,
     prove::{
-        Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, MetricLook, NodesSample,
-        Phase, PodTrace, Recording, Sample, ScaleConfig, ScaleReport, ScaleRun, Seen, Shares, Timeline,
+        Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, MetricSample, NodesSample,
+        Phase, PodTrace, Recording, Sample, ScaleConfig, ScaleReport, ScaleRun, Shares, TimeRange, Timeline,
         Trace,
     },
 };
@@ -21,9 +21,11 @@ use crate::schema;
 pub(crate) const RATE: f64 = 392.0;
 const TAIL: f64 = 20.0;
 
-/// When all were ready, the plateau was over, and the minimum was reached.
+/// When all replicas were ready, in seconds since the load began.
 const READY: i32 = 21;
-const OVER: i32 = 81;
+/// When the plateau and the step ended.
+const STEP_END: i32 = 81;
+/// When the HPA was back at its minimum.
 const BACK: i32 = 128;
 
 pub(crate) fn expected() -> Expected {
@@ -55,15 +57,15 @@ pub(crate) fn recording() -> Recording {
     timeline.marks = Marks {
         settled: Some(-0.5),
         plateau_began: Some(READY.into()),
-        plateau_ended: Some(OVER.into()),
-        load_ended: Some(OVER.into()),
+        plateau_ended: Some(STEP_END.into()),
+        load_ended: Some(STEP_END.into()),
         back: Some(BACK.into()),
     };
     timeline.samples = (-3..=BACK + 3).map(sample).collect();
     let event = |at, regarding: &str, reason: &str, note: &str, warning| EventMark {
         at,
         regarding: regarding.to_owned(),
-        reporter: "made-up".to_owned(),
+        reporter: "fake".to_owned(),
         reason: reason.to_owned(),
         note: note.to_owned(),
         warning,
@@ -108,8 +110,8 @@ pub(crate) fn recording() -> Recording {
     ];
     Recording {
         timeline,
-        step: Some(load(RATE, f64::from(OVER))),
-        tail: Some(load(TAIL, f64::from(BACK - OVER))),
+        step: Some(load(RATE, f64::from(STEP_END))),
+        tail: Some(load(TAIL, f64::from(BACK - STEP_END))),
         traces: BTreeMap::from([("app-a".to_owned(), trace())]),
         shares: Shares::default(),
         began_at: Some(Timestamp::from_second(1_750_000_000).unwrap()),
@@ -117,12 +119,16 @@ pub(crate) fn recording() -> Recording {
     }
 }
 
-/// Two new pods after 11 s, and four more at the end.
+/// Two new pods are ready after 11 s, and four more after 21 s.
 fn trace() -> Trace {
-    let seen = |by: f64| Some(Seen { after: by - 0.25, by });
-    let decision = |replicas, by: f64| Decision {
+    let range = |latest: f64| TimeRange {
+        earliest: latest - 0.25,
+        latest,
+    };
+    let seen = |latest: f64| Some(range(latest));
+    let decision = |replicas, latest: f64| Decision {
         replicas,
-        seen: Seen { after: by - 0.25, by },
+        time: range(latest),
     };
     let pod = |number: i32| {
         let decided = if number < 4 { 9.25 } else { 18.75 };
@@ -132,7 +138,7 @@ fn trace() -> Trace {
             started: seen(decided + 1.0),
             ready: seen(decided + 2.0),
             served: None,
-            asked: false,
+            metrics_read: false,
         };
         (format!("app-a-5d8f7-{number}"), pod)
     };
@@ -140,8 +146,8 @@ fn trace() -> Trace {
         counted: seen(0.25),
         scraped: seen(3.5),
         metric: [(0.0, 0.0, 0.0), (3.5, 3.75, 25.0)]
-            .map(|(after, by, sum)| MetricLook {
-                seen: Seen { after, by },
+            .map(|(earliest, latest, sum)| MetricSample {
+                time: TimeRange { earliest, latest },
                 sum,
             })
             .into(),
@@ -156,8 +162,8 @@ fn sample(at: i32) -> Sample {
     let phase = match at {
         ..0 => Phase::Settling,
         0..READY => Phase::ScalingUp,
-        READY..OVER => Phase::Plateau,
-        OVER..=BACK => Phase::ScalingDown,
+        READY..STEP_END => Phase::Plateau,
+        STEP_END..=BACK => Phase::ScalingDown,
         _ => Phase::Closing,
     };
     let (desired, ready) = match at {
@@ -170,10 +176,10 @@ fn sample(at: i32) -> Sample {
     };
     let window = |since: i32| f64::from(since.clamp(0, 15)) / 15.0;
     let noise = 1.0 + 0.02 * f64::from(at).sin();
-    let metric = if at < OVER {
+    let metric = if at < STEP_END {
         RATE * window(at) * noise
     } else {
-        RATE + (TAIL - RATE) * window(at - OVER)
+        RATE + (TAIL - RATE) * window(at - STEP_END)
     };
     let pods = if (125..127).contains(&at) {
         8
@@ -190,7 +196,11 @@ fn sample(at: i32) -> Sample {
         limited: Some(at < 9),
         limited_reason: "TooFewReplicas".to_owned(),
     };
-    let (rate, since) = if at < OVER { (RATE, at) } else { (TAIL, at - OVER) };
+    let (rate, since) = if at < STEP_END {
+        (RATE, at)
+    } else {
+        (TAIL, at - STEP_END)
+    };
     let slow = if at < READY { 3.0 } else { 1.0 };
     #[expect(
         clippy::cast_possible_truncation,
@@ -308,8 +318,8 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
     }
 }
 
-/// One request of a load fails.
-pub(crate) fn fail_one(load: &mut LoadReport) {
+/// Makes one request of the load fail.
+pub(crate) fn fail_one_request(load: &mut LoadReport) {
     load.requests.succeeded -= 1;
     load.requests.failed += 1;
     load.failures.insert(FailureKind::Reset, 1);
@@ -319,18 +329,18 @@ pub(crate) fn fail_one(load: &mut LoadReport) {
     );
 }
 
-/// Judges a recording as the command does.
+/// Judges a recording, as the command does.
 pub(crate) fn judge(recording: Recording) -> ScaleReport {
     report(vec![recording])
 }
 
-/// Judges several as the command does.
+/// Judges several recordings, as the command does.
 pub(crate) fn report(recordings: Vec<Recording>) -> ScaleReport {
-    report_against(&[], recordings)
+    report_with_thresholds(&[], recordings)
 }
 
-/// The same where the user has thresholds.
-pub(crate) fn report_against(thresholds: &[Threshold], recordings: Vec<Recording>) -> ScaleReport {
+/// Judges several recordings with thresholds, and validates the report against its JSON Schema.
+pub(crate) fn report_with_thresholds(thresholds: &[Threshold], recordings: Vec<Recording>) -> ScaleReport {
     let config = ScaleConfig {
         namespace: "sample-app".to_owned(),
         context: None,
@@ -348,8 +358,8 @@ pub(crate) fn report_against(thresholds: &[Threshold], recordings: Vec<Recording
     report
 }
 
-/// Every sample of a phase, to be changed.
-pub(crate) fn each(recording: &mut Recording, phase: Phase, change: impl Fn(&mut HpaSample)) {
+/// Changes the HPA in every sample of a phase.
+pub(crate) fn change_phase(recording: &mut Recording, phase: Phase, change: impl Fn(&mut HpaSample)) {
     for sample in recording
         .timeline
         .samples
@@ -360,8 +370,8 @@ pub(crate) fn each(recording: &mut Recording, phase: Phase, change: impl Fn(&mut
     }
 }
 
-/// The sample of one second, to be changed.
-pub(crate) fn at(recording: &mut Recording, second: i32) -> &mut HpaSample {
+/// Returns the HPA in the first sample at or after `second`.
+pub(crate) fn hpa_at(recording: &mut Recording, second: i32) -> &mut HpaSample {
     let sample = recording
         .timeline
         .samples
@@ -371,14 +381,14 @@ pub(crate) fn at(recording: &mut Recording, second: i32) -> &mut HpaSample {
     sample.hpas.get_mut("app-a").unwrap()
 }
 
-/// Every assertion of every run, a line each.
-pub(crate) fn described(report: &ScaleReport) -> String {
+/// Describes every assertion of every run, one line each.
+pub(crate) fn describe_assertions(report: &ScaleReport) -> String {
     let assertions = report.runs.iter().flat_map(|run| &run.assertions);
-    let lines = assertions.map(|one| {
-        let hpa = one.hpa.as_deref().unwrap_or_default();
+    let lines = assertions.map(|assertion| {
+        let hpa = assertion.hpa.as_deref().unwrap_or_default();
         format!(
             "{:?} {} {hpa}: {}: {}\n",
-            one.standing, one.name, one.expected, one.observed
+            assertion.verdict, assertion.name, assertion.expected, assertion.observed
         )
     });
     lines.collect()

@@ -1,19 +1,24 @@
-//! A whole run against a made-up cluster.
+//! Whole runs against a fake cluster.
 
 use engine::Interrupt;
 use prover::prove::ScaleVerdict;
 use tokio::sync::watch;
 
 use crate::{
-    recording::described,
-    world::{World, follow},
+    recording::describe_assertions,
+    scaling_cluster::{ScalingCluster, follow},
 };
 
 #[tokio::test]
-async fn a_cluster_that_follows_the_load_passes() {
-    let world = World::start(follow).await;
-    let mut report = world.run(&mut Interrupt::never()).await;
-    assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", described(&report));
+async fn a_run_passes_if_the_cluster_follows_the_load() {
+    let cluster = ScalingCluster::start(follow).await;
+    let mut report = cluster.run(&mut Interrupt::never()).await;
+    assert_eq!(
+        report.verdict,
+        ScaleVerdict::Passed,
+        "{}",
+        describe_assertions(&report)
+    );
     let run = report.runs.remove(0);
     let (step, tail) = (run.step.unwrap(), run.tail.unwrap());
     assert!(
@@ -22,7 +27,7 @@ async fn a_cluster_that_follows_the_load_passes() {
         step.requests,
         tail.requests
     );
-    let about: Vec<_> = run
+    let regarding: Vec<_> = run
         .timeline
         .events
         .iter()
@@ -35,31 +40,31 @@ async fn a_cluster_that_follows_the_load_passes() {
             "ConfigMap/cluster-autoscaler-status"
         ]
         .iter()
-        .all(|name| about.contains(name))
-            && !about.contains(&"Pod/coredns-1")
-            && !about.iter().any(|name| name.contains("somebody-else")),
-        "{about:?}"
+        .all(|name| regarding.contains(name))
+            && !regarding.contains(&"Pod/coredns-1")
+            && !regarding.contains(&"Pod/other-1"),
+        "{regarding:?}"
     );
     let notes: Vec<_> = run.timeline.events.iter().map(|event| &event.note).collect();
     assert_eq!(
         notes.len(),
         notes.iter().collect::<std::collections::BTreeSet<_>>().len(),
-        "an event came twice: {notes:?}"
+        "an event is recorded twice: {notes:?}"
     );
 }
 
 #[tokio::test]
-async fn one_pod_too_many_fails() {
-    let world = World::start(|state, rate| {
+async fn a_run_fails_if_the_hpa_wants_one_pod_too_many() {
+    let cluster = ScalingCluster::start(|state, rate| {
         follow(state, rate);
         if state.pods == 6 {
             state.desired = 7;
         }
     })
     .await;
-    let report = world.run(&mut Interrupt::never()).await;
+    let report = cluster.run(&mut Interrupt::never()).await;
     assert_eq!(report.verdict, ScaleVerdict::Failed);
-    let text = described(&report);
+    let text = describe_assertions(&report);
     assert!(
         text.contains("Failed never-more app-a") && text.contains("7 after"),
         "{text}"
@@ -67,15 +72,15 @@ async fn one_pod_too_many_fails() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_goes_away_is_reported_and_the_load_stays_valid() {
-    let world = World::start(|state, rate| {
+async fn a_run_fails_if_the_api_server_fails_but_the_load_stays_valid() {
+    let cluster = ScalingCluster::start(|state, rate| {
         follow(state, rate);
-        state.away = state.pods == 6;
+        state.api_down = state.pods == 6;
     })
     .await;
-    let report = world.run(&mut Interrupt::never()).await;
+    let report = cluster.run(&mut Interrupt::never()).await;
     assert_eq!(report.verdict, ScaleVerdict::Failed);
-    let text = described(&report);
+    let text = describe_assertions(&report);
     assert!(text.contains("etcdserver: request timed out"), "{text}");
     assert!(
         text.contains("Passed step-requests") && text.contains("Passed step-valid"),
@@ -84,20 +89,20 @@ async fn a_cluster_that_goes_away_is_reported_and_the_load_stays_valid() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_stopped_keeps_what_it_has() {
-    let world = World::start(follow).await;
+async fn an_interrupted_run_keeps_its_measurements() {
+    let cluster = ScalingCluster::start(follow).await;
     let stop = watch::Sender::new(false);
     let mut interrupt = Interrupt::from_sender(&stop);
     let plateau = async {
-        world.scenario.wait_until(|state| state.pods == 6).await;
+        cluster.fake.wait_until(|state| state.pods == 6).await;
         stop.send_replace(true);
     };
-    let (report, ()) = tokio::join!(world.run(&mut interrupt), plateau);
+    let (report, ()) = tokio::join!(cluster.run(&mut interrupt), plateau);
     assert_eq!(
         report.verdict,
         ScaleVerdict::Interrupted,
         "{}",
-        described(&report)
+        describe_assertions(&report)
     );
     assert!(
         report.runs[0]

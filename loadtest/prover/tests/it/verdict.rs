@@ -1,8 +1,10 @@
-//! A run that went well passes; each thing that can go wrong fails its own assertion, and says what was seen.
+//! A successful run passes. Each fault fails its own assertion, which reports the observation.
 
-use prover::prove::{Marks, Phase, Recording, ScaleReport, ScaleVerdict, Standing};
+use prover::prove::{AssertionVerdict, Marks, Phase, Recording, ScaleReport, ScaleVerdict};
 
-use crate::recording::{at, described, each, fail_one, judge, recording, report_against};
+use crate::recording::{
+    change_phase, describe_assertions, fail_one_request, hpa_at, judge, recording, report_with_thresholds,
+};
 
 fn judged(change: impl FnOnce(&mut Recording)) -> ScaleReport {
     let mut recording = recording();
@@ -10,16 +12,16 @@ fn judged(change: impl FnOnce(&mut Recording)) -> ScaleReport {
     judge(recording)
 }
 
-/// The one assertion that fails, and the text of what was seen.
+/// Asserts that a change of the recording fails exactly one assertion, whose observation contains `says`.
 fn assert_fails(name: &str, says: &str, change: impl FnOnce(&mut Recording)) -> ScaleReport {
     let report = judged(change);
     let failed: Vec<_> = report.runs[0]
         .assertions
         .iter()
-        .filter(|one| one.standing == Standing::Failed)
+        .filter(|assertion| assertion.verdict == AssertionVerdict::Failed)
         .collect();
-    let names: Vec<_> = failed.iter().map(|one| one.name).collect();
-    assert_eq!(names, [name], "{}", described(&report));
+    let names: Vec<_> = failed.iter().map(|assertion| assertion.name).collect();
+    assert_eq!(names, [name], "{}", describe_assertions(&report));
     assert!(
         failed[0].observed.contains(says),
         "does not say {says:?}: {}",
@@ -29,18 +31,27 @@ fn assert_fails(name: &str, says: &str, change: impl FnOnce(&mut Recording)) -> 
 }
 
 #[test]
-fn two_to_eight_to_two_passes() {
+fn a_successful_run_passes() {
     let report = judged(|_| {});
-    assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", described(&report));
+    assert_eq!(
+        report.verdict,
+        ScaleVerdict::Passed,
+        "{}",
+        describe_assertions(&report)
+    );
     assert!(
         report.runs[0]
             .assertions
             .iter()
-            .all(|one| one.standing == Standing::Passed),
+            .all(|assertion| assertion.verdict == AssertionVerdict::Passed),
         "{}",
-        described(&report)
+        describe_assertions(&report)
     );
-    let names: Vec<_> = report.runs[0].assertions.iter().map(|one| one.name).collect();
+    let names: Vec<_> = report.runs[0]
+        .assertions
+        .iter()
+        .map(|assertion| assertion.name)
+        .collect();
     let expected = [
         "settled",
         "scaled-up",
@@ -55,18 +66,18 @@ fn two_to_eight_to_two_passes() {
         "tail-requests",
         "tail-valid",
     ];
-    assert_eq!(names, expected, "these names are an interface");
+    assert_eq!(names, expected, "the names are a stable interface");
 }
 
 #[test]
-fn overshoot_fails_even_if_only_wanted_and_only_for_a_second() {
-    let report = assert_fails("never-more", "9 after 19 s", |run| at(run, 19).desired = 9);
+fn an_overshoot_fails_even_if_it_is_only_wanted_for_one_second() {
+    let report = assert_fails("never-more", "9 after 19 s", |run| hpa_at(run, 19).desired = 9);
     assert_eq!(report.verdict, ScaleVerdict::Failed);
-    assert_fails("never-more", "9 after 90 s", |run| at(run, 90).ready = 9);
+    assert_fails("never-more", "9 after 90 s", |run| hpa_at(run, 90).ready = 9);
 }
 
 #[test]
-fn stuck_below_fails() {
+fn too_few_ready_replicas_fail() {
     let report = judged(|run| {
         run.timeline
             .samples
@@ -81,113 +92,119 @@ fn stuck_below_fails() {
             });
         (run.timeline.marks.plateau_began, run.timeline.marks.plateau_ended) = (None, None);
     });
-    let standing = |name: &str| {
+    let assertion = |name: &str| {
         report.runs[0]
             .assertions
             .iter()
-            .find(|one| one.name == name)
+            .find(|assertion| assertion.name == name)
             .unwrap()
     };
     assert_eq!(
         (
-            standing("scaled-up").standing,
-            standing("scaled-up").observed.as_str()
+            assertion("scaled-up").verdict,
+            assertion("scaled-up").observed.as_str()
         ),
-        (Standing::Failed, "never: 7 ready at the most")
+        (AssertionVerdict::Failed, "never: at most 7 ready")
     );
     for name in ["stayed", "not-limited", "metric-matches"] {
-        assert_eq!(standing(name).standing, Standing::NotReached, "{name}");
+        assert_eq!(assertion(name).verdict, AssertionVerdict::NotReached, "{name}");
     }
     assert_eq!(report.verdict, ScaleVerdict::Failed);
 }
 
 #[test]
-fn ready_too_late_fails() {
+fn replicas_that_are_ready_too_late_fail() {
     assert_fails("scaled-up", "8 ready after 21 s", |run| {
         run.timeline.deadlines.scale_up = 20.0;
     });
 }
 
 #[test]
-fn a_pod_lost_on_the_plateau_fails() {
+fn a_lost_pod_on_the_plateau_fails() {
     assert_fails("stayed", "7 ready, 8 wanted after 50 s", |run| {
-        at(run, 50).ready = 7;
+        hpa_at(run, 50).ready = 7;
     });
 }
 
 #[test]
-fn a_bound_that_decides_in_place_of_the_metric_fails() {
+fn a_bound_that_decides_instead_of_the_metric_fails() {
     assert_fails("not-limited", "True after 60 s: TooManyReplicas", |run| {
-        let hpa = at(run, 60);
+        let hpa = hpa_at(run, 60);
         (hpa.limited, hpa.limited_reason) = (Some(true), "TooManyReplicas".to_owned());
     });
 }
 
 #[test]
-fn a_metric_that_is_off_fails_in_both_directions() {
-    let off = |factor: f64| {
+fn a_wrong_metric_fails_in_both_directions() {
+    let scaled = |factor: f64| {
         move |run: &mut Recording| {
-            each(run, Phase::Plateau, |hpa| {
+            change_phase(run, Phase::Plateau, |hpa| {
                 hpa.metric_sum = hpa.metric_sum.map(|sum| sum * factor);
             });
         }
     };
-    assert_fails("metric-matches", "sent 392 (+15", off(1.15));
-    assert_fails("metric-matches", "sent 392 (-1", off(0.85));
-    assert_eq!(judged(off(1.05)).verdict, ScaleVerdict::Passed);
-    let without_value = |moments: std::ops::Range<i32>| {
+    assert_fails("metric-matches", "sent 392 (+15", scaled(1.15));
+    assert_fails("metric-matches", "sent 392 (-1", scaled(0.85));
+    assert_eq!(judged(scaled(1.05)).verdict, ScaleVerdict::Passed);
+    let without_value = |seconds: std::ops::Range<i32>| {
         move |run: &mut Recording| {
-            for moment in moments.clone() {
-                at(run, moment).metric_sum = None;
+            for second in seconds.clone() {
+                hpa_at(run, second).metric_sum = None;
             }
         }
     };
     assert_eq!(
         judged(without_value(70..72)).verdict,
         ScaleVerdict::Passed,
-        "two looks that came to nothing"
+        "two samples without a value are allowed"
     );
     assert_fails("metric-matches", "have no value", without_value(66..70));
 }
 
 #[test]
-fn one_failed_request_fails_and_says_where() {
+fn one_failed_request_fails_with_an_example() {
     let report = assert_fails(
         "step-requests",
         "1 failed, 0 dropped, 0 retried: 1 reset (connection closed",
-        |run| fail_one(run.step.as_mut().unwrap()),
+        |run| fail_one_request(run.step.as_mut().unwrap()),
     );
     assert_eq!(report.verdict, ScaleVerdict::RequestsFailed);
     assert_fails("tail-requests", "1 reset", |run| {
-        fail_one(run.tail.as_mut().unwrap());
+        fail_one_request(run.tail.as_mut().unwrap());
     });
 }
 
 #[test]
-fn a_threshold_that_the_step_does_not_reach_fails_and_says_what_it_reached() {
+fn a_broken_threshold_fails_and_reports_the_value() {
     let thresholds = ["failed<1", "rate>400"].map(|text| text.parse().unwrap());
-    let report = report_against(&thresholds, vec![recording()]);
+    let report = report_with_thresholds(&thresholds, vec![recording()]);
     let seen: Vec<_> = report.runs[0]
         .assertions
         .iter()
-        .filter(|one| one.name == "threshold")
-        .map(|one| (one.expected.as_str(), one.standing, one.observed.as_str()))
+        .filter(|assertion| assertion.name == "threshold")
+        .map(|assertion| {
+            (
+                assertion.expected.as_str(),
+                assertion.verdict,
+                assertion.observed.as_str(),
+            )
+        })
         .collect();
     assert_eq!(
         seen,
         [
-            ("failed<1", Standing::Passed, "0"),
-            ("rate>400", Standing::Failed, "392 requests/s")
+            ("failed<1", AssertionVerdict::Passed, "0"),
+            ("rate>400", AssertionVerdict::Failed, "392 requests/s")
         ]
     );
     assert_eq!(report.verdict, ScaleVerdict::ThresholdBroken);
 }
 
 #[test]
-fn never_back_at_the_minimum_fails() {
+fn an_hpa_that_is_late_or_not_back_at_the_minimum_fails() {
     assert_fails("scaled-down", "still 8 ready, 8 wanted", |run| {
         for phase in [Phase::ScalingDown, Phase::Closing] {
-            each(run, phase, |hpa| {
+            change_phase(run, phase, |hpa| {
                 (hpa.desired, hpa.wanted, hpa.ready, hpa.pods) = (8, 8, 8, 8);
             });
         }
@@ -197,15 +214,15 @@ fn never_back_at_the_minimum_fails() {
         run.timeline.deadlines.scale_down = 40.0;
     });
     assert_fails("scaled-down", "3 ready, 3 wanted", |run| {
-        each(run, Phase::Closing, |hpa| (hpa.desired, hpa.ready) = (3, 3));
+        change_phase(run, Phase::Closing, |hpa| (hpa.desired, hpa.ready) = (3, 3));
     });
 }
 
 #[test]
-fn a_cluster_that_went_away_is_not_taken_for_one_that_stayed() {
+fn a_gap_in_the_reads_of_the_cluster_fails() {
     let report = assert_fails(
         "watched",
-        "not for 13 s, from 49 s on: app-a: connection refused",
+        "no read for 13 s, from 49 s on: app-a: connection refused",
         |run| {
             for sample in run
                 .timeline
@@ -222,7 +239,7 @@ fn a_cluster_that_went_away_is_not_taken_for_one_that_stayed() {
 }
 
 #[test]
-fn a_generator_that_lags_makes_the_run_invalid() {
+fn a_lagging_generator_makes_the_run_invalid() {
     let report = assert_fails("step-valid", "lag", |run| {
         run.step.as_mut().unwrap().lag_ms.p99 = Some(300.0);
     });
@@ -230,27 +247,27 @@ fn a_generator_that_lags_makes_the_run_invalid() {
 }
 
 #[test]
-fn a_cluster_that_never_settles_sends_no_load() {
+fn a_cluster_that_never_settles_fails_without_load() {
     let report = judged(|run| {
         run.timeline.marks = Marks::default();
         run.timeline
             .samples
             .retain(|sample| sample.phase == Phase::Settling);
-        each(run, Phase::Settling, |hpa| hpa.metric_sum = Some(37.0));
+        change_phase(run, Phase::Settling, |hpa| hpa.metric_sum = Some(37.0));
         (run.step, run.tail) = (None, None);
     });
     let settled = report.runs[0]
         .assertions
         .iter()
-        .find(|one| one.name == "settled")
+        .find(|assertion| assertion.name == "settled")
         .unwrap();
-    assert_eq!(settled.standing, Standing::Failed);
+    assert_eq!(settled.verdict, AssertionVerdict::Failed);
     assert!(settled.observed.contains("metric 37"), "{}", settled.observed);
     assert_eq!(report.verdict, ScaleVerdict::Failed);
 }
 
 #[test]
-fn an_interrupted_run_says_so_and_keeps_what_it_has() {
+fn an_interrupted_run_keeps_its_measurements() {
     let report = judged(|run| {
         run.interrupted = true;
         run.timeline.samples.retain(|sample| sample.at < 40.0);
@@ -266,7 +283,7 @@ fn an_interrupted_run_says_so_and_keeps_what_it_has() {
         report.runs[0]
             .assertions
             .iter()
-            .any(|one| one.name == "scaled-up" && one.standing == Standing::Passed)
+            .any(|assertion| assertion.name == "scaled-up" && assertion.verdict == AssertionVerdict::Passed)
     );
     assert!(report.runs[0].step.is_some());
 }

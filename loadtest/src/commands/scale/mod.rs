@@ -12,11 +12,11 @@ use engine::{
     units::{Rate, short},
 };
 use prover::{
-    chain::{Diagnosis, wait_until_whole},
+    chain::{Diagnosis, wait_until_healthy},
     cluster::{Cluster, Hpa},
     prove::{
         Deadlines, Expected, Progress, Recording, ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict, Setup,
-        Timeline, check_tail, drive, expect, safe_rate,
+        Timeline, check_tail, drive, predict, safe_rate,
     },
 };
 
@@ -79,7 +79,7 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
             chains = chains(&options, &cluster, &setup.expected) => chains,
             () = interrupt.requested() => Vec::new(),
         };
-        let recording = if !interrupt.is_requested() && chains.iter().all(Diagnosis::is_whole) {
+        let recording = if !interrupt.is_requested() && chains.iter().all(Diagnosis::is_healthy) {
             let mut lines = Lines::default();
             let mut show = |progress: Progress<'_>| lines.show(progress, &setup.expected);
             drive(&cluster, &setup, &mut interrupt, &mut show).await?
@@ -207,7 +207,7 @@ async fn expectations(options: &ScaleOptions, cluster: &Cluster) -> anyhow::Resu
             let mut expected = Vec::new();
             for (name, part) in parts {
                 let hpa = hpa(cluster, namespace, name).await?;
-                expected.push(expect(&hpa, part.as_per_second()).map_err(BadConfiguration::new)?);
+                expected.push(predict(&hpa, part.as_per_second()).map_err(BadConfiguration::new)?);
             }
             return Ok((*rate, expected));
         }
@@ -223,7 +223,7 @@ async fn expectations(options: &ScaleOptions, cluster: &Cluster) -> anyhow::Resu
             (short(safe).parse().map_err(BadConfiguration)?, hpa)
         }
     };
-    let expected = expect(&hpa, rate.as_per_second()).map_err(BadConfiguration)?;
+    let expected = predict(&hpa, rate.as_per_second()).map_err(BadConfiguration)?;
     Ok((rate, vec![expected]))
 }
 
@@ -268,8 +268,8 @@ async fn chains(options: &ScaleOptions, cluster: &Cluster, expected: &[Expected]
     for one in expected {
         let chain = options.chain(&one.hpa);
         let say = |missing: &str| eprintln!("{missing}");
-        let diagnosis = wait_until_whole(cluster, &chain, options.chain_wait, say).await;
-        if !diagnosis.is_whole() {
+        let diagnosis = wait_until_healthy(cluster, &chain, options.chain_wait, say).await;
+        if !diagnosis.is_healthy() {
             eprint!("{}", chain::render(&diagnosis));
         }
         chains.push(diagnosis);

@@ -1,7 +1,7 @@
 //! The result of `loadtest scale` as a suite of what must hold.
 
 use engine::units::short;
-use prover::prove::{ScaleReport, Standing};
+use prover::prove::{AssertionVerdict, ScaleReport};
 
 use crate::suite::{self, Case, Suite};
 
@@ -20,10 +20,10 @@ pub(super) fn suite(report: &ScaleReport) -> Suite {
                 Some(hpa) => format!("{run_name}{} {hpa}: {}", one.name, one.expected),
                 None => format!("{run_name}{}: {}", one.name, one.expected),
             },
-            standing: match one.standing {
-                Standing::Passed => suite::Standing::Passed,
-                Standing::Failed => suite::Standing::Failed,
-                Standing::NotReached => suite::Standing::Skipped,
+            standing: match one.verdict {
+                AssertionVerdict::Passed => suite::Standing::Passed,
+                AssertionVerdict::Failed => suite::Standing::Failed,
+                AssertionVerdict::NotReached => suite::Standing::Skipped,
             },
             observed: one.observed.clone(),
         })

@@ -1,6 +1,6 @@
 //! Where the time to new pods went, as lines for people.
 
-use prover::prove::{ScaleReport, ScaleRun, Standing, TimeToScale};
+use prover::prove::{AssertionVerdict, ScaleReport, ScaleRun, TimeToScale};
 
 /// The verdict, every assertion, and where the time went, as lines.
 #[must_use]
@@ -27,10 +27,10 @@ pub fn summary(report: &ScaleReport) -> String {
 fn of_run(run: &ScaleRun) -> impl Iterator<Item = String> {
     let headline = run.verdict.headline().to_owned();
     let lines = run.assertions.iter().map(|one| {
-        let mark = match one.standing {
-            Standing::Passed => "ok     ",
-            Standing::Failed => "FAILED ",
-            Standing::NotReached => "-      ",
+        let mark = match one.verdict {
+            AssertionVerdict::Passed => "ok     ",
+            AssertionVerdict::Failed => "FAILED ",
+            AssertionVerdict::NotReached => "-      ",
         };
         let hpa = one
             .hpa
@@ -67,11 +67,11 @@ fn one_run(time: &TimeToScale, lines: &mut Vec<String>) {
         "time to scale, {}: the way to {}, {}",
         time.hpa,
         path.pod,
-        path.place(time.pods.len())
+        path.describe_rank(time.pods.len())
     ));
     lines.push(format!("  {:<10}{:>16}{:>16}", "stage", "at", "took"));
     for one in &path.stages {
-        let [at, took] = one.numbers();
+        let [at, took] = one.cells();
         lines.push(format!(
             "  {:<10}{at:>16}{took:>16}   {}",
             one.stage.name(),
@@ -92,7 +92,7 @@ fn several(report: &ScaleReport, lines: &mut Vec<String>) {
             "stage", "at: median", "worst", "took: median", "worst", "off by", "runs"
         ));
         for one in report.time_to_scale.iter().filter(|one| one.hpa == hpa.hpa) {
-            let [at, at_worst, took, took_worst, error, runs] = one.numbers();
+            let [at, at_worst, took, took_worst, error, runs] = one.cells();
             lines.push(format!(
                 "  {:<10}{at:>12}{at_worst:>8}{took:>14}{took_worst:>8}{error:>8}{runs:>6}   {}",
                 one.stage.name(),

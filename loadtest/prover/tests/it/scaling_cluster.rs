@@ -1,4 +1,4 @@
-//! A made-up cluster that scales on the requests that a real server counts.
+//! A fake cluster whose HPA scales on the requests to a real HTTP server.
 
 use std::{
     sync::{
@@ -16,43 +16,41 @@ use engine::{
 use prover::prove::{Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleRun, Setup, drive};
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    fixtures::{Scenario, State},
-    recording, schema,
-};
+use crate::{cluster_state::ClusterState, fake_cluster::FakeCluster, recording, schema};
 
-/// An HPA without delays: every 300 ms it counts, and has as many pods as that needs.
-pub(crate) struct World {
-    pub(crate) scenario: Scenario,
+/// A fake cluster and its HTTP server. Every 300 ms, a callback updates the state of the cluster from the request rate.
+pub(crate) struct ScalingCluster {
+    pub(crate) fake: FakeCluster,
     mix: Mix,
     addresses: Addresses,
     pub(crate) url: String,
-    /// That the server has answered.
+    /// The number of requests that the server has answered.
     pub(crate) requests: Arc<AtomicU64>,
 }
 
-impl World {
-    pub(crate) async fn start(react: impl Fn(&mut State, f64) + Send + 'static) -> Self {
+impl ScalingCluster {
+    /// Starts the server, and calls `react` every 300 ms with the state and the rate in requests per second.
+    pub(crate) async fn start(react: impl Fn(&mut ClusterState, f64) + Send + 'static) -> Self {
         let counter = Arc::new(AtomicU64::new(0));
-        let (of_server, requests) = (Arc::clone(&counter), Arc::clone(&counter));
+        let (server_counter, requests) = (Arc::clone(&counter), Arc::clone(&counter));
         let handler = move || async move {
-            of_server.fetch_add(1, Ordering::SeqCst);
+            server_counter.fetch_add(1, Ordering::SeqCst);
             "Hello there"
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hello", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().route("/hello", get(handler))).await });
-        let scenario = Scenario::with(|_| {});
-        let world = scenario.clone();
+        let fake = FakeCluster::with(|_| {});
+        let changed = fake.clone();
         tokio::spawn(async move {
-            let (mut before, mut since) = (0, Instant::now());
+            let (mut last_count, mut since) = (0, Instant::now());
             loop {
                 sleep(Duration::from_millis(300)).await;
                 let (now, seconds) = (counter.load(Ordering::SeqCst), since.elapsed().as_secs_f64());
-                #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-                let rate = (now - before) as f64 / seconds;
-                (before, since) = (now, Instant::now());
-                world.change(|state| react(state, rate));
+                #[expect(clippy::cast_precision_loss, reason = "a few hundred requests")]
+                let rate = (now - last_count) as f64 / seconds;
+                (last_count, since) = (now, Instant::now());
+                changed.change(|state| react(state, rate));
             }
         });
         let mix = Mix::new(
@@ -66,7 +64,7 @@ impl World {
             .await
             .unwrap();
         Self {
-            scenario,
+            fake,
             mix,
             addresses,
             url,
@@ -109,13 +107,14 @@ impl World {
     }
 
     pub(crate) async fn run(&self, interrupt: &mut Interrupt) -> ScaleReport {
-        let recording = drive(&self.scenario.cluster, &self.setup(), interrupt, &mut |_| ())
+        let recording = drive(&self.fake.cluster, &self.setup(), interrupt, &mut |_| ())
             .await
             .unwrap();
         judge(recording)
     }
 }
 
+/// Judges a recording, and validates the report against its JSON Schema.
 pub(crate) fn judge(recording: Recording) -> ScaleReport {
     let config = ScaleConfig {
         namespace: "sample-app".to_owned(),
@@ -133,14 +132,14 @@ pub(crate) fn judge(recording: Recording) -> ScaleReport {
     report
 }
 
-/// The rate as pods would report it: what is closer to the nominal one than the jitter of 300 ms is that one.
-pub(crate) fn follow(state: &mut State, rate: f64) {
+/// Scales without delay. The metric is the nominal rate closest to the measured one, which jitters over 300 ms.
+pub(crate) fn follow(state: &mut ClusterState, rate: f64) {
     let nominal = [0.0, 20.0, 280.0]
         .into_iter()
-        .min_by(|one, other| (rate - one).abs().total_cmp(&(rate - other).abs()));
+        .min_by(|first, second| (rate - first).abs().total_cmp(&(rate - second).abs()));
     state.metric_sum = nominal.unwrap();
     state.counted += rate;
-    state.read = state.counted;
+    state.scraped = state.counted;
     let pods = match state.metric_sum {
         ..=100.0 => 2,
         _ => 6,

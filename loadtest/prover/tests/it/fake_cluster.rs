@@ -1,4 +1,4 @@
-//! A cluster that is only answers: a healthy pair of Deployment and HPA, and what can be broken about it.
+//! A fake cluster: answers requests to the API server from a [`ClusterState`].
 
 use std::{
     convert::Infallible,
@@ -13,98 +13,15 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
 
-use crate::objects::{body, event, event_list, failure, ok, version};
+use crate::{
+    cluster_state::ClusterState,
+    objects::{body, event, event_list, failure, ok, version},
+};
 
-/// How far the pods have come that the HPA adds to the first two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Progress {
-    Created,
-    Scheduled,
-    Started,
-    Ready,
-    Served,
-}
-
-/// The state of the made-up cluster. Every field can be changed while a test runs.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one thing that can be broken"
-)]
-#[derive(Clone, Debug)]
-pub(crate) struct State {
-    /// The HPA's metric, and what is offered for it.
-    pub(crate) hpa_metric: &'static str,
-    pub(crate) offered: Vec<&'static str>,
-    pub(crate) hpa_exists: bool,
-    pub(crate) metric_type: &'static str,
-    pub(crate) desired: usize,
-    pub(crate) limited: bool,
-    pub(crate) active: bool,
-    /// Pods, of which the last `unready` are not ready.
-    pub(crate) pods: usize,
-    pub(crate) unready: usize,
-    pub(crate) progress: Progress,
-    /// Requests that the pods have counted, over all of them, and that Prometheus has read of these.
-    pub(crate) counted: f64,
-    pub(crate) read: f64,
-    /// What Prometheus knows.
-    pub(crate) prometheus: bool,
-    pub(crate) scraped: usize,
-    pub(crate) down: usize,
-    pub(crate) scrape_age: f64,
-    pub(crate) exported: &'static str,
-    /// The registration of the custom metrics API.
-    pub(crate) registered: bool,
-    pub(crate) ca_bundle: Option<&'static str>,
-    pub(crate) insecure: bool,
-    pub(crate) unavailable: Option<(&'static str, &'static str)>,
-    /// Requests a second that the metric shows, over all pods, and for how many of them it has a value.
-    pub(crate) metric_sum: f64,
-    pub(crate) sampled: Option<usize>,
-    pub(crate) sample_age_seconds: i64,
-    /// Nothing answers any more.
-    pub(crate) away: bool,
-    pub(crate) max: usize,
-}
-
-impl State {
-    /// Two idle pods, and everything as it should be.
-    pub(crate) fn healthy() -> Self {
-        Self {
-            hpa_metric: "http_requests_per_second",
-            offered: vec![
-                "http_requests_per_second",
-                "http_request_duration_seconds_average",
-            ],
-            hpa_exists: true,
-            metric_type: "Pods",
-            desired: 2,
-            limited: false,
-            active: true,
-            pods: 2,
-            unready: 0,
-            progress: Progress::Served,
-            counted: 0.0,
-            read: 0.0,
-            prometheus: true,
-            scraped: 2,
-            down: 0,
-            scrape_age: 2.5,
-            exported: "http_requests_total",
-            registered: true,
-            ca_bundle: Some("LS0tLS1CRUdJTg=="),
-            insecure: false,
-            unavailable: None,
-            metric_sum: 0.0,
-            sampled: None,
-            sample_age_seconds: 3,
-            away: false,
-            max: 12,
-        }
-    }
-
+impl ClusterState {
+    /// Returns the status and the body of the response to a GET request.
     pub(crate) fn answer(&self, path: &str, query: &str) -> (StatusCode, Value) {
-        if self.away {
+        if self.api_down {
             return failure(StatusCode::INTERNAL_SERVER_ERROR, "etcdserver: request timed out");
         }
         match path {
@@ -163,22 +80,22 @@ impl State {
     }
 }
 
-/// A made-up cluster, and the state behind it.
+/// A client of a fake cluster, and the state of the cluster.
 #[derive(Clone)]
-pub(crate) struct Scenario {
+pub(crate) struct FakeCluster {
     pub(crate) cluster: Cluster,
-    pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) state: Arc<Mutex<ClusterState>>,
 }
 
-impl Scenario {
-    /// A healthy cluster with something changed.
-    pub(crate) fn with(change: impl FnOnce(&mut State)) -> Self {
-        let mut state = State::healthy();
+impl FakeCluster {
+    /// Creates a healthy cluster, and changes its state.
+    pub(crate) fn with(change: impl FnOnce(&mut ClusterState)) -> Self {
+        let mut state = ClusterState::healthy();
         change(&mut state);
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         let service = service_fn(move |request: Request<Body>| {
-            assert_eq!(request.method(), http::Method::GET, "this program only reads");
+            assert_eq!(request.method(), http::Method::GET, "the program only reads");
             let uri = request.uri();
             let (code, value) = shared
                 .lock()
@@ -191,26 +108,26 @@ impl Scenario {
             async move { Ok::<_, Infallible>(response) }
         });
         Self {
-            cluster: Cluster::of(Client::new(service, "default")),
+            cluster: Cluster::from_client(Client::new(service, "default")),
             state,
         }
     }
 
-    /// Waits until the cluster is in a state.
-    pub(crate) async fn wait_until(&self, reached: impl Fn(&State) -> bool) {
+    /// Waits until the state satisfies a condition, for at most 20 s.
+    pub(crate) async fn wait_until(&self, reached: impl Fn(&ClusterState) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !reached(&self.state.lock().unwrap()) {
             assert!(
                 Instant::now() < deadline,
-                "still {:?}",
+                "the cluster did not reach the state: {:?}",
                 self.state.lock().unwrap()
             );
             sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Changes the cluster while it is being looked at.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
+    /// Changes the state of the running cluster.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut ClusterState)) {
         change(&mut self.state.lock().unwrap());
     }
 }

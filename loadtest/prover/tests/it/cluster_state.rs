@@ -1,0 +1,96 @@
+//! The state of the fake cluster: a Deployment and its HPA, and everything that a test can break.
+
+/// The progress of the pods that the HPA adds to the first two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PodStage {
+    Created,
+    Scheduled,
+    Started,
+    Ready,
+    Served,
+}
+
+/// The state of the fake cluster. A test may change every field while it runs.
+#[expect(clippy::struct_excessive_bools, reason = "each is one possible fault")]
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterState {
+    /// The metric that the HPA asks for.
+    pub(crate) hpa_metric: &'static str,
+    /// The pod metrics that the adapter offers.
+    pub(crate) offered: Vec<&'static str>,
+    pub(crate) hpa_exists: bool,
+    pub(crate) metric_type: &'static str,
+    pub(crate) desired: usize,
+    pub(crate) limited: bool,
+    pub(crate) active: bool,
+    /// The number of pods. The last `unready` of them are not ready.
+    pub(crate) pods: usize,
+    pub(crate) unready: usize,
+    /// The progress of the pods after the first two.
+    pub(crate) pod_stage: PodStage,
+    /// The number of requests that all pods have counted.
+    pub(crate) counted: f64,
+    /// How many of these requests Prometheus has scraped.
+    pub(crate) scraped: f64,
+    /// Whether Prometheus answers.
+    pub(crate) prometheus: bool,
+    /// The number of pods that are targets. The scrapes of the last `failing_targets` of them fail.
+    pub(crate) targets: usize,
+    pub(crate) failing_targets: usize,
+    /// The time since the last scrape, in seconds.
+    pub(crate) scrape_age: f64,
+    /// The series in which the pods count requests.
+    pub(crate) exported: &'static str,
+    /// Whether the `APIService` of the custom metrics API exists. The next three fields describe it.
+    pub(crate) registered: bool,
+    pub(crate) ca_bundle: Option<&'static str>,
+    pub(crate) insecure: bool,
+    /// The reason and message of the condition `Available` if it is false.
+    pub(crate) unavailable: Option<(&'static str, &'static str)>,
+    /// The sum of the metric over all pods, in requests per second.
+    pub(crate) metric_sum: f64,
+    /// The number of pods with a value of the metric; `None` for all pods.
+    pub(crate) sampled: Option<usize>,
+    pub(crate) sample_age_seconds: i64,
+    /// Whether every request to the API server fails.
+    pub(crate) api_down: bool,
+    /// `maxReplicas` of the HPA.
+    pub(crate) max: usize,
+}
+
+impl ClusterState {
+    /// Returns a healthy cluster with two idle pods.
+    pub(crate) fn healthy() -> Self {
+        Self {
+            hpa_metric: "http_requests_per_second",
+            offered: vec![
+                "http_requests_per_second",
+                "http_request_duration_seconds_average",
+            ],
+            hpa_exists: true,
+            metric_type: "Pods",
+            desired: 2,
+            limited: false,
+            active: true,
+            pods: 2,
+            unready: 0,
+            pod_stage: PodStage::Served,
+            counted: 0.0,
+            scraped: 0.0,
+            prometheus: true,
+            targets: 2,
+            failing_targets: 0,
+            scrape_age: 2.5,
+            exported: "http_requests_total",
+            registered: true,
+            ca_bundle: Some("LS0tLS1CRUdJTg=="),
+            insecure: false,
+            unavailable: None,
+            metric_sum: 0.0,
+            sampled: None,
+            sample_age_seconds: 3,
+            api_down: false,
+            max: 12,
+        }
+    }
+}
