@@ -24,7 +24,7 @@ pub struct CompareArguments {
     #[arg(value_name = "AFTER.json", required_unless_present_any = ["before", "after"])]
     pub one_after: Option<PathBuf>,
 
-    /// Reports of several runs before the change (`--before a*.json`); several runs separate machine noise from the change
+    /// Reports of several runs before the change (`--before a*.json`), to separate machine noise from the change
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "after")]
     pub before: Vec<PathBuf>,
 

@@ -74,8 +74,8 @@ pub struct LoadArguments {
     #[arg(long, default_value_t = 10_000, value_parser = parse_positive, help_heading = "Generator")]
     pub max_in_flight: usize,
 
-    /// Replace connections at about this age, so that new pods receive load; keep it below the server's own limit; 0 never
-    /// replaces them
+    /// Replace connections at about this age, so that new pods receive load; keep it below the server's own limit; 0
+    /// disables the replacement
     // 6 s plus 20 % jitter here is below 10 s minus 20 % jitter in the services.
     #[arg(long, default_value = "6s", value_name = "DURATION", value_parser = parse_limit, help_heading = "Generator")]
     pub max_connection_age: Limit,

@@ -16,7 +16,7 @@ pub struct RunArguments {
     #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub task: TaskArguments,
 
-    /// Send one stripe of the load: 0/3, 1/3 or 2/3. Other processes send the other stripes, with otherwise equal flags.
+    /// Send one stripe of the load: 0/3, 1/3 or 2/3. Other processes send the other stripes with otherwise equal flags.
     /// Prints the result for `loadtest merge`, or writes it to --output
     #[arg(
         long,
