@@ -76,7 +76,7 @@ pub(crate) fn render(diagnosis: &Diagnosis) -> String {
             cause
                 .look_at
                 .iter()
-                .map(|look_at| format!("  look at: {look_at}")),
+                .map(|look_at| format!("  check: {look_at}")),
         );
     }
     lines.join("\n") + "\n"

@@ -33,7 +33,9 @@ pub(super) async fn until_drained(
                 interrupted = true;
                 load.stop();
                 line.clear();
-                eprintln!("stopping: waiting for the requests in flight; a second signal stops at once without a report");
+                eprintln!(
+                    "stopping: waiting for the requests in flight; a second signal stops at once without a report"
+                );
             }
             _ = ticks.tick() => line.update(load.snapshot(), planned),
         }
