@@ -159,7 +159,11 @@ mod tests {
             seconds: 12.5,
             cases: vec![
                 case("p(99)<500", CaseStatus::Passed, "1.2 ms"),
-                case("failed<1|2", CaseStatus::Failed, "the body begins \"<html>\u{1b}\""),
+                case(
+                    "failed<1|2",
+                    CaseStatus::Failed,
+                    "the body begins \"<html>\u{1b}\"",
+                ),
                 case("settled", CaseStatus::Skipped, "not reached"),
             ],
             facts: vec![("rate", "10 requests/s".to_owned())],

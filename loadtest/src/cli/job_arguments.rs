@@ -172,6 +172,10 @@ mod tests {
             flags,
             ["duration=10s", "header=a:b", "header=c:d", "http2", "rate=90/1s"]
         );
-        assert_eq!(job.task.load.header.len(), 2, "the flags also apply to the command itself");
+        assert_eq!(
+            job.task.load.header.len(),
+            2,
+            "the flags also apply to the command itself"
+        );
     }
 }

@@ -307,7 +307,11 @@ mod tests {
             [(4.0, 0.0, 40.0), (2.0, 500.0, 500.0), (4.0, 60.0, 100.0)]
         );
         let late = "9s:2s:500".parse().unwrap();
-        assert!(with_spikes(vec![ramp], &[late]).unwrap_err().contains("ends at 11 s"));
+        assert!(
+            with_spikes(vec![ramp], &[late])
+                .unwrap_err()
+                .contains("ends at 11 s")
+        );
     }
 
     #[test]
@@ -335,7 +339,10 @@ mod tests {
             ("0,10\n1e9,0", "line 2: the time"),
         ] {
             let error = parse_trace(text).unwrap_err();
-            assert!(error.contains(message), "{text:?}: {error:?} does not contain {message:?}");
+            assert!(
+                error.contains(message),
+                "{text:?}: {error:?} does not contain {message:?}"
+            );
         }
     }
 }

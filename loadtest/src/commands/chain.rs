@@ -72,12 +72,7 @@ pub(crate) fn render(diagnosis: &Diagnosis) -> String {
     }
     if let Some(cause) = diagnosis.root_cause() {
         lines.push(format!("first broken link: {}: {}", cause.link, cause.detail));
-        lines.extend(
-            cause
-                .look_at
-                .iter()
-                .map(|look_at| format!("  check: {look_at}")),
-        );
+        lines.extend(cause.look_at.iter().map(|look_at| format!("  check: {look_at}")));
     }
     lines.join("\n") + "\n"
 }

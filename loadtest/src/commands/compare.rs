@@ -136,7 +136,11 @@ fn render(comparison: &Comparison) -> String {
         if comparison.worse { "WORSE" } else { "NOT WORSE" }
     ));
     let heading_before = format!("before, {}", runs(before));
-    line(format_args!("  {:<8} {heading_before:<26} after, {}", "", runs(after)));
+    line(format_args!(
+        "  {:<8} {heading_before:<26} after, {}",
+        "",
+        runs(after)
+    ));
     for row in &comparison.numbers {
         let word = match row.change {
             Change::None => "no significant change",

@@ -23,9 +23,10 @@ pub fn run(options: MergeOptions) -> anyhow::Result<Exit> {
     let mut parts: Vec<_> = (0..load.stripes).map(|_| None).collect();
     for (name, result) in results {
         if let Some(difference) = load.differs_from(&result.load) {
-            return Err(
-                BadConfiguration(format!("{name} and {first} are results of different loads: {difference}")).into(),
-            );
+            return Err(BadConfiguration(format!(
+                "{name} and {first} are results of different loads: {difference}"
+            ))
+            .into());
         }
         let index = usize::try_from(result.stripe).ok();
         let Some(part @ None) = index.and_then(|index| parts.get_mut(index)) else {

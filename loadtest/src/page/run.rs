@@ -58,7 +58,10 @@ pub fn render(report: &LoadReport, outcome: Outcome, suite: &Suite) -> anyhow::R
         heat_map: heat_map::svg(seconds.map(|second| &second.latency_counts[..])),
         summaries: vec![
             ("latency", summary_cells(&report.latency_ms)),
-            ("latency of successes", summary_cells(&report.latency_succeeded_ms)),
+            (
+                "latency of successes",
+                summary_cells(&report.latency_succeeded_ms),
+            ),
             ("connect time", summary_cells(&report.connections.connect_ms)),
             ("generator lag", summary_cells(&report.lag_ms)),
         ],

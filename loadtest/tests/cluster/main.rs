@@ -1,9 +1,8 @@
-//! The commands on a cluster, against an API server that is made up by named scenarios.
-#![expect(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
+//! The commands `chain`, `scale` and `job` against a fake API server.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod chain;
-mod commands;
-#[expect(dead_code, reason = "some states are for the tests of the prover")]
+#[expect(dead_code, reason = "only the tests of the prover use some fields")]
 #[path = "../../prover/tests/it/fixtures.rs"]
 mod fixtures;
 mod job;
@@ -13,10 +12,11 @@ mod kubeconfig;
 mod objects;
 mod page;
 mod pods;
-#[expect(dead_code, reason = "some recordings are for the tests of the prover")]
+#[expect(dead_code, reason = "only the tests of the prover use some recordings")]
 #[path = "../../prover/tests/it/recording.rs"]
 mod recording;
 mod scale;
+mod scale_command;
 #[path = "../support/schema.rs"]
 mod schema;
 #[path = "../../prover/tests/it/world.rs"]

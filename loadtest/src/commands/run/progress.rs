@@ -71,7 +71,10 @@ fn describe(before: &Snapshot, now: &Snapshot, planned: Duration) -> String {
     let seconds = (now.elapsed.saturating_sub(before.elapsed))
         .as_secs_f64()
         .max(f64::EPSILON);
-    #[expect(clippy::cast_precision_loss, reason = "the requests of one second, for display")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the requests of one second, for display"
+    )]
     let rate = (now.counts.sent - before.counts.sent) as f64 / seconds;
     let milliseconds = |value: Option<f64>| value.map_or("-".to_owned(), short);
     format!(
