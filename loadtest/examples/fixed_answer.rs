@@ -1,5 +1,6 @@
-//! The server under load in `cargo xtask bench`. One thread sends a fixed response with minimal work per request, so that
-//! the benchmark measures the generator.
+//! The server under load in `cargo xtask bench`.
+//!
+//! One thread sends a fixed response with minimal work per request, so that the benchmark measures the generator.
 //!
 //! `fixed_answer ADDRESS` responds immediately. `fixed_answer ADDRESS bimodal` responds after 20 ms, and after 80 ms to
 //! every fifth request.

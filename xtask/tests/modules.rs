@@ -148,9 +148,7 @@ impl Target {
         let mut imports = Imports::new();
         for (path, module) in &self.modules {
             let used = module.imports.iter().filter(|import| !import.is_reexport);
-            let named = used
-                .filter(|import| import.name.is_some())
-                .map(|import| &import.path);
+            let named = used.filter(|import| import.name.is_some()).map(|import| &import.path);
             for name in named.chain(&module.paths) {
                 match self.resolve(path, name, 0) {
                     Some((file, name)) if file != module.file => {
@@ -323,12 +321,7 @@ fn circles(imports: &Imports) -> Vec<String> {
             for (from, targets) in imports.iter().filter(|(from, _)| circle.contains(*from)) {
                 for (to, names) in targets.iter().filter(|(to, _)| circle.contains(*to)) {
                     let names: Vec<_> = names.iter().map(String::as_str).collect();
-                    text += &format!(
-                        "\n  {} imports {} from {}",
-                        from.display(),
-                        names.join(", "),
-                        to.display()
-                    );
+                    text += &format!("\n  {} imports {} from {}", from.display(), names.join(", "), to.display());
                 }
             }
             text
@@ -354,10 +347,7 @@ fn targets() -> Vec<PathBuf> {
 #[test]
 fn no_module_imports_in_a_circle() {
     let targets = targets();
-    assert!(
-        targets.len() > 20,
-        "cargo metadata lists too few targets: {targets:?}"
-    );
+    assert!(targets.len() > 20, "cargo metadata lists too few targets: {targets:?}");
     let found: Vec<_> = targets
         .iter()
         .flat_map(|root| circles(&Target::parse(root).imports()))
@@ -432,10 +422,7 @@ fn a_child_that_imports_from_its_parent_makes_a_circle_if_the_parent_imports_fro
 fn declarations_and_test_code_make_no_circle() {
     let found = circles_of(&[
         ("lib.rs", "mod a; mod b; pub struct Root;"),
-        (
-            "a.rs",
-            "pub struct A; #[cfg(test)] mod tests { use crate::b::B; }",
-        ),
+        ("a.rs", "pub struct A; #[cfg(test)] mod tests { use crate::b::B; }"),
         ("b.rs", "use crate::{a::A, Root}; pub struct B(A, Root);"),
     ]);
     assert!(found.is_empty(), "{found:?}");
