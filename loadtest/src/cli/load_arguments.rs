@@ -109,7 +109,7 @@ pub struct LoadArguments {
     #[arg(long, value_name = "NAME", value_parser = parse_server_name, help_heading = "Network")]
     pub sni: Option<ServerName<'static>>,
 
-    /// Accept any certificate; the text, HTML and JSON reports mention it
+    /// Accept any certificate; every JSON report records it
     #[arg(short = 'k', long, conflicts_with = "cacert", help_heading = "Network")]
     pub insecure: bool,
 
