@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use engine::BadConfiguration;
 
-/// How the program ended. The codes follow k6 where k6 has one.
+/// The outcome of the program. The codes follow k6 where k6 has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Success.
