@@ -1,7 +1,9 @@
-//! The server that `cargo xtask bench` points generators at: one thread, one fixed answer, and next to no work for it, so
-//! that it is the generator that is measured.
+//! The server under load in `cargo xtask bench`.
 //!
-//! `fixed_answer ADDRESS` answers at once. `fixed_answer ADDRESS bimodal` takes 20 ms, and 80 ms for every fifth request.
+//! One thread sends a fixed response with minimal work per request, so that the benchmark measures the generator.
+//!
+//! `fixed_answer ADDRESS` responds immediately. `fixed_answer ADDRESS bimodal` responds after 20 ms, and after 80 ms to
+//! every fifth request.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -11,20 +13,20 @@ use tokio::{
     task, time,
 };
 
-/// As `app_a` answers `/hello`.
+/// The response of `app_a` to `/hello`.
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 11\r\n\r\nHello there";
 
-/// Ends a request, which has no body here.
+/// The end of the request headers. Requests to this server have no body.
 const END: &[u8] = b"\r\n\r\n";
 
 const QUICK: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_millis(80);
 
-/// One of so many is slow.
+/// Every fifth request is slow.
 const SLOW_EVERY: u64 = 5;
 
-/// How long each request takes.
+/// The delay of each response.
 #[derive(Clone)]
 enum Delay {
     None,
@@ -32,7 +34,7 @@ enum Delay {
 }
 
 impl Delay {
-    async fn pass(&self) {
+    async fn wait(&self) {
         if let Self::Bimodal(requests) = self {
             requests.set(requests.get() + 1);
             let is_slow = requests.get().is_multiple_of(SLOW_EVERY);
@@ -47,7 +49,7 @@ fn main() -> anyhow::Result<()> {
     let delay = match arguments.next().as_deref() {
         None => Delay::None,
         Some("bimodal") => Delay::Bimodal(Rc::default()),
-        Some(other) => anyhow::bail!("`{other}`: write `bimodal`, or nothing"),
+        Some(other) => anyhow::bail!("`{other}`: write `bimodal` or omit it"),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -58,7 +60,7 @@ fn main() -> anyhow::Result<()> {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             let delay = delay.clone();
-            // A client that goes ends its connection, and nothing else.
+            // An error ends this connection only.
             task::spawn_local(async move { drop(serve(stream, &delay).await) });
         }
     })
@@ -69,7 +71,7 @@ async fn serve(mut stream: TcpStream, delay: &Delay) -> std::io::Result<()> {
     while stream.read_buf(&mut received).await? > 0 {
         while let Some(end) = received.windows(END.len()).position(|window| window == END) {
             received.drain(..end + END.len());
-            delay.pass().await;
+            delay.wait().await;
             stream.write_all(ANSWER).await?;
         }
     }

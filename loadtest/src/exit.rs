@@ -1,28 +1,28 @@
-//! What the process says to the shell: an exit code for each way to end.
+//! The exit codes of the program.
 
 use std::process::ExitCode;
 
 use engine::BadConfiguration;
 
-/// How the program ended. The codes are those of k6, where it has one.
+/// The outcome of the program. The codes follow k6 where k6 has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All is well.
+    /// Success.
     Ok,
-    /// The scaling, or the metrics chain, is not as it should be.
+    /// The scaling or the metrics chain does not meet an assertion, or the program failed unexpectedly.
     AssertionFailed,
-    /// More requests failed than were allowed to.
+    /// Too many requests failed, a threshold is broken, or a compared number is worse.
     ThresholdBroken,
-    /// The command or its surroundings are wrong; no load was sent.
+    /// The command or its environment is wrong; no load was sent.
     BadConfiguration,
-    /// Stopped by a signal; the reports are written, but for a Job's.
+    /// Stopped by a signal. The reports cover the part that ran, if the load had a start.
     Interrupted,
-    /// The generator did not hold the rate, or a part of it was lost.
+    /// The generator did not hold the rate, or a stripe was lost.
     Invalid,
 }
 
 impl Exit {
-    /// The number.
+    /// Returns the numeric exit code.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {

@@ -1,7 +1,7 @@
-//! Load and proof: sends requests open loop and measures them honestly, and shows that the cluster scales on them.
+//! The load tool: sends requests open loop, measures them, and proves that a cluster scales on them.
 //!
-//! The crate `engine` is the generator, and the crate `prover` reads Kubernetes; this crate is the command line, the
-//! [`commands`] and their reports.
+//! This crate contains the command line, the [`commands`] and their reports. The crate `engine` generates the load. The
+//! crate `prover` reads Kubernetes.
 
 pub mod cli;
 pub mod commands;

@@ -1,4 +1,4 @@
-//! The command line program: parses, runs, and ends with an exit code that says why.
+//! The `loadtest` program: parses the command line, runs the command and returns its exit code.
 
 use std::process::ExitCode;
 
@@ -24,24 +24,23 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
-    match start(&cli) {
+    match run_command(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("loadtest: {error:#}");
-            let expected = error.is::<BadConfiguration>();
-            (if expected {
+            let exit = if error.is::<BadConfiguration>() {
                 Exit::BadConfiguration
             } else {
                 Exit::AssertionFailed
-            })
-            .into()
+            };
+            exit.into()
         }
     }
 }
 
-/// The load has threads of its own; one more is enough for the display and the cluster.
+/// Runs the command on one thread, which handles the terminal and the cluster. The generator starts its own threads.
 #[tokio::main(flavor = "current_thread")]
-async fn start(cli: &Cli) -> anyhow::Result<Exit> {
+async fn run_command(cli: &Cli) -> anyhow::Result<Exit> {
     let interrupt = signals::listen()?;
     match &cli.command {
         Command::Run(arguments) => run::run(arguments.options()?, interrupt).await,

@@ -1,4 +1,4 @@
-//! The options of the commands, as plain values.
+//! The options of the commands as plain values, independent of clap.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -14,38 +14,38 @@ use crate::{
     report_files::{ReportFiles, ResultFiles},
 };
 
-/// What a run must reach, and where its report goes.
+/// The bounds of a run and the destinations of its report.
 #[derive(Debug)]
 pub struct ResultOptions {
-    /// The most lag of the generator; `None` for the command's default.
+    /// The upper bound of the generator's lag; `None` for the command's default.
     pub max_lag: Option<Duration>,
-    /// The most requests that may fail.
+    /// How many requests may fail.
     pub max_failed: MaxFailed,
-    /// The thresholds, in the order given.
+    /// The thresholds, in the order of the command line.
     pub thresholds: Vec<Threshold>,
     /// Whether the report is printed as JSON.
     pub json: bool,
-    /// The files of the reports.
+    /// The report files.
     pub files: ResultFiles,
 }
 
 /// The options of `loadtest run`.
 #[derive(Debug)]
 pub struct RunOptions {
-    /// What to send.
+    /// The load.
     pub plan: Plan,
-    /// The part of the load to send, and when the first request of all parts is due.
+    /// The stripe to send and the common start of all stripes; `None` to send the whole load.
     pub stripe: Option<(Stripe, Timestamp)>,
-    /// What the run must reach, and where its report goes.
+    /// The bounds of the run and the destinations of its report.
     pub result: ResultOptions,
 }
 
 /// The options of `loadtest merge`.
 #[derive(Debug)]
 pub struct MergeOptions {
-    /// The files with the results of the stripes.
+    /// The stripe results.
     pub files: Vec<PathBuf>,
-    /// What the run must reach, and where its report goes.
+    /// The bounds of the run and the destinations of its report.
     pub result: ResultOptions,
 }
 
@@ -54,9 +54,9 @@ pub struct MergeOptions {
 pub struct ChainCommandOptions {
     /// The kubeconfig's context; `None` for its current one.
     pub context: Option<String>,
-    /// The chains to follow.
+    /// The metrics chains to check.
     pub chains: Vec<ChainOptions>,
-    /// How long to wait for each chain to become whole.
+    /// How long to wait until each chain is whole.
     pub wait: Duration,
     /// Whether the result is printed as JSON.
     pub json: bool,
@@ -65,11 +65,11 @@ pub struct ChainCommandOptions {
 /// The options of `loadtest compare`.
 #[derive(Debug)]
 pub struct CompareOptions {
-    /// The files of the runs before.
+    /// The reports of the runs before the change.
     pub before: Vec<PathBuf>,
-    /// The files of the runs after.
+    /// The reports of the runs after the change.
     pub after: Vec<PathBuf>,
-    /// The share up to which a change does not count.
+    /// The relative change up to which a number counts as unchanged; 0.05 is 5 %.
     pub tolerance: f64,
     /// Whether the comparison is printed as JSON.
     pub json: bool,
@@ -88,28 +88,28 @@ pub enum Report {
     Chain,
 }
 
-/// The HPAs of a step and its rate.
+/// The rate of the load step and the HPAs that receive it.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// A rate that one HPA receives whole.
+    /// One HPA receives the whole rate.
     Rate {
         /// The HPA.
         hpa: String,
         /// The rate.
         rate: Rate,
     },
-    /// As many requests as need a number of replicas of one HPA.
+    /// One HPA receives the rate that needs the given number of replicas.
     Replicas {
         /// The HPA.
         hpa: String,
         /// The number of replicas.
         replicas: u16,
     },
-    /// A rate of which each HPA receives a part.
+    /// Each HPA receives a part of the rate.
     Mix {
-        /// The whole rate.
+        /// The total rate.
         rate: Rate,
-        /// The HPAs, each with its part.
+        /// The HPAs and their parts of the rate.
         parts: Vec<(String, Rate)>,
     },
 }
@@ -121,52 +121,52 @@ pub struct ScaleOptions {
     pub context: Option<String>,
     /// The namespace of the HPAs.
     pub namespace: String,
-    /// The Service of Prometheus.
+    /// The Prometheus Service.
     pub prometheus: PrometheusService,
-    /// The series that pods count requests in.
+    /// The name of the request counter that pods export.
     pub series: String,
-    /// The HPAs and the rate.
+    /// The load step.
     pub step: Step,
-    /// What is sent. Its schedule is empty; the schedule follows from the HPAs.
+    /// The requests. The schedule in it is empty; the command derives the schedule from the HPAs.
     pub plan: Plan,
-    /// The connections of the step; `None` for a number that follows from the rate.
+    /// The connections of the step; `None` to derive the number from the rate.
     pub connections: Option<usize>,
-    /// How many runs there are.
+    /// The number of runs.
     pub repeat: u16,
-    /// How long until all replicas must be ready.
+    /// The time limit for all replicas to become ready.
     pub scale_up_deadline: Duration,
-    /// How long the replicas must stay.
+    /// How long the replica count must stay constant.
     pub plateau: Duration,
-    /// How long until the minimum must be reached again; `None` for a time that follows from the HPAs.
+    /// The time limit for the return to the minimum; `None` to derive it from the HPAs.
     pub scale_down_deadline: Option<Duration>,
-    /// How long the cluster has to come to rest before the load; `None` for the scale-down deadline.
+    /// The time limit for the cluster to be idle before the load; `None` for the scale-down deadline.
     pub settle_deadline: Option<Duration>,
-    /// How long to wait for each chain to become whole.
+    /// How long to wait until each chain is whole.
     pub chain_wait: Duration,
     /// The rate during the scale-down; `None` for no load.
     pub tail_rate: Option<Rate>,
-    /// The most lag of the generator; `None` for the command's default.
+    /// The upper bound of the generator's lag; `None` for the command's default.
     pub max_lag: Option<Duration>,
-    /// The most requests that may fail.
+    /// How many requests may fail.
     pub max_failed: MaxFailed,
-    /// The thresholds of the step, in the order given.
+    /// The thresholds of the step, in the order of the command line.
     pub thresholds: Vec<Threshold>,
-    /// The file of the JSON report.
+    /// The JSON report file.
     pub json: Option<OutputFile>,
-    /// The file of the page.
+    /// The HTML report file.
     pub html: Option<OutputFile>,
-    /// The files of the reports for other programs.
+    /// The JUnit and Markdown files.
     pub reports: ReportFiles,
 }
 
 impl ScaleOptions {
-    /// What is requested.
+    /// Returns the targets.
     #[must_use]
     pub fn mix(&self) -> &Mix {
         &self.plan.mix
     }
 
-    /// The chain of one HPA.
+    /// Returns the options to check the metrics chain of one HPA.
     #[must_use]
     pub fn chain(&self, hpa: &str) -> ChainOptions {
         ChainOptions {

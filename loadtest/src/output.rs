@@ -1,4 +1,6 @@
-//! Where reports go. A file is opened before the load, so that a path that cannot be written is found in time.
+//! Report files and standard output.
+//!
+//! Report files are opened before the load, so that a wrong path fails early.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,20 +11,20 @@ use std::{
 use anyhow::Context;
 use engine::BadConfiguration;
 
-/// A file to be written when the load is over.
+/// A report file: open from the start, written after the load.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
     file: File,
-    /// Made by opening it, and empty until written.
+    /// Whether [`OutputFile::open`] created the file and nothing has been written to it.
     is_new: bool,
 }
 
 impl OutputFile {
-    /// Opens `path` for writing; what it holds stays until [`OutputFile::write`].
+    /// Opens `path` for writing. The old content stays until [`OutputFile::write`].
     ///
     /// # Errors
-    /// [`BadConfiguration`] when it cannot be written.
+    /// [`BadConfiguration`] when the file cannot be opened for writing.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let is_new = !path.exists();
         let file = OpenOptions::new()
@@ -40,13 +42,13 @@ impl OutputFile {
         })
     }
 
-    /// Replaces what the file holds.
+    /// Replaces the content of the file.
     ///
     /// # Errors
     /// When writing fails.
     pub fn write(mut self, content: &[u8]) -> anyhow::Result<()> {
         self.is_new = false;
-        // A pipe or a terminal has no length to cut.
+        // Pipes and terminals cannot be truncated.
         if self.file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             self.file
                 .set_len(0)
@@ -59,7 +61,7 @@ impl OutputFile {
 }
 
 impl Drop for OutputFile {
-    /// A run that was refused leaves no empty file behind.
+    /// Removes the file if this run created it and wrote nothing.
     fn drop(&mut self) {
         if self.is_new {
             drop(std::fs::remove_file(&self.path));
@@ -67,10 +69,10 @@ impl Drop for OutputFile {
     }
 }
 
-/// Writes to standard output; a reader that has gone, as `head` does, is no error.
+/// Writes to standard output. Ignores a broken pipe, as after `| head`.
 ///
 /// # Errors
-/// When writing fails for another reason.
+/// When writing fails for any other reason.
 pub fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout()
         .write_all(text.as_bytes())

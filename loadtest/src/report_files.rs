@@ -1,8 +1,8 @@
-//! The files that reports go to, open before the load.
+//! The report files of a command. All are open before the load.
 
 use crate::{output::OutputFile, suite::Suite};
 
-/// Their files, open.
+/// The files of the JUnit and Markdown reports.
 #[derive(Debug)]
 pub struct ReportFiles {
     pub(crate) junit: Option<OutputFile>,
@@ -10,7 +10,7 @@ pub struct ReportFiles {
 }
 
 impl ReportFiles {
-    /// Writes each that was asked for.
+    /// Writes the requested reports.
     ///
     /// # Errors
     /// When writing fails.
@@ -25,7 +25,7 @@ impl ReportFiles {
     }
 }
 
-/// Their files, open.
+/// All report files of `run`, `job` and `merge`.
 #[derive(Debug)]
 pub struct ResultFiles {
     pub(crate) output: Option<OutputFile>,

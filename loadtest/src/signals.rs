@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first ends the run in order, the second at once.
+//! SIGINT (Ctrl-C) and SIGTERM: the first signal starts a graceful shutdown, the second ends the process immediately.
 
 use std::{io, process};
 
@@ -10,10 +10,10 @@ use tokio::{
 
 use crate::exit::Exit;
 
-/// Listens from now on. After the first signal, a second one ends the process at once, without reports.
+/// Starts to listen for signals. After the first signal, a second one ends the process immediately, without reports.
 ///
 /// # Errors
-/// When the signals cannot be listened to.
+/// When the signal handlers cannot be installed.
 pub fn listen() -> io::Result<Interrupt> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;

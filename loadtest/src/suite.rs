@@ -1,5 +1,4 @@
-//! A result as CI systems and summaries of pull requests show it: one case for each thing that must hold, as JUnit XML
-//! or as Markdown.
+//! A command's result for CI systems and pull requests: one test case per check, as JUnit XML or Markdown.
 
 use std::fmt::Write as _;
 
@@ -7,41 +6,41 @@ use anyhow::Context;
 use askama::Template;
 use jiff::Timestamp;
 
-/// What became of a case.
+/// The result of one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It holds.
+pub enum CaseStatus {
+    /// The check holds.
     Passed,
-    /// It does not.
+    /// The check does not hold.
     Failed,
-    /// The run did not get there.
+    /// The run ended before the check.
     Skipped,
 }
 
-/// One thing that must hold.
+/// One check: a condition that the run must meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// What must hold; the same in every run of the same command.
+    /// The condition; identical in every run of the same command.
     pub name: String,
-    /// Whether it does.
-    pub standing: Standing,
-    /// What was seen.
+    /// Whether the condition holds.
+    pub status: CaseStatus,
+    /// The measured value, or the reasons for a failure.
     pub observed: String,
 }
 
 impl Case {
-    /// Of reasons against it: it holds where there are none.
+    /// Creates a case that fails if there are reasons for a failure, and otherwise passes with `observed`.
     #[must_use]
-    pub fn unless(name: &str, reasons: &[String], otherwise: &str) -> Self {
-        let holds = reasons.is_empty();
+    pub fn from_failures(name: &str, failures: &[String], observed: &str) -> Self {
+        let (status, observed) = if failures.is_empty() {
+            (CaseStatus::Passed, observed.to_owned())
+        } else {
+            (CaseStatus::Failed, failures.join("; "))
+        };
         Self {
             name: name.to_owned(),
-            standing: if holds { Standing::Passed } else { Standing::Failed },
-            observed: if holds {
-                otherwise.to_owned()
-            } else {
-                reasons.join("; ")
-            },
+            status,
+            observed,
         }
     }
 }
@@ -49,19 +48,19 @@ impl Case {
 /// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Suite {
-    /// The command, as in `loadtest run`.
+    /// The command, for example `loadtest run`.
     pub name: &'static str,
-    /// What it was about, as in `GET http://host/hello`.
+    /// The targets, for example `GET http://host/hello`.
     pub subject: String,
-    /// The verdict in a word or two.
+    /// The verdict in a few words.
     pub headline: String,
-    /// When it began.
+    /// When the run began; `None` if it sent no load.
     pub began_at: Option<Timestamp>,
-    /// How long it took, in seconds.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// What must hold.
+    /// The checks.
     pub cases: Vec<Case>,
-    /// Numbers for people, each with its label.
+    /// Labels and measured values for the reader.
     pub facts: Vec<(&'static str, String)>,
 }
 
@@ -74,67 +73,71 @@ struct Junit<'a> {
 }
 
 impl Suite {
-    fn count(&self, standing: Standing) -> usize {
-        self.cases.iter().filter(|case| case.standing == standing).count()
+    fn count(&self, status: CaseStatus) -> usize {
+        self.cases.iter().filter(|case| case.status == status).count()
     }
 
-    /// As JUnit XML.
+    /// Returns the suite as JUnit XML.
     ///
     /// # Errors
-    /// When the template fails, which would be a fault of this program.
+    /// When the template fails, which is a bug in this program.
     pub fn junit(&self) -> anyhow::Result<String> {
         let text = Junit {
             suite: self,
-            failures: self.count(Standing::Failed),
-            skipped: self.count(Standing::Skipped),
+            failures: self.count(CaseStatus::Failed),
+            skipped: self.count(CaseStatus::Skipped),
         }
         .render()
         .context("rendering the JUnit report")?;
-        // XML has no way to write the other control characters.
-        Ok(text.replace(|it: char| it.is_control() && !"\n\t".contains(it), "\u{fffd}"))
+        // XML 1.0 cannot represent other control characters.
+        Ok(text.replace(
+            |char: char| char.is_control() && !"\n\t".contains(char),
+            "\u{fffd}",
+        ))
     }
 
-    /// As Markdown.
+    /// Returns the suite as Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "### {}: {}\n\n{}\n\n",
             self.name,
             self.headline,
-            code(&self.subject)
+            inline_code(&self.subject)
         );
         let mut line = |line: std::fmt::Arguments<'_>| {
             writeln!(text, "{line}").expect("writing to a String does not fail");
         };
         line(format_args!("| | |\n|---|---|"));
         for (label, value) in &self.facts {
-            line(format_args!("| {label} | {} |", cell(value)));
+            line(format_args!("| {label} | {} |", table_cell(value)));
         }
-        line(format_args!("\n| | must hold | observed |\n|---|---|---|"));
+        line(format_args!("\n| | check | observed |\n|---|---|---|"));
         for case in &self.cases {
-            let sign = match case.standing {
-                Standing::Passed => "✅",
-                Standing::Failed => "❌",
-                Standing::Skipped => "⏭",
+            let sign = match case.status {
+                CaseStatus::Passed => "✅",
+                CaseStatus::Failed => "❌",
+                CaseStatus::Skipped => "⏭",
             };
             line(format_args!(
                 "| {sign} | {} | {} |",
-                cell(&case.name),
-                cell(&case.observed)
+                table_cell(&case.name),
+                table_cell(&case.observed)
             ));
         }
         text
     }
 }
 
-/// Text within a cell of a table.
-fn cell(text: &str) -> String {
+/// Escapes text for a cell of a Markdown table.
+fn table_cell(text: &str) -> String {
     text.replace('|', "\\|")
         .replace(['\n', '\r'], " ")
         .replace('<', "&lt;")
 }
 
-fn code(text: &str) -> String {
+/// Formats text as inline Markdown code.
+fn inline_code(text: &str) -> String {
     format!("`{}`", text.replace('`', "'"))
 }
 
@@ -143,9 +146,9 @@ mod tests {
     use super::*;
 
     fn suite() -> Suite {
-        let case = |name: &str, standing, observed: &str| Case {
+        let case = |name: &str, status, observed: &str| Case {
             name: name.to_owned(),
-            standing,
+            status,
             observed: observed.to_owned(),
         };
         Suite {
@@ -155,16 +158,20 @@ mod tests {
             began_at: Some(Timestamp::from_second(1_750_000_000).unwrap()),
             seconds: 12.5,
             cases: vec![
-                case("p(99)<500", Standing::Passed, "1.2 ms"),
-                case("failed<1|2", Standing::Failed, "the body begins \"<html>\u{1b}\""),
-                case("settled", Standing::Skipped, "not reached"),
+                case("p(99)<500", CaseStatus::Passed, "1.2 ms"),
+                case(
+                    "failed<1|2",
+                    CaseStatus::Failed,
+                    "the body begins \"<html>\u{1b}\"",
+                ),
+                case("settled", CaseStatus::Skipped, "not reached"),
             ],
             facts: vec![("rate", "10 requests/s".to_owned())],
         }
     }
 
     #[test]
-    fn junit_has_a_case_for_each_thing_and_is_well_formed() {
+    fn junit_has_one_case_per_check_and_escapes_text() {
         let xml = suite().junit().unwrap();
         for part in [
             r#"tests="3" failures="1" skipped="1""#,
@@ -173,7 +180,7 @@ mod tests {
             "&#60;html&#62;\u{fffd}",
             "a=1&#38;b=2",
         ] {
-            assert!(xml.contains(part), "no {part} in {xml}");
+            assert!(xml.contains(part), "{part} is missing in {xml}");
         }
         let count = |part| xml.matches(part).count();
         assert_eq!(count("<testcase "), 3);
@@ -182,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn markdown_has_tables_that_no_text_breaks() {
+    fn markdown_escapes_text_in_table_cells() {
         let text = suite().markdown();
         assert!(text.starts_with("### loadtest run: FAILED\n"), "{text}");
         assert!(

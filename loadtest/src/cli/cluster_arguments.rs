@@ -1,4 +1,4 @@
-//! The flags of the commands that look at a cluster.
+//! The flags of the commands that read a cluster.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use prover::{chain::ChainOptions, cluster::PrometheusService};
 
 use crate::options::ChainCommandOptions;
 
-/// Where the cluster is, and what is where in it.
+/// The cluster and the names of the objects in it.
 #[derive(Debug, Args)]
 pub struct ClusterArguments {
-    /// The kubeconfig's context (default: its current one)
+    /// Kubeconfig context (default: the current one)
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     pub context: Option<String>,
 
-    /// The namespace of the HPA
+    /// Namespace of the HPA
     #[arg(long, short = 'N', default_value = "sample-app", help_heading = "Cluster")]
     pub namespace: String,
 
-    /// The Service of Prometheus
+    /// Prometheus Service
     #[arg(
         long,
         value_name = "NAMESPACE/NAME:PORT",
@@ -27,7 +27,7 @@ pub struct ClusterArguments {
     )]
     pub prometheus: PrometheusService,
 
-    /// The series that pods export and the adapter's rule reads
+    /// Request counter that the pods export and the adapter's rule reads
     #[arg(
         long,
         value_name = "NAME",
@@ -38,7 +38,7 @@ pub struct ClusterArguments {
 }
 
 impl ClusterArguments {
-    /// The chain of one HPA.
+    /// Returns the options to check the metrics chain of one HPA.
     #[must_use]
     pub fn chain(&self, hpa: &str) -> ChainOptions {
         ChainOptions {
@@ -53,25 +53,25 @@ impl ClusterArguments {
 /// Flags of `loadtest chain`.
 #[derive(Debug, Args)]
 pub struct ChainArguments {
-    /// The HPA at the chain's end (repeat for more)
+    /// HPA at the end of the metrics chain (repeatable)
     #[arg(long, value_name = "NAME", default_value = "app-a")]
     pub hpa: Vec<String>,
 
-    /// How long to wait for the chain to become whole
+    /// How long to wait until the chain is whole
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     pub wait: Duration,
 
-    /// Print the result as JSON
+    /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub cluster: ClusterArguments,
 }
 
 impl ChainArguments {
-    /// The options of the command.
+    /// Returns the options of the command.
     #[must_use]
     pub fn options(&self) -> ChainCommandOptions {
         ChainCommandOptions {

@@ -12,7 +12,7 @@ use crate::options::CompareOptions;
 #[command(override_usage = "loadtest compare [OPTIONS] <BEFORE.json> <AFTER.json>
        loadtest compare [OPTIONS] --before <FILE>... --after <FILE>...")]
 pub struct CompareArguments {
-    /// One run to compare with, as `loadtest run -o` wrote it
+    /// Report of the run before the change, written by `loadtest run -o`
     #[arg(
         value_name = "BEFORE.json",
         required_unless_present_any = ["before", "after"],
@@ -20,36 +20,37 @@ pub struct CompareArguments {
     )]
     pub one_before: Option<PathBuf>,
 
-    /// The run that may be worse
+    /// Report of the run after the change
     #[arg(value_name = "AFTER.json", required_unless_present_any = ["before", "after"])]
     pub one_after: Option<PathBuf>,
 
-    /// Several runs to compare with (`--before a*.json`), so that what the machine does to a run is told from a change
+    /// Reports of several runs before the change (`--before a*.json`), to separate machine noise from the change
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "after")]
     pub before: Vec<PathBuf>,
 
-    /// Several runs that may be worse, sent in turns with the others: A B A B
+    /// Reports of several runs after the change, alternated with the runs before: A B A B
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "before")]
     pub after: Vec<PathBuf>,
 
-    /// A change of up to this share is none, however certain it is
+    /// Ignore changes up to this percentage, even if they are significant
     #[arg(long, value_name = "PERCENT", default_value = "5%")]
     pub tolerance: Share,
 
-    /// Print the comparison as JSON instead of text
+    /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
 }
 
 impl CompareArguments {
-    /// The files of the runs before, and of those after.
+    /// Returns the files of the runs before and the files of the runs after.
     fn sides(&self) -> (&[PathBuf], &[PathBuf]) {
         match (&self.one_before, &self.one_after) {
             (Some(before), Some(after)) => (slice::from_ref(before), slice::from_ref(after)),
             _ => (&self.before, &self.after),
         }
     }
-    /// The options of the command.
+
+    /// Returns the options of the command.
     #[must_use]
     pub fn options(&self) -> CompareOptions {
         let (before, after) = self.sides();

@@ -17,54 +17,54 @@ use crate::options::ResultOptions;
 /// Flags of `loadtest job`.
 #[derive(Debug, Args)]
 pub struct JobArguments {
-    // First: what the fields after it take from the command line is gone.
+    // Must be the first field: clap removes the values that later fields parse.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
-    pub words: Words,
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
+    pub forwarded: ForwardedFlags,
 
-    /// How many pods send the load together, a stripe each
+    /// Number of pods; each sends one stripe of the load
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=MAX_STRIPES), help_heading = "Job")]
     pub stripes: u64,
 
-    /// The image of this program that the pods run
+    /// Container image of this program for the pods
     #[arg(long, value_name = "NAME:TAG", help_heading = "Job")]
     pub image: String,
 
-    /// The kubeconfig's context (default: its current one)
+    /// Kubeconfig context (default: the current one)
     #[arg(long, value_name = "NAME", help_heading = "Job")]
     pub context: Option<String>,
 
-    /// The namespace that the pods run in (default: the context's)
+    /// Namespace of the pods (default: the context's)
     #[arg(long, short = 'N', value_name = "NAME", help_heading = "Job")]
     pub namespace: Option<String>,
 
-    /// How long the pods have to come up before the first request is due
+    /// Time for the pods to start before the first request is due
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_start_in, help_heading = "Job")]
     pub start_in: Duration,
 
-    /// The CPU that each pod asks its node for
+    /// CPU request of each pod
     #[arg(long, value_name = "QUANTITY", default_value = "100m", value_parser = parse_cpu, help_heading = "Job")]
     pub cpu: Quantity,
 
-    /// Leave the Job and its pods there, to look at
+    /// Keep the Job and its pods for inspection
     #[arg(long, help_heading = "Job")]
     pub keep: bool,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub task: TaskArguments,
 }
 
 impl JobArguments {
-    /// The options of the Job, and of its result.
+    /// Returns the options of the Job and of its result.
     ///
     /// # Errors
-    /// As for [`TaskArguments::plan_in_stripes`], and when a file cannot be written.
+    /// As for [`TaskArguments::plan_in_stripes`], and when a report file cannot be opened.
     pub fn options(&self) -> anyhow::Result<(JobOptions, ResultOptions)> {
         let job = JobOptions {
             plan: self.task.plan_in_stripes(self.stripes)?,
             url: self.task.url.clone(),
-            flags: self.words.0.clone(),
+            flags: self.forwarded.0.clone(),
             stripes: self.stripes,
             image: self.image.clone(),
             context: self.context.clone(),
@@ -88,24 +88,24 @@ fn parse_start_in(text: &str) -> Result<Duration, String> {
 
 fn parse_cpu(text: &str) -> Result<Quantity, String> {
     let quantity = Quantity(text.to_owned());
-    let is_one = quantity::number(&quantity).is_some_and(|number| number > 0.0);
-    is_one
+    let is_positive = quantity::number(&quantity).is_some_and(|number| number > 0.0);
+    is_positive
         .then_some(quantity)
-        .ok_or_else(|| "write a quantity of Kubernetes, as in 500m or 2".to_owned())
+        .ok_or_else(|| "write a Kubernetes quantity above 0, for example 500m or 2".to_owned())
 }
 
-/// The flags of `run` as they were given, for `run` to be called with them elsewhere.
+/// The load flags from the command line, which the command passes on to `loadtest run` in the pods.
 #[derive(Clone, Debug, Default)]
-pub struct Words(pub Vec<LoadFlag>);
+pub struct ForwardedFlags(pub Vec<LoadFlag>);
 
-/// Of how a load is sent: a stripe needs no more.
-fn forwarded() -> clap::Command {
+/// Returns a command with the flags that a stripe needs: the schedule and the load.
+fn forwarded_flags() -> clap::Command {
     LoadArguments::augment_args(ScheduleArguments::augment_args(clap::Command::new("run")))
 }
 
-impl FromArgMatches for Words {
+impl FromArgMatches for ForwardedFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let flags = forwarded();
+        let flags = forwarded_flags();
         let mut words = Vec::new();
         let given = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
         for argument in flags.get_arguments().filter(|argument| given(argument.get_id())) {
@@ -119,7 +119,7 @@ impl FromArgMatches for Words {
             }
             for value in matches.get_raw(argument.get_id().as_str()).into_iter().flatten() {
                 let value = value.to_str().ok_or_else(|| {
-                    clap::Error::raw(ErrorKind::InvalidUtf8, format!("--{flag} is no text\n"))
+                    clap::Error::raw(ErrorKind::InvalidUtf8, format!("--{flag} is not valid UTF-8\n"))
                 })?;
                 words.push(LoadFlag {
                     name: flag.clone(),
@@ -136,8 +136,8 @@ impl FromArgMatches for Words {
     }
 }
 
-/// None of its own.
-impl Args for Words {
+/// Adds no flags: the values come from the flags of the other fields.
+impl Args for ForwardedFlags {
     fn augment_args(command: clap::Command) -> clap::Command {
         command
     }
@@ -154,27 +154,31 @@ mod tests {
     use super::super::{Cli, Command};
 
     #[test]
-    fn the_flags_of_a_load_are_handed_on_and_no_others() {
+    fn only_load_flags_are_forwarded_to_the_pods() {
         let line = "loadtest job http://h/ --stripes 3 --image i:1 -q 90/1s -z 10s -H a:b -H c:d --http2 -o x.json \
                     --threshold p(99)<5 --max-failed 3 -N load";
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Job(job) = cli.command else {
             panic!("{cli:?}")
         };
-        let mut words: Vec<_> = job
-            .words
+        let mut flags: Vec<_> = job
+            .forwarded
             .0
             .iter()
-            .map(|word| match &word.value {
-                Some(value) => format!("{}={value}", word.name),
-                None => word.name.clone(),
+            .map(|given| match &given.value {
+                Some(value) => format!("{}={value}", given.name),
+                None => given.name.clone(),
             })
             .collect();
-        words.sort_unstable();
+        flags.sort_unstable();
         assert_eq!(
-            words,
+            flags,
             ["duration=10s", "header=a:b", "header=c:d", "http2", "rate=90/1s"]
         );
-        assert_eq!(job.task.load.header.len(), 2, "they still count here");
+        assert_eq!(
+            job.task.load.header.len(),
+            2,
+            "the flags also apply to the command itself"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The flags of a load, and how they become a plan.
+//! The flags of a load and their conversion to a plan.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -11,119 +11,119 @@ use engine::{
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
-/// Connections, where the user says nothing and the command neither.
+/// The number of connections without `--connections`, except for `scale`.
 const CONNECTIONS: usize = 100;
 
-/// Flags of everything that sends load.
+/// Flags of every command that sends load.
 #[derive(Debug, Args)]
 pub struct LoadArguments {
-    /// One of several targets with its share of the requests: `3 GET http://host/hello` (repeat for each)
+    /// One of several targets with its weight: `3 GET http://host/hello` (repeatable)
     #[arg(long, value_name = "WEIGHT METHOD URL", help_heading = "Requests")]
     pub target: Vec<Target>,
 
-    /// Request method of the URL
+    /// Request method for the URL
     #[arg(short, long, default_value = "GET", value_parser = parse_method, conflicts_with = "target", help_heading = "Requests")]
     pub method: Method,
 
-    /// A header of every request: 'Authorization: mytoken' (repeat for each)
+    /// Header of every request: 'Authorization: mytoken' (repeatable)
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header, help_heading = "Requests")]
     pub header: Vec<(HeaderName, HeaderValue)>,
 
-    /// The body of every request
+    /// Body of every request
     #[arg(
         short = 'd',
         long,
         value_name = "TEXT",
-        group = "content",
+        group = "body_source",
         help_heading = "Requests"
     )]
     pub body: Option<String>,
 
-    /// The body of every request, as this file has it
+    /// File with the body of every request
     #[arg(
         short = 'D',
         long,
         value_name = "FILE",
-        group = "content",
+        group = "body_source",
         help_heading = "Requests"
     )]
     pub body_file: Option<PathBuf>,
 
-    /// A field of a form that is the body of every request: token=mytoken (repeat for more; sets the content type)
-    #[arg(short = 'F', long, value_name = "NAME=VALUE", value_parser = parse_field, group = "content", help_heading = "Requests")]
+    /// Form field in the body of every request: token=mytoken (repeatable; sets the content type)
+    #[arg(short = 'F', long, value_name = "NAME=VALUE", value_parser = parse_field, group = "body_source", help_heading = "Requests")]
     pub form: Vec<(String, String)>,
 
-    /// A status that counts as a success (repeat for more; default: any 2xx; redirects are not followed)
+    /// Status that counts as success (repeatable; default: any 2xx; redirects are not followed)
     #[arg(long, value_name = "STATUS", value_parser = parse_status, help_heading = "Requests")]
     pub expect_status: Vec<StatusCode>,
 
-    /// A text that the body must contain (repeat for more, of which one must be there)
+    /// Text that the response body must contain (repeatable; one match is enough)
     #[arg(long, value_name = "TEXT", help_heading = "Requests")]
     pub expect_body: Vec<String>,
 
-    /// From the moment a request is due until its answer is whole; what takes longer fails
+    /// Time limit from the moment a request is due until its response is complete; slower requests fail
     #[arg(short, long, default_value = "10s", value_parser = parse_duration, help_heading = "Generator")]
     pub timeout: Duration,
 
-    /// The most connections to each host; used in turn (default: 100 for `run`, two for each request of a second for
-    /// `scale`, so that its load spreads over the pods as that of many users does)
-    #[arg(short, long, value_parser = parse_bound, help_heading = "Generator")]
+    /// Maximum number of connections per host, used round-robin (default: 100 for `run`, 2 per request/s up to 1000 for
+    /// `scale`, so that the load spreads over the pods like the load of many users)
+    #[arg(short, long, value_parser = parse_positive, help_heading = "Generator")]
     pub connections: Option<usize>,
 
-    /// The most requests begun and not ended; arrivals beyond it are dropped, and count as failed
-    #[arg(long, default_value_t = 10_000, value_parser = parse_bound, help_heading = "Generator")]
+    /// Maximum number of requests in flight; arrivals above it are dropped and count as failed
+    #[arg(long, default_value_t = 10_000, value_parser = parse_positive, help_heading = "Generator")]
     pub max_in_flight: usize,
 
-    /// Replace connections of about this age, so that new pods get their share; keep it below the server's own
-    /// limit; 0 keeps them for good
-    // 6 s with this side's jitter of 20 % is less than the services' 10 s with theirs.
+    /// Replace connections at about this age, so that new pods receive load; keep it below the server's own limit; 0
+    /// disables the replacement
+    // 6 s plus 20 % jitter here is below 10 s minus 20 % jitter in the services.
     #[arg(long, default_value = "6s", value_name = "DURATION", value_parser = parse_limit, help_heading = "Generator")]
     pub max_connection_age: Limit,
 
-    /// Speak HTTP/2: agreed on by TLS, taken for granted without (default: HTTP/1.1)
+    /// Use HTTP/2: negotiated in TLS, assumed without TLS (default: HTTP/1.1)
     #[arg(long, help_heading = "Network")]
     pub http2: bool,
 
-    /// The most requests at a time on a connection of HTTP/2
-    #[arg(short = 'p', long, value_name = "NUMBER", default_value_t = 100, value_parser = parse_bound, requires = "http2", help_heading = "Network")]
+    /// Maximum number of concurrent requests per HTTP/2 connection
+    #[arg(short = 'p', long, value_name = "NUMBER", default_value_t = 100, value_parser = parse_positive, requires = "http2", help_heading = "Network")]
     pub streams: usize,
 
-    /// A connection for each request
+    /// Open a new connection for each request
     #[arg(long, conflicts_with = "http2", help_heading = "Network")]
     pub no_keep_alive: bool,
 
-    /// Reach a host and port at this address in place of what DNS says: shop.example:443:127.0.0.1 (repeat for more)
+    /// Use this address for a host and port instead of DNS: shop.example:443:127.0.0.1 (repeatable)
     #[arg(long, value_name = "HOST:PORT:ADDRESS", help_heading = "Network")]
     pub resolve: Vec<Resolve>,
 
-    /// Look names up again when a connection is opened and the last answer is older than this; 0 does so for every
-    /// connection (default: once, before the load)
+    /// Resolve a name again when a connection is opened and the last DNS answer is older than this; 0 resolves it for
+    /// every connection (default: once, before the load)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_or_zero, help_heading = "Network")]
     pub dns_ttl: Option<Duration>,
 
-    /// Trust certificates of the authorities in this file, in PEM format (default: those that this machine trusts)
+    /// PEM file with the certificate authorities to trust (default: those of this machine)
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub cacert: Option<PathBuf>,
 
-    /// The server's name for TLS, to ask for and to verify (default: that of the URL)
+    /// TLS server name to request and to verify (default: the host of the URL)
     #[arg(long, value_name = "NAME", value_parser = parse_server_name, help_heading = "Network")]
     pub sni: Option<ServerName<'static>>,
 
-    /// Take any certificate; every report says so
+    /// Accept any certificate; every JSON report records it
     #[arg(short = 'k', long, conflicts_with = "cacert", help_heading = "Network")]
     pub insecure: bool,
 
-    /// Close connections that were idle for this long; keep it below the server's own limit
+    /// Close connections after this idle time; keep it below the server's own limit
     #[arg(long, default_value = "4s", value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
     pub max_idle: Duration,
 
-    /// The most that the generator's own lag may be at the 99th percentile, or the run is invalid (default: 20ms for
-    /// `run`, where latency is the result; 250ms for `scale`, where it is the rate)
+    /// Upper bound of the generator's lag at the 99th percentile; above it the run is invalid (default: 20ms for `run`,
+    /// which measures latency; 250ms for `scale`, which measures the rate)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
     pub max_lag: Option<Duration>,
 
-    /// Generator threads (default: one for each 10,000 requests/s, up to the number of cores)
-    #[arg(long, value_parser = parse_bound, help_heading = "Generator")]
+    /// Number of generator threads (default: one per 10,000 requests/s, up to the number of cores)
+    #[arg(long, value_parser = parse_positive, help_heading = "Generator")]
     pub threads: Option<usize>,
 }
 
@@ -143,36 +143,36 @@ fn parse_server_name(text: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(text.to_owned()).map_err(|_| "write a host name or an IP address".to_owned())
 }
 
-fn parse_bound(text: &str) -> Result<usize, String> {
+fn parse_positive(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(bound) if (1..=1_000_000).contains(&bound) => Ok(bound),
+        Ok(number) if (1..=1_000_000).contains(&number) => Ok(number),
         _ => Err("write a whole number from 1 to 1000000".to_owned()),
     }
 }
 
 impl LoadArguments {
-    /// The targets given, or `url` alone.
+    /// Returns the targets with headers and body: `url` if present, otherwise every `--target`.
     ///
     /// # Errors
-    /// [`BadConfiguration`] without a usable target, or with a body that cannot be read.
+    /// [`BadConfiguration`] without a valid target, or when the body file cannot be read.
     pub fn mix(&self, url: Option<&str>) -> anyhow::Result<Mix> {
         let targets = match url {
             Some(url) => vec![Target::new(self.method.clone(), url).map_err(BadConfiguration::new)?],
             None => self.target.clone(),
         };
         let mut headers = self.header.clone();
-        let mut add = |name: HeaderName, value| {
+        let mut add_default = |name: HeaderName, value| {
             if !self.header.iter().any(|(given, _)| *given == name) {
                 headers.push((name, HeaderValue::from_static(value)));
             }
         };
         if !self.form.is_empty() {
-            add(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            add_default(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
         if self.no_keep_alive {
-            add(header::CONNECTION, "close");
+            add_default(header::CONNECTION, "close");
         }
-        Mix::new(targets, &headers, &self.content()?, self.protocol())
+        Mix::new(targets, &headers, &self.body()?, self.protocol())
             .map_err(|error| BadConfiguration::new(error).into())
     }
 
@@ -186,8 +186,8 @@ impl LoadArguments {
         }
     }
 
-    /// What each request carries.
-    fn content(&self) -> anyhow::Result<Bytes> {
+    /// Returns the body of each request; empty without a body flag.
+    fn body(&self) -> anyhow::Result<Bytes> {
         if let Some(path) = &self.body_file {
             let content = fs::read(path)
                 .map_err(|error| BadConfiguration::new(format!("{}: {error}", path.display())))?;
@@ -202,10 +202,10 @@ impl LoadArguments {
         Ok(form.into())
     }
 
-    /// How the hosts of `mix` are reached.
+    /// Returns the network settings for the hosts of `mix`.
     ///
     /// # Errors
-    /// [`BadConfiguration`] when TLS is needed, and has no authority to trust.
+    /// [`BadConfiguration`] when a target needs TLS and there is no certificate authority to trust.
     pub fn network(&self, mix: &Mix) -> anyhow::Result<Network> {
         let name = self.sni.clone();
         let tls = match (mix.needs_tls(), self.insecure) {
@@ -220,7 +220,7 @@ impl LoadArguments {
         })
     }
 
-    /// A plan to send `mix` by `schedule`.
+    /// Returns the plan to send `mix` on `schedule`.
     #[must_use]
     pub fn plan(&self, mix: Mix, network: Network, schedule: Schedule) -> Plan {
         Plan {

@@ -11,24 +11,24 @@ use crate::options::MergeOptions;
 /// Flags of `loadtest merge`.
 #[derive(Debug, Args)]
 pub struct MergeArguments {
-    /// The results of the stripes, as `loadtest run --stripe` wrote them
+    /// Stripe results, written by `loadtest run --stripe`
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// The most that the generators' own lag may be at the 99th percentile, or the run is invalid (default: 20ms)
+    /// Upper bound of the generators' lag at the 99th percentile; above it the run is invalid (default: 20ms)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_lag: Option<Duration>,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub result: ResultArguments,
 }
 
 impl MergeArguments {
-    /// The options of the command.
+    /// Returns the options of the command, with open report files.
     ///
     /// # Errors
-    /// [`BadConfiguration`](engine::BadConfiguration) when a file cannot be written.
+    /// [`BadConfiguration`](engine::BadConfiguration) when a report file cannot be opened for writing.
     pub fn options(&self) -> anyhow::Result<MergeOptions> {
         Ok(MergeOptions {
             files: self.files.clone(),

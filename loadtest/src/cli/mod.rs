@@ -1,4 +1,4 @@
-//! The command line. What the commands share lives here, in the terms of oha and hey where those have one.
+//! The command line. Flags use the names of oha and hey where these tools have the flag.
 
 mod cluster_arguments;
 mod compare_arguments;
@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 pub use self::{
     cluster_arguments::{ChainArguments, ClusterArguments},
     compare_arguments::CompareArguments,
-    job_arguments::{JobArguments, Words},
+    job_arguments::{ForwardedFlags, JobArguments},
     load_arguments::LoadArguments,
     merge_arguments::MergeArguments,
     report_arguments::ReportArguments,
@@ -28,11 +28,11 @@ pub use self::{
     schema_arguments::{ReportKind, SchemaArguments},
 };
 
-/// Drives requests open loop, watches the cluster scale, writes the report.
+/// Sends requests open loop, proves that a cluster scales on them, and writes reports.
 #[derive(Debug, Parser)]
 #[command(name = "loadtest", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -40,21 +40,22 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Send requests by a schedule, and measure from the moment each was due
+    /// Send requests on a schedule and measure each latency from the time the request was due
     Run(Box<RunArguments>),
-    /// Send a load from several pods of a cluster, as a Job of Kubernetes, and report it as one
+    /// Send one load from several pods, as a Kubernetes Job, and report it as one run
     Job(Box<JobArguments>),
-    /// Put the results of `run --stripe` together into one report
+    /// Merge the results of `run --stripe` into one report
     Merge(MergeArguments),
-    /// Follow the metrics from the pods to the HPA, and name the first link that does not hold
+    /// Check the metrics chain from the pods to the HPA and name the first broken link
     Chain(ChainArguments),
-    /// Send a step of load that needs N replicas, and prove that the cluster scales to them and back
+    /// Send a load step that needs N replicas and prove that the cluster scales to N and back
     Scale(Box<ScaleArguments>),
-    /// Say what changed between two runs, or several of each, as far as it can be told from chance
+    /// Compare runs before and after a change and report statistically significant differences
     Compare(CompareArguments),
-    /// Say what the fields of a report mean: its JSON Schema
+    /// Print the JSON Schema of a report, which describes each field
     Schema(SchemaArguments),
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok; 1 the scaling or the metrics chain is not as it should be; 99 too many requests failed, a threshold broken, or what is compared worse; \
-104 wrong command or configuration; 105 interrupted; 106 invalid: the rate could not be held, or a stripe was lost";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 an assertion of `scale` or a link of the metrics chain fails; \
+99 too many requests failed, a threshold is broken, or a compared number is worse; 104 wrong command or configuration; \
+105 interrupted; 106 invalid: the generator did not hold the rate, or a stripe was lost";

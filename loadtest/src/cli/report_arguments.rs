@@ -1,4 +1,4 @@
-//! The flags for reports that other programs read.
+//! The flags for JUnit and Markdown reports.
 
 use std::path::PathBuf;
 
@@ -6,23 +6,23 @@ use clap::Args;
 
 use crate::{output::OutputFile, report_files::ReportFiles};
 
-/// Reports that both commands write.
+/// Report flags that `run`, `job`, `merge` and `scale` share.
 #[derive(Debug, Args)]
 pub struct ReportArguments {
-    /// Write what must hold, and whether it does, to this file, as JUnit XML
+    /// Write a JUnit XML report to this file, with one test case per check
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub junit: Option<PathBuf>,
 
-    /// Write a summary to this file, as Markdown
+    /// Write a Markdown summary to this file
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub markdown: Option<PathBuf>,
 }
 
 impl ReportArguments {
-    /// Opens the files, before any load.
+    /// Opens the report files.
     ///
     /// # Errors
-    /// [`BadConfiguration`](engine::BadConfiguration) when one cannot be written.
+    /// [`BadConfiguration`](engine::BadConfiguration) when a file cannot be opened for writing.
     pub fn open(&self) -> anyhow::Result<ReportFiles> {
         Ok(ReportFiles {
             junit: self.junit.as_deref().map(OutputFile::open).transpose()?,

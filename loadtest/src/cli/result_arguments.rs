@@ -1,4 +1,4 @@
-//! The flags for what must come of a run, and for where its report goes.
+//! The flags for the bounds of a run and for its reports.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,47 +8,47 @@ use engine::{Threshold, units::MaxFailed};
 use super::report_arguments::ReportArguments;
 use crate::{options::ResultOptions, output::OutputFile, report_files::ResultFiles};
 
-/// What `run` and the commands that put its stripes together have in common.
+/// Bounds and reports of `run`, `job` and `merge`.
 #[derive(Debug, Args)]
 pub struct ResultArguments {
-    /// How many requests may fail before the run does: a number, or a share as in 0.1% (default: 0, or what a threshold
-    /// on `failed` says)
+    /// How many requests may fail: a number, or a percentage such as 0.1% (default: 0, or the bound of a threshold on
+    /// `failed`)
     #[arg(long, value_name = "NUMBER")]
     pub max_failed: Option<MaxFailed>,
 
-    /// What the run must reach: 'p(99)<500' 'mean<20ms' 'max<2s' 'rate>990' 'failed<0.1%' 'dropped<1' (more than one, or
-    /// repeat)
+    /// Conditions of a passed run: 'p(99)<500' 'mean<20ms' 'max<2s' 'rate>990' 'failed<0.1%' 'dropped<1' (one or more;
+    /// repeatable)
     #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
     pub threshold: Vec<Threshold>,
 
-    /// Write the report to this file, as JSON
+    /// Write a JSON report to this file
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Write the report to this file, as a page with plots
+    /// Write an HTML report with plots to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
-    /// Print the report as JSON instead of text
+    /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub reports: ReportArguments,
 }
 
 impl ResultArguments {
-    /// How many requests may fail.
+    /// Returns how many requests may fail.
     #[must_use]
     pub fn max_failed(&self) -> MaxFailed {
         Threshold::max_failed(self.max_failed, &self.threshold)
     }
 
-    /// Opens the files, before any load.
+    /// Opens the report files.
     ///
     /// # Errors
-    /// [`BadConfiguration`](engine::BadConfiguration) when one cannot be written.
+    /// [`BadConfiguration`](engine::BadConfiguration) when a file cannot be opened for writing.
     pub fn open(&self) -> anyhow::Result<ResultFiles> {
         Ok(ResultFiles {
             output: self.output.as_deref().map(OutputFile::open).transpose()?,
@@ -56,10 +56,11 @@ impl ResultArguments {
             reports: self.reports.open()?,
         })
     }
-    /// The options of the result; the files are open.
+
+    /// Returns the options of the result, with open report files.
     ///
     /// # Errors
-    /// [`BadConfiguration`](engine::BadConfiguration) when a file cannot be written.
+    /// As for [`ResultArguments::open`].
     pub fn options(&self, max_lag: Option<Duration>) -> anyhow::Result<ResultOptions> {
         Ok(ResultOptions {
             max_lag,

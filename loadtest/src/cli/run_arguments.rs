@@ -1,4 +1,4 @@
-//! The flags of `loadtest run`, most of which `loadtest job` has, too.
+//! The flags of `loadtest run`. `loadtest job` shares most of them.
 
 use clap::Args;
 use engine::{BadConfiguration, Plan, Stripe};
@@ -13,11 +13,11 @@ use crate::options::RunOptions;
 #[derive(Debug, Args)]
 pub struct RunArguments {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub task: TaskArguments,
 
-    /// Send one part of the load, of which other processes send the others: 0/3, 1/3 and 2/3, with the same flags but for
-    /// this one. Prints the part's result for `loadtest merge`, or writes it to the --output
+    /// Send one stripe of the load: 0/3, 1/3 or 2/3. Other processes send the other stripes with otherwise equal flags.
+    /// Prints the result for `loadtest merge`, or writes it to --output
     #[arg(
         long,
         value_name = "NUMBER/ALL",
@@ -27,16 +27,16 @@ pub struct RunArguments {
     )]
     pub stripe: Option<Stripe>,
 
-    /// When the first request of all parts is due, by clocks that agree: 2030-01-31T12:00:00Z
+    /// Common start of all stripes, for machines with synchronised clocks: 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", requires = "stripe", help_heading = "Stripes")]
     pub start_at: Option<Timestamp>,
 }
 
 impl RunArguments {
-    /// The options of the command.
+    /// Returns the options of the command.
     ///
     /// # Errors
-    /// As for [`TaskArguments::plan`], and when a file cannot be written.
+    /// As for [`TaskArguments::plan`], and when a report file cannot be opened.
     pub fn options(&self) -> anyhow::Result<RunOptions> {
         let stripe = self.stripe.zip(self.start_at);
         Ok(RunOptions {
@@ -50,10 +50,10 @@ impl RunArguments {
     }
 }
 
-/// What is sent, and what must come of it.
+/// The flags that `run` and `job` share: the load, the bounds and the reports.
 #[derive(Debug, Args)]
 pub struct TaskArguments {
-    /// Where requests go, as in `http://127.0.0.1:5000/hello`
+    /// URL of the requests, for example `http://127.0.0.1:5000/hello`
     #[arg(
         value_name = "URL",
         required_unless_present = "target",
@@ -62,34 +62,35 @@ pub struct TaskArguments {
     pub url: Option<String>,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub result: ResultArguments,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub schedule: ScheduleArguments,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub load: LoadArguments,
 }
 
 impl TaskArguments {
-    /// What to send.
+    /// Returns the plan of the load.
     ///
     /// # Errors
-    /// [`BadConfiguration`] without a usable target, or a schedule.
+    /// [`BadConfiguration`] without a valid target or a valid schedule.
     pub fn plan(&self) -> anyhow::Result<Plan> {
         let mix = self.load.mix(self.url.as_deref())?;
         let network = self.load.network(&mix)?;
         Ok(self.load.plan(mix, network, self.schedule.schedule()?))
     }
 
-    /// The same for a load that is sent in `stripes`. How many threads each has must not depend on its machine: which
-    /// arrivals are whose follows from it.
+    /// Returns the plan of a load in `stripes`, with 1 thread per stripe unless `--threads` sets the number.
+    ///
+    /// The default must not depend on the machine: the thread count decides which stripe sends which arrival.
     ///
     /// # Errors
-    /// As for [`TaskArguments::plan`], and when there are less connections than threads.
+    /// As for [`TaskArguments::plan`], and when there are fewer connections than threads.
     pub fn plan_in_stripes(&self, stripes: u64) -> anyhow::Result<Plan> {
         let plan = self.plan()?;
         let threads = self.load.threads.unwrap_or(1);

@@ -20,7 +20,7 @@ use crate::{
 /// Flags of `loadtest scale`.
 #[derive(Debug, Args)]
 pub struct ScaleArguments {
-    /// Where requests go; without a path, to /hello
+    /// URL of the requests; the default path is /hello
     #[arg(
         long,
         value_name = "URL",
@@ -29,7 +29,7 @@ pub struct ScaleArguments {
     )]
     pub url: Option<String>,
 
-    /// The step: requests in each period, as in 392 or 392/1s
+    /// Rate of the load step: 392 or 392/1s
     #[arg(
         short = 'q',
         long,
@@ -39,81 +39,81 @@ pub struct ScaleArguments {
     )]
     pub rate: Option<Rate>,
 
-    /// The step: as many requests as need this many replicas
+    /// Replicas that the load step must need; the rate follows from it
     #[arg(short, long, value_name = "NUMBER", conflicts_with = "expect")]
     pub replicas: Option<u16>,
 
-    /// The HPA that the whole rate reaches
+    /// HPA that receives the whole rate
     #[arg(long, value_name = "NAME", default_value = "app-a", conflicts_with = "expect")]
     pub hpa: String,
 
-    /// An HPA and the part of the rate that reaches it, for a mix: app-b=196 (repeat for each; in place of --hpa)
+    /// HPA and its part of the rate, for several HPAs: app-b=196 (repeatable; replaces --hpa)
     #[arg(long, value_name = "HPA=RATE", requires = "rate")]
     pub expect: Vec<HpaRate>,
 
-    /// How many times to do it, each from rest; the report then has the median and the worst of each time
+    /// Number of runs, each from an idle cluster; the report contains the median and the worst of each time
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Phases")]
     pub repeat: u16,
 
-    /// How long until all replicas must be ready
+    /// Time limit for all replicas to become ready
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = parse_duration, help_heading = "Phases")]
     pub scale_up_deadline: Duration,
 
-    /// How long they must stay
+    /// How long the replica count must stay constant
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration, help_heading = "Phases")]
     pub plateau: Duration,
 
-    /// How long until the minimum must be reached again (default: the HPA's scale-down stabilisation + 120s)
+    /// Time limit for the return to the minimum (default: the HPA's scale-down stabilisation + 120s)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Phases")]
     pub scale_down_deadline: Option<Duration>,
 
-    /// How long to wait for the cluster to be at rest before the load (default: as for scaling down)
+    /// Time limit for the cluster to be idle before the load (default: as for scaling down)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Phases")]
     pub settle_deadline: Option<Duration>,
 
-    /// How long to wait for the metrics chain to become whole
+    /// How long to wait until the metrics chain is whole
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration, help_heading = "Phases")]
     pub chain_wait: Duration,
 
-    /// Requests that go on while the pods go, so that one lost on the way down is seen; 0 for none
+    /// Rate during the scale-down, to detect requests lost by terminating pods; 0 for none
     #[arg(long, value_name = "RATE", default_value = "20", value_parser = parse_tail, help_heading = "Phases")]
     pub tail_rate: TailRate,
 
-    /// How many requests of the step, and of the tail, may fail: a number, or a share as in 0.1% (default: 0, or what a
-    /// threshold on `failed` says)
+    /// How many requests of the step, and of the tail, may fail: a number, or a percentage such as 0.1% (default: 0, or
+    /// the bound of a threshold on `failed`)
     #[arg(long, value_name = "NUMBER")]
     pub max_failed: Option<MaxFailed>,
 
-    /// What the step must reach, as in `loadtest run`: 'p(99)<500' 'failed<0.1%' (more than one, or repeat)
+    /// Conditions for the step, as in `loadtest run`: 'p(99)<500' 'failed<0.1%' (one or more; repeatable)
     #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
     pub threshold: Vec<Threshold>,
 
-    /// Write the report to this file, as JSON
+    /// Write a JSON report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Write the report to this file, as a page with plots
+    /// Write an HTML report with plots to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub reports: ReportArguments,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub cluster: ClusterArguments,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a text here would replace that of the command")]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub load: LoadArguments,
 }
 
 impl ScaleArguments {
-    /// The options of the command; the files are open.
+    /// Returns the options of the command, with open report files.
     ///
     /// # Errors
-    /// [`BadConfiguration`] when a file cannot be written, or nothing can be sent.
+    /// [`BadConfiguration`] when a report file cannot be opened, or the flags describe no valid load.
     pub fn options(&self) -> anyhow::Result<ScaleOptions> {
         let json = self.json.as_deref().map(OutputFile::open).transpose()?;
         let html = self.html.as_deref().map(OutputFile::open).transpose()?;
@@ -158,7 +158,7 @@ impl ScaleArguments {
                 parts: self
                     .expect
                     .iter()
-                    .map(|one| (one.hpa.clone(), one.rate))
+                    .map(|part| (part.hpa.clone(), part.rate))
                     .collect(),
             });
         }
@@ -166,17 +166,17 @@ impl ScaleArguments {
         match (self.rate, self.replicas) {
             (Some(rate), _) => Ok(Step::Rate { hpa, rate }),
             (None, Some(replicas)) => Ok(Step::Replicas { hpa, replicas }),
-            (None, None) => Err(BadConfiguration::new("--rate or --replicas").into()),
+            (None, None) => Err(BadConfiguration::new("--rate or --replicas is required").into()),
         }
     }
 }
 
-/// An HPA and the rate that reaches it.
+/// An HPA and the rate that it receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HpaRate {
-    /// The HPA.
+    /// The name of the HPA.
     pub hpa: String,
-    /// Its rate.
+    /// The rate in total over all its pods.
     pub rate: Rate,
 }
 
@@ -189,12 +189,12 @@ impl FromStr for HpaRate {
                 hpa: hpa.to_owned(),
                 rate: rate.parse()?,
             }),
-            _ => Err(format!("`{text}` names no HPA and rate; write app-b=196")),
+            _ => Err(format!("`{text}` is not an HPA and a rate; write app-b=196")),
         }
     }
 }
 
-/// The rate of the tail; `None` where there is to be none.
+/// The rate during the scale-down; `None` for no load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TailRate(pub Option<Rate>);
 
@@ -206,7 +206,7 @@ fn parse_tail(text: &str) -> Result<TailRate, String> {
     }
 }
 
-/// `http://host` and `http://host/` mean the page that the whole project is about.
+/// Adds the path `/hello`, which `app_a` serves, to a URL without a path and a query.
 fn with_default_path(url: &str) -> String {
     match url.parse::<http::Uri>() {
         Ok(parsed) if parsed.path_and_query().is_none_or(|path| path == "/") => {
@@ -221,14 +221,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_without_a_path_means_hello() {
-        for (url, meant) in [
+    fn the_default_path_is_hello() {
+        for (url, expected) in [
             ("http://h:1", "http://h:1/hello"),
             ("http://h:1/", "http://h:1/hello"),
             ("http://h:1/jobs", "http://h:1/jobs"),
             ("http://h:1/?a=b", "http://h:1/?a=b"),
         ] {
-            assert_eq!(with_default_path(url), meant);
+            assert_eq!(with_default_path(url), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The flags of a schedule: a rate for a while, stages, spikes, or a trace; and how arrivals lie around it.
+//! The flags of a schedule: a constant rate, stages, spikes or a trace, and the spacing of the arrivals.
 
 use std::{fs, path::PathBuf, str::FromStr, time::Duration};
 
@@ -8,14 +8,14 @@ use engine::{
     units::{Rate, parse_duration, short},
 };
 
-/// The longest schedule: a report keeps every second of it.
-const LONGEST: Duration = Duration::from_hours(7 * 24);
+/// The maximum length of a schedule. A report contains an entry for every second.
+const MAX_LENGTH: Duration = Duration::from_hours(7 * 24);
 
 /// Flags of a schedule.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Schedule")]
 pub struct ScheduleArguments {
-    /// Requests in each period: 500, 500/1s, 30/1m; with --stage, the rate at the start
+    /// Request rate: 500, 500/1s, 30/1m; with --stage, the rate at the start
     #[arg(
         short = 'q',
         long,
@@ -24,7 +24,7 @@ pub struct ScheduleArguments {
     )]
     pub rate: Option<Rate>,
 
-    /// For how long requests are sent: 30s, 5m
+    /// Duration of the load: 30s, 5m
     #[arg(
         short = 'z',
         long,
@@ -35,54 +35,54 @@ pub struct ScheduleArguments {
     )]
     pub duration: Option<Duration>,
 
-    /// Go to a rate in a straight line over a time: 30s:500, then for example 1m:500 to stay, 0s:2000 to jump, 10s:0 to
-    /// end (repeat for each)
+    /// Change the rate linearly over a duration: 30s:500; then 1m:500 holds the rate, 0s:2000 jumps, 10s:0 ramps down
+    /// (repeatable)
     #[arg(long, value_name = "DURATION:RATE")]
     pub stage: Vec<Stage>,
 
-    /// At a time, for a time, at a rate, in place of what the schedule says: 30s:5s:2000 (repeat for each)
+    /// Replace the rate of the schedule from a time on for a duration: 30s:5s:2000 (repeatable)
     #[arg(long, value_name = "AT:DURATION:RATE")]
     pub spike: Vec<Spike>,
 
-    /// A file of `seconds,requests per second` lines: each rate holds until the next line, the last line is the end and
-    /// its rate 0
+    /// File with lines `seconds,requests per second`: each rate holds until the next line; the last line has rate 0 and
+    /// marks the end
     #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "duration", "stage"])]
     pub trace: Option<PathBuf>,
 
-    /// How arrivals lie around the rate: at even distances, or at random as those of many independent users
+    /// Spacing of the arrivals: even, or random as for many independent users
     #[arg(long, value_enum, default_value_t = ArrivalsArgument::Even)]
     pub arrivals: ArrivalsArgument,
 
-    /// Where the random numbers of --arrivals poisson begin; the same seed gives the same arrivals
+    /// Random seed of --arrivals poisson; equal seeds produce equal arrivals
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
 }
 
-/// How arrivals lie around the rate.
+/// The spacing of the arrivals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ArrivalsArgument {
-    /// At even distances.
+    /// Constant distances at a constant rate
     Even,
-    /// As a Poisson process.
+    /// Random distances, as a Poisson process
     Poisson,
 }
 
 impl ScheduleArguments {
-    /// The schedule that these flags describe.
+    /// Returns the schedule.
     ///
     /// # Errors
-    /// [`BadConfiguration`] when it is empty, too long, or its trace cannot be used.
+    /// [`BadConfiguration`] when the schedule contains no request or is too long, or when the trace is not valid.
     pub fn schedule(&self) -> anyhow::Result<Schedule> {
         let segments = match &self.trace {
             Some(path) => {
-                let wrong = |error: String| BadConfiguration::new(format!("{}: {error}", path.display()));
-                let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-                parse_trace(&text).map_err(wrong)?
+                let bad_trace = |error: String| BadConfiguration::new(format!("{}: {error}", path.display()));
+                let text = fs::read_to_string(path).map_err(|error| bad_trace(error.to_string()))?;
+                parse_trace(&text).map_err(bad_trace)?
             }
             None => self.stages(),
         };
         let length: Duration = segments.iter().map(|segment| segment.length).sum();
-        if length > LONGEST {
+        if length > MAX_LENGTH {
             return Err(BadConfiguration::new("a run lasts at most 7 days").into());
         }
         let segments = with_spikes(segments, &self.spike).map_err(BadConfiguration::new)?;
@@ -93,7 +93,7 @@ impl ScheduleArguments {
         let schedule = Schedule::from_segments(&segments, spacing);
         if schedule.expected(schedule.duration()) <= 0.0 {
             return Err(
-                BadConfiguration::new("the schedule has no request in it: its rate is 0 throughout").into(),
+                BadConfiguration::new("the schedule contains no request: its rate is always 0").into(),
             );
         }
         Ok(schedule)
@@ -118,7 +118,7 @@ impl ScheduleArguments {
     }
 }
 
-/// A rate to go to, and the time to take.
+/// A linear change to a rate over a duration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stage {
     length: Duration,
@@ -131,7 +131,7 @@ impl FromStr for Stage {
     fn from_str(text: &str) -> Result<Self, String> {
         let (length, rate) = text
             .split_once(':')
-            .ok_or_else(|| format!("`{text}` does not say how long; write DURATION:RATE, as in 30s:500"))?;
+            .ok_or_else(|| format!("`{text}` has no duration; write DURATION:RATE, for example 30s:500"))?;
         Ok(Self {
             length: parse_length(length)?,
             rate: parse_rate(rate)?,
@@ -139,7 +139,7 @@ impl FromStr for Stage {
     }
 }
 
-/// A rate for a time, in place of another.
+/// A rate that replaces the schedule's rate for a duration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spike {
     at: Duration,
@@ -154,7 +154,7 @@ impl FromStr for Spike {
         let parts: Vec<&str> = text.splitn(3, ':').collect();
         let [at, length, rate] = parts[..] else {
             return Err(format!(
-                "`{text}` is no spike; write AT:DURATION:RATE, as in 30s:5s:2000"
+                "`{text}` is not a spike; write AT:DURATION:RATE, for example 30s:5s:2000"
             ));
         };
         Ok(Self {
@@ -165,7 +165,7 @@ impl FromStr for Spike {
     }
 }
 
-/// A duration, 0 included.
+/// Parses a duration of 0 or more.
 fn parse_length(text: &str) -> Result<Duration, String> {
     match text {
         "0" => Ok(Duration::ZERO),
@@ -174,7 +174,7 @@ fn parse_length(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A rate in requests a second, 0 included.
+/// Parses a rate of 0 or more; returns requests per second.
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text {
         "0" => Ok(0.0),
@@ -182,28 +182,28 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The segments, with the spikes in place of what they fall on.
+/// Replaces the parts of the segments that the spikes cover.
 fn with_spikes(mut segments: Vec<Segment>, spikes: &[Spike]) -> Result<Vec<Segment>, String> {
     for spike in spikes {
-        let whole: Duration = segments.iter().map(|segment| segment.length).sum();
+        let total: Duration = segments.iter().map(|segment| segment.length).sum();
         let end = spike.at + spike.length;
-        if end > whole {
+        if end > total {
             return Err(format!(
-                "a spike ends {} s after the start, and the schedule after {} s",
+                "a spike ends at {} s, after the end of the schedule at {} s",
                 short(end.as_secs_f64()),
-                short(whole.as_secs_f64())
+                short(total.as_secs_f64())
             ));
         }
-        let (mut cut, _) = parts(&segments, spike.at);
-        cut.push(Segment::constant(spike.length, spike.rate));
-        cut.extend(parts(&segments, end).1);
-        segments = cut;
+        let (mut replaced, _) = split_at(&segments, spike.at);
+        replaced.push(Segment::constant(spike.length, spike.rate));
+        replaced.extend(split_at(&segments, end).1);
+        segments = replaced;
     }
     Ok(segments)
 }
 
-/// What of the segments lies before `moment`, and what after it.
-fn parts(segments: &[Segment], moment: Duration) -> (Vec<Segment>, Vec<Segment>) {
+/// Splits the segments at `moment` and returns the parts before and after it.
+fn split_at(segments: &[Segment], moment: Duration) -> (Vec<Segment>, Vec<Segment>) {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut start = Duration::ZERO;
     for segment in segments {
@@ -230,8 +230,9 @@ fn parts(segments: &[Segment], moment: Duration) -> (Vec<Segment>, Vec<Segment>)
     (before, after)
 }
 
-/// A trace: `seconds,rate` lines, each rate until the next line's time. A first line in words is a heading; empty lines
-/// and those that begin with `#` are passed over.
+/// Parses a trace: lines `seconds,rate`, where each rate holds until the time of the next line.
+///
+/// A first line with letters is a heading. Empty lines and lines that begin with `#` are ignored.
 fn parse_trace(text: &str) -> Result<Vec<Segment>, String> {
     let mut rows: Vec<(usize, Duration, f64)> = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -251,33 +252,33 @@ fn parse_trace(text: &str) -> Result<Vec<Segment>, String> {
             ));
         };
         if !(0.0..=1e9).contains(&rate) {
-            return Err(format!("line {number}: a rate lies between 0 and 1e9"));
+            return Err(format!("line {number}: the rate is not between 0 and 1e9"));
         }
-        if !(0.0..=LONGEST.as_secs_f64()).contains(&time) {
+        if !(0.0..=MAX_LENGTH.as_secs_f64()).contains(&time) {
             return Err(format!(
-                "line {number}: a time lies between 0 and 7 days, in seconds"
+                "line {number}: the time is not between 0 and 7 days, in seconds"
             ));
         }
         let time = Duration::from_secs_f64(time);
         if rows.last().is_some_and(|(_, last, _)| *last >= time) {
             return Err(format!(
-                "line {number}: its time is not after that of the line before"
+                "line {number}: the time is not after the time of the previous line"
             ));
         }
         rows.push((number, time, rate));
     }
     match (rows.first(), rows.last()) {
         (Some((number, first, _)), _) if !first.is_zero() => {
-            Err(format!("line {number}: a trace begins at 0 seconds"))
+            Err(format!("line {number}: a trace must begin at 0 seconds"))
         }
         (_, Some((number, _, rate))) if rows.len() < 2 || *rate != 0.0 => Err(format!(
-            "line {number}: a trace ends with a line whose rate is 0, at the time of its end"
+            "line {number}: the last line of a trace must have the rate 0 and the end time"
         )),
         (Some(_), Some(_)) => Ok(rows
             .windows(2)
             .map(|pair| Segment::constant(pair[1].1.saturating_sub(pair[0].1), pair[0].2))
             .collect()),
-        _ => Err("there is no line `seconds,requests per second` in it".to_owned()),
+        _ => Err("no line `seconds,requests per second`".to_owned()),
     }
 }
 
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spike_replaces_what_it_falls_on_and_a_ramp_goes_on_behind_it() {
+    fn a_spike_replaces_a_part_of_a_ramp_and_the_ramp_continues_after_it() {
         let ramp = Segment {
             length: Duration::from_secs(10),
             from: 0.0,
@@ -306,11 +307,15 @@ mod tests {
             [(4.0, 0.0, 40.0), (2.0, 500.0, 500.0), (4.0, 60.0, 100.0)]
         );
         let late = "9s:2s:500".parse().unwrap();
-        assert!(with_spikes(vec![ramp], &[late]).unwrap_err().contains("11 s"));
+        assert!(
+            with_spikes(vec![ramp], &[late])
+                .unwrap_err()
+                .contains("ends at 11 s")
+        );
     }
 
     #[test]
-    fn a_trace_is_read_line_by_line() {
+    fn each_trace_line_sets_the_rate_until_the_next_line() {
         let text = "seconds,rate\n0,10\n\n# a pause\n2.5,0\n4,30\n5,0\n";
         assert_eq!(
             seconds(&parse_trace(text).unwrap()),
@@ -319,22 +324,25 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_cannot_be_used_is_refused_by_line() {
-        for (text, says) in [
+    fn an_invalid_trace_is_rejected_with_its_line_number() {
+        for (text, message) in [
             ("", "no line"),
             ("seconds,rate\n", "no line"),
-            ("1,10\n2,0", "line 1: a trace begins at 0"),
-            ("0,10", "line 1: a trace ends"),
-            ("0,10\n5,10", "line 2: a trace ends"),
+            ("1,10\n2,0", "line 1: a trace must begin at 0"),
+            ("0,10", "line 1: the last line"),
+            ("0,10\n5,10", "line 2: the last line"),
             ("0,10\n5;0", "line 2: `5;0`"),
             ("0,10\n5,many", "line 2"),
-            ("0,10\n0,20\n5,0", "line 2: its time"),
-            ("0,-1\n5,0", "line 1: a rate"),
+            ("0,10\n0,20\n5,0", "line 2: the time"),
+            ("0,-1\n5,0", "line 1: the rate"),
             ("0,10\nnan,0", "line 2"),
-            ("0,10\n1e9,0", "line 2: a time"),
+            ("0,10\n1e9,0", "line 2: the time"),
         ] {
-            let said = parse_trace(text).unwrap_err();
-            assert!(said.contains(says), "{text:?} gives {said:?}");
+            let error = parse_trace(text).unwrap_err();
+            assert!(
+                error.contains(message),
+                "{text:?}: {error:?} does not contain {message:?}"
+            );
         }
     }
 }

@@ -4,16 +4,16 @@ use clap::{Args, ValueEnum};
 
 use crate::options::Report;
 
-/// The JSON that commands write.
+/// A JSON report that has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportKind {
-    /// That of `run`, `job` and `merge`
+    /// Report of `run`, `job` and `merge`
     Run,
-    /// That of `scale`
+    /// Report of `scale`
     Scale,
-    /// That of `compare`
+    /// Report of `compare`
     Compare,
-    /// That of `chain`
+    /// Report of `chain`
     Chain,
 }
 
@@ -31,7 +31,7 @@ impl From<ReportKind> for Report {
 /// Flags of `loadtest schema`.
 #[derive(Debug, Args)]
 pub struct SchemaArguments {
-    /// Which report
+    /// Report to describe
     #[arg(value_name = "REPORT")]
     pub report: ReportKind,
 }

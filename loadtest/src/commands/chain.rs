@@ -1,4 +1,4 @@
-//! The command: waits for the chain to become whole, and says what is still missing.
+//! `loadtest chain`: waits until the metrics chain of each HPA is whole and reports the first broken link.
 
 use engine::Interrupt;
 use prover::{
@@ -10,27 +10,27 @@ use serde::Serialize;
 
 use crate::{exit::Exit, options::ChainCommandOptions, output};
 
-/// The version of [`ChainReport`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
+/// The version of the JSON format of [`ChainReport`]. It increases when a field is removed or changes its meaning.
 const SCHEMA: &str = "loadtest.chain/v1";
 
-/// The JSON of the command.
+/// The JSON report of the command.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ChainReport {
-    /// The version of this form.
+    /// The version of this format.
     #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
     /// Whether every link of every HPA holds.
     pub whole: bool,
-    /// One for each HPA.
+    /// The diagnosis of each HPA's chain.
     pub chains: Vec<Diagnosis>,
 }
 
-/// Carries out the command.
+/// Runs the command.
 ///
 /// # Errors
-/// [`engine::BadConfiguration`] without a cluster.
+/// [`engine::BadConfiguration`] when the cluster cannot be reached.
 pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
-    let work = async {
+    let diagnose = async {
         let cluster = Cluster::connect(options.context.as_deref()).await?;
         let mut chains = Vec::new();
         for chain in &options.chains {
@@ -44,7 +44,7 @@ pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyh
         anyhow::Ok(chains)
     };
     let chains = tokio::select! {
-        chains = work => chains?,
+        chains = diagnose => chains?,
         () = interrupt.requested() => return Ok(Exit::Interrupted),
     };
     let whole = chains.iter().all(Diagnosis::is_healthy);
@@ -59,7 +59,7 @@ pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyh
     Ok(if whole { Exit::Ok } else { Exit::AssertionFailed })
 }
 
-/// The diagnosis as lines for a person.
+/// Formats a diagnosis as text, one line per link.
 pub(crate) fn render(diagnosis: &Diagnosis) -> String {
     let mut lines = vec![format!("metrics chain of {}", diagnosis.hpa)];
     for link in &diagnosis.links {
@@ -72,12 +72,7 @@ pub(crate) fn render(diagnosis: &Diagnosis) -> String {
     }
     if let Some(cause) = diagnosis.root_cause() {
         lines.push(format!("first broken link: {}: {}", cause.link, cause.detail));
-        lines.extend(
-            cause
-                .look_at
-                .iter()
-                .map(|look_at| format!("  look at: {look_at}")),
-        );
+        lines.extend(cause.look_at.iter().map(|look_at| format!("  check: {look_at}")));
     }
     lines.join("\n") + "\n"
 }

@@ -1,4 +1,4 @@
-//! The command: reads the runs, compares number by number, says what is worse.
+//! `loadtest compare`: reads the runs, compares each number and reports which numbers are worse.
 
 use std::{
     fmt::Write as _,
@@ -15,54 +15,54 @@ use serde::Serialize;
 
 use crate::{exit::Exit, options::CompareOptions, output};
 
-/// The version of [`Comparison`]'s JSON form. Grows when a field changes its meaning or goes, not when one joins.
+/// The version of the JSON format of [`Comparison`]. It increases when a field is removed or changes its meaning.
 const SCHEMA: &str = "loadtest.compare/v1";
 
-/// The JSON of the command.
+/// The JSON report of the command.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Comparison {
-    /// The version of this form.
+    /// The version of this format.
     #[schemars(extend("const" = SCHEMA))]
     schema: &'static str,
-    /// Something is worse.
+    /// Whether any number is worse.
     worse: bool,
-    /// What is compared.
+    /// The compared runs.
     runs: Runs,
-    /// Each number, in order.
+    /// The compared numbers.
     numbers: Vec<Row>,
 }
 
 /// The runs of both sides.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Runs {
-    /// How many before.
+    /// The number of runs before the change.
     before: usize,
-    /// How many after.
+    /// The number of runs after the change.
     after: usize,
-    /// Not all of one side began before the other; else what changed may be the machine as well as the server.
+    /// Whether the runs of both sides alternated. If not, the machine may have changed instead of the server.
     in_turns: bool,
 }
 
-/// A run, and the file that it is from.
-type Read<'a> = (&'a Path, Run);
+/// A run and its file.
+type RunFile<'a> = (&'a Path, Run);
 
-/// Carries out the command.
+/// Runs the command.
 ///
 /// # Errors
-/// [`BadConfiguration`] where a file is no run, or the runs cannot be compared.
+/// [`BadConfiguration`] when a file does not contain a valid run, or the runs are not comparable.
 pub fn run(options: &CompareOptions) -> anyhow::Result<Exit> {
     let (before, after) = (&options.before, &options.after);
     if before.len().min(after.len()) == 1 && before.len() != after.len() {
         return Err(BadConfiguration(format!(
-            "{} before, {} after: how far runs are apart takes two at least, of each side",
+            "{} before, {} after: to measure the variation between runs, give at least 2 runs of each side",
             runs(before.len()),
             runs(after.len())
         ))
         .into());
     }
     let (before, after) = (read(before)?, read(after)?);
-    refuse_what_cannot_be_compared(&before.iter().chain(&after).collect::<Vec<_>>())?;
-    let measured = |side: &[Read<'_>]| -> Vec<RunMetrics> {
+    check_comparable(&before.iter().chain(&after).collect::<Vec<_>>())?;
+    let measured = |side: &[RunFile<'_>]| -> Vec<RunMetrics> {
         side.iter().map(|(_, run)| RunMetrics::from_run(run)).collect()
     };
     let numbers = compare(&measured(&before), &measured(&after), options.tolerance);
@@ -72,7 +72,7 @@ pub fn run(options: &CompareOptions) -> anyhow::Result<Exit> {
         runs: Runs {
             before: before.len(),
             after: after.len(),
-            in_turns: !is_earlier(&before, &after) && !is_earlier(&after, &before),
+            in_turns: !all_began_before(&before, &after) && !all_began_before(&after, &before),
         },
         numbers,
     };
@@ -88,15 +88,15 @@ pub fn run(options: &CompareOptions) -> anyhow::Result<Exit> {
     })
 }
 
-fn read(files: &[PathBuf]) -> Result<Vec<Read<'_>>, BadConfiguration> {
+fn read(files: &[PathBuf]) -> Result<Vec<RunFile<'_>>, BadConfiguration> {
     let runs = files.iter().map(|path| Ok((path.as_path(), Run::read(path)?)));
     runs.collect()
 }
 
-fn refuse_what_cannot_be_compared(all: &[&Read<'_>]) -> Result<(), BadConfiguration> {
-    for (place, (path, run)) in all.iter().enumerate() {
-        for (earlier, other) in &all[..place] {
-            let why = if run == other {
+fn check_comparable(all: &[&RunFile<'_>]) -> Result<(), BadConfiguration> {
+    for (index, (path, run)) in all.iter().enumerate() {
+        for (other_path, other) in &all[..index] {
+            let reason = if run == other {
                 "are the same run"
             } else if !run.has_same_plan(other) {
                 "did not send the same load (`plan` in the files); compare runs of the same command"
@@ -104,8 +104,8 @@ fn refuse_what_cannot_be_compared(all: &[&Read<'_>]) -> Result<(), BadConfigurat
                 continue;
             };
             return Err(BadConfiguration(format!(
-                "{} and {} {why}",
-                earlier.display(),
+                "{} and {} {reason}",
+                other_path.display(),
                 path.display()
             )));
         }
@@ -113,14 +113,15 @@ fn refuse_what_cannot_be_compared(all: &[&Read<'_>]) -> Result<(), BadConfigurat
     Ok(())
 }
 
-/// Whether each run of `one` began before any of the `other`.
-fn is_earlier(one: &[Read<'_>], other: &[Read<'_>]) -> bool {
-    let mut pairs = one
+/// Returns whether every run of `first` began before every run of `second`.
+fn all_began_before(first: &[RunFile<'_>], second: &[RunFile<'_>]) -> bool {
+    let mut pairs = first
         .iter()
-        .flat_map(|run| other.iter().map(move |other| (run, other)));
-    pairs.all(|((_, run), (_, other))| run.started_at < other.started_at)
+        .flat_map(|earlier| second.iter().map(move |later| (earlier, later)));
+    pairs.all(|((_, earlier), (_, later))| earlier.started_at < later.started_at)
 }
 
+/// Formats the comparison as text, one line per number.
 fn render(comparison: &Comparison) -> String {
     let Runs {
         before,
@@ -135,31 +136,35 @@ fn render(comparison: &Comparison) -> String {
         "{}",
         if comparison.worse { "WORSE" } else { "NOT WORSE" }
     ));
-    let of_before = format!("before, {}", runs(before));
-    line(format_args!("  {:<8} {of_before:<26} after, {}", "", runs(after)));
+    let heading_before = format!("before, {}", runs(before));
+    line(format_args!(
+        "  {:<8} {heading_before:<26} after, {}",
+        "",
+        runs(after)
+    ));
     for row in &comparison.numbers {
         let word = match row.change {
-            Change::None => "no difference shown",
+            Change::None => "no significant change",
             Change::Better => "better",
             Change::Worse => "WORSE",
             Change::Unknown => "not measured",
         };
-        let (before, after) = (shown(row.before, row.unit), shown(row.after, row.unit));
-        let by = relative(row);
+        let (before, after) = (estimate(row.before, row.unit), estimate(row.after, row.unit));
+        let difference = difference(row);
         line(format_args!(
-            "  {:<8} {before:<26} {after:<26} {by}{word}",
+            "  {:<8} {before:<26} {after:<26} {difference}{word}",
             row.name
         ));
     }
     if before == 1 {
         line(format_args!(
-            "One run of each cannot tell a change of the machine from one of the server. Several that took turns can:\n  \
-             loadtest compare --before FILE… --after FILE…"
+            "One run of each side cannot distinguish a change of the machine from a change of the server. \
+             Several alternating runs can:\n  loadtest compare --before FILE… --after FILE…"
         ));
     } else if !in_turns {
         line(format_args!(
-            "All runs of one side were before the other's, so that a change of the machine looks like one of the server: \
-             take turns."
+            "All runs of one side began before the runs of the other side. \
+             A change of the machine looks like a change of the server: alternate the runs."
         ));
     }
     text
@@ -172,7 +177,8 @@ fn runs(count: usize) -> String {
     }
 }
 
-fn shown(estimate: Option<Estimate>, unit: &str) -> String {
+/// Formats a value with its confidence interval: `value (low … high) unit`.
+fn estimate(estimate: Option<Estimate>, unit: &str) -> String {
     let Some(Estimate { value, low, high }) = estimate else {
         return "-".to_owned();
     };
@@ -180,8 +186,8 @@ fn shown(estimate: Option<Estimate>, unit: &str) -> String {
     format!("{} ({} … {high}) {unit}", short(value), short(low))
 }
 
-/// How much more it is after.
-fn relative(row: &Row) -> String {
+/// Formats the change from before to after: `value (low … high) unit` for several runs, otherwise a percentage.
+fn difference(row: &Row) -> String {
     match (row.difference, row.before, row.after) {
         (Some(Estimate { value, low, high }), ..) => {
             let unit = if row.unit == "%" { "points" } else { "%" };

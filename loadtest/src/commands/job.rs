@@ -1,5 +1,7 @@
-//! `loadtest job`: a load from several pods, by what Kubernetes has: an indexed Job starts the stripes, each waits for
-//! their common start, and its result is the last line of its pod's log.
+//! `loadtest job`: sends one load from several pods.
+//!
+//! An indexed Kubernetes Job starts one pod per stripe. The pods wait for the common start. The last line of each pod's
+//! log is its result.
 
 use engine::Interrupt;
 use prover::job::{JobOptions, send};
@@ -7,10 +9,10 @@ use prover::job::{JobOptions, send};
 use super::run::conclude;
 use crate::{exit::Exit, options::ResultOptions};
 
-/// Carries out the command. Progress goes to standard error, the report to standard output.
+/// Runs the command. Prints progress to standard error and the report to standard output.
 ///
 /// # Errors
-/// [`BadConfiguration`](engine::BadConfiguration) before any load; anything else is a fault of this program or machine.
+/// [`BadConfiguration`](engine::BadConfiguration) before the load; otherwise a failure of this program or machine.
 pub async fn run(job: JobOptions, result: ResultOptions, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
     let outcome = send(&job, &mut interrupt, &mut |line| eprintln!("{line}")).await?;
     conclude(&outcome.report, result, outcome.interrupted)

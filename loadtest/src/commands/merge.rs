@@ -1,4 +1,4 @@
-//! `loadtest merge`: the results of stripes that were sent by hand, as one report.
+//! `loadtest merge`: merges the results of `loadtest run --stripe` into one report.
 
 use std::{fs, path::Path};
 
@@ -7,10 +7,10 @@ use engine::{BadConfiguration, CollectedStripe, StripeResult, merge};
 use super::run::conclude;
 use crate::{exit::Exit, options::MergeOptions};
 
-/// Carries out the command.
+/// Runs the command. A stripe without a file makes the run invalid.
 ///
 /// # Errors
-/// [`BadConfiguration`] when a file is no stripe's result, or they are not of one load.
+/// [`BadConfiguration`] when a file contains no stripe result, or when the results belong to different loads.
 pub fn run(options: MergeOptions) -> anyhow::Result<Exit> {
     let mut results = Vec::new();
     for path in &options.files {
@@ -18,28 +18,29 @@ pub fn run(options: MergeOptions) -> anyhow::Result<Exit> {
     }
     let (first, load) = match results.first() {
         Some((name, result)) => (name.clone(), result.load.clone()),
-        None => return Err(BadConfiguration::new("there is no file").into()),
+        None => return Err(BadConfiguration::new("no file is given").into()),
     };
     let mut parts: Vec<_> = (0..load.stripes).map(|_| None).collect();
     for (name, result) in results {
         if let Some(difference) = load.differs_from(&result.load) {
-            return Err(
-                BadConfiguration(format!("{name} is not of the load of {first}: {difference}")).into(),
-            );
+            return Err(BadConfiguration(format!(
+                "{name} and {first} are results of different loads: {difference}"
+            ))
+            .into());
         }
-        let place = usize::try_from(result.stripe).ok();
-        let Some(place @ None) = place.and_then(|number| parts.get_mut(number)) else {
-            let again = format!("{name} is stripe {} once more", result.stripe);
-            return Err(BadConfiguration(again).into());
+        let index = usize::try_from(result.stripe).ok();
+        let Some(part @ None) = index.and_then(|index| parts.get_mut(index)) else {
+            let duplicate = format!("{name} is a second result of stripe {}", result.stripe);
+            return Err(BadConfiguration(duplicate).into());
         };
-        *place = Some(CollectedStripe {
+        *part = Some(CollectedStripe {
             name,
             result: Ok(result),
         });
     }
     let missing = || CollectedStripe {
         name: "no file".to_owned(),
-        result: Err("its result was not given".to_owned()),
+        result: Err("its result file is missing".to_owned()),
     };
     let parts = parts.into_iter().map(|part| part.unwrap_or_else(missing));
     conclude(&merge(&load, parts.collect(), None), options.result, false)
@@ -49,6 +50,6 @@ fn read(path: &Path) -> Result<StripeResult, BadConfiguration> {
     let bad = |why: &str| BadConfiguration(format!("{}: {why}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| bad(&error.to_string()))?;
     StripeResult::find(&text)
-        .ok_or_else(|| bad("holds no result of `loadtest run --stripe`"))?
+        .ok_or_else(|| bad("contains no result of `loadtest run --stripe`"))?
         .map_err(|why| bad(&why))
 }

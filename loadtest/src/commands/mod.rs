@@ -1,4 +1,4 @@
-//! The commands.
+//! One module for each command.
 
 pub mod chain;
 pub mod compare;

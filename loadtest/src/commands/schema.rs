@@ -1,4 +1,4 @@
-//! `loadtest schema`: what the fields of a report mean, as a JSON Schema that is made of the types that are written.
+//! `loadtest schema`: prints the JSON Schema of a report, generated from the report's Rust types.
 
 use anyhow::Context;
 use prover::prove::ScaleReport;
@@ -7,10 +7,10 @@ use schemars::{Schema, generate::SchemaSettings};
 use super::{chain::ChainReport, compare::Comparison, run::RunReport};
 use crate::{exit::Exit, options::Report, output};
 
-/// Carries out the command.
+/// Runs the command.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// When writing to standard output fails.
 pub fn run(report: Report) -> anyhow::Result<Exit> {
     let schema = schema(report);
     let text = serde_json::to_string_pretty(&schema).context("encoding the schema")?;
@@ -18,7 +18,7 @@ pub fn run(report: Report) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The schema of a report: JSON Schema, draft 2020-12.
+/// Returns the JSON Schema (draft 2020-12) of a report.
 #[must_use]
 pub fn schema(report: Report) -> Schema {
     let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use crate::cli::ReportKind;
 
-    fn each() -> impl Iterator<Item = (String, Value)> {
+    fn schemas() -> impl Iterator<Item = (String, Value)> {
         ReportKind::value_variants().iter().map(|report| {
             let name = report.to_possible_value().unwrap().get_name().to_owned();
             (name, schema((*report).into()).to_value())
@@ -48,21 +48,21 @@ mod tests {
     }
 
     #[test]
-    fn the_schemas_in_the_docs_are_those_of_this_program() {
-        for (name, schema) in each() {
+    fn the_schemas_in_docs_are_up_to_date() {
+        for (name, schema) in schemas() {
             let path = format!("{}/../docs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
             let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-            let written: Value = serde_json::from_str(&text).unwrap();
+            let documented: Value = serde_json::from_str(&text).unwrap();
             assert!(
-                written == schema,
-                "after a change of the report: cargo run -p loadtest -- schema {name} > docs/schema/{name}.json"
+                documented == schema,
+                "{path} is out of date: cargo run -p loadtest -- schema {name} > docs/schema/{name}.json"
             );
         }
     }
 
-    /// The paths of the fields without a description.
-    fn gaps(value: &Value, path: &str, found: &mut Vec<String>) {
-        // A variant that holds something is an object with one field, and itself described.
+    /// Collects the paths of the fields without a description.
+    fn find_undescribed(value: &Value, path: &str, found: &mut Vec<String>) {
+        // An enum variant with data is an object with one field; the description is on the object.
         let is_variant = path.contains("/oneOf/") && value.get("description").is_some();
         let fields = value.get("properties").and_then(Value::as_object);
         let fields = fields.filter(|_| !is_variant);
@@ -80,15 +80,15 @@ mod tests {
             _ => Vec::new(),
         };
         for (name, part) in parts {
-            gaps(part, &format!("{path}/{name}"), found);
+            find_undescribed(part, &format!("{path}/{name}"), found);
         }
     }
 
     #[test]
     fn every_field_is_described() {
-        for (name, schema) in each() {
+        for (name, schema) in schemas() {
             let mut found = Vec::new();
-            gaps(&schema, &name, &mut found);
+            find_undescribed(&schema, &name, &mut found);
             assert!(found.is_empty(), "{found:#?}");
         }
     }

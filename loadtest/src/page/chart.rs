@@ -1,46 +1,48 @@
-//! A small line plot as SVG: lines over time, steps, gaps where nothing was measured, marks for events.
-//! Colours come from the page's style sheet, so that they follow its light and dark mode.
+//! Line charts over time as SVG, with step lines, gaps for missing measurements, and event marks.
+//!
+//! The colours come from the style sheet of the page, which has a light and a dark mode.
 
-use super::plot::{BOTTOM, LEFT, RIGHT, WIDTH, add, escape, ticks};
+use super::plot::{BOTTOM, LEFT, RIGHT, WIDTH, append, escape, ticks};
 
 const HEIGHT: f64 = 230.0;
 const TOP: f64 = 12.0;
 
-/// One line.
+/// A line of a chart.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// Its name in the legend.
+    /// The name in the legend.
     pub(crate) name: String,
-    /// Its class in the style sheet, `c0` to `c5`.
+    /// The CSS class, `c0` to `c5`.
     pub(crate) class: &'static str,
-    /// Whether the value holds until the next one, as a number of replicas does.
+    /// Whether each value holds until the next one, like a number of replicas.
     pub(crate) steps: bool,
-    /// Time and value; `None` is a gap.
+    /// Seconds and value; `None` is a gap.
     pub(crate) points: Vec<(f64, Option<f64>)>,
 }
 
-/// A moment that is marked.
+/// A vertical mark at a moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
+    /// Seconds.
     pub(crate) at: f64,
-    /// Shown when pointed at.
+    /// The tooltip.
     pub(crate) title: String,
     pub(crate) warning: bool,
 }
 
-/// One plot.
+/// A chart.
 #[derive(Clone, Debug)]
 pub(crate) struct Chart {
     pub(crate) title: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) lines: Vec<Line>,
     pub(crate) marks: Vec<Mark>,
-    /// The part of time that is shaded.
+    /// The shaded period, in seconds.
     pub(crate) shaded: Option<(f64, f64)>,
 }
 
 impl Chart {
-    /// The picture. Everything in it that comes from elsewhere is escaped.
+    /// Returns the chart as SVG. Escapes text from the cluster.
     pub(crate) fn svg(&self) -> String {
         let times = self
             .lines
@@ -64,7 +66,7 @@ impl Chart {
         );
         self.frame(&scale, &mut svg);
         for line in &self.lines {
-            add(
+            append(
                 &mut svg,
                 format_args!(
                     "<path class=\"line {}\" d=\"{}\"/>",
@@ -81,7 +83,7 @@ impl Chart {
         if let Some((from, to)) = self.shaded {
             let (x, width) = (scale.x(from), scale.x(to) - scale.x(from));
             let height = bottom - TOP;
-            add(
+            append(
                 svg,
                 format_args!(
                     "<rect class=\"shade\" x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
@@ -90,14 +92,14 @@ impl Chart {
         }
         for tick in &scale.ticks {
             let y = scale.y(*tick);
-            add(
+            append(
                 svg,
                 format_args!(
                     "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>"
                 ),
             );
             let text = engine::units::short(*tick);
-            add(
+            append(
                 svg,
                 format_args!(
                     "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
@@ -109,7 +111,7 @@ impl Chart {
         for tick in ticks(scale.last).iter().filter(|tick| **tick <= scale.last) {
             let (x, y) = (scale.x(*tick), bottom + 16.0);
             let text = engine::units::short(*tick);
-            add(
+            append(
                 svg,
                 format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{text} s</text>"),
             );
@@ -120,7 +122,7 @@ impl Chart {
                 if mark.warning { "mark warning" } else { "mark" },
             );
             let title = escape(&mark.title);
-            add(
+            append(
                 svg,
                 format_args!(
                     "<g class=\"{class}\"><title>{title}</title><line x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{bottom}\"/>\
@@ -158,9 +160,11 @@ fn path(line: &Line, scale: &Scale) -> String {
         };
         let (x, y) = (scale.x(*at), scale.y(*value));
         match previous {
-            None => add(&mut path, format_args!("M{x:.1} {y:.1}")),
-            Some(before) if line.steps => add(&mut path, format_args!("L{x:.1} {before:.1}L{x:.1} {y:.1}")),
-            Some(_) => add(&mut path, format_args!("L{x:.1} {y:.1}")),
+            None => append(&mut path, format_args!("M{x:.1} {y:.1}")),
+            Some(before) if line.steps => {
+                append(&mut path, format_args!("L{x:.1} {before:.1}L{x:.1} {y:.1}"))
+            }
+            Some(_) => append(&mut path, format_args!("L{x:.1} {y:.1}")),
         }
         previous = Some(y);
     }
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_breaks_the_line_and_a_step_goes_across_first() {
+    fn a_gap_breaks_the_line_and_a_step_is_horizontal_first() {
         let svg = chart(vec![
             (0.0, Some(2.0)),
             (1.0, Some(8.0)),
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_of_nothing_is_still_a_picture() {
+    fn a_chart_without_points_is_valid() {
         let svg = chart(Vec::new()).svg();
         assert!(
             svg.starts_with("<svg") && svg.ends_with("</svg>") && !svg.contains("NaN"),
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_from_the_cluster_cannot_become_markup() {
+    fn text_from_the_cluster_is_escaped() {
         let svg = chart(vec![(0.0, Some(1.0)), (10.0, Some(1.0))]).svg();
         assert!(svg.contains("&lt;script") && !svg.contains("<script"), "{svg}");
     }

@@ -1,24 +1,25 @@
-//! Bars over time, each of parts that follow one another.
+//! Gantt charts as SVG: one bar per pod, divided into consecutive parts.
 
 use engine::units::{short, to_f64};
 
-use super::plot::{BOTTOM, CLASSES, LEFT, RIGHT, WIDTH, add, escape, ticks};
+use super::plot::{BOTTOM, CLASSES, LEFT, RIGHT, WIDTH, append, escape, ticks};
 
+/// The height of a row, in SVG units.
 const ROW: f64 = 22.0;
 
-/// As wide as a part has to be for its name to fit into it, for each letter.
+/// The width of a letter, in SVG units. A part shows its name only if the name fits.
 const LETTER: f64 = 7.5;
 
-/// One bar.
+/// A bar.
 #[derive(Clone, Debug)]
 pub(crate) struct Bar {
-    /// Shown when pointed at.
+    /// The first part of the tooltip.
     pub(crate) name: String,
-    /// In order.
+    /// The parts, in chronological order.
     pub(crate) parts: Vec<Part>,
 }
 
-/// A part of a bar, in seconds.
+/// A part of a bar; times in seconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) name: &'static str,
@@ -26,20 +27,20 @@ pub(crate) struct Part {
     pub(crate) to: f64,
 }
 
-/// The picture.
+/// Returns the chart as SVG.
 pub(crate) fn svg(bars: &[Bar]) -> String {
     let ends = bars.iter().flat_map(|bar| &bar.parts).map(|part| part.to);
-    let most = ends.fold(1.0, f64::max);
+    let end = ends.fold(1.0, f64::max);
     let bottom = ROW * to_f64(bars.len() as u64);
-    let x = |at: f64| LEFT + at / most * (WIDTH - LEFT - RIGHT);
+    let x = |at: f64| LEFT + at / end * (WIDTH - LEFT - RIGHT);
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"the way to each new pod, over time\">",
+        "<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"scaling stages of each new pod, over time\">",
         bottom + BOTTOM
     );
     for (bar, row) in bars.iter().zip(0_u32..) {
         let top = ROW * f64::from(row);
         let (middle, height) = (top + ROW / 2.0 + 4.0, ROW - 4.0);
-        add(
+        append(
             &mut svg,
             format_args!(
                 "<text x=\"{:.1}\" y=\"{middle:.1}\" text-anchor=\"end\">{}</text>",
@@ -50,8 +51,8 @@ pub(crate) fn svg(bars: &[Bar]) -> String {
         for (part, class) in bar.parts.iter().zip(CLASSES.iter().cycle()) {
             let (left, width) = (x(part.from), x(part.to) - x(part.from));
             let title = escape(&bar.name);
-            let (name, from, to) = (part.name, short_time(part.from), short_time(part.to));
-            add(
+            let (name, from, to) = (part.name, time_text(part.from), time_text(part.to));
+            append(
                 &mut svg,
                 format_args!(
                     "<rect class=\"bar {class}\" x=\"{left:.2}\" y=\"{top:.1}\" width=\"{width:.2}\" height=\"{height}\">\
@@ -59,7 +60,7 @@ pub(crate) fn svg(bars: &[Bar]) -> String {
                 ),
             );
             if width > LETTER * to_f64(name.len() as u64) {
-                add(
+                append(
                     &mut svg,
                     format_args!(
                         "<text class=\"on-bar\" x=\"{:.1}\" y=\"{middle:.1}\" text-anchor=\"middle\">{name}</text>",
@@ -69,8 +70,8 @@ pub(crate) fn svg(bars: &[Bar]) -> String {
             }
         }
     }
-    for tick in ticks(most).into_iter().filter(|tick| *tick <= most) {
-        add(
+    for tick in ticks(end).into_iter().filter(|tick| *tick <= end) {
+        append(
             &mut svg,
             format_args!(
                 "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} s</text>",
@@ -83,7 +84,7 @@ pub(crate) fn svg(bars: &[Bar]) -> String {
     svg + "</svg>"
 }
 
-fn short_time(seconds: f64) -> String {
+fn time_text(seconds: f64) -> String {
     format!("{seconds:.2}")
 }
 
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_is_as_long_as_it_took_and_named_where_there_is_room() {
+    fn a_part_is_as_wide_as_its_duration_and_shows_its_name_if_it_fits() {
         let part = |name, from, to| Part { name, from, to };
         let bar = |parts| Bar {
             name: "<pod>".to_owned(),
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_nothing_is_still_one() {
+    fn a_chart_without_bars_is_valid() {
         assert!(!svg(&[]).contains("NaN"));
     }
 }

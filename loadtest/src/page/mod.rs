@@ -1,9 +1,9 @@
-//! What the pages of the reports are made of: plots, and numbers as text. Nothing in a page is fetched.
+//! The HTML reports. Each report is one file that loads nothing from the network.
 
 mod chart;
-mod drawn;
+mod figure;
 mod gantt;
-mod heat;
+mod heat_map;
 mod plot;
 mod run;
 mod scale;

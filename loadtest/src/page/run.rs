@@ -1,4 +1,4 @@
-//! The report as one page: the verdict first, then what must hold, the plots, and the numbers. Nothing is fetched.
+//! The HTML report of `run`, `job` and `merge`: the verdict first, then the checks, the plots and the numbers.
 
 use anyhow::Context;
 use askama::Template;
@@ -9,11 +9,11 @@ use engine::{
 
 use super::{
     chart::{Chart, Line},
-    drawn::{Drawn, numbers},
-    heat,
+    figure::{Figure, summary_cells},
+    heat_map,
     plot::CLASSES,
 };
-use crate::suite::{Case, Standing, Suite};
+use crate::suite::{Case, CaseStatus, Suite};
 
 #[derive(Template)]
 #[template(path = "run.html")]
@@ -24,23 +24,23 @@ struct Page<'a> {
     rate: String,
     seconds: String,
     rows: Vec<Row<'a>>,
-    charts: Vec<Drawn>,
-    heat: String,
+    charts: Vec<Figure>,
+    heat_map: String,
     summaries: Vec<(&'static str, Vec<String>)>,
     failures: Vec<(&'static str, u64, &'a str)>,
 }
 
-/// A case with how it looks.
+/// A case with its CSS class and label.
 struct Row<'a> {
     class: &'static str,
     word: &'static str,
     case: &'a Case,
 }
 
-/// The page.
+/// Renders the page.
 ///
 /// # Errors
-/// When the template fails, which would be a fault of this program.
+/// When the template fails, which is a bug in this program.
 pub fn render(report: &LoadReport, outcome: Outcome, suite: &Suite) -> anyhow::Result<String> {
     let seconds = report.intervals.iter();
     let page = Page {
@@ -54,13 +54,16 @@ pub fn render(report: &LoadReport, outcome: Outcome, suite: &Suite) -> anyhow::R
         rate: short(report.rates.requested),
         seconds: short(report.duration_seconds),
         rows: suite.cases.iter().map(row).collect(),
-        charts: [requests(report), latency(report)].map(Drawn::from).into(),
-        heat: heat::svg(seconds.map(|second| &second.latency_counts[..])),
+        charts: [requests(report), latency(report)].map(Figure::from).into(),
+        heat_map: heat_map::svg(seconds.map(|second| &second.latency_counts[..])),
         summaries: vec![
-            ("latency", numbers(&report.latency_ms)),
-            ("of those that succeeded", numbers(&report.latency_succeeded_ms)),
-            ("to connect", numbers(&report.connections.connect_ms)),
-            ("generator's lag", numbers(&report.lag_ms)),
+            ("latency", summary_cells(&report.latency_ms)),
+            (
+                "latency of successes",
+                summary_cells(&report.latency_succeeded_ms),
+            ),
+            ("connect time", summary_cells(&report.connections.connect_ms)),
+            ("generator lag", summary_cells(&report.lag_ms)),
         ],
         failures: report
             .failures
@@ -72,14 +75,14 @@ pub fn render(report: &LoadReport, outcome: Outcome, suite: &Suite) -> anyhow::R
             })
             .collect(),
     };
-    page.render().context("writing the page")
+    page.render().context("rendering the page")
 }
 
 fn row(case: &Case) -> Row<'_> {
-    let (class, word) = match case.standing {
-        Standing::Passed => ("good", "ok"),
-        Standing::Failed => ("bad", "failed"),
-        Standing::Skipped => ("unknown", "not reached"),
+    let (class, word) = match case.status {
+        CaseStatus::Passed => ("good", "ok"),
+        CaseStatus::Failed => ("bad", "failed"),
+        CaseStatus::Skipped => ("unknown", "not reached"),
     };
     Row { class, word, case }
 }
@@ -96,7 +99,7 @@ fn requests(report: &LoadReport) -> Chart {
             Some(to_f64(second.counts.failed))
         }),
     ];
-    chart("Requests", "requests in each second", lines)
+    chart("Requests", "requests per second", lines)
 }
 
 fn latency(report: &LoadReport) -> Chart {
@@ -125,7 +128,7 @@ fn line(
     read: impl Fn(&IntervalReport) -> Option<f64>,
 ) -> Line {
     let points = report.intervals.iter().zip(0_u32..).map(|(second, number)| {
-        // In the middle of its second.
+        // The middle of the second.
         (f64::from(number) + 0.5, read(second))
     });
     Line {

@@ -1,4 +1,4 @@
-//! The report as one page: the verdict first, then every assertion, the plots, and the events. Nothing is fetched.
+//! The HTML report of `scale`: the verdict first, then the assertions, the plots and the events.
 
 use anyhow::Context;
 use askama::Template;
@@ -13,9 +13,9 @@ use prover::prove::{
 
 use super::{
     chart::{Chart, Line, Mark},
-    drawn::{Drawn, numbers},
+    figure::{Figure, summary_cells},
     gantt::{self, Bar, Part},
-    heat,
+    heat_map,
     plot::CLASSES,
 };
 
@@ -27,48 +27,48 @@ struct Page<'a> {
     headline: &'static str,
     steps: String,
     rate: String,
-    /// Empty where there is only one run.
+    /// The times over all runs; empty for a single run.
     spread: &'a [StageSpread],
     runs: Vec<RunSection<'a>>,
 }
 
-/// One run.
+/// The section of one run.
 struct RunSection<'a> {
     run: &'a ScaleRun,
-    /// Empty where there is only one.
+    /// Empty for a single run.
     title: String,
     assertions: Vec<Row<'a>>,
-    charts: Vec<Drawn>,
-    heat: String,
-    ways: Vec<Ways<'a>>,
+    charts: Vec<Figure>,
+    heat_map: String,
+    pod_paths: Vec<HpaPodPaths<'a>>,
     shares: Vec<ShareRow<'a>>,
     loads: Vec<LoadSection<'a>>,
     events: Vec<(String, &'a EventMark)>,
 }
 
-/// The ways to the new pods of one HPA.
-struct Ways<'a> {
+/// The scaling stages of the new pods of one HPA.
+struct HpaPodPaths<'a> {
     time: &'a TimeToScale,
     gantt: String,
-    /// The way to the pod that was ready last.
+    /// The stages of the pod that became ready last.
     last: &'a PodPath,
 }
 
-/// One pod's part.
+/// The share of one pod in the requests of the step.
 struct ShareRow<'a> {
     share: &'a PodShare,
     answered: String,
     counted: String,
 }
 
-/// An assertion with how it looks.
+/// An assertion with its CSS class and label.
 struct Row<'a> {
     class: &'static str,
     word: &'static str,
     assertion: &'a Assertion,
 }
 
-/// The requests of one load.
+/// The section about the requests of the step or the tail.
 struct LoadSection<'a> {
     title: &'static str,
     load: &'a LoadReport,
@@ -76,15 +76,15 @@ struct LoadSection<'a> {
     summaries: Vec<(&'static str, Vec<String>)>,
 }
 
-/// The page.
+/// Renders the page.
 ///
 /// # Errors
-/// When the template fails, which would be a fault of this program.
+/// When the template fails, which is a bug in this program.
 pub fn render(report: &ScaleReport) -> anyhow::Result<String> {
     let steps: Vec<String> = report
         .expected()
         .iter()
-        .map(|one| format!("{} {} → {} → {}", one.hpa, one.min, one.replicas, one.min))
+        .map(|hpa| format!("{} {} → {} → {}", hpa.hpa, hpa.min, hpa.replicas, hpa.min))
         .collect();
     let several = report.runs.len() > 1;
     let page = Page {
@@ -101,9 +101,10 @@ pub fn render(report: &ScaleReport) -> anyhow::Result<String> {
             .map(|(run, number)| run_section(run, several.then_some(number)))
             .collect(),
     };
-    page.render().context("writing the page")
+    page.render().context("rendering the page")
 }
 
+/// Returns the CSS class of a verdict.
 fn class(verdict: ScaleVerdict) -> &'static str {
     match verdict {
         ScaleVerdict::Passed => "good",
@@ -128,14 +129,14 @@ fn run_section(run: &ScaleRun, number: Option<u32>) -> RunSection<'_> {
         }),
         assertions: run.assertions.iter().map(row).collect(),
         charts: [requests(run), replicas(run), latency(run)]
-            .map(Drawn::from)
+            .map(Figure::from)
             .into(),
-        heat: heat::svg(seconds.iter().map(|second| &second.latency_counts[..])),
-        ways: run.time_to_scale.iter().filter_map(ways).collect(),
+        heat_map: heat_map::svg(seconds.iter().map(|second| &second.latency_counts[..])),
+        pod_paths: run.time_to_scale.iter().filter_map(hpa_pod_paths).collect(),
         shares: shares(run),
         loads: loads
             .into_iter()
-            .filter_map(|(title, load)| Some(section(title, load?)))
+            .filter_map(|(title, load)| Some(load_section(title, load?)))
             .collect(),
         events: run
             .timeline
@@ -146,9 +147,9 @@ fn run_section(run: &ScaleRun, number: Option<u32>) -> RunSection<'_> {
     }
 }
 
-fn ways(time: &TimeToScale) -> Option<Ways<'_>> {
+fn hpa_pod_paths(time: &TimeToScale) -> Option<HpaPodPaths<'_>> {
     let last = time.last()?;
-    Some(Ways {
+    Some(HpaPodPaths {
         time,
         gantt: gantt::svg(&time.pods.iter().map(bar).collect::<Vec<_>>()),
         last,
@@ -157,12 +158,12 @@ fn ways(time: &TimeToScale) -> Option<Ways<'_>> {
 
 fn bar(path: &PodPath) -> Bar {
     let mut from = 0.0;
-    let parts = path.stages.iter().filter_map(|one| {
-        let to = one.at?.seconds;
+    let parts = path.stages.iter().filter_map(|time| {
+        let to = time.at?.seconds;
         let part = Part {
             from,
             to,
-            name: one.stage.name(),
+            name: time.stage.name(),
         };
         from = to;
         Some(part)
@@ -176,24 +177,24 @@ fn bar(path: &PodPath) -> Bar {
 fn shares<'a>(run: &'a ScaleRun) -> Vec<ShareRow<'a>> {
     let row = |share: &'a PodShare| {
         let PodShare { hpa, .. } = share;
-        let of_hpa = || run.pods.iter().filter(move |one| one.hpa == *hpa);
-        let answered: f64 = of_hpa().filter_map(|one| one.answered).map(to_f64).sum();
-        let counted: f64 = of_hpa().filter_map(|one| one.counted).sum();
+        let pods_of_hpa = || run.pods.iter().filter(move |pod| pod.hpa == *hpa);
+        let answered: f64 = pods_of_hpa().filter_map(|pod| pod.answered).map(to_f64).sum();
+        let counted: f64 = pods_of_hpa().filter_map(|pod| pod.counted).sum();
         ShareRow {
             share,
-            answered: part(share.answered.map(to_f64), answered),
-            counted: part(share.counted, counted),
+            answered: count_and_percentage(share.answered.map(to_f64), answered),
+            counted: count_and_percentage(share.counted, counted),
         }
     };
     run.pods.iter().map(row).collect()
 }
 
-/// A number and its share of all.
-fn part(value: Option<f64>, all: f64) -> String {
-    match value {
+/// Formats a count and its percentage of the total.
+fn count_and_percentage(count: Option<f64>, total: f64) -> String {
+    match count {
         None => "-".to_owned(),
-        Some(value) if all > 0.0 => format!("{value:.0} ({:.1} %)", value / all * 100.0),
-        Some(value) => format!("{value:.0}"),
+        Some(count) if total > 0.0 => format!("{count:.0} ({:.1} %)", count / total * 100.0),
+        Some(count) => format!("{count:.0}"),
     }
 }
 
@@ -210,13 +211,13 @@ fn row(assertion: &Assertion) -> Row<'_> {
     }
 }
 
-fn section<'a>(title: &'static str, load: &'a LoadReport) -> LoadSection<'a> {
+fn load_section<'a>(title: &'static str, load: &'a LoadReport) -> LoadSection<'a> {
     let summaries = [
         ("latency", &load.latency_ms),
-        ("of those that succeeded", &load.latency_succeeded_ms),
-        ("generator's lag", &load.lag_ms),
+        ("latency of successes", &load.latency_succeeded_ms),
+        ("generator lag", &load.lag_ms),
     ];
-    let summaries = summaries.map(|(what, summary)| (what, numbers(summary)));
+    let summaries = summaries.map(|(name, summary)| (name, summary_cells(summary)));
     LoadSection {
         title,
         load,
@@ -227,14 +228,14 @@ fn section<'a>(title: &'static str, load: &'a LoadReport) -> LoadSection<'a> {
 
 fn requests(run: &ScaleRun) -> Chart {
     let mut lines = vec![
-        of_load(run, "asked for", CLASSES[0], true, |load| Some(load.wanted)),
-        of_load(run, "sent", CLASSES[1], false, |load| Some(load.achieved)),
+        load_line(run, "requested", CLASSES[0], true, |load| Some(load.wanted)),
+        load_line(run, "sent", CLASSES[1], false, |load| Some(load.achieved)),
     ];
-    for (one, class) in run.timeline.expected.iter().zip(&CLASSES[2..]) {
-        lines.push(of_hpa(
+    for (expected, class) in run.timeline.expected.iter().zip(&CLASSES[2..]) {
+        lines.push(hpa_line(
             run,
-            &one.hpa,
-            format!("{}: metric", one.hpa),
+            &expected.hpa,
+            format!("{}: metric", expected.hpa),
             class,
             false,
             |hpa| hpa.metric_sum,
@@ -245,12 +246,12 @@ fn requests(run: &ScaleRun) -> Chart {
 
 fn replicas(run: &ScaleRun) -> Chart {
     let mut lines = Vec::new();
-    for (one, classes) in run.timeline.expected.iter().zip(CLASSES.chunks(2).cycle()) {
-        let name = &one.hpa;
+    for (expected, classes) in run.timeline.expected.iter().zip(CLASSES.chunks(2).cycle()) {
+        let name = &expected.hpa;
         let line = |text: &str, class, read: fn(&HpaSample) -> Option<f64>| {
-            of_hpa(run, name, format!("{name}: {text}"), class, true, read)
+            hpa_line(run, name, format!("{name}: {text}"), class, true, read)
         };
-        lines.push(line("wanted", classes[0], |hpa| Some(hpa.desired.into())));
+        lines.push(line("desired", classes[0], |hpa| Some(hpa.desired.into())));
         lines.push(line("ready", classes[1], |hpa| Some(hpa.ready.into())));
     }
     let nodes = |sample: &Sample| Some(to_f64(sample.nodes?.ready as u64));
@@ -272,8 +273,8 @@ fn replicas(run: &ScaleRun) -> Chart {
 
 fn latency(run: &ScaleRun) -> Chart {
     let lines = vec![
-        of_load(run, "p50", CLASSES[1], false, |load| load.latency_ms.p50),
-        of_load(run, "p99", CLASSES[3], false, |load| load.latency_ms.p99),
+        load_line(run, "p50", CLASSES[1], false, |load| load.latency_ms.p50),
+        load_line(run, "p99", CLASSES[3], false, |load| load.latency_ms.p99),
     ];
     chart(run, "Latency from the intended start", "ms", lines)
 }
@@ -302,7 +303,7 @@ fn chart(run: &ScaleRun, title: &'static str, unit: &'static str, lines: Vec<Lin
     }
 }
 
-fn of_load(
+fn load_line(
     run: &ScaleRun,
     name: &str,
     class: &'static str,
@@ -321,7 +322,7 @@ fn of_load(
     }
 }
 
-fn of_hpa(
+fn hpa_line(
     run: &ScaleRun,
     hpa: &str,
     name: String,

@@ -1,9 +1,9 @@
-//! `loadtest chain`, as it is called.
+//! `loadtest chain` as a process.
 
 use crate::{fake_cluster::FakeCluster, schema};
 
 #[tokio::test]
-async fn the_command_ends_with_1_and_names_the_link() {
+async fn a_broken_chain_exits_with_1_and_names_the_broken_link() {
     let scenario = FakeCluster::with(|_| {});
     let kubeconfig = scenario.serve().await;
     let run = async |arguments: &[&str]| {
@@ -16,7 +16,7 @@ async fn the_command_ends_with_1_and_names_the_link() {
             .await
             .unwrap()
     };
-    let whole = run(&["--wait", "0s", "--context", "made-up"]).await;
+    let whole = run(&["--wait", "0s", "--context", "fake"]).await;
     assert_eq!(whole.status.code(), Some(0), "{whole:?}");
     scenario.change(|state| state.targets = 0);
     let broken = run(&["--wait", "2s"]).await;
@@ -32,7 +32,7 @@ async fn the_command_ends_with_1_and_names_the_link() {
     assert_eq!(
         waiting.matches("waiting for prometheus-scrape").count(),
         1,
-        "said once: {waiting}"
+        "the command must print each missing link once: {waiting}"
     );
     let json = schema::report(&run(&["--wait", "0s", "--json"]).await.stdout);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! `loadtest job` against an API server that is made up, but whose pods are real.
+//! `loadtest job` against a fake API server that runs each pod as a local process.
 
 use std::process::Output;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::{
-    pods::{Cluster, Trouble},
+    pods::{FakeCluster, Fault},
     schema,
 };
 
@@ -15,8 +15,8 @@ fn report(output: &Output) -> Value {
 }
 
 #[tokio::test]
-async fn a_job_of_three_pods_reports_as_one_run_and_is_gone() {
-    let cluster = Cluster::with(Trouble::None).await;
+async fn a_job_of_three_pods_writes_one_report_and_is_deleted() {
+    let cluster = FakeCluster::with(Fault::None).await;
     let output = cluster.run().await;
     let report = report(&output);
     assert_eq!(output.status.code(), Some(0), "{report:#}");
@@ -24,9 +24,9 @@ async fn a_job_of_three_pods_reports_as_one_run_and_is_gone() {
     assert_eq!(report["requests"]["succeeded"], 120);
     assert_eq!(cluster.state.lock().unwrap().requests, 120);
     for stripe in 0..3 {
-        let seen = &report["stripes"][stripe];
+        let entry = &report["stripes"][stripe];
         assert_eq!(
-            (&seen["name"], &seen["sent"], &seen["problem"]),
+            (&entry["name"], &entry["sent"], &entry["problem"]),
             (&json!(format!("pod-{stripe}")), &json!(40), &Value::Null)
         );
     }
@@ -39,23 +39,23 @@ async fn a_job_of_three_pods_reports_as_one_run_and_is_gone() {
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_read_at_once_is_read_the_next_time() {
-    let cluster = Cluster::with(Trouble::LogLater).await;
+async fn a_failed_log_request_is_retried() {
+    let cluster = FakeCluster::with(Fault::LogDelayed).await;
     let output = cluster.run().await;
     assert_eq!(output.status.code(), Some(0), "{:#}", report(&output));
     assert_eq!(report(&output)["requests"]["succeeded"], 120);
 }
 
-/// The run is invalid, says which stripe and why, and reports what the others sent.
-async fn is_lost(trouble: Trouble, says: &str) {
-    let cluster = Cluster::with(trouble).await;
+/// Asserts that the run is invalid, names the lost stripe and the reason, and reports the other stripes.
+async fn assert_stripe_lost(fault: Fault, message: &str) {
+    let cluster = FakeCluster::with(fault).await;
     let output = cluster.run().await;
     let report = report(&output);
     assert_eq!(output.status.code(), Some(106), "{report:#}");
     let reasons = report["verdict"]["reasons"].as_array().unwrap();
     let reason = reasons[0].as_str().unwrap();
     assert!(
-        reason.starts_with("stripe 1 of 3 is lost (pod-1): ") && reason.contains(says),
+        reason.starts_with("stripe 1 of 3 is lost (pod-1): ") && reason.contains(message),
         "{reason}"
     );
     assert_eq!(report["requests"]["succeeded"], 80);
@@ -63,39 +63,39 @@ async fn is_lost(trouble: Trouble, says: &str) {
 }
 
 #[tokio::test]
-async fn a_pod_that_fails_makes_the_run_invalid() {
-    is_lost(Trouble::Killed, "exit code 137").await;
+async fn a_failed_pod_makes_the_run_invalid() {
+    assert_stripe_lost(Fault::Killed, "exit code 137").await;
 }
 
 #[tokio::test]
-async fn a_pod_that_is_deleted_makes_the_run_invalid() {
-    is_lost(Trouble::Deleted, "its pod disappeared").await;
+async fn a_deleted_pod_makes_the_run_invalid() {
+    assert_stripe_lost(Fault::Deleted, "its pod disappeared").await;
 }
 
 #[tokio::test]
-async fn a_pod_that_is_seen_on_its_way_out_is_told_from_one_that_ends_by_itself() {
-    is_lost(Trouble::Terminating, "its pod was deleted: exit code 105").await;
+async fn a_terminating_pod_is_reported_as_deleted() {
+    assert_stripe_lost(Fault::Terminating, "its pod was deleted: exit code 105").await;
 }
 
 #[tokio::test]
-async fn a_log_that_is_cut_off_makes_the_run_invalid() {
-    is_lost(Trouble::Cut, "its result is cut off").await;
+async fn a_truncated_log_makes_the_run_invalid() {
+    assert_stripe_lost(Fault::LogTruncated, "its result is cut off").await;
 }
 
 #[tokio::test]
-async fn a_pod_that_comes_late_makes_the_run_invalid() {
-    is_lost(Trouble::Late, "after the start and sent nothing").await;
+async fn a_pod_that_starts_late_makes_the_run_invalid() {
+    assert_stripe_lost(Fault::Late, "after the start and sent nothing").await;
 }
 
 #[tokio::test]
-async fn mistakes_end_with_104_and_without_load() {
-    let cluster = Cluster::with(Trouble::None).await;
+async fn configuration_errors_exit_with_104_and_send_no_load() {
+    let cluster = FakeCluster::with(Fault::None).await;
     let url = cluster.url.as_str();
     let binary = NamedTempFile::new().unwrap();
     std::fs::write(binary.path(), [0xff]).unwrap();
     let binary = binary.path().to_str().unwrap();
     let load = ["-q", "60", "-z", "2s"];
-    for (arguments, says, jobs) in [
+    for (arguments, message, jobs) in [
         (vec!["hello"], "http://HOST", 0),
         (vec![url, "--stripes", "200"], "need 200 --connections", 0),
         (vec![url, "--body-file", binary], "is not text", 0),
@@ -106,7 +106,7 @@ async fn mistakes_end_with_104_and_without_load() {
         ),
         (vec![url, "--cpu", "much"], "500m", 0),
         (vec![url, "--context", "other"], "context other", 0),
-        // Only the pods see that: the address is one of theirs.
+        // Only the pods detect this error: the address is resolved in the pods.
         (
             vec!["http://127.0.0.1:9/", "--start-in", "1m"],
             "cannot be reached",
@@ -117,7 +117,10 @@ async fn mistakes_end_with_104_and_without_load() {
         let output = command.output().await.unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(104), "{arguments:?}: {text}");
-        assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
+        assert!(
+            text.contains(message),
+            "{arguments:?}: {message:?} is missing in: {text}"
+        );
         assert_eq!(cluster.jobs(), (jobs, jobs), "{arguments:?}");
     }
     let (mut command, _kubeconfig) = cluster.command(&[url, "-q", "1", "-z", "61m"]).await;
@@ -141,8 +144,8 @@ async fn mistakes_end_with_104_and_without_load() {
 }
 
 #[tokio::test]
-async fn pods_without_an_image_end_the_command_before_the_start() {
-    let cluster = Cluster::with(Trouble::NoImage).await;
+async fn pods_without_an_image_fail_the_command_before_the_start() {
+    let cluster = FakeCluster::with(Fault::NoImage).await;
     let (mut command, _kubeconfig) = cluster
         .command(&[&cluster.url, "-q", "60", "-z", "2s", "--start-in", "10m"])
         .await;

@@ -1,5 +1,6 @@
-//! `loadtest job` that the user stops, against the same made-up API server, in which a deleted pod is gone with its log as
-//! soon as it has ended.
+//! Interrupted `loadtest job` commands against a fake API server.
+//!
+//! The server removes a deleted pod and its log as soon as the pod has ended.
 
 use std::{
     fs,
@@ -17,20 +18,20 @@ use tokio::{
 };
 
 use crate::{
-    pods::{Cluster, Trouble, end},
+    pods::{FakeCluster, Fault, send_signal},
     schema,
 };
 
-/// 60 requests a second for two minutes.
+/// 60 requests per second for 2 minutes; the start delay follows.
 const LOAD: [&str; 6] = ["-q", "60", "-z", "2m", "--json", "--start-in"];
 
-/// What a result is waited for is this and 30 s.
+/// The command waits for results for this timeout plus 30 s.
 const SHORT_TIMEOUT: [&str; 2] = ["-t", "1s"];
 
-/// For the command to say something.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The time limit for an expected line of the command.
+const LINE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A command that is under way.
+/// A running command.
 struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStderr>>,
@@ -38,7 +39,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(cluster: &Cluster, arguments: &[&str]) -> Self {
+    async fn start(cluster: &FakeCluster, arguments: &[&str]) -> Self {
         let all = [&[cluster.url.as_str()], &LOAD[..], arguments].concat();
         let (mut command, kubeconfig) = cluster.command(&all).await;
         let mut child = command.spawn().unwrap();
@@ -49,40 +50,41 @@ impl Running {
         }
     }
 
-    /// The same, once its pods have sent for more than a second.
-    async fn under_load(cluster: &Cluster, arguments: &[&str]) -> Self {
+    /// Starts the command and waits until its pods have sent more than 80 requests, which takes more than a second.
+    async fn under_load(cluster: &FakeCluster, arguments: &[&str]) -> Self {
         let running = Self::start(cluster, &[&["15s"], arguments].concat()).await;
         cluster.wait_until(|state| state.requests > 80).await;
         running
     }
 
-    async fn until_it_says(&mut self, what: &str) {
-        let mut said = Vec::new();
-        let heard = timeout(PATIENCE, async {
+    async fn wait_for_line(&mut self, text: &str) {
+        let mut lines = Vec::new();
+        let found = timeout(LINE_TIMEOUT, async {
             while let Some(line) = self.lines.next_line().await.unwrap() {
-                said.push(line);
-                if said.last().is_some_and(|line| line.contains(what)) {
+                lines.push(line);
+                if lines.last().is_some_and(|line| line.contains(text)) {
                     return true;
                 }
             }
             false
         });
-        let heard = heard.await.unwrap_or(false);
-        assert!(heard, "it never said {what:?}: {said:#?}");
+        let found = found.await.unwrap_or(false);
+        assert!(found, "no line contains {text:?}: {lines:#?}");
     }
 
     fn signal(&self, signal: Signal) {
-        end(self.child.id().unwrap(), signal);
+        send_signal(self.child.id().unwrap(), signal);
     }
 
-    async fn ended(mut self) -> Output {
+    /// Waits until the command has ended.
+    async fn output(mut self) -> Output {
         while self.lines.next_line().await.unwrap().is_some() {}
         self.child.wait_with_output().await.unwrap()
     }
 
-    /// The report of a command that was interrupted, and says so.
+    /// Waits until the command has ended, asserts that it was interrupted, and returns its report.
     async fn interrupted(self) -> Value {
-        let output = self.ended().await;
+        let output = self.output().await;
         assert_eq!(output.status.code(), Some(105), "{output:?}");
         let report = schema::report(&output.stdout);
         assert_eq!(report["verdict"]["outcome"], "interrupted");
@@ -91,8 +93,8 @@ impl Running {
 }
 
 #[tokio::test]
-async fn an_interrupted_job_writes_all_reports_of_what_was_measured_until_then() {
-    let cluster = Cluster::with(Trouble::None).await;
+async fn an_interrupted_job_writes_all_reports_with_the_measurements_so_far() {
+    let cluster = FakeCluster::with(Fault::None).await;
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let flags = ["-o", "--html", "--junit", "--markdown"];
@@ -133,12 +135,12 @@ async fn an_interrupted_job_writes_all_reports_of_what_was_measured_until_then()
 }
 
 #[tokio::test]
-async fn a_signal_before_the_start_ends_the_pods_and_reports_that_nothing_was_sent() {
-    let cluster = Cluster::with(Trouble::None).await;
+async fn a_signal_before_the_start_ends_the_pods_and_reports_no_requests() {
+    let cluster = FakeCluster::with(Fault::None).await;
     let page = NamedTempFile::new().unwrap();
     let page_path = page.path().to_str().unwrap();
     let mut running = Running::start(&cluster, &["10m", "--keep", "--html", page_path]).await;
-    running.until_it_says("3 of 3 pods running").await;
+    running.wait_for_line("3 of 3 pods running").await;
     running.signal(Signal::TERM);
     let report = running.interrupted().await;
     assert_eq!(report["requests"]["scheduled"], 0);
@@ -154,8 +156,8 @@ async fn a_signal_before_the_start_ends_the_pods_and_reports_that_nothing_was_se
 }
 
 #[tokio::test]
-async fn a_result_that_does_not_come_in_time_is_lost_and_the_others_are_reported() {
-    let cluster = Cluster::with(Trouble::Unreachable).await;
+async fn a_late_result_is_lost_and_the_other_results_are_reported() {
+    let cluster = FakeCluster::with(Fault::Unreachable).await;
     let running = Running::under_load(&cluster, &SHORT_TIMEOUT).await;
     running.signal(Signal::INT);
     let report = running.interrupted().await;
@@ -173,20 +175,20 @@ async fn a_result_that_does_not_come_in_time_is_lost_and_the_others_are_reported
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
-    let cluster = Cluster::with(Trouble::Unreachable).await;
+async fn a_second_signal_ends_the_command_immediately() {
+    let cluster = FakeCluster::with(Fault::Unreachable).await;
     let mut running = Running::under_load(&cluster, &SHORT_TIMEOUT).await;
     running.signal(Signal::INT);
-    running.until_it_says("a second signal stops at once").await;
+    running.wait_for_line("a second signal stops at once").await;
     cluster.wait_until(|state| state.pods[&0].code.is_some()).await;
-    let asked = Instant::now();
+    let signalled = Instant::now();
     running.signal(Signal::INT);
-    let output = running.ended().await;
+    let output = running.output().await;
     assert_eq!((output.status.code(), output.stdout.len()), (Some(105), 0));
     assert!(
-        asked.elapsed() < Duration::from_secs(5),
+        signalled.elapsed() < Duration::from_secs(5),
         "took {:?}",
-        asked.elapsed()
+        signalled.elapsed()
     );
     assert_eq!(cluster.jobs(), (1, 1));
 }

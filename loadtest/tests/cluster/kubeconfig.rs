@@ -1,4 +1,4 @@
-//! The made-up cluster over HTTP, for a process.
+//! Serves a fake cluster over HTTP and writes kubeconfigs.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use crate::{fake_cluster::FakeCluster, objects::body};
 
 impl FakeCluster {
-    /// Serves the same cluster over HTTP, and writes a kubeconfig that leads there, with a context `made-up`.
+    /// Serves the cluster over HTTP and returns a kubeconfig with the context `fake`.
     pub(crate) async fn serve(&self) -> NamedTempFile {
         let state = Arc::clone(&self.state);
         let answer = move |uri: Uri| async move {
@@ -27,12 +27,12 @@ impl FakeCluster {
     }
 }
 
-/// A kubeconfig that leads to a server, with a context `made-up`.
+/// Writes a kubeconfig for a server, with the context `fake`.
 pub(crate) fn kubeconfig(server: &str, namespace: Option<&str>) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
-    let content = json!({"apiVersion": "v1", "kind": "Config", "current-context": "made-up", "users": [],
-        "clusters": [{"name": "made-up", "cluster": {"server": server}}],
-        "contexts": [{"name": "made-up", "context": {"cluster": "made-up", "user": "", "namespace": namespace}}]});
+    let content = json!({"apiVersion": "v1", "kind": "Config", "current-context": "fake", "users": [],
+        "clusters": [{"name": "fake", "cluster": {"server": server}}],
+        "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "", "namespace": namespace}}]});
     std::fs::write(file.path(), content.to_string()).unwrap();
     file
 }

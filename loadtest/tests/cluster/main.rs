@@ -1,11 +1,10 @@
-//! The commands on a cluster, against an API server that is made up by named scenarios.
-#![expect(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
+//! The commands `chain`, `scale` and `job` against a fake API server.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod chain;
-#[expect(dead_code, reason = "some states are for the tests of the prover")]
+#[expect(dead_code, reason = "only the tests of the prover use some fields")]
 #[path = "../../prover/tests/it/cluster_state.rs"]
 mod cluster_state;
-mod commands;
 #[path = "../../prover/tests/it/fake_cluster.rs"]
 mod fake_cluster;
 mod job;
@@ -15,10 +14,11 @@ mod kubeconfig;
 mod objects;
 mod page;
 mod pods;
-#[expect(dead_code, reason = "some recordings are for the tests of the prover")]
+#[expect(dead_code, reason = "only the tests of the prover use some recordings")]
 #[path = "../../prover/tests/it/recording.rs"]
 mod recording;
 mod scale;
+mod scale_command;
 #[path = "../../prover/tests/it/scaling_cluster.rs"]
 mod scaling_cluster;
 #[path = "../support/schema.rs"]

@@ -1,4 +1,4 @@
-//! The page and the JSON of a run.
+//! The HTML page and the JSON of `loadtest scale`.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use loadtest::{commands::scale::summary, page::render_scale};
 use crate::recording::{hpa_at, judge, recording, report};
 
 #[test]
-fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network() {
+fn the_page_shows_verdict_assertions_and_plots_and_loads_nothing_from_the_network() {
     let report = judge(recording());
     let page = render_scale(&report).unwrap();
-    // For a person to look at.
+    // For manual inspection.
     std::fs::write(
         Path::new(env!("CARGO_TARGET_TMPDIR")).join("scale-report.html"),
         &page,
@@ -18,7 +18,7 @@ fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network()
     .unwrap();
     assert!(
         page.contains("<h1 class=\"good\">PASSED</h1>") && page.contains("app-a 2 → 8 → 2"),
-        "no verdict"
+        "the page has no verdict"
     );
     for assertion in &report.runs[0].assertions {
         assert!(
@@ -29,38 +29,41 @@ fn the_page_has_the_verdict_every_assertion_and_the_plots_and_needs_no_network()
     }
     assert_eq!(page.matches("<svg ").count(), 5);
     for line in [
-        "app-a: wanted",
+        "app-a: desired",
         "app-a: ready",
         "app-a: metric",
-        "asked for",
+        "requested",
         "sent",
         "p50",
         "p99",
     ] {
-        assert!(page.contains(&format!("</i>{line}</span>")), "no line {line:?}");
+        assert!(
+            page.contains(&format!("</i>{line}</span>")),
+            "the page has no line {line:?}"
+        );
     }
-    for fetched in ["<script", "<link", "src=", "url(", "@import", "https://"] {
-        assert!(!page.contains(fetched), "the page has {fetched}");
+    for reference in ["<script", "<link", "src=", "url(", "@import", "https://"] {
+        assert!(!page.contains(reference), "the page contains {reference}");
     }
     assert!(page.contains("width=device-width") && page.contains("prefers-color-scheme: dark"));
     assert!(page.contains("SuccessfulRescale"));
     for part in [
-        // The last pod was decided for at 18.75 s, and answered at 20.9 s.
+        // The HPA decided on the last pod at 18.75 s; the pod answered at 20.9 s.
         "app-a-5d8f7-7: decided 5.88 to 18.62 s",
         "<code>served</code></td><td class=\"right\">20.90 ±0.00 s",
-        "The way to app-a-5d8f7-",
+        "Stages of the pod app-a-5d8f7-",
     ] {
-        assert!(page.contains(part), "no {part:?}");
+        assert!(page.contains(part), "the page does not contain {part:?}");
     }
     assert!(
         !page.contains("<connection refused>"),
-        "text from the cluster is markup"
+        "text from the cluster is not escaped"
     );
     assert!(!page.contains("NaN"));
 }
 
 #[test]
-fn a_failed_run_says_so_at_the_top() {
+fn a_failed_run_shows_the_failure_at_the_top() {
     let mut run = recording();
     hpa_at(&mut run, 30).desired = 9;
     let report = judge(run);
@@ -78,20 +81,23 @@ fn a_failed_run_says_so_at_the_top() {
 }
 
 #[test]
-fn several_runs_are_on_one_page_the_times_of_all_first() {
+fn several_runs_share_one_page_that_starts_with_the_times_over_all_runs() {
     let mut failed = recording();
     hpa_at(&mut failed, 30).desired = 9;
     let page = render_scale(&report(vec![recording(), failed])).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("<h1 class=\"bad\">FAILED</h1>"));
-    let places: Vec<_> = ["over 2 runs", "<h1>Run 1: PASSED</h1>", "<h1>Run 2: FAILED</h1>"]
+    let positions: Vec<_> = ["over 2 runs", "<h1>Run 1: PASSED</h1>", "<h1>Run 2: FAILED</h1>"]
         .iter()
-        .map(|part| page.find(part).unwrap_or_else(|| panic!("no {part:?}")))
+        .map(|part| {
+            page.find(part)
+                .unwrap_or_else(|| panic!("the page does not contain {part:?}"))
+        })
         .collect();
-    assert!(places.is_sorted());
+    assert!(positions.is_sorted());
 }
 
 #[test]
-fn the_json_has_a_version_and_everything_of_the_run() {
+fn the_json_contains_the_schema_version_and_all_data_of_the_run() {
     let report = serde_json::to_value(judge(recording())).unwrap();
     assert_eq!(
         (&report["schema"], &report["verdict"]),

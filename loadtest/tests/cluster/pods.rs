@@ -1,5 +1,4 @@
-//! An API server that is made up, but whose pods are real: each is the program itself, called with the arguments that the
-//! Job gives it.
+//! A fake API server for `loadtest job`. Each pod is a local `loadtest` process with the arguments from the Job.
 
 use std::{
     collections::BTreeMap,
@@ -27,39 +26,39 @@ use crate::{
     objects::{self, failure},
 };
 
-/// What goes wrong with a stripe.
+/// A fault of one stripe, or of all stripes for [`Fault::NoImage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum Fault {
     None,
-    /// Its process is ended in the middle of the load.
+    /// The process is killed during the load.
     Killed,
-    /// The same, and the pod is nowhere to be seen afterwards.
+    /// The process is killed during the load, and the pod disappears.
     Deleted,
-    /// It is told to end in the middle of the load, and seen once more, without its log.
+    /// The process receives SIGTERM during the load. The pod remains visible as terminating, without its log.
     Terminating,
-    /// The end of its log is missing.
-    Cut,
-    /// The API server does not have its log at once.
-    LogLater,
-    /// It comes up after the start.
+    /// The end of the log is missing.
+    LogTruncated,
+    /// The first request for the log fails.
+    LogDelayed,
+    /// The pod starts after the start of the load.
     Late,
-    /// Nobody tells it to end when the Job is deleted: its node is away.
+    /// The node is unreachable: the pod receives no SIGTERM when the Job is deleted.
     Unreachable,
-    /// No image for any pod.
+    /// The image cannot be pulled.
     NoImage,
 }
 
-/// The stripe that has it.
-const UNLUCKY: usize = 1;
+/// The stripe with the fault.
+const FAULTY_STRIPE: usize = 1;
 
 #[derive(Debug)]
 pub(crate) struct Pod {
     process: Option<u32>,
     pub(crate) code: Option<i32>,
     log: String,
-    /// How often its log was asked for.
-    asked: u32,
-    /// It is nowhere to be seen, and its log with it.
+    /// The number of requests for the log.
+    log_requests: u32,
+    /// The pod and its log are gone.
     deleted: bool,
 }
 
@@ -68,26 +67,26 @@ pub(crate) struct State {
     jobs: BTreeMap<String, Value>,
     pub(crate) pods: BTreeMap<usize, Pod>,
     deleted: Vec<String>,
-    /// Requests that the server under load has answered.
+    /// The number of requests that the server under load has received.
     pub(crate) requests: u64,
-    /// What the user may not do.
+    /// The subresource that the user has no permission for.
     pub(crate) forbidden: Option<&'static str>,
 }
 
 #[derive(Clone)]
-pub(crate) struct Cluster {
+pub(crate) struct FakeCluster {
     pub(crate) state: Arc<Mutex<State>>,
-    trouble: Trouble,
+    fault: Fault,
     pub(crate) url: String,
 }
 
-impl Cluster {
-    pub(crate) async fn with(trouble: Trouble) -> Self {
+impl FakeCluster {
+    pub(crate) async fn with(fault: Fault) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let counted = Arc::clone(&state);
+        let server_state = Arc::clone(&state);
         let hello = move |RawQuery(query): RawQuery| async move {
-            counted.lock().unwrap().requests += 1;
-            // As it was typed, whatever Kubernetes makes of dollars.
+            server_state.lock().unwrap().requests += 1;
+            // The query must arrive unchanged: Kubernetes expands `$(NAME)` in container arguments.
             (query.as_deref() == Some("$(JOB_COMPLETION_INDEX)$"))
                 .then_some("Hello there")
                 .ok_or(StatusCode::NOT_FOUND)
@@ -98,7 +97,7 @@ impl Cluster {
             listener.local_addr().unwrap()
         );
         tokio::spawn(async move { axum::serve(listener, Router::new().route("/hello", get(hello))).await });
-        Self { state, trouble, url }
+        Self { state, fault, url }
     }
 
     fn answer(&self, method: &Method, uri: &Uri, body: &str) -> axum::response::Response {
@@ -111,11 +110,11 @@ impl Cluster {
             objects::version()
         } else if path.ends_with("/selfsubjectaccessreviews") {
             let mut review = sent();
-            let asked = &review["spec"]["resourceAttributes"];
-            assert_eq!(asked["namespace"], "load");
+            let attributes = &review["spec"]["resourceAttributes"];
+            assert_eq!(attributes["namespace"], "load");
             let allowed = state
                 .forbidden
-                .is_none_or(|subresource| asked["subresource"] != subresource);
+                .is_none_or(|subresource| attributes["subresource"] != subresource);
             review["status"] = json!({"allowed": allowed});
             review
         } else if (method, path) == (&Method::POST, JOBS) {
@@ -123,7 +122,7 @@ impl Cluster {
             let name = job["metadata"]["name"].as_str().unwrap().to_owned();
             state.jobs.insert(name.clone(), job.clone());
             for stripe in 0..usize::try_from(job["spec"]["completions"].as_u64().unwrap()).unwrap() {
-                tokio::spawn(self.clone().pod(job.clone(), stripe));
+                tokio::spawn(self.clone().run_pod(job.clone(), stripe));
             }
             job
         } else if let Some(name) = path.strip_prefix(JOBS) {
@@ -135,9 +134,9 @@ impl Cluster {
                 state.jobs.remove(name);
                 state.deleted.push(name.to_owned());
                 for (stripe, pod) in &state.pods {
-                    let reached = *stripe != UNLUCKY || self.trouble != Trouble::Unreachable;
-                    if let Some(process) = pod.process.filter(|_| reached) {
-                        end(process, Signal::TERM);
+                    let is_reachable = *stripe != FAULTY_STRIPE || self.fault != Fault::Unreachable;
+                    if let Some(process) = pod.process.filter(|_| is_reachable) {
+                        send_signal(process, Signal::TERM);
                     }
                 }
             }
@@ -150,7 +149,7 @@ impl Cluster {
         } else if path == PODS {
             assert!(uri.query().unwrap().contains("job-name%3Dloadtest-"), "{uri}");
             let pods = state.pods.iter().filter(|(_, pod)| !pod.deleted);
-            let items: Vec<_> = pods.map(|(stripe, pod)| self.describe(*stripe, pod)).collect();
+            let items: Vec<_> = pods.map(|(stripe, pod)| self.pod_object(*stripe, pod)).collect();
             json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items})
         } else if let Some(name) = path.strip_prefix(PODS) {
             let stripe: usize = name
@@ -163,10 +162,10 @@ impl Cluster {
                 return missing(name);
             }
             if uri.query().unwrap_or_default().contains("follow=true") {
-                return Body::from_stream(stream::once(self.clone().log_to_its_end(stripe))).into_response();
+                return Body::from_stream(stream::once(self.clone().follow_log(stripe))).into_response();
             }
-            pod.asked += 1;
-            if self.trouble == Trouble::LogLater && pod.asked == 1 {
+            pod.log_requests += 1;
+            if self.fault == Fault::LogDelayed && pod.log_requests == 1 {
                 let (code, status) = failure(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer");
                 return (code, Json(status)).into_response();
             }
@@ -177,9 +176,10 @@ impl Cluster {
         Json(answer).into_response()
     }
 
-    fn describe(&self, stripe: usize, pod: &Pod) -> Value {
-        let (phase, container) = match (self.trouble, pod.code) {
-            (Trouble::NoImage, _) => (
+    /// Returns the Pod object of a stripe.
+    fn pod_object(&self, stripe: usize, pod: &Pod) -> Value {
+        let (phase, container) = match (self.fault, pod.code) {
+            (Fault::NoImage, _) => (
                 "Pending",
                 json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}),
             ),
@@ -193,7 +193,7 @@ impl Cluster {
                 json!({"terminated": {"exitCode": code, "reason": "Error"}}),
             ),
         };
-        let deletion = (stripe == UNLUCKY && self.trouble == Trouble::Terminating && pod.code.is_some())
+        let deletion = (stripe == FAULTY_STRIPE && self.fault == Fault::Terminating && pod.code.is_some())
             .then_some("2027-01-15T08:00:00Z");
         json!({"metadata": {"name": format!("pod-{stripe}"), "namespace": "load", "deletionTimestamp": deletion,
                 "annotations": {"batch.kubernetes.io/job-completion-index": stripe.to_string()}},
@@ -201,14 +201,14 @@ impl Cluster {
                 "restartCount": 0, "state": container}]}})
     }
 
-    /// A pod's life.
-    async fn pod(self, job: Value, stripe: usize) {
-        let trouble = if stripe == UNLUCKY || self.trouble == Trouble::NoImage {
-            self.trouble
+    /// Runs the process of a pod, with the fault if the stripe has one.
+    async fn run_pod(self, job: Value, stripe: usize) {
+        let fault = if stripe == FAULTY_STRIPE || self.fault == Fault::NoImage {
+            self.fault
         } else {
-            Trouble::None
+            Fault::None
         };
-        if trouble == Trouble::Late {
+        if fault == Fault::Late {
             self.wait_until(|state| state.requests > 0).await;
         }
         let arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -216,7 +216,7 @@ impl Cluster {
             .unwrap()
             .iter();
         let arguments = arguments.map(|argument| expand(argument.as_str().unwrap(), stripe));
-        let mut child = (trouble != Trouble::NoImage).then(|| {
+        let mut child = (fault != Fault::NoImage).then(|| {
             Command::new(env!("CARGO_BIN_EXE_loadtest"))
                 .args(arguments)
                 .stdin(Stdio::null())
@@ -227,55 +227,55 @@ impl Cluster {
                 .unwrap()
         });
         let process = child.as_ref().and_then(Child::id);
-        let mut said = String::new();
+        let mut log = String::new();
         let errors = child.as_mut().and_then(|child| child.stderr.take());
         let mut errors = errors.map(BufReader::new);
-        // It runs once it has said something, and by then listens to signals.
+        // The first line shows that the process listens for signals.
         if let Some(errors) = &mut errors {
-            errors.read_line(&mut said).await.unwrap();
+            errors.read_line(&mut log).await.unwrap();
         }
         let pod = Pod {
             process,
             code: None,
             log: String::new(),
-            asked: 0,
+            log_requests: 0,
             deleted: false,
         };
         self.state.lock().unwrap().pods.insert(stripe, pod);
         let (Some(child), Some(mut errors)) = (child, errors) else {
             return;
         };
-        let signal = match trouble {
-            Trouble::Killed | Trouble::Deleted => Some(Signal::KILL),
-            Trouble::Terminating => Some(Signal::TERM),
+        let signal = match fault {
+            Fault::Killed | Fault::Deleted => Some(Signal::KILL),
+            Fault::Terminating => Some(Signal::TERM),
             _ => None,
         };
         if let Some(signal) = signal {
             self.wait_until(|state| state.requests > 30).await;
-            end(process.unwrap(), signal);
+            send_signal(process.unwrap(), signal);
         }
-        let (output, errors) = tokio::join!(child.wait_with_output(), errors.read_to_string(&mut said));
+        let (output, errors) = tokio::join!(child.wait_with_output(), errors.read_to_string(&mut log));
         errors.unwrap();
         let output = output.unwrap();
-        let mut log = said + str::from_utf8(&output.stdout).unwrap();
-        if trouble == Trouble::Cut {
+        log.push_str(str::from_utf8(&output.stdout).unwrap());
+        if fault == Fault::LogTruncated {
             log.truncate(log.len() - 100);
         }
-        if trouble == Trouble::Terminating {
+        if fault == Fault::Terminating {
             "unable to retrieve container logs for containerd://0123".clone_into(&mut log);
         }
         let mut state = self.state.lock().unwrap();
-        let is_over = state.jobs.is_empty();
+        let job_is_deleted = state.jobs.is_empty();
         let pod = state.pods.get_mut(&stripe).unwrap();
         pod.process = None;
         pod.log = log;
-        pod.deleted = trouble == Trouble::Deleted || is_over;
-        // 128 and the signal's number, as a shell and Kubernetes have it.
+        pod.deleted = fault == Fault::Deleted || job_is_deleted;
+        // 128 + the signal number (SIGKILL is 9), as in a shell and in Kubernetes.
         pod.code = Some(output.status.code().unwrap_or(137));
     }
 
-    /// The log of somebody who listens already, and so hears what a pod says that is deleted.
-    async fn log_to_its_end(self, stripe: usize) -> Result<String, Infallible> {
+    /// Waits until the pod has ended and returns its log, also if the pod is deleted meanwhile.
+    async fn follow_log(self, stripe: usize) -> Result<String, Infallible> {
         loop {
             if let Some(pod) = self.state.lock().unwrap().pods.get(&stripe)
                 && pod.code.is_some()
@@ -286,12 +286,13 @@ impl Cluster {
         }
     }
 
-    pub(crate) async fn wait_until(&self, reached: impl Fn(&State) -> bool) {
+    /// Waits for at most a minute until the state meets a condition.
+    pub(crate) async fn wait_until(&self, condition: impl Fn(&State) -> bool) {
         let deadline = Instant::now() + Duration::from_mins(1);
-        while !reached(&self.state.lock().unwrap()) {
+        while !condition(&self.state.lock().unwrap()) {
             assert!(
                 Instant::now() < deadline,
-                "still {:?}",
+                "timeout; the state is {:?}",
                 self.state.lock().unwrap()
             );
             sleep(Duration::from_millis(10)).await;
@@ -299,15 +300,17 @@ impl Cluster {
     }
 
     async fn kubeconfig(&self) -> NamedTempFile {
-        let world = self.clone();
+        let cluster = self.clone();
         let answer =
-            move |method: Method, uri: Uri, body: String| async move { world.answer(&method, &uri, &body) };
+            move |method: Method, uri: Uri, body: String| async move { cluster.answer(&method, &uri, &body) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
         kubeconfig(&server, Some("load"))
     }
 
+    /// Returns a `loadtest job` command with 3 stripes unless `arguments` contain `--stripes`. Keep the kubeconfig file
+    /// until the command has ended.
     pub(crate) async fn command(&self, arguments: &[&str]) -> (Command, NamedTempFile) {
         let kubeconfig = self.kubeconfig().await;
         let stripes: &[&str] = if arguments.contains(&"--stripes") {
@@ -327,14 +330,14 @@ impl Cluster {
         (command, kubeconfig)
     }
 
-    /// 60 requests a second for 2 s.
+    /// Runs a job with 60 requests per second for 2 s.
     pub(crate) async fn run(&self) -> Output {
         let load = [&self.url, "-q", "60", "-z", "2s", "--start-in", "15s", "--json"];
         let (mut command, _kubeconfig) = self.command(&load).await;
         command.output().await.unwrap()
     }
 
-    /// How many of the made-up Jobs were made and deleted.
+    /// Returns the number of created and of deleted Jobs.
     pub(crate) fn jobs(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap();
         (state.jobs.len() + state.deleted.len(), state.deleted.len())
@@ -346,12 +349,12 @@ fn missing(what: &str) -> axum::response::Response {
     (code, Json(status)).into_response()
 }
 
-pub(crate) fn end(process: u32, signal: Signal) {
+pub(crate) fn send_signal(process: u32, signal: Signal) {
     let process = Pid::from_raw(process.try_into().unwrap()).unwrap();
     kill_process(process, signal).unwrap();
 }
 
-/// Kubernetes' own rule: `$(NAME)` is the variable where there is one, and `$$` a dollar.
+/// Expands container arguments like Kubernetes: `$(JOB_COMPLETION_INDEX)` is the variable, `$$` is a dollar sign.
 fn expand(argument: &str, stripe: usize) -> String {
     let parts = argument.split("$$");
     let expanded = parts.map(|part| part.replace("$(JOB_COMPLETION_INDEX)", &stripe.to_string()));

@@ -1,4 +1,4 @@
-//! A whole run against a made-up cluster, as text and as a page, and `loadtest scale` as it is called.
+//! `loadtest scale` against a fake cluster, in process and as a command.
 
 use std::sync::atomic::Ordering;
 
@@ -7,12 +7,12 @@ use loadtest::{commands::scale::summary, page::render_scale};
 use prover::prove::{ScaleVerdict, Stage};
 
 use crate::{
-    commands::Written,
+    scale_command::ScaleOutput,
     scaling_cluster::{ScalingCluster, follow},
 };
 
 #[tokio::test]
-async fn the_report_says_where_each_pod_is_and_what_it_counted() {
+async fn the_report_contains_the_node_zone_and_request_count_of_each_pod() {
     let world = ScalingCluster::start(follow).await;
     let report = world.run(&mut Interrupt::never()).await;
     let run = &report.runs[0];
@@ -25,7 +25,7 @@ async fn the_report_says_where_each_pod_is_and_what_it_counted() {
     assert_eq!(places[1], ("app-a-5d8f7-1", Some("node-b"), Some("zone-b")));
     let nodes = run.timeline.samples[0].nodes.unwrap();
     assert_eq!((nodes.total, nodes.ready, nodes.zones), (2, 2, 2));
-    // The made-up server names no pod, so that only Prometheus tells.
+    // The fake server sends no x-served-by header, so only Prometheus has counts.
     assert!(
         run.pods
             .iter()
@@ -38,14 +38,14 @@ async fn the_report_says_where_each_pod_is_and_what_it_counted() {
         "<td>app-a-5d8f7-5</td><td>node-b</td><td>zone-b</td>",
         "nodes ready",
     ] {
-        assert!(page.contains(part), "no {part:?} in the page");
+        assert!(page.contains(part), "the page does not contain {part:?}");
     }
 }
 
 #[tokio::test]
-async fn the_command_proves_the_scaling_and_writes_its_reports() {
+async fn a_successful_run_writes_all_reports() {
     let world = ScalingCluster::start(follow).await;
-    let written = world.prove(&[]).await;
+    let output = world.prove(&[]).await;
     for expected in [
         "app-a: 2 -> 6 -> 2 replicas",
         "plateau",
@@ -54,19 +54,19 @@ async fn the_command_proves_the_scaling_and_writes_its_reports() {
         "ok     chain app-a",
     ] {
         assert!(
-            written.text.contains(expected),
-            "no {expected:?} in {}",
-            written.text
+            output.text.contains(expected),
+            "the text does not contain {expected:?}: {}",
+            output.text
         );
     }
-    assert_eq!(written.json["verdict"], "passed");
-    assert!(written.page.contains("PASSED"));
+    assert_eq!(output.json["verdict"], "passed");
+    assert!(output.page.contains("PASSED"));
 }
 
 #[tokio::test]
-async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_time() {
+async fn repeated_runs_report_the_median_of_each_time() {
     let world = ScalingCluster::start(follow).await;
-    let Written { text, json, page } = world.prove(&["--repeat", "2"]).await;
+    let ScaleOutput { text, json, page } = world.prove(&["--repeat", "2"]).await;
     assert!(
         text.contains("run 2 of 2") && text.contains("median and worst of 2 runs"),
         "{text}"
@@ -90,34 +90,34 @@ async fn several_runs_each_begin_at_rest_and_the_report_has_the_median_of_each_t
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_before_the_step_has_no_time_and_says_why_and_the_rest_has() {
+async fn stages_without_a_baseline_have_no_time_and_report_the_reason() {
     let world = ScalingCluster::start(follow).await;
     world.fake.change(|state| state.prometheus = false);
     let mut interrupt = Interrupt::never();
-    // It comes back, but what it had before the step is not known any more.
-    let comes_back = async {
+    // Prometheus recovers during the step, but the counts before the step are missing.
+    let recover = async {
         world.fake.wait_until(|state| state.pods == 6).await;
         world.fake.change(|state| state.prometheus = true);
     };
-    let (report, ()) = tokio::join!(world.run(&mut interrupt), comes_back);
+    let (report, ()) = tokio::join!(world.run(&mut interrupt), recover);
     assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", summary(&report));
     let path = report.runs[0].time_to_scale[0].last().unwrap();
     for time in &path.stages {
-        let unknown = [Stage::Counted, Stage::Scraped, Stage::Served].contains(&time.stage);
-        assert_eq!(time.at.is_none(), unknown, "{time:?}");
+        let has_no_time = [Stage::Counted, Stage::Scraped, Stage::Served].contains(&time.stage);
+        assert_eq!(time.at.is_none(), has_no_time, "{time:?}");
     }
     let page = render_scale(&report).unwrap();
-    for says in [
+    for message in [
         "app-a: Prometheus: no endpoints available",
         "app-a: pods' own metrics: Prometheus knows no port",
     ] {
-        assert!(summary(&report).contains(says), "{}", summary(&report));
-        assert!(page.replace("&#39;", "'").contains(says));
+        assert!(summary(&report).contains(message), "{}", summary(&report));
+        assert!(page.replace("&#39;", "'").contains(message));
     }
 }
 
 #[tokio::test]
-async fn a_broken_chain_ends_the_command_before_any_load() {
+async fn a_broken_chain_exits_with_1_before_the_load() {
     let world = ScalingCluster::start(|_, _| ()).await;
     world
         .fake
@@ -129,14 +129,18 @@ async fn a_broken_chain_ends_the_command_before_any_load() {
         text.contains("FAILED chain app-a") && text.contains("service-metric is broken"),
         "{text}"
     );
-    assert_eq!(world.requests.load(Ordering::SeqCst), 0, "no request was sent");
+    assert_eq!(
+        world.requests.load(Ordering::SeqCst),
+        0,
+        "the command sent a request"
+    );
 }
 
 #[tokio::test]
-async fn what_could_prove_nothing_is_refused() {
+async fn a_step_that_proves_nothing_is_rejected() {
     let world = ScalingCluster::start(|_, _| ()).await;
     let url = world.url.as_str();
-    for (arguments, says) in [
+    for (arguments, message) in [
         (vec!["--url", url, "--rate", "380"], "use 392"),
         (vec!["--url", url, "--rate", "90"], "at its minimum"),
         (vec!["--url", url, "--replicas", "11"], "no rate needs exactly 11"),
@@ -166,7 +170,10 @@ async fn what_could_prove_nothing_is_refused() {
         let output = world.command(&arguments).await;
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(104), "{arguments:?}: {text}");
-        assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
+        assert!(
+            text.contains(message),
+            "{arguments:?}: {message:?} is missing in: {text}"
+        );
     }
     world.fake.change(|state| state.max = 9);
     let output = world.command(&["--url", url, "--rate", "392"]).await;

@@ -1,4 +1,4 @@
-//! The program as it is called: exit codes, reports, signals.
+//! `loadtest run` as a process: exit codes, reports and signals.
 
 use std::{
     path::Path,
@@ -14,8 +14,8 @@ use crate::{
     schema, support,
 };
 
-/// The program under load, seen to be so, and the rest of what it says.
-fn under_way(arguments: &[&str]) -> (Child, process::Lines) {
+/// Starts the program and waits until it reports progress. Returns its remaining output lines too.
+fn start_and_wait_for_load(arguments: &[&str]) -> (Child, process::Lines) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(arguments)
         .stdout(Stdio::piped())
@@ -27,6 +27,7 @@ fn under_way(arguments: &[&str]) -> (Child, process::Lines) {
     (child, progress)
 }
 
+/// Starts a server and returns the URL of its `/hello` page.
 fn hello() -> String {
     format!(
         "http://{}/hello",
@@ -39,7 +40,7 @@ fn json(path: &Path) -> serde_json::Value {
 }
 
 #[test]
-fn a_good_run_ends_with_0_and_a_report() {
+fn a_passed_run_exits_with_0_and_replaces_the_report_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "x".repeat(100_000)).unwrap();
     let path = file.path().to_str().unwrap();
@@ -67,7 +68,7 @@ fn a_good_run_ends_with_0_and_a_report() {
 }
 
 #[test]
-fn too_many_failures_end_with_99() {
+fn too_many_failures_exit_with_99() {
     let address =
         support::serve(Router::new().route("/", get(|| async { StatusCode::INTERNAL_SERVER_ERROR })));
     let url = format!("http://{address}/");
@@ -92,11 +93,11 @@ fn too_many_failures_end_with_99() {
 }
 
 #[test]
-fn a_generator_that_was_stopped_itself_ends_with_106_and_says_so() {
+fn a_paused_generator_exits_with_106_and_reports_its_lag() {
     let url = hello();
-    let (child, _progress) = under_way(&["run", &url, "-q", "200", "-z", "5s"]);
+    let (child, _progress) = start_and_wait_for_load(&["run", &url, "-q", "200", "-z", "5s"]);
     process::signal(&child, Signal::STOP);
-    process::stop(Duration::from_secs(2));
+    process::wait_while_stopped(Duration::from_secs(2));
     process::signal(&child, Signal::CONT);
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -104,12 +105,12 @@ fn a_generator_that_was_stopped_itself_ends_with_106_and_says_so() {
     assert!(text.starts_with("INVALID") && text.contains("lag"), "{text}");
     assert!(
         text.contains("1000 due, 1000 sent, 1000 succeeded"),
-        "late is not lost: {text}"
+        "the generator must send late requests: {text}"
     );
 }
 
 #[test]
-fn thresholds_decide_between_0_and_99() {
+fn a_broken_threshold_exits_with_99() {
     let url = hello();
     let run = |thresholds: &[&str]| {
         let flags = ["run", &url, "-q", "100", "-z", "1s", "--json", "--threshold"];
@@ -133,7 +134,7 @@ fn thresholds_decide_between_0_and_99() {
 }
 
 #[test]
-fn a_threshold_on_failures_takes_the_place_of_the_bound_of_none() {
+fn a_threshold_on_failed_replaces_the_default_bound_of_0_failures() {
     let address =
         support::serve(Router::new().route("/", get(|| async { StatusCode::INTERNAL_SERVER_ERROR })));
     let url = format!("http://{address}/");
@@ -146,14 +147,14 @@ fn a_threshold_on_failures_takes_the_place_of_the_bound_of_none() {
     assert_eq!(
         code(&["--threshold", "rate>=0"]),
         Some(99),
-        "none may fail unless said"
+        "by default no request may fail"
     );
     let both = ["--threshold", "failed<=100%", "--max-failed", "3"];
-    assert_eq!(code(&both), Some(99), "a bound that is given counts");
+    assert_eq!(code(&both), Some(99), "an explicit --max-failed still applies");
 }
 
 #[test]
-fn reports_for_people_and_programs_say_what_must_hold() {
+fn junit_markdown_and_html_reports_contain_each_check() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (junit, markdown, html) = (path("junit.xml"), path("summary.md"), path("run.html"));
@@ -180,7 +181,7 @@ fn reports_for_people_and_programs_say_what_must_hold() {
         r#"name="rate&#62;1000"><failure message=""#,
         r#"name="requests succeed"><system-out>25 sent, 0 failed<"#,
     ] {
-        assert!(xml.contains(part), "no {part} in {xml}");
+        assert!(xml.contains(part), "{part} is missing in {xml}");
     }
     let page = std::fs::read_to_string(&html).unwrap();
     for part in [
@@ -194,10 +195,10 @@ fn reports_for_people_and_programs_say_what_must_hold() {
         "prefers-color-scheme: dark",
         "@media print",
     ] {
-        assert!(page.contains(part), "no {part} in the page");
+        assert!(page.contains(part), "the page does not contain {part}");
     }
-    for fetched in ["<script", "<link", "src=", "url(", "@import", "https://", "NaN"] {
-        assert!(!page.contains(fetched), "the page has {fetched}");
+    for forbidden in ["<script", "<link", "src=", "url(", "@import", "https://", "NaN"] {
+        assert!(!page.contains(forbidden), "the page contains {forbidden}");
     }
     let text = std::fs::read_to_string(&markdown).unwrap();
     assert!(text.starts_with("### loadtest run: FAILED\n"), "{text}");
@@ -207,8 +208,8 @@ fn reports_for_people_and_programs_say_what_must_hold() {
     );
 }
 
-/// The seconds in which so many requests were due, from a run of these flags.
-fn sent_by_second(flags: &[&str]) -> Vec<u64> {
+/// Runs a load with these flags and returns the number of requests due in each second.
+fn scheduled_per_second(flags: &[&str]) -> Vec<u64> {
     let url = hello();
     let output = loadtest(&[&["run", &url, "--json"], flags].concat());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -221,45 +222,48 @@ fn sent_by_second(flags: &[&str]) -> Vec<u64> {
 }
 
 #[test]
-fn stages_spikes_and_traces_send_what_they_say() {
-    // From 0 to 100 in a second, a second of 100, a jump to 300 for a second.
+fn stages_spikes_traces_and_poisson_arrivals_follow_the_schedule() {
+    // A ramp from 0 to 100 in 1 s, then 100 for 1 s, then a jump to 300 for 1 s.
     let stages = ["--stage", "1s:100", "--stage", "1s:100", "--stage", "0s:300"];
     assert_eq!(
-        sent_by_second(&[&stages[..], &["--stage", "1s:300"]].concat()),
+        scheduled_per_second(&[&stages[..], &["--stage", "1s:300"]].concat()),
         [50, 100, 300]
     );
     assert_eq!(
-        sent_by_second(&["-q", "20", "-z", "3s", "--spike", "1s:1s:200"]),
+        scheduled_per_second(&["-q", "20", "-z", "3s", "--spike", "1s:1s:200"]),
         [20, 200, 20]
     );
     let trace = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(trace.path(), "seconds,rate\n0,30\n1,0\n2,60\n3,0\n").unwrap();
     assert_eq!(
-        sent_by_second(&["--trace", trace.path().to_str().unwrap()]),
+        scheduled_per_second(&["--trace", trace.path().to_str().unwrap()]),
         [30, 0, 60]
     );
     let poisson = ["-q", "100", "-z", "2s", "--arrivals", "poisson", "--seed"];
-    let (first, again, other) = (
-        sent_by_second(&[&poisson[..], &["5"]].concat()),
-        sent_by_second(&[&poisson[..], &["5"]].concat()),
-        sent_by_second(&[&poisson[..], &["6"]].concat()),
+    let (first, same_seed, other_seed) = (
+        scheduled_per_second(&[&poisson[..], &["5"]].concat()),
+        scheduled_per_second(&[&poisson[..], &["5"]].concat()),
+        scheduled_per_second(&[&poisson[..], &["6"]].concat()),
     );
-    assert_eq!(first, again);
-    assert_ne!(first, other);
-    // Five standard deviations of a Poisson distribution of mean 200.
+    assert_eq!(first, same_seed);
+    assert_ne!(first, other_seed);
+    // 5 standard deviations of a Poisson distribution with mean 200.
     assert!((130..=270).contains(&first.iter().sum::<u64>()), "{first:?}");
 }
 
 #[test]
-fn mistakes_end_with_104_before_any_load() {
+fn configuration_errors_exit_with_104_before_the_load() {
     let url = hello();
-    let nobody = format!("http://{}/", process::nobody());
+    let unreachable = format!("http://{}/", process::unused_address());
     let missing = "/no/such/folder/report.json";
-    for (arguments, says) in [
+    for (arguments, message) in [
         (vec!["run", &url, "-q", "0", "-z", "1s"], "above 0"),
         (vec!["run", &url, "-q", "10", "-z", "0s"], "above 0"),
         (vec!["run", "hello", "-q", "10", "-z", "1s"], "http://HOST"),
-        (vec!["run", &nobody, "-q", "10", "-z", "1s"], "cannot be reached"),
+        (
+            vec!["run", &unreachable, "-q", "10", "-z", "1s"],
+            "cannot be reached",
+        ),
         (
             vec!["run", "http://no-such-host.invalid/", "-q", "10", "-z", "1s"],
             "cannot be reached",
@@ -280,12 +284,12 @@ fn mistakes_end_with_104_before_any_load() {
         (vec!["run", &url], "--rate"),
         (vec!["run", &url, "--stage", "500"], "DURATION:RATE"),
         (vec!["run", &url, "--stage", ":500"], "DURATION"),
-        (vec!["run", &url, "--stage", "10s:0"], "no request in it"),
-        (vec!["run", &url, "--stage", "0s:10"], "no request in it"),
+        (vec!["run", &url, "--stage", "10s:0"], "contains no request"),
+        (vec!["run", &url, "--stage", "0s:10"], "contains no request"),
         (vec!["run", &url, "-q", "1", "-z", "200h"], "at most 7 days"),
         (
             vec!["run", &url, "-q", "1", "-z", "5s", "--spike", "4s:2s:10"],
-            "a spike ends 6 s",
+            "a spike ends at 6 s",
         ),
         (vec!["run", &url, "--trace", "/no/such/trace"], "/no/such/trace"),
         (vec!["run", &url, "--trace", "/proc/version"], "no line"),
@@ -299,18 +303,21 @@ fn mistakes_end_with_104_before_any_load() {
         let output = loadtest(&arguments);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(104), "{arguments:?}: {text}");
-        assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
+        assert!(
+            text.contains(message),
+            "{arguments:?}: {message:?} is missing in: {text}"
+        );
     }
     assert_eq!(loadtest(&["--help"]).status.code(), Some(0));
 }
 
 #[test]
-fn a_first_signal_writes_the_report_and_a_second_stops_at_once() {
+fn the_first_signal_writes_the_report_and_the_second_stops_immediately() {
     let address = support::serve(Router::new().route("/", get(std::future::pending::<()>)));
     let url = format!("http://{address}/");
     let run = |timeout: &str| {
         let (child, mut progress) =
-            under_way(&["run", &url, "-q", "20", "-z", "60s", "-t", timeout, "--json"]);
+            start_and_wait_for_load(&["run", &url, "-q", "20", "-z", "60s", "-t", timeout, "--json"]);
         process::signal(&child, Signal::TERM);
         progress.wait_for("stopping");
         (child, progress)
@@ -328,13 +335,13 @@ fn a_first_signal_writes_the_report_and_a_second_stops_at_once() {
     );
 
     let (child, _progress) = run("1h");
-    let asked = Instant::now();
+    let signalled = Instant::now();
     process::signal(&child, Signal::INT);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(105), 0));
     assert!(
-        asked.elapsed() < Duration::from_secs(5),
+        signalled.elapsed() < Duration::from_secs(5),
         "took {:?}",
-        asked.elapsed()
+        signalled.elapsed()
     );
 }

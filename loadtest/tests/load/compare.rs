@@ -1,4 +1,4 @@
-//! `loadtest compare` of runs against real servers, as it is called.
+//! `loadtest compare` as a process, with reports of runs against servers on loopback.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::{process::loadtest, schema, support};
 
-/// A server that takes this long.
+/// Starts a server that responds after `latency` and returns its URL.
 fn serve(latency: Duration) -> String {
     let answer = move || async move {
         tokio::time::sleep(latency).await;
@@ -19,7 +19,7 @@ fn serve(latency: Duration) -> String {
     )
 }
 
-/// The file of a run.
+/// Runs a load and returns the path of its report.
 fn run(folder: &TempDir, name: &str, url: &str, flags: &[&str]) -> String {
     let file = folder.path().join(name).to_str().unwrap().to_owned();
     let output = loadtest(&[&["run", url, "--max-lag", "1s", "-o", &file], flags].concat());
@@ -27,13 +27,14 @@ fn run(folder: &TempDir, name: &str, url: &str, flags: &[&str]) -> String {
     file
 }
 
-/// The exit code, and what was printed.
+/// Runs `loadtest compare` and returns the exit code and the output.
 fn compare(arguments: &[&str]) -> (Option<i32>, String) {
     let output = loadtest(&[&["compare"], arguments].concat());
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
+/// Returns the line of a number.
 fn line<'a>(text: &'a str, name: &str) -> &'a str {
     text.lines()
         .find(|line| line.trim_start().starts_with(name))
@@ -41,7 +42,7 @@ fn line<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 #[test]
-fn two_runs_are_compared_and_a_slower_one_is_worse() {
+fn a_slower_run_is_worse() {
     let folder = tempfile::tempdir().unwrap();
     let load = ["-q", "100", "-z", "2s"];
     let fast = run(&folder, "fast.json", &serve(Duration::ZERO), &load);
@@ -53,9 +54,9 @@ fn two_runs_are_compared_and_a_slower_one_is_worse() {
         text.starts_with("WORSE") && line(&text, "p50").ends_with("WORSE"),
         "{text}"
     );
-    assert!(line(&text, "failed").ends_with("no difference shown"), "{text}");
+    assert!(line(&text, "failed").ends_with("no significant change"), "{text}");
     assert!(
-        text.contains("before, 1 run ") && text.contains("One run of each cannot tell"),
+        text.contains("before, 1 run ") && text.contains("One run of each side cannot distinguish"),
         "{text}"
     );
 
@@ -67,7 +68,7 @@ fn two_runs_are_compared_and_a_slower_one_is_worse() {
 }
 
 #[test]
-fn several_runs_of_each_are_compared_as_a_whole() {
+fn several_runs_of_each_side_are_compared_together() {
     let folder = tempfile::tempdir().unwrap();
     let (fast, slow) = (serve(Duration::ZERO), serve(Duration::from_millis(20)));
     let load = ["-q", "100", "-z", "500ms"];
@@ -90,7 +91,7 @@ fn several_runs_of_each_are_compared_as_a_whole() {
     );
     assert!(
         !text.contains("machine"),
-        "runs in turns have nothing to be warned of: {text}"
+        "alternating runs cause no warning: {text}"
     );
     let (_, text) = compare(&arguments(&before, &after, &["--json"]));
     let report = schema::report(text.as_bytes());
@@ -106,7 +107,7 @@ fn several_runs_of_each_are_compared_as_a_whole() {
     let first = &before[..3];
     let last = [&after[..1], &after[2..]].concat();
     let (_, text) = compare(&arguments(first, &last, &[]));
-    assert!(text.contains("take turns"), "{text}");
+    assert!(text.contains("alternate the runs"), "{text}");
     let (code, text) = compare(&arguments(first, &after[..2], &[]));
     assert_eq!(code, Some(104), "{text}");
     assert!(text.contains("2 runs before, 1 run after"), "{text}");
@@ -119,14 +120,14 @@ fn several_runs_of_each_are_compared_as_a_whole() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_refused() {
+fn runs_that_are_not_comparable_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let url = serve(Duration::ZERO);
     let fast = run(&folder, "fast.json", &url, &["-q", "50", "-z", "500ms"]);
     let other = run(&folder, "other.json", &url, &["-q", "20", "-z", "500ms"]);
     let text = folder.path().join("text.json").to_str().unwrap().to_owned();
     std::fs::write(&text, "{}").unwrap();
-    for (arguments, says) in [
+    for (arguments, message) in [
         (vec![&*fast, &*other], "other.json did not send the same load"),
         (vec![&fast, &text], "text.json: not a run"),
         (vec![&fast, "missing.json"], "No such file"),
@@ -147,6 +148,9 @@ fn what_cannot_be_compared_is_refused() {
     ] {
         let (code, text) = compare(&arguments);
         assert_eq!(code, Some(104), "{arguments:?}: {text}");
-        assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
+        assert!(
+            text.contains(message),
+            "{arguments:?}: {message:?} is missing in: {text}"
+        );
     }
 }

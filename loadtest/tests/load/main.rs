@@ -1,5 +1,5 @@
-//! The generator against real servers on loopback.
-#![expect(clippy::unwrap_used, reason = "a test ends where it goes wrong")]
+//! The commands `run`, `merge` and `compare` against servers on loopback.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod command;
 mod compare;
@@ -8,7 +8,7 @@ mod protocols;
 #[path = "../support/schema.rs"]
 mod schema;
 mod stripes;
-#[expect(dead_code, reason = "some servers are for the tests of the engine")]
+#[expect(dead_code, reason = "only the tests of the engine use some servers")]
 #[path = "../../engine/tests/it/support.rs"]
 mod support;
 mod tls;

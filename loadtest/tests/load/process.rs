@@ -1,4 +1,4 @@
-//! The program as a process of a test.
+//! Runs `loadtest` as a child process.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Runs the program to its end.
+/// Runs `loadtest` and waits until it ends.
 pub(crate) fn loadtest(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(arguments)
@@ -19,18 +19,18 @@ pub(crate) fn loadtest(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Sends a signal to a process of this test.
+/// Sends a signal to a child process.
 pub(crate) fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// Lets time pass in which something is stopped.
-#[expect(clippy::disallowed_methods, reason = "the time of the stop is what is tested")]
-pub(crate) fn stop(length: Duration) {
+/// Waits while a process is stopped.
+#[expect(clippy::disallowed_methods, reason = "the test needs a stop of this length")]
+pub(crate) fn wait_while_stopped(length: Duration) {
     thread::sleep(length);
 }
 
-/// What a child process says, line by line, to wait for with a deadline.
+/// Reads the output of a child process line by line.
 pub(crate) struct Lines(Receiver<String>);
 
 impl Lines {
@@ -46,6 +46,7 @@ impl Lines {
         Self(receiver)
     }
 
+    /// Waits for at most 20 s for a line that contains `text`.
     pub(crate) fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut seen = Vec::new();
@@ -56,13 +57,13 @@ impl Lines {
             {
                 Ok(line) if line.contains(text) => return,
                 Ok(line) => seen.push(line),
-                Err(error) => panic!("no line with {text:?} ({error}); there were {seen:#?}"),
+                Err(error) => panic!("no line contains {text:?} ({error}): {seen:#?}"),
             }
         }
     }
 }
 
-/// An address on loopback where nothing listens.
-pub(crate) fn nobody() -> SocketAddr {
+/// Returns a loopback address without a listener.
+pub(crate) fn unused_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

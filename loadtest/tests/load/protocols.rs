@@ -1,4 +1,4 @@
-//! What a request carries, and what it travels by: bodies, forms, TLS, HTTP/2.
+//! Request bodies, forms, TLS, HTTP/2, keep-alive and DNS.
 
 use std::net::Ipv4Addr;
 
@@ -10,89 +10,90 @@ use axum::{
 
 use crate::{process::loadtest, schema, support, tls};
 
-/// A server of TLS that is called `shop.example`, and the file with the authority that vouches for it.
+/// A TLS server with a self-signed certificate for `shop.example`, and the file of that certificate.
 struct Shop {
     port: u16,
-    authority: tempfile::NamedTempFile,
+    certificate: tempfile::NamedTempFile,
 }
 
 impl Shop {
     fn open() -> Self {
-        let says = |version: Version| async move { format!("{version:?}") };
-        let (address, pem) = tls::serve_tls(Router::new().route("/", get(says)), "shop.example");
-        let authority = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(authority.path(), pem).unwrap();
+        let echo_version = |version: Version| async move { format!("{version:?}") };
+        let (address, pem) = tls::serve_tls(Router::new().route("/", get(echo_version)), "shop.example");
+        let certificate = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(certificate.path(), pem).unwrap();
         Self {
             port: address.port(),
-            authority,
+            certificate,
         }
     }
 
-    fn authority(&self) -> &str {
-        self.authority.path().to_str().unwrap()
+    fn certificate(&self) -> &str {
+        self.certificate.path().to_str().unwrap()
     }
 
-    /// The exit code and everything that a short run against `host` says.
-    fn visit(&self, host: &str, flags: &[&str]) -> (Option<i32>, String) {
+    /// Runs a short load against `host` and returns the exit code and the output.
+    fn run(&self, host: &str, flags: &[&str]) -> (Option<i32>, String) {
         let url = format!("https://{host}:{}/", self.port);
-        said(&[&["run", &url, "-q", "50", "-z", "500ms"], flags].concat())
+        loadtest_output(&[&["run", &url, "-q", "50", "-z", "500ms"], flags].concat())
     }
 }
 
-fn said(arguments: &[&str]) -> (Option<i32>, String) {
+/// Runs `loadtest` and returns the exit code, standard output and standard error.
+fn loadtest_output(arguments: &[&str]) -> (Option<i32>, String) {
     let output = loadtest(arguments);
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
 #[test]
-fn a_certificate_is_verified_by_the_authority_and_for_the_name_that_were_given() {
+fn the_certificate_must_match_the_authority_and_the_name() {
     let shop = Shop::open();
     let resolve = format!("shop.example:{}:127.0.0.1", shop.port);
-    let by_name = ["--resolve", &resolve, "--cacert", shop.authority()];
-    let (code, text) = shop.visit("shop.example", &by_name);
+    let by_name = ["--resolve", &resolve, "--cacert", shop.certificate()];
+    let (code, text) = shop.run("shop.example", &by_name);
     assert_eq!(code, Some(0), "{text}");
 
-    let (code, text) = shop.visit("shop.example", &["--resolve", &resolve]);
-    assert_eq!(code, Some(104), "an authority that nobody trusts: {text}");
+    let (code, text) = shop.run("shop.example", &["--resolve", &resolve]);
+    assert_eq!(code, Some(104), "the certificate is not trusted: {text}");
     assert!(text.contains("certificate"), "{text}");
 
-    let trusting = ["--cacert", shop.authority()];
-    let (code, text) = shop.visit("127.0.0.1", &trusting);
-    assert_eq!(code, Some(104), "the certificate is not for the address: {text}");
-    let (code, text) = shop.visit("127.0.0.1", &[&trusting[..], &["--sni", "shop.example"]].concat());
+    let trusting = ["--cacert", shop.certificate()];
+    let (code, text) = shop.run("127.0.0.1", &trusting);
+    assert_eq!(code, Some(104), "the certificate is for another name: {text}");
+    let (code, text) = shop.run("127.0.0.1", &[&trusting[..], &["--sni", "shop.example"]].concat());
     assert_eq!(code, Some(0), "{text}");
-    let (code, text) = shop.visit("127.0.0.1", &[&trusting[..], &["--sni", "bank.example"]].concat());
+    let (code, text) = shop.run("127.0.0.1", &[&trusting[..], &["--sni", "bank.example"]].concat());
     assert_eq!(code, Some(104), "{text}");
 }
 
 #[test]
-fn a_certificate_that_is_not_verified_is_said_so() {
+fn the_report_mentions_an_unverified_certificate() {
     let shop = Shop::open();
-    let (code, text) = shop.visit("127.0.0.1", &["--insecure"]);
+    let (code, text) = shop.run("127.0.0.1", &["--insecure"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("NOT verified"), "{text}");
-    let (_, text) = shop.visit("127.0.0.1", &["-k", "--json"]);
+    let (_, text) = shop.run("127.0.0.1", &["-k", "--json"]);
     assert!(text.contains(r#""insecure": true"#), "{text}");
-    let (_, text) = shop.visit(
+    let (_, text) = shop.run(
         "127.0.0.1",
-        &["--cacert", shop.authority(), "--sni", "shop.example", "--json"],
+        &["--cacert", shop.certificate(), "--sni", "shop.example", "--json"],
     );
     assert!(text.contains(r#""insecure": false"#), "{text}");
 }
 
 #[test]
-fn tls_carries_the_version_of_http_that_was_asked_for() {
+fn the_flags_select_the_http_version_over_tls() {
     let shop = Shop::open();
     let expecting = |version| ["-k", "--expect-body", version];
-    let (code, text) = shop.visit("127.0.0.1", &expecting("HTTP/1.1"));
+    let (code, text) = shop.run("127.0.0.1", &expecting("HTTP/1.1"));
     assert_eq!(code, Some(0), "{text}");
-    let (code, text) = shop.visit("127.0.0.1", &[&expecting("HTTP/2.0")[..], &["--http2"]].concat());
+    let (code, text) = shop.run("127.0.0.1", &[&expecting("HTTP/2.0")[..], &["--http2"]].concat());
     assert_eq!(code, Some(0), "{text}");
 }
 
 #[test]
-fn a_body_comes_from_the_command_a_file_or_a_form() {
+fn the_body_comes_from_a_flag_a_file_or_a_form() {
     let echo = |headers: HeaderMap, body: String| async move {
         let kind = headers
             .get(header::CONTENT_TYPE)
@@ -103,7 +104,7 @@ fn a_body_comes_from_the_command_a_file_or_a_form() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "from a file\n").unwrap();
     let path = file.path().to_str().unwrap();
-    for (flags, arrives) in [
+    for (flags, received) in [
         (vec!["-d", "a text"], "no type a text"),
         (vec!["--body-file", path], "no type from a file\n"),
         (
@@ -125,17 +126,17 @@ fn a_body_comes_from_the_command_a_file_or_a_form() {
             "-z",
             "200ms",
             "--expect-body",
-            arrives,
+            received,
         ];
-        let (code, text) = said(&[&run, &flags[..]].concat());
+        let (code, text) = loadtest_output(&[&run, &flags[..]].concat());
         assert_eq!(code, Some(0), "{flags:?}: {text}");
     }
-    let (code, text) = said(&["run", &url, "-q", "20", "-z", "1s", "-d", "x", "-D", path]);
-    assert_eq!(code, Some(104), "one body only: {text}");
+    let (code, text) = loadtest_output(&["run", &url, "-q", "20", "-z", "1s", "-d", "x", "-D", path]);
+    assert_eq!(code, Some(104), "two body flags conflict: {text}");
 }
 
 #[test]
-fn without_keep_alive_each_request_has_a_connection_of_its_own() {
+fn without_keep_alive_each_request_opens_a_connection() {
     let url = format!(
         "http://{}/",
         support::serve(Router::new().route("/", get(|| async { "Hello there" })))
@@ -148,7 +149,7 @@ fn without_keep_alive_each_request_has_a_connection_of_its_own() {
 }
 
 #[test]
-fn looking_names_up_again_loses_no_request_and_is_reported() {
+fn dns_lookups_during_the_load_lose_no_request_and_are_reported() {
     let address = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
     let url = format!("http://localhost:{}/", address.port());
     for (flags, seconds) in [
@@ -169,7 +170,7 @@ fn looking_names_up_again_loses_no_request_and_is_reported() {
 }
 
 #[test]
-fn what_cannot_be_reached_by_tls_or_http2_says_why() {
+fn tls_http2_and_flag_errors_exit_with_104_and_a_reason() {
     let plain = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
     let plain = format!("https://{plain}/");
     let shop = Shop::open();
@@ -178,7 +179,7 @@ fn what_cannot_be_reached_by_tls_or_http2_says_why() {
     let empty = empty.path().to_str().unwrap();
     let http1_only = tls::serve_tls_http1("shop.example");
     let http1_only = format!("https://{http1_only}/");
-    for (arguments, says) in [
+    for (arguments, message) in [
         (vec![&plain[..], "-k"], "TLS"),
         (vec![&shop, "--cacert", "/no/such/file"], "/no/such/file"),
         (vec![&shop, "--cacert", empty], "no certificate"),
@@ -191,8 +192,11 @@ fn what_cannot_be_reached_by_tls_or_http2_says_why() {
         (vec![&shop, "-F", "field"], "NAME=VALUE"),
         (vec![&shop, "--streams", "5"], "--http2"),
     ] {
-        let (code, text) = said(&[&["run", "-q", "10", "-z", "1s"], &arguments[..]].concat());
+        let (code, text) = loadtest_output(&[&["run", "-q", "10", "-z", "1s"], &arguments[..]].concat());
         assert_eq!(code, Some(104), "{arguments:?}: {text}");
-        assert!(text.contains(says), "{arguments:?} does not say {says:?}: {text}");
+        assert!(
+            text.contains(message),
+            "{arguments:?}: {message:?} is missing in: {text}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! One load from several processes: each arrival once, one report, and what is said when one of them is missing.
+//! `loadtest run --stripe` and `loadtest merge`: each arrival is sent once, and lost stripes are reported.
 
 use std::{
     path::Path,
@@ -20,8 +20,9 @@ use crate::{
     support::{self, Counter},
 };
 
-/// A server that counts what it is asked, and the flags of a load on it: 90 a second for 2 s, a quarter to `/b`.
-fn world() -> (Counter, Vec<String>) {
+/// Starts a server that counts requests. Returns the counter and the flags of a load: 90 requests per second for 2 s, a
+/// quarter of them to `/b`.
+fn counting_server() -> (Counter, Vec<String>) {
     let counter = Counter::default();
     let handler = || {
         let counter = counter.clone();
@@ -67,7 +68,7 @@ fn merge(files: &[&Path]) -> (Option<i32>, String, String) {
 
 #[test]
 fn three_processes_send_each_arrival_once_and_report_as_one() {
-    let (counter, flags) = world();
+    let (counter, flags) = counting_server();
     let folder = tempfile::tempdir().unwrap();
     let files = ["0", "1", "2"].map(|name| folder.path().join(name));
     let start_at = Timestamp::now() + Duration::from_secs(5);
@@ -85,13 +86,13 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
     let report = schema::report(report.as_bytes());
     assert_eq!(counter.get(), 180);
     assert_eq!(report["requests"]["succeeded"], 180);
-    // 60 to each, and of every second and of every target exactly what one process sends: no arrival twice, none missing.
-    let by = |list: &str, count: &str| -> Vec<u64> {
+    // Each stripe sends 60. Each second and each target receives the requests that one process would send.
+    let counts = |list: &str, count: &str| -> Vec<u64> {
         let list = report[list].as_array().unwrap();
-        list.iter().map(|one| one[count].as_u64().unwrap()).collect()
+        list.iter().map(|entry| entry[count].as_u64().unwrap()).collect()
     };
-    assert_eq!(by("stripes", "sent"), [60, 60, 60]);
-    assert_eq!(by("intervals", "scheduled"), [90, 90]);
+    assert_eq!(counts("stripes", "sent"), [60, 60, 60]);
+    assert_eq!(counts("intervals", "scheduled"), [90, 90]);
     let one = loadtest(
         &[
             &["run", "--json", "--max-lag=5s"][..],
@@ -109,7 +110,10 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
     let report = schema::report(report.as_bytes());
     let reason = report["verdict"]["reasons"][0].as_str().unwrap();
     assert!(reason.contains("stripe 1 of 3 is lost"), "{reason}");
-    assert_eq!(report["requests"]["succeeded"], 120, "the rest is reported");
+    assert_eq!(
+        report["requests"]["succeeded"], 120,
+        "the report contains the other stripes"
+    );
 
     let other = folder.path().join("other");
     let late = stripe(&flags, "1/3", start_at, &other)
@@ -119,37 +123,37 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
     let (_, report, _) = merge(&[&files[0], &other, &files[2]]);
     assert!(report.contains("after the start and sent nothing"), "{report}");
 
-    let elsewhere = stripe(&flags, "1/3", start_at + Duration::from_secs(1), &other);
-    elsewhere.wait_with_output().unwrap();
+    let other_start = stripe(&flags, "1/3", start_at + Duration::from_secs(1), &other);
+    other_start.wait_with_output().unwrap();
     std::fs::write(folder.path().join("text"), "{}\n").unwrap();
-    for (second, says) in [
-        (&files[0], "stripe 0 once more"),
+    for (second, message) in [
+        (&files[0], "second result of stripe 0"),
         (&other, "its start was"),
-        (&folder.path().join("text"), "holds no result"),
+        (&folder.path().join("text"), "contains no result"),
         (&folder.path().join("missing"), "No such file"),
     ] {
         let (code, _, errors) = merge(&[&files[0], second]);
         assert_eq!(code, Some(104), "{errors}");
-        assert!(errors.contains(says), "{errors}");
+        assert!(errors.contains(message), "{errors}");
     }
 }
 
 #[test]
-fn a_stripe_that_comes_after_the_start_sends_nothing() {
-    let (counter, flags) = world();
+fn a_stripe_that_starts_late_sends_nothing() {
+    let (counter, flags) = counting_server();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("late");
     let start_at = Timestamp::now() - Duration::from_secs(3);
     let late = stripe(&flags, "0/2", start_at, &file).wait_with_output().unwrap();
     assert_eq!(late.status.code(), Some(106), "{late:?}");
     let text = String::from_utf8_lossy(&late.stderr);
-    assert!(text.contains("nothing is sent"), "{text}");
+    assert!(text.contains("no request is sent"), "{text}");
     assert_eq!(counter.get(), 0);
 }
 
 #[test]
-fn a_stripe_that_is_stopped_leaves_a_result_that_says_so() {
-    let (_, flags) = world();
+fn an_interrupted_stripe_writes_a_result_with_the_interruption() {
+    let (_, flags) = counting_server();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("stopped");
     let mut child = stripe(&flags, "0/1", Timestamp::now() + Duration::from_mins(5), &file);
@@ -163,11 +167,11 @@ fn a_stripe_that_is_stopped_leaves_a_result_that_says_so() {
 }
 
 #[test]
-fn flags_that_make_no_stripe_are_refused() {
-    let (counter, flags) = world();
+fn invalid_stripe_flags_are_rejected() {
+    let (counter, flags) = counting_server();
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
     let at = ["--start-at", "2000-01-01T00:00:00Z"];
-    for (more, says) in [
+    for (more, message) in [
         (vec!["--stripe", "3/3"], "is not a stripe"),
         (vec!["--stripe", "0"], "is not a stripe"),
         (vec!["--stripe", "0/200"], "need 200 --connections"),
@@ -185,7 +189,10 @@ fn flags_that_make_no_stripe_are_refused() {
         let output = loadtest(&[&["run"], &flags[..], &more, &at].concat());
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(104), "{more:?}: {text}");
-        assert!(text.contains(says), "{more:?} does not say {says:?}: {text}");
+        assert!(
+            text.contains(message),
+            "{more:?}: {message:?} is missing in: {text}"
+        );
     }
     assert_eq!(counter.get(), 0);
 }

@@ -1,4 +1,4 @@
-//! Servers that speak TLS.
+//! TLS servers.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,7 +12,7 @@ use tokio_rustls::{
 
 use crate::support::serve_with;
 
-/// The listener of a server that speaks TLS.
+/// A listener that performs the TLS handshake.
 struct TlsListener {
     listener: tokio::net::TcpListener,
     acceptor: TlsAcceptor,
@@ -36,17 +36,17 @@ impl axum::serve::Listener for TlsListener {
     }
 }
 
-/// Serves `router` by TLS, with a certificate for `name` that vouches for itself, and says which.
+/// Serves `router` with TLS and a self-signed certificate for `name`. Returns the address and the certificate as PEM.
 pub(crate) fn serve_tls(router: Router, name: &str) -> (SocketAddr, String) {
-    serve_tls_speaking(router, name, &[b"h2", b"http/1.1"])
+    serve_tls_with_protocols(router, name, &[b"h2", b"http/1.1"])
 }
 
-/// The same for a server that does not speak HTTP/2.
+/// Starts a TLS server that does not support HTTP/2 and returns its address.
 pub(crate) fn serve_tls_http1(name: &str) -> SocketAddr {
-    serve_tls_speaking(Router::new(), name, &[]).0
+    serve_tls_with_protocols(Router::new(), name, &[]).0
 }
 
-fn serve_tls_speaking(router: Router, name: &str, protocols: &[&[u8]]) -> (SocketAddr, String) {
+fn serve_tls_with_protocols(router: Router, name: &str, protocols: &[&[u8]]) -> (SocketAddr, String) {
     let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

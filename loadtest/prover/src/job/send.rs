@@ -95,7 +95,7 @@ pub async fn send(
 
     let now = cluster.time().await.map_err(BadConfiguration::new)?;
     let start = Instant::now() + options.start_in;
-    let load = SharedLoad::of(plan, options.stripes, now + options.start_in)
+    let load = SharedLoad::new(plan, options.stripes, now + options.start_in)
         .as_read()
         .context("reading the plan")?;
     let name = random_name();

@@ -1,4 +1,4 @@
-//! The end of a run: its verdict, its reports and its exit code.
+//! The end of `run`, `job` and `merge`: the verdict, the reports and the exit code.
 
 use std::time::Duration;
 
@@ -15,30 +15,30 @@ use crate::{
     page,
 };
 
-/// The most lag of the generator, where the user sets no bound: latencies are the result.
-const MAX_LAG: Duration = Duration::from_millis(20);
+/// The default upper bound of the generator's lag. Lag above it distorts the latencies.
+const DEFAULT_MAX_LAG: Duration = Duration::from_millis(20);
 
-/// The JSON of a run: the report and the verdict on it.
+/// The JSON report of a run: the measurements and the verdict.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RunReport<'report> {
-    /// What was measured.
+    /// The measurements.
     #[serde(flatten)]
     pub(crate) report: &'report LoadReport,
-    /// Whether it can be trusted, and whether it is good.
+    /// Whether the run is valid, and whether it meets its bounds.
     pub(crate) verdict: &'report Verdict,
 }
 
-/// Judges a run that is over, writes its reports, and says how the program ends.
+/// Judges a finished run, writes its reports and returns the exit code.
 ///
 /// # Errors
-/// When a report cannot be written.
+/// When writing a report fails.
 pub(crate) fn conclude(
     report: &LoadReport,
     options: ResultOptions,
     interrupted: bool,
 ) -> anyhow::Result<Exit> {
     let bounds = Bounds {
-        max_lag: options.max_lag.unwrap_or(MAX_LAG),
+        max_lag: options.max_lag.unwrap_or(DEFAULT_MAX_LAG),
         max_failed: options.max_failed,
     };
     let files = options.files;
@@ -52,6 +52,7 @@ pub(crate) fn conclude(
     Ok(exit(verdict.outcome))
 }
 
+/// Writes the JSON file and prints the report as JSON or text.
 fn publish(
     report: &LoadReport,
     verdict: &Verdict,
@@ -71,7 +72,7 @@ fn publish(
     })
 }
 
-/// The exit code of an outcome.
+/// Returns the exit code of an outcome.
 fn exit(outcome: Outcome) -> Exit {
     match outcome {
         Outcome::Passed => Exit::Ok,

@@ -1,4 +1,4 @@
-//! A line a second while a load runs: rewritten in place on a terminal, one after the other elsewhere.
+//! Progress during a load: one line per second, which a terminal overwrites in place.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -8,14 +8,14 @@ use std::{
 use engine::{Interrupt, Load, Snapshot, units::short};
 use tokio::time::{self, MissedTickBehavior};
 
-/// Shows progress until every request has ended. Says whether the user stopped the load.
+/// Shows progress until every request has ended. Returns whether a signal stopped the load.
 pub(super) async fn until_drained(
     load: &mut Load,
     planned: Duration,
     interrupt: &mut Interrupt,
 ) -> anyhow::Result<bool> {
-    let mut line = Line {
-        terminal: io::stderr().is_terminal(),
+    let mut line = ProgressLine {
+        is_terminal: io::stderr().is_terminal(),
         previous: Snapshot::default(),
     };
     let mut ticks = time::interval(Duration::from_secs(1));
@@ -26,30 +26,32 @@ pub(super) async fn until_drained(
         tokio::select! {
             ended = load.drained() => {
                 ended?;
-                line.end();
+                line.clear();
                 return Ok(interrupted);
             }
             () = interrupt.requested(), if !interrupted => {
                 interrupted = true;
                 load.stop();
-                line.end();
-                eprintln!("stopping: waiting for the requests in flight; once more to stop at once, without a report");
+                line.clear();
+                eprintln!(
+                    "stopping: waiting for the requests in flight; a second signal stops at once without a report"
+                );
             }
-            _ = ticks.tick() => line.show(load.snapshot(), planned),
+            _ = ticks.tick() => line.update(load.snapshot(), planned),
         }
     }
 }
 
-struct Line {
-    terminal: bool,
+struct ProgressLine {
+    is_terminal: bool,
     previous: Snapshot,
 }
 
-impl Line {
-    fn show(&mut self, now: Snapshot, planned: Duration) {
+impl ProgressLine {
+    fn update(&mut self, now: Snapshot, planned: Duration) {
         let text = describe(&self.previous, &now, planned);
         self.previous = now;
-        if self.terminal {
+        if self.is_terminal {
             eprint!("\r\x1b[2K{text}");
             drop(io::stderr().flush());
         } else {
@@ -57,8 +59,9 @@ impl Line {
         }
     }
 
-    fn end(&self) {
-        if self.terminal {
+    /// Erases the line on a terminal.
+    fn clear(&self) {
+        if self.is_terminal {
             eprint!("\r\x1b[2K");
         }
     }
@@ -68,7 +71,10 @@ fn describe(before: &Snapshot, now: &Snapshot, planned: Duration) -> String {
     let seconds = (now.elapsed.saturating_sub(before.elapsed))
         .as_secs_f64()
         .max(f64::EPSILON);
-    #[expect(clippy::cast_precision_loss, reason = "a count of one second, for display")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the requests of one second, for display"
+    )]
     let rate = (now.counts.sent - before.counts.sent) as f64 / seconds;
     let milliseconds = |value: Option<f64>| value.map_or("-".to_owned(), short);
     format!(

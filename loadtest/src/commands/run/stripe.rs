@@ -1,4 +1,4 @@
-//! `loadtest run --stripe`: one part of a load, of which other processes send the others, and its result.
+//! `loadtest run --stripe`: sends one stripe of a load and prints its result. Other processes send the other stripes.
 
 use std::time::Duration;
 
@@ -6,14 +6,15 @@ use anyhow::Context;
 use engine::{Interrupt, Load, Plan, SharedLoad, Stripe, StripeResult, units::short};
 use jiff::Timestamp;
 
-use super::reach::reached;
+use super::probe::probe_hosts;
 use crate::{
     exit::Exit,
     output::{self, OutputFile},
 };
 
-/// Sends the part. Says nothing while it does: in a pod's log, which has both streams, a line could come between two
-/// pieces of the result.
+/// Sends the stripe and publishes its result.
+///
+/// Prints no progress: a pod's log contains both streams, and a progress line could split the result line.
 pub(super) async fn run(
     plan: Plan,
     stripe: Stripe,
@@ -21,14 +22,14 @@ pub(super) async fn run(
     output: Option<OutputFile>,
     mut interrupt: Interrupt,
 ) -> anyhow::Result<Exit> {
-    let Some(addresses) = reached(&plan, &mut interrupt).await? else {
+    let Some(addresses) = probe_hosts(&plan, &mut interrupt).await? else {
         let load = SharedLoad::new(&plan, stripe.count, start_at);
         publish(&StripeResult::not_started(stripe, load), output)?;
         return Ok(Exit::Interrupted);
     };
     if let Ok(late) = Duration::try_from(Timestamp::now().duration_since(start_at)) {
         eprintln!(
-            "stripe {} of {}: {} s after the start, nothing is sent",
+            "stripe {} of {}: {} s after the start, no request is sent",
             stripe.first,
             stripe.count,
             short(late.as_secs_f64())

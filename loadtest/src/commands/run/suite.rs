@@ -1,11 +1,11 @@
-//! A run as a suite of what must hold.
+//! The result of `run`, `job` and `merge` as a suite of test cases.
 
 use engine::{Bounds, LoadReport, Outcome, Verdict, units::short};
 
 use super::text::{summary, target};
-use crate::suite::{Case, Standing, Suite};
+use crate::suite::{Case, CaseStatus, Suite};
 
-/// The verdict on a run, case by case.
+/// Returns the suite with one case per check.
 pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> Suite {
     let requests = &report.requests;
     let lag = report.lag_ms.p99.map_or("-".to_owned(), short);
@@ -16,20 +16,20 @@ pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> 
         Vec::new()
     };
     let mut cases = vec![
-        Case::unless("the run comes to its end", &interruption, "it did"),
-        Case::unless(
+        Case::from_failures("the run completes", &interruption, "completed"),
+        Case::from_failures(
             "the generator holds the rate",
             &report.invalid_reasons(bounds),
             &format!("lag p99 {lag} ms"),
         ),
-        Case::unless("requests succeed", &report.failure_reasons(bounds), &answered),
+        Case::from_failures("requests succeed", &report.failure_reasons(bounds), &answered),
     ];
     cases.extend(verdict.thresholds.iter().map(|threshold| Case {
         name: threshold.threshold.to_string(),
-        standing: if threshold.holds {
-            Standing::Passed
+        status: if threshold.holds {
+            CaseStatus::Passed
         } else {
-            Standing::Failed
+            CaseStatus::Failed
         },
         observed: threshold.observed_text(),
     }));
@@ -38,7 +38,7 @@ pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> 
         subject: report
             .targets
             .iter()
-            .map(|one| target(&one.target))
+            .map(|target_report| target(&target_report.target))
             .collect::<Vec<_>>()
             .join(", "),
         headline: verdict.outcome.headline().to_owned(),

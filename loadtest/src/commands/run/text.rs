@@ -1,32 +1,32 @@
-//! The report as text: the verdict first, then the numbers behind it.
+//! The report as text: the verdict first, then the numbers.
 
 use std::fmt::Write as _;
 
 use engine::{LoadReport, StripeReport, Summary, Target, Verdict, units::short};
 
-/// Pods that are listed by name; a mix over more is summed up, and more stripes are left to the JSON.
-const SERVERS_LISTED: usize = 20;
+/// How many pods and stripes the text lists. The JSON lists all of them.
+const MAX_LISTED: usize = 20;
 
-/// The whole report.
+/// Returns the report.
 pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
         writeln!(text, "  {label:<12} {value}").expect("writing to a String does not fail");
     };
-    if let [one] = &report.targets[..] {
-        line("target", &target(&one.target));
+    if let [only] = &report.targets[..] {
+        line("target", &target(&only.target));
     }
-    for one in report.stripes.iter().take(SERVERS_LISTED) {
-        line("stripe", &stripe(one));
+    for stripe_report in report.stripes.iter().take(MAX_LISTED) {
+        line("stripe", &stripe(stripe_report));
     }
     if report.plan.insecure == Some(true) {
-        line("TLS", "certificates were NOT verified (--insecure)");
+        line("TLS", "certificates NOT verified (--insecure)");
     }
     let requests = &report.requests;
     line(
         "requests",
         &format!(
-            "{} due, {} sent, {} succeeded, {} failed (of them {} dropped), {} retried",
+            "{} due, {} sent, {} succeeded, {} failed ({} of them dropped), {} retried",
             requests.scheduled,
             requests.sent,
             requests.succeeded,
@@ -59,7 +59,7 @@ pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
     line(
         "connections",
         &format!(
-            "{} opened, to connect: {}",
+            "{} opened, connect time: {}",
             connections.opened,
             summary(&connections.connect_ms)
         ),
@@ -68,7 +68,7 @@ pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
         line(
             "",
             &format!(
-                "requests waited for one: {} (see --connections)",
+                "time waited for a connection: {} (see --connections)",
                 summary(&connections.wait_ms)
             ),
         );
@@ -79,15 +79,15 @@ pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
     }
     line("status", &counts(report.statuses.iter()));
     if report.targets.len() > 1 {
-        for one in &report.targets {
-            let latency = &one.latency_ms;
+        for target_report in &report.targets {
+            let latency = &target_report.latency_ms;
             line(
                 "target",
                 &format!(
                     "{}: {} sent, {} failed, p50 {}, p99 {} ms",
-                    target(&one.target),
-                    one.counts.sent,
-                    one.counts.failed,
+                    target(&target_report.target),
+                    target_report.counts.sent,
+                    target_report.counts.failed,
                     number(latency.p50),
                     number(latency.p99)
                 ),
@@ -95,8 +95,8 @@ pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
         }
     }
     if !report.served_by.is_empty() {
-        let listed = report.served_by.iter().take(SERVERS_LISTED);
-        let more = report.served_by.len().saturating_sub(SERVERS_LISTED);
+        let listed = report.served_by.iter().take(MAX_LISTED);
+        let more = report.served_by.len().saturating_sub(MAX_LISTED);
         let rest = if more > 0 {
             format!(" and {more} more")
         } else {
@@ -118,13 +118,13 @@ fn headline(verdict: &Verdict) -> String {
 
 fn stripe(stripe: &StripeReport) -> String {
     let StripeReport {
-        stripe: own,
+        stripe: index,
         name,
         counts,
         ..
     } = stripe;
     format!(
-        "{own} {name}: {} sent, {} failed, lag p99 {} ms{}",
+        "{index} {name}: {} sent, {} failed, lag p99 {} ms{}",
         counts.sent,
         counts.failed,
         number(stripe.lag_ms.p99),
@@ -138,7 +138,7 @@ pub(super) fn target(target: &Target) -> String {
 
 pub(super) fn summary(summary: &Summary) -> String {
     if summary.count == 0 {
-        return "nothing measured".to_owned();
+        return "no measurement".to_owned();
     }
     format!(
         "mean {}  p50 {}  p90 {}  p95 {}  p99 {}  p99.9 {}  max {} ms",
@@ -161,7 +161,7 @@ fn counts<'a, K: ToString + 'a>(counts: impl Iterator<Item = (&'a K, &'a u64)>) 
         .map(|(name, count)| format!("{} x {count}", name.to_string()))
         .collect();
     if listed.is_empty() {
-        "no answer".to_owned()
+        "no response".to_owned()
     } else {
         listed.join(", ")
     }

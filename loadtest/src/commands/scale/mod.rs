@@ -1,6 +1,9 @@
-//! The command: reads the HPAs, refuses what could prove nothing, checks the chain, drives, judges, writes.
+//! `loadtest scale`: sends a step of load and proves that the cluster scales up and down again.
+//!
+//! Reads the HPAs, rejects a step that proves nothing, checks the metrics chains, sends the load, judges the run and
+//! writes the reports.
 
-mod lines;
+mod live_timeline;
 mod suite;
 mod text;
 
@@ -21,7 +24,7 @@ use prover::{
 };
 
 pub use self::text::summary;
-use self::{lines::Lines, suite::suite};
+use self::{live_timeline::LiveTimeline, suite::suite};
 use super::chain;
 use crate::{
     exit::Exit,
@@ -29,32 +32,42 @@ use crate::{
     output, page,
 };
 
-/// Connections of the step for each request of a second, where the user does not say. A Service picks a pod for each
-/// connection, so that few of them load the pods unevenly; the pods are scraped at different times, so that every move of
-/// a connection is noise in the sum that the HPA sees: docs/scaling.md has it in numbers.
+/// The default number of connections of the step, for each request per second.
+///
+/// A Service picks a pod for each connection, so few connections load the pods unevenly. Prometheus scrapes the pods at
+/// different times, so each connection that moves to another pod adds noise to the sum that the HPA reads. See
+/// docs/scaling.md for measurements.
 const CONNECTIONS_PER_RATE: f64 = 2.0;
 
-/// As many as a step opens by itself. Kept for 6 s, these are some 170 new ones a second; 300 a second stalled a node of two
-/// cores.
-const MOST_CONNECTIONS: usize = 1000;
+/// The upper bound of the default number of connections of the step.
+///
+/// At a connection age of 6 s, 1,000 connections mean about 170 new ones per second. 300 per second stalled a node with
+/// 2 cores.
+const MAX_STEP_CONNECTIONS: usize = 1000;
 
-/// How long the probe before the load waits for a connection.
-const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// The upper bound of the number of connections of the tail.
+const MAX_TAIL_CONNECTIONS: usize = 100;
 
-/// On top of the longest that a load is needed for.
-const SLACK: Duration = Duration::from_mins(1);
+/// The time limit for a test connection before the load.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// On top of the HPA's own stabilisation: its period, the metric's window, and the pods' own end.
-const SCALE_DOWN_SLACK: Duration = Duration::from_mins(2);
+/// The margin of a load's schedule over the longest time that the load can be needed.
+const SCHEDULE_MARGIN: Duration = Duration::from_mins(1);
 
-/// The most lag of the generator, where the user sets no bound. The rate is what scaling follows, and on a small machine
-/// pods that start take the processor from everybody for a moment; requests late by this still fall in their second.
-const MAX_LAG: Duration = Duration::from_millis(250);
+/// The margin of the default scale-down deadline over the HPA's stabilisation. It covers the HPA's period, the metric's
+/// window and the termination of the pods.
+const SCALE_DOWN_MARGIN: Duration = Duration::from_mins(2);
 
-/// Carries out the command. The timeline goes to standard output.
+/// The default upper bound of the generator's lag.
+///
+/// Pods that start take CPU time from the generator on a small machine. Scaling depends on the rate, which a lag of
+/// 250 ms hardly changes.
+const DEFAULT_MAX_LAG: Duration = Duration::from_millis(250);
+
+/// Runs the command. Prints the timeline to standard output.
 ///
 /// # Errors
-/// [`BadConfiguration`] before any load; anything else is a fault of this program or machine.
+/// [`BadConfiguration`] before the load; otherwise a failure of this program or machine.
 pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
     let prepared = tokio::select! {
         prepared = prepare(&options) => prepared?,
@@ -65,9 +78,9 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
         setup,
         config,
     } = prepared;
-    announce(&setup, &config)?;
+    print_plan(&setup, &config)?;
     let bounds = Bounds {
-        max_lag: options.max_lag.unwrap_or(MAX_LAG),
+        max_lag: options.max_lag.unwrap_or(DEFAULT_MAX_LAG),
         max_failed: options.max_failed,
     };
     let mut runs = Vec::new();
@@ -76,24 +89,24 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
             output::print(&format!("run {number} of {}\n", options.repeat))?;
         }
         let chains = tokio::select! {
-            chains = chains(&options, &cluster, &setup.expected) => chains,
+            chains = diagnose_chains(&options, &cluster, &setup.expected) => chains,
             () = interrupt.requested() => Vec::new(),
         };
         let recording = if !interrupt.is_requested() && chains.iter().all(Diagnosis::is_healthy) {
-            let mut lines = Lines::default();
-            let mut show = |progress: Progress<'_>| lines.show(progress, &setup.expected);
+            let mut timeline = LiveTimeline::default();
+            let mut show = |progress: Progress<'_>| timeline.show(progress, &setup.expected);
             drive(&cluster, &setup, &mut interrupt, &mut show).await?
         } else {
-            // With a broken chain, load would only show that it does not scale; the chain says why.
+            // With a broken chain, load proves nothing: the diagnosis already names the cause.
             Recording::without_load(
                 Timeline::new(setup.expected.clone(), setup.deadlines),
                 interrupt.is_requested(),
             )
         };
-        // What kept the load away would keep it away again.
-        let goes_on = recording.step.is_some() && !recording.interrupted;
+        // A failed precondition would fail again: skip the remaining runs.
+        let continues = recording.step.is_some() && !recording.interrupted;
         runs.push(ScaleRun::of(chains, recording, bounds, &options.thresholds));
-        if !goes_on {
+        if !continues {
             break;
         }
     }
@@ -110,34 +123,36 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
     Ok(exit(report.verdict))
 }
 
+/// The result of the preparation: everything that the runs need.
 struct Prepared {
     cluster: Cluster,
     setup: Setup,
     config: ScaleConfig,
 }
 
+/// Reads the HPAs, checks that the step can prove something, and tests the connection to the targets.
 async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
     let cluster = Cluster::connect(options.context.as_deref()).await?;
     let (rate, expected) = expectations(options, &cluster).await?;
     let tail = options.tail_rate;
-    for one in &expected {
-        let share = one.rate / rate.as_per_second();
-        let tail = tail.map_or(0.0, |tail| tail.as_per_second() * share);
-        check_tail(one, tail).map_err(BadConfiguration::new)?;
+    for hpa in &expected {
+        let share = hpa.rate / rate.as_per_second();
+        let hpa_tail = tail.map_or(0.0, |tail| tail.as_per_second() * share);
+        check_tail(hpa, hpa_tail).map_err(BadConfiguration::new)?;
     }
     let stabilisation = expected
         .iter()
-        .map(|one| one.scale_down_stabilisation)
+        .map(|hpa| hpa.scale_down_stabilisation)
         .max()
         .unwrap_or_default();
     let scale_down = options
         .scale_down_deadline
-        .unwrap_or(stabilisation + SCALE_DOWN_SLACK);
-    let addresses = probe(options.mix(), &options.plan.network, PROBE_PATIENCE)
+        .unwrap_or(stabilisation + SCALE_DOWN_MARGIN);
+    let addresses = probe(options.mix(), &options.plan.network, PROBE_TIMEOUT)
         .await
         .map_err(BadConfiguration::new)?;
-    let plan = |rate: Rate, most: Duration| Plan {
-        schedule: Schedule::constant(rate, most + SLACK),
+    let plan = |rate: Rate, longest: Duration| Plan {
+        schedule: Schedule::constant(rate, longest + SCHEDULE_MARGIN),
         ..options.plan.clone()
     };
     let setup = Setup {
@@ -181,43 +196,47 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
 }
 
 fn step_connections(rate: Rate) -> usize {
-    connections(rate.as_per_second() * CONNECTIONS_PER_RATE, MOST_CONNECTIONS)
+    connections(rate.as_per_second() * CONNECTIONS_PER_RATE, MAX_STEP_CONNECTIONS)
 }
 
-/// So few that each is used twice a second: it is on connections in use that a pod which goes can lose a request.
+/// Returns one connection for every 2 requests per second, so that each connection carries 2 requests per second. A
+/// terminating pod loses requests only on connections in use.
 fn tail_connections(tail: Rate) -> usize {
-    connections(tail.as_per_second() / 2.0, 100)
+    connections(tail.as_per_second() / 2.0, MAX_TAIL_CONNECTIONS)
 }
 
-fn connections(wanted: f64, most: usize) -> usize {
+fn connections(wanted: f64, max: usize) -> usize {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "above 0, and bounded right after"
+        reason = "above 0, and bounded below"
     )]
     let wanted = wanted.ceil() as usize;
-    wanted.clamp(1, most)
+    wanted.clamp(1, max)
 }
 
-/// The rate of the step, and what each HPA has to do at its part of it.
+/// Returns the total rate of the step and the expected scaling of each HPA.
+///
+/// # Errors
+/// [`BadConfiguration`] when an HPA cannot be read, or the step proves nothing about it.
 async fn expectations(options: &ScaleOptions, cluster: &Cluster) -> anyhow::Result<(Rate, Vec<Expected>)> {
     let namespace = &options.namespace;
     let (rate, hpa) = match &options.step {
         Step::Mix { rate, parts } => {
             let mut expected = Vec::new();
             for (name, part) in parts {
-                let hpa = hpa(cluster, namespace, name).await?;
+                let hpa = read_hpa(cluster, namespace, name).await?;
                 expected.push(predict(&hpa, part.as_per_second()).map_err(BadConfiguration::new)?);
             }
             return Ok((*rate, expected));
         }
-        Step::Rate { hpa: name, rate } => (*rate, hpa(cluster, namespace, name).await?),
+        Step::Rate { hpa: name, rate } => (*rate, read_hpa(cluster, namespace, name).await?),
         Step::Replicas { hpa: name, replicas } => {
-            let hpa = hpa(cluster, namespace, name).await?;
+            let hpa = read_hpa(cluster, namespace, name).await?;
             let safe = safe_rate(&hpa, (*replicas).into()).ok_or_else(|| {
                 let name = &hpa.name;
                 BadConfiguration(format!(
-                    "no rate needs exactly {replicas} replicas of {name}: its tolerance leaves it open"
+                    "no rate needs exactly {replicas} replicas of {name}, because of the HPA's tolerance"
                 ))
             })?;
             (short(safe).parse().map_err(BadConfiguration)?, hpa)
@@ -227,7 +246,7 @@ async fn expectations(options: &ScaleOptions, cluster: &Cluster) -> anyhow::Resu
     Ok((rate, vec![expected]))
 }
 
-async fn hpa(cluster: &Cluster, namespace: &str, name: &str) -> anyhow::Result<Hpa> {
+async fn read_hpa(cluster: &Cluster, namespace: &str, name: &str) -> anyhow::Result<Hpa> {
     let found = cluster
         .hpa(namespace, name)
         .await
@@ -240,35 +259,37 @@ async fn hpa(cluster: &Cluster, namespace: &str, name: &str) -> anyhow::Result<H
     })
 }
 
-fn announce(setup: &Setup, config: &ScaleConfig) -> anyhow::Result<()> {
+/// Prints the rate and the expected scaling of each HPA.
+fn print_plan(setup: &Setup, config: &ScaleConfig) -> anyhow::Result<()> {
     output::print(&format!(
         "{} requests/s: {}\n",
         short(config.rate),
         config.targets.join(", ")
     ))?;
-    for one in &setup.expected {
-        let metric = &one.metric;
+    for expected in &setup.expected {
+        let metric = &expected.metric;
         output::print(&format!(
-            "{}: {} -> {} -> {} replicas ({} of {} for each, {} requests/s; at most {})\n",
-            one.hpa,
-            one.min,
-            one.replicas,
-            one.min,
+            "{}: {} -> {} -> {} replicas (target {} of {} per pod, {} requests/s; at most {})\n",
+            expected.hpa,
+            expected.min,
+            expected.replicas,
+            expected.min,
             short(metric.target_per_pod),
             metric.name,
-            short(one.rate),
-            one.max
+            short(expected.rate),
+            expected.max
         ))?;
     }
     Ok(())
 }
 
-async fn chains(options: &ScaleOptions, cluster: &Cluster, expected: &[Expected]) -> Vec<Diagnosis> {
+/// Waits until the metrics chain of each HPA is whole, and prints the diagnosis of each broken chain.
+async fn diagnose_chains(options: &ScaleOptions, cluster: &Cluster, expected: &[Expected]) -> Vec<Diagnosis> {
     let mut chains = Vec::new();
-    for one in expected {
-        let chain = options.chain(&one.hpa);
-        let say = |missing: &str| eprintln!("{missing}");
-        let diagnosis = wait_until_healthy(cluster, &chain, options.chain_wait, say).await;
+    for Expected { hpa, .. } in expected {
+        let chain = options.chain(hpa);
+        let print = |missing: &str| eprintln!("{missing}");
+        let diagnosis = wait_until_healthy(cluster, &chain, options.chain_wait, print).await;
         if !diagnosis.is_healthy() {
             eprint!("{}", chain::render(&diagnosis));
         }
@@ -277,7 +298,7 @@ async fn chains(options: &ScaleOptions, cluster: &Cluster, expected: &[Expected]
     chains
 }
 
-/// The exit code that says so.
+/// Returns the exit code of a verdict.
 fn exit(verdict: ScaleVerdict) -> Exit {
     match verdict {
         ScaleVerdict::Passed => Exit::Ok,

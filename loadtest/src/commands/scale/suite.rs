@@ -1,62 +1,62 @@
-//! The result of `loadtest scale` as a suite of what must hold.
+//! The result of `loadtest scale` as a suite of test cases.
 
 use engine::units::short;
 use prover::prove::{AssertionVerdict, ScaleReport};
 
-use crate::suite::{self, Case, Suite};
+use crate::suite::{Case, CaseStatus, Suite};
 
-/// The verdict, case by case.
+/// Returns the suite with one case per assertion.
 pub(super) fn suite(report: &ScaleReport) -> Suite {
     let several = report.runs.len() > 1;
     let numbered = report.runs.iter().zip(1..);
     let cases = numbered.flat_map(|(run, number)| {
-        let run_name = if several {
+        let run_prefix = if several {
             format!("run {number}: ")
         } else {
             String::new()
         };
-        run.assertions.iter().map(move |one| Case {
-            name: match &one.hpa {
-                Some(hpa) => format!("{run_name}{} {hpa}: {}", one.name, one.expected),
-                None => format!("{run_name}{}: {}", one.name, one.expected),
+        run.assertions.iter().map(move |assertion| Case {
+            name: match &assertion.hpa {
+                Some(hpa) => format!("{run_prefix}{} {hpa}: {}", assertion.name, assertion.expected),
+                None => format!("{run_prefix}{}: {}", assertion.name, assertion.expected),
             },
-            standing: match one.verdict {
-                AssertionVerdict::Passed => suite::Standing::Passed,
-                AssertionVerdict::Failed => suite::Standing::Failed,
-                AssertionVerdict::NotReached => suite::Standing::Skipped,
+            status: match assertion.verdict {
+                AssertionVerdict::Passed => CaseStatus::Passed,
+                AssertionVerdict::Failed => CaseStatus::Failed,
+                AssertionVerdict::NotReached => CaseStatus::Skipped,
             },
-            observed: one.observed.clone(),
+            observed: assertion.observed.clone(),
         })
     });
-    let steps = report.expected().iter().map(|one| {
+    let steps = report.expected().iter().map(|expected| {
         let text = format!(
             "{}: {} -> {} -> {} replicas at {} requests/s",
-            one.hpa,
-            one.min,
-            one.replicas,
-            one.min,
-            short(one.rate)
+            expected.hpa,
+            expected.min,
+            expected.replicas,
+            expected.min,
+            short(expected.rate)
         );
         ("step", text)
     });
-    let times = report.time_to_scale.iter().filter_map(|one| {
-        let took = one.took?;
+    let times = report.time_to_scale.iter().filter_map(|spread| {
+        let took = spread.took?;
         let text = format!(
-            "{}: {} took {:.2} s, {:.2} s at worst",
-            one.hpa,
-            one.stage.name(),
+            "{}: {} took {:.2} s (median), {:.2} s (worst)",
+            spread.hpa,
+            spread.stage.name(),
             took.median,
             took.worst
         );
         Some(("time to scale", text))
     });
-    let seconds = report.runs.iter().filter_map(|run| run.timeline.samples.last());
+    let last_samples = report.runs.iter().filter_map(|run| run.timeline.samples.last());
     Suite {
         name: "loadtest scale",
         subject: report.config.targets.join(", "),
         headline: report.verdict.headline().to_owned(),
         began_at: report.runs.first().and_then(|run| run.began_at),
-        seconds: seconds.map(|sample| sample.at).sum(),
+        seconds: last_samples.map(|sample| sample.at).sum(),
         cases: cases.collect(),
         facts: steps.chain(times).collect(),
     }

@@ -1,17 +1,17 @@
-//! Where the time to new pods went, as lines for people.
+//! The report of `loadtest scale` as text.
 
 use prover::prove::{AssertionVerdict, ScaleReport, ScaleRun, TimeToScale};
 
-/// The verdict, every assertion, and where the time went, as lines.
+/// Returns the verdict, the assertions and the time to scale, one per line.
 #[must_use]
 pub fn summary(report: &ScaleReport) -> String {
     let mut lines = Vec::new();
     if let [run] = &report.runs[..] {
-        lines.extend(of_run(run));
+        lines.extend(run_lines(run));
     } else {
         for (run, number) in report.runs.iter().zip(1..) {
             lines.push(format!("run {number}"));
-            lines.extend(of_run(run));
+            lines.extend(run_lines(run));
         }
         lines.push(format!(
             "{} ({} runs)",
@@ -23,80 +23,84 @@ pub fn summary(report: &ScaleReport) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The verdict and every assertion, as lines.
-fn of_run(run: &ScaleRun) -> impl Iterator<Item = String> {
+/// Returns the verdict and the assertions of one run.
+fn run_lines(run: &ScaleRun) -> impl Iterator<Item = String> {
     let headline = run.verdict.headline().to_owned();
-    let lines = run.assertions.iter().map(|one| {
-        let mark = match one.verdict {
+    let lines = run.assertions.iter().map(|assertion| {
+        let mark = match assertion.verdict {
             AssertionVerdict::Passed => "ok     ",
             AssertionVerdict::Failed => "FAILED ",
             AssertionVerdict::NotReached => "-      ",
         };
-        let hpa = one
+        let hpa = assertion
             .hpa
             .as_deref()
             .map(|hpa| format!(" {hpa}"))
             .unwrap_or_default();
-        format!("  {mark}{}{hpa}: {}: {}", one.name, one.expected, one.observed)
+        format!(
+            "  {mark}{}{hpa}: {}: {}",
+            assertion.name, assertion.expected, assertion.observed
+        )
     });
     [headline].into_iter().chain(lines)
 }
 
-/// The stages on the way to the pod that was ready last, for each HPA.
+/// Returns the time of each scaling stage, for the pod of each HPA that became ready last.
 fn time_to_scale(report: &ScaleReport) -> Vec<String> {
     let mut lines = Vec::new();
     if let [run] = &report.runs[..] {
         run.time_to_scale
             .iter()
-            .for_each(|time| one_run(time, &mut lines));
+            .for_each(|time| single_run(time, &mut lines));
     } else {
-        several(report, &mut lines);
+        multiple_runs(report, &mut lines);
     }
     let times = report.runs.iter().flat_map(|run| &run.time_to_scale);
     for time in times {
-        for (what, problem) in &time.problems {
-            lines.push(format!("  not seen, {}: {what}: {problem}", time.hpa));
+        for (source, problem) in &time.problems {
+            lines.push(format!("  not seen, {}: {source}: {problem}", time.hpa));
         }
     }
     lines
 }
 
-fn one_run(time: &TimeToScale, lines: &mut Vec<String>) {
+fn single_run(time: &TimeToScale, lines: &mut Vec<String>) {
     let Some(path) = time.last() else { return };
     lines.push(format!(
-        "time to scale, {}: the way to {}, {}",
+        "time to scale, {}: pod {}, {}",
         time.hpa,
         path.pod,
         path.describe_rank(time.pods.len())
     ));
     lines.push(format!("  {:<10}{:>16}{:>16}", "stage", "at", "took"));
-    for one in &path.stages {
-        let [at, took] = one.cells();
+    for time in &path.stages {
+        let [at, took] = time.cells();
         lines.push(format!(
             "  {:<10}{at:>16}{took:>16}   {}",
-            one.stage.name(),
-            one.stage.meaning()
+            time.stage.name(),
+            time.stage.meaning()
         ));
     }
 }
 
-fn several(report: &ScaleReport, lines: &mut Vec<String>) {
-    for hpa in report.expected() {
+fn multiple_runs(report: &ScaleReport, lines: &mut Vec<String>) {
+    for expected in report.expected() {
         lines.push(format!(
-            "time to scale, {}: the way to the pod that was ready last, median and worst of {} runs, in seconds",
-            hpa.hpa,
+            "time to scale, {}: the pod that became ready last, median and worst of {} runs, in seconds",
+            expected.hpa,
             report.runs.len()
         ));
         lines.push(format!(
             "  {:<10}{:>12}{:>8}{:>14}{:>8}{:>8}{:>6}",
-            "stage", "at: median", "worst", "took: median", "worst", "off by", "runs"
+            "stage", "at: median", "worst", "took: median", "worst", "error", "runs"
         ));
-        for one in report.time_to_scale.iter().filter(|one| one.hpa == hpa.hpa) {
-            let [at, at_worst, took, took_worst, error, runs] = one.cells();
+        let spreads = report.time_to_scale.iter();
+        for spread in spreads.filter(|spread| spread.hpa == expected.hpa) {
+            let [at, at_worst, took, took_worst, error, runs] = spread.cells();
             lines.push(format!(
                 "  {:<10}{at:>12}{at_worst:>8}{took:>14}{took_worst:>8}{error:>8}{runs:>6}   {}",
-                one.stage.name(),
-                one.stage.meaning()
+                spread.stage.name(),
+                spread.stage.meaning()
             ));
         }
     }

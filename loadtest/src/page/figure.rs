@@ -1,18 +1,19 @@
-//! What the pages show: a plot with its legend, and numbers as text.
+//! Charts with legends and number cells for the page templates.
 
 use engine::{Summary, units::short};
 
 use super::chart::Chart;
 
-/// A plot with its legend.
-pub(crate) struct Drawn {
+/// A rendered chart with its legend.
+pub(crate) struct Figure {
     pub(crate) title: &'static str,
     pub(crate) unit: &'static str,
+    /// CSS class and name of each line.
     pub(crate) legend: Vec<(&'static str, String)>,
     pub(crate) svg: String,
 }
 
-impl From<Chart> for Drawn {
+impl From<Chart> for Figure {
     fn from(chart: Chart) -> Self {
         let svg = chart.svg();
         let lines = chart.lines.into_iter();
@@ -25,8 +26,8 @@ impl From<Chart> for Drawn {
     }
 }
 
-/// The row of a table.
-pub(crate) fn numbers(summary: &Summary) -> Vec<String> {
+/// Returns the table cells of a summary: mean, p50, p90, p95, p99, p99.9 and max, in the unit of the summary.
+pub(crate) fn summary_cells(summary: &Summary) -> Vec<String> {
     let Summary {
         mean,
         p50,

@@ -1,4 +1,4 @@
-//! `loadtest scale` on the made-up cluster that scales.
+//! `loadtest scale` as a process, on a fake cluster that scales.
 
 use std::process::Output;
 
@@ -6,15 +6,15 @@ use tokio::process::Command;
 
 use crate::{scaling_cluster::ScalingCluster, schema};
 
-/// What a command wrote to its files.
-pub(crate) struct Written {
+/// The standard output and the report files of a command.
+pub(crate) struct ScaleOutput {
     pub(crate) text: String,
     pub(crate) json: serde_json::Value,
     pub(crate) page: String,
 }
 
 impl ScalingCluster {
-    /// As a user would call it, with phases short enough for a test.
+    /// Runs `loadtest scale` with short phases.
     pub(crate) async fn command(&self, arguments: &[&str]) -> Output {
         let kubeconfig = self.fake.serve().await;
         Command::new(env!("CARGO_BIN_EXE_loadtest"))
@@ -35,8 +35,8 @@ impl ScalingCluster {
             .unwrap()
     }
 
-    /// A command that proves a step of 280 requests a second, with its reports.
-    pub(crate) async fn prove(&self, more: &[&str]) -> Written {
+    /// Runs a successful step of 280 requests per second and returns its output.
+    pub(crate) async fn prove(&self, more: &[&str]) -> ScaleOutput {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let (json, html) = (file("report.json"), file("report.html"));
@@ -45,7 +45,7 @@ impl ScalingCluster {
         ];
         let output = self.command(&[&arguments, more].concat()).await;
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        Written {
+        ScaleOutput {
             text: String::from_utf8_lossy(&output.stdout).into_owned(),
             json: schema::report(&std::fs::read(&json).unwrap()),
             page: std::fs::read_to_string(&html).unwrap(),

@@ -1,27 +1,31 @@
-//! A map of how many requests took how long in each stretch of time.
+//! Heat maps as SVG: the number of requests by latency and time.
 
 use engine::units::{self, short};
 
-use super::plot::{BOTTOM, LEFT, RIGHT, WIDTH, add};
+use super::plot::{BOTTOM, LEFT, RIGHT, WIDTH, append};
 
+/// The height of a row, in SVG units.
 const ROW: f64 = 16.0;
 
-/// Above the map, for the half of the first row's number that stands out.
+/// The space above the map, in SVG units, for the upper half of the first row's label.
 const TOP: f64 = 8.0;
 
-/// More columns could not be told apart.
-const MOST_COLUMNS: usize = 240;
+/// The maximum number of columns. More columns would be too narrow to distinguish.
+const MAX_COLUMNS: usize = 240;
 
-/// The map of seconds, each with its counts by the latency that they are up to, in milliseconds.
+/// Returns the heat map as SVG.
+///
+/// Each item of `seconds` contains the counts of one second: pairs of a latency in milliseconds, the upper bound of a
+/// row, and the number of requests in that row.
 pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) -> String {
     let length = seconds.len();
-    let per_column = length.div_ceil(MOST_COLUMNS).max(1);
+    let per_column = length.div_ceil(MAX_COLUMNS).max(1);
     let mut rows: Vec<f64> = Vec::new();
     let mut columns: Vec<Vec<(f64, u64)>> = vec![Vec::new(); length.div_ceil(per_column)];
     for (second, counts) in seconds.enumerate() {
         for (up_to, count) in counts {
-            if let Err(place) = rows.binary_search_by(|row| row.total_cmp(up_to)) {
-                rows.insert(place, *up_to);
+            if let Err(index) = rows.binary_search_by(|row| row.total_cmp(up_to)) {
+                rows.insert(index, *up_to);
             }
             let column = &mut columns[second / per_column];
             match column.iter_mut().find(|(row, _)| row.total_cmp(up_to).is_eq()) {
@@ -30,7 +34,7 @@ pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) 
             }
         }
     }
-    let most = columns
+    let max_count = columns
         .iter()
         .flatten()
         .map(|(_, count)| *count)
@@ -43,15 +47,15 @@ pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) 
         height + TOP
     );
     let top_of = |row: f64| {
-        let place = rows
+        let index = rows
             .iter()
-            .position(|one| one.total_cmp(&row).is_eq())
+            .position(|other| other.total_cmp(&row).is_eq())
             .unwrap_or_default();
-        ROW * number(rows.len() - 1 - place)
+        ROW * number(rows.len() - 1 - index)
     };
     for row in &rows {
         let y = top_of(*row) + 4.0;
-        add(
+        append(
             &mut svg,
             format_args!(
                 "<text x=\"{:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{}</text>",
@@ -63,10 +67,10 @@ pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) 
     for (position, column) in columns.iter().enumerate() {
         let (x, from) = (LEFT + width * number(position), position * per_column);
         for (up_to, count) in column {
-            // By its logarithm, so that the one slow request of a thousand is seen, too.
-            let opacity = 0.15 + 0.85 * units::to_f64(*count).ln_1p() / units::to_f64(most).ln_1p();
+            // Logarithmic, so that one slow request among a thousand remains visible.
+            let opacity = 0.15 + 0.85 * units::to_f64(*count).ln_1p() / units::to_f64(max_count).ln_1p();
             let y = top_of(*up_to);
-            add(
+            append(
                 &mut svg,
                 format_args!(
                     "<rect class=\"heat\" x=\"{x:.2}\" y=\"{y:.1}\" width=\"{width:.2}\" height=\"{ROW}\" fill-opacity=\"{opacity:.2}\">\
@@ -80,7 +84,7 @@ pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) 
     for (second, anchor) in [(0, "start"), (length, "end")] {
         let x = LEFT + width * number(second) / number(per_column);
         let x = x.min(WIDTH - RIGHT);
-        add(
+        append(
             &mut svg,
             format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{second} s</text>"),
         );
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_request_has_a_place_of_its_own_above_the_fast() {
+    fn a_slow_request_has_its_own_row_above_the_fast_ones() {
         let seconds: [&[(f64, u64)]; 3] = [&[(1.0, 99)], &[(1.0, 98), (500.0, 1)], &[]];
         let svg = svg(seconds.into_iter());
         assert_eq!(svg.matches("<rect").count(), 3, "{svg}");
@@ -109,15 +113,15 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_drawn_in_columns_that_can_be_told_apart() {
+    fn an_hour_has_240_columns() {
         let second: &[(f64, u64)] = &[(1.0, 10)];
         let svg = svg(vec![second; 3600].into_iter());
         assert_eq!(svg.matches("<rect").count(), 240);
-        assert!(svg.contains("150 up to 1 ms"), "fifteen seconds in each");
+        assert!(svg.contains("150 up to 1 ms"), "each column contains 15 seconds");
     }
 
     #[test]
-    fn a_map_of_nothing_is_still_a_picture() {
+    fn a_map_without_seconds_is_valid() {
         let svg = svg(std::iter::empty::<&[(f64, u64)]>());
         assert!(
             svg.starts_with("<svg") && svg.ends_with("</svg>") && !svg.contains("NaN"),
