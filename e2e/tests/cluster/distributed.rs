@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use testbed::{archive, cluster, paths};
+use wiring::exposition;
 
 use crate::scaling::wait_for_minimum;
 
@@ -156,12 +157,7 @@ fn requests_counted() -> Result<f64> {
     for pod in pods.split_whitespace() {
         let path = format!("/api/v1/namespaces/sample-app/pods/{pod}:9000/proxy/metrics");
         let metrics = kubectl(&["get", "--raw", &path])?;
-        let samples = wiring::exposition::parse(&metrics).map_err(anyhow::Error::msg)?;
-        sum += samples
-            .iter()
-            .filter(|sample| sample.name == "http_requests_total")
-            .map(|sample| sample.value)
-            .sum::<f64>();
+        sum += exposition::sum(&metrics, "http_requests_total").map_err(anyhow::Error::msg)?;
     }
     Ok(sum)
 }

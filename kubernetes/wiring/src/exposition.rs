@@ -27,6 +27,16 @@ pub fn parse(text: &str) -> Result<Vec<Sample>, String> {
     }
 }
 
+/// Returns the sum of all samples of this name. It is 0 without samples.
+///
+/// # Errors
+/// Those of [`parse`].
+pub fn sum(text: &str, name: &str) -> Result<f64, String> {
+    let samples = parse(text)?;
+    let named = samples.iter().filter(|sample| sample.name == name);
+    Ok(named.map(|sample| sample.value).sum())
+}
+
 /// Returns the value of a series in a `/metrics` page. `series` is `name{label="value"}`, with all of its labels.
 #[must_use]
 pub fn value(text: &str, series: &str) -> Option<f64> {
@@ -86,6 +96,14 @@ mod tests {
             sample("up", &[], 1.0),
         ];
         assert_eq!(parse(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_samples_of_a_name_are_summed() {
+        let text = "a_total{route=\"/b}\"} 3\na_total{route=\"/c\"} 1e1\na_total_created 99\na_totals 99\n";
+        assert_eq!(sum(text, "a_total"), Ok(13.0));
+        assert_eq!(sum(text, "b_total"), Ok(0.0));
+        assert!(sum("not found", "a_total").is_err());
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn path(line: &Line, scale: &Scale) -> String {
         match previous {
             None => append(&mut path, format_args!("M{x:.1} {y:.1}")),
             Some(before) if line.steps => {
-                append(&mut path, format_args!("L{x:.1} {before:.1}L{x:.1} {y:.1}"))
+                append(&mut path, format_args!("L{x:.1} {before:.1}L{x:.1} {y:.1}"));
             }
             Some(_) => append(&mut path, format_args!("L{x:.1} {y:.1}")),
         }

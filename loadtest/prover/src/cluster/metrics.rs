@@ -139,33 +139,9 @@ impl Series {
     }
 }
 
-/// Returns the sum of all samples of a series in the metrics text of a pod.
-/// <https://prometheus.io/docs/instrumenting/exposition_formats/>
-pub(crate) fn sum_of_series(exposition: &str, series: &str) -> f64 {
-    let values = exposition.lines().filter_map(|line| {
-        let rest = line.strip_prefix(series)?;
-        // A quoted label value may contain `}`: the value follows the last brace.
-        let value = match rest.strip_prefix('{') {
-            Some(labelled) => labelled.rsplit_once('}')?.1,
-            None => rest.strip_prefix(' ')?,
-        };
-        value.split_whitespace().next()?.parse::<f64>().ok()
-    });
-    values.sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sum_of_series_adds_all_labels_and_ignores_other_series() {
-        let text = "# HELP hits_total Answers { by route }\n# TYPE hits_total counter\nhits_total{route=\"/a b}\"} 3\n\
-                    hits_total{route=\"/c\"} 1e1 1700000000000\nhits_total_created{route=\"/c\"} 99\nhits_totals 99\n";
-        assert!((sum_of_series(text, "hits_total") - 13.0).abs() < 1e-9);
-        assert!((sum_of_series("hits_total 4\n", "hits_total") - 4.0).abs() < 1e-9);
-        assert!(sum_of_series(text, "other_total").abs() < 1e-9);
-    }
 
     #[test]
     fn a_service_parses_from_namespace_name_and_port() {

@@ -7,7 +7,7 @@ pub mod quantity;
 mod read;
 mod views;
 
-pub(crate) use self::metrics::{Series, sum_of_series};
+pub(crate) use self::metrics::Series;
 pub use self::{
     client::Cluster,
     jobs::{Permission, PodProgress, StripePod},

@@ -7,13 +7,14 @@ use std::{
 };
 
 use tokio::{join, task::JoinSet};
+use wiring::exposition;
 
 use super::{
     plan::Expected,
     setup::Setup,
     trace::{Decision, MetricSample, PodTrace, TimeRange, Trace},
 };
-use crate::cluster::{Cluster, PodState, PrometheusService, ReadError, ReadResult, Series, sum_of_series};
+use crate::cluster::{Cluster, PodState, PrometheusService, ReadError, ReadResult, Series};
 
 /// The sources of the reads. Reports show these names.
 pub(super) const PODS: &str = "pods";
@@ -176,7 +177,8 @@ impl TracedHpa {
             let (port, series) = (port.clone(), self.series.clone());
             reads.spawn(async move {
                 let text = cluster.pod_metrics(&namespace, &pod, &port).await;
-                (pod, text.map(|text| sum_of_series(&text, &series)))
+                let count = text.and_then(|text| exposition::sum(&text, &series).map_err(ReadError));
+                (pod, count)
             });
         }
         Ok(reads.join_all().await)
