@@ -2,14 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::{paths, progress, wait};
 
@@ -49,12 +50,9 @@ impl Sandbox {
             Err(fs::TryLockError::WouldBlock) => {
                 let mut process_id = String::new();
                 lock.read_to_string(&mut process_id)?;
-                let process_id = process_id
-                    .parse()
-                    .context("the first process has not written its process ID yet")?;
-                Ok(Some(Self {
-                    init: Pid::from_raw(process_id),
-                }))
+                let init = process_id.parse().ok().and_then(Pid::from_raw);
+                let init = init.context("the first process has not written its process ID yet")?;
+                Ok(Some(Self { init }))
             }
             Err(fs::TryLockError::Error(error)) => Err(error).context("cannot test the lock of the cluster"),
         }
@@ -131,21 +129,65 @@ impl Sandbox {
         command
     }
 
-    /// Kills the first process, and waits until it has released the lock. The kernel kills all other processes.
+    /// Kills the first process. Waits until it and its parent, `unshare`, have exited. The kernel kills all other
+    /// processes of the namespaces.
     pub(crate) fn kill(self) -> Result<()> {
-        match kill(self.init, Signal::SIGKILL) {
-            // ESRCH: the process has exited since `find`.
-            Ok(()) | Err(Errno::ESRCH) => {}
+        let Some((init, unshare)) = self.process_descriptors()? else {
+            return Ok(());
+        };
+        match pidfd_send_signal(&init, Signal::KILL) {
+            // SRCH: the process has exited.
+            Ok(()) | Err(Errno::SRCH) => {}
             Err(error) => return Err(error).context("cannot kill the first process of the cluster"),
         }
-        wait::until(
-            "the processes of the cluster have exited",
-            Duration::from_mins(1),
-            || match Self::find()? {
-                Some(_) => bail!("process {} still holds the lock", self.init),
-                None => Ok(()),
-            },
-        )
+        // The lock is free when the first process exits. `unshare` exits after it.
+        for (name, descriptor) in [("the first process", init), ("unshare", unshare)] {
+            wait_for_exit(&descriptor).with_context(|| format!("{name} of the cluster"))?;
+        }
+        Ok(())
+    }
+
+    /// Opens descriptors of the first process and of its parent. `None` if the cluster has stopped.
+    ///
+    /// A descriptor names one process, even after its process ID names another one.
+    fn process_descriptors(self) -> Result<Option<(OwnedFd, OwnedFd)>> {
+        let open = |process: Pid| match pidfd_open(process, PidfdFlags::empty()) {
+            Ok(descriptor) => Ok(Some(descriptor)),
+            Err(Errno::SRCH) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot open process {process}")),
+        };
+        let Some(parent) = self.parent() else {
+            return Ok(None);
+        };
+        let (Some(init), Some(unshare)) = (open(self.init)?, open(parent)?) else {
+            return Ok(None);
+        };
+        // If the first process still holds the lock, both descriptors name processes of this cluster. `unshare` cannot
+        // exit before it, because of `--kill-child`.
+        let is_same = Self::find()?.is_some_and(|found| found.init == self.init);
+        Ok(is_same.then_some((init, unshare)))
+    }
+
+    /// Returns the process ID of the parent of the first process. `None` if the first process has exited.
+    fn parent(self) -> Option<Pid> {
+        // `number (name) state parent …`, see proc_pid_stat(5). The name may contain spaces and parentheses.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.init)).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        Pid::from_raw(fields.split_whitespace().nth(1)?.parse().ok()?)
+    }
+}
+
+/// Waits until a process has exited, for at most a minute.
+fn wait_for_exit(process: &OwnedFd) -> Result<()> {
+    // A descriptor of a process becomes readable when the process exits.
+    let mut descriptors = [PollFd::new(process, PollFlags::IN)];
+    let limit = Timespec {
+        tv_sec: 60,
+        tv_nsec: 0,
+    };
+    match retry_on_intr(|| poll(&mut descriptors, Some(&limit)))? {
+        0 => bail!("still running 60 s after SIGKILL"),
+        _ => Ok(()),
     }
 }
 
