@@ -1,4 +1,4 @@
-//! Diagnoses a chain of metrics: finds the broken links from the evidence. Pure functions.
+//! Diagnoses a metrics chain: finds the broken links from the evidence. Pure functions.
 
 use std::collections::BTreeSet;
 
