@@ -13,7 +13,7 @@ use tokio::{
     task, time,
 };
 
-/// The response of `app_a` to `/hello`.
+/// A response with the same body as the response of `app_a` to `/hello`.
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 11\r\n\r\nHello there";
 

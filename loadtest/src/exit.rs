@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use engine::BadConfiguration;
 
-/// The outcome of the program. The codes follow k6 where k6 has one.
+/// The outcome of the program. The codes are those of k6 where k6 has a code for the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Success.
@@ -15,7 +15,7 @@ pub enum Exit {
     ThresholdBroken,
     /// The command or its environment is wrong; no load was sent.
     BadConfiguration,
-    /// Stopped by a signal. The reports cover the part that ran, if the load had a start.
+    /// Stopped by a signal. If the load had started, the reports cover the part before the signal.
     Interrupted,
     /// The generator did not hold the rate, or a stripe was lost.
     Invalid,

@@ -127,7 +127,7 @@ pub struct ScaleOptions {
     pub series: String,
     /// The load step.
     pub step: Step,
-    /// The requests. The schedule in it is empty; the command derives the schedule from the HPAs.
+    /// The plan of the load, with an empty schedule. The command derives the schedule from the HPAs.
     pub plan: Plan,
     /// The connections of the step; `None` to derive the number from the rate.
     pub connections: Option<usize>,
@@ -139,7 +139,7 @@ pub struct ScaleOptions {
     pub plateau: Duration,
     /// The time limit for the return to the minimum; `None` to derive it from the HPAs.
     pub scale_down_deadline: Option<Duration>,
-    /// The time limit for the cluster to be idle before the load; `None` for the scale-down deadline.
+    /// The time limit for the cluster to become idle before the load; `None` for the scale-down deadline.
     pub settle_deadline: Option<Duration>,
     /// How long to wait until each chain is whole.
     pub chain_wait: Duration,

@@ -68,7 +68,7 @@ pub struct ServiceConfig {
     #[arg(long, env = "HEADER_READ_TIMEOUT", value_name = "DURATION", value_parser = values::positive_duration, default_value = "10s")]
     pub header_read_timeout: Duration,
 
-    /// Time that a connection may be idle between two requests; longer than the idle timeout of a load balancer
+    /// Time that a connection may be idle between two requests; set it above the idle timeout of a load balancer
     #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "DURATION", value_parser = values::positive_duration, default_value = "75s")]
     pub keep_alive_timeout: Duration,
 
@@ -126,7 +126,7 @@ impl ServiceConfig {
         if self.listen == self.admin_listen && self.listen.port() != 0 {
             return Err(Invalid::new(
                 "ADMIN_LISTEN",
-                "another address or port than LISTEN",
+                "an address or a port different from LISTEN",
             ));
         }
         Ok(())

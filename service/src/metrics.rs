@@ -9,8 +9,8 @@ use prometheus::{IntGaugeVec, Opts, Registry, TextEncoder};
 pub use http::{HttpMetrics, KnownRoute, UNMATCHED};
 pub(crate) use http::{Measurement, RequestTimer};
 
-/// Bucket bounds of latency histograms, in seconds. They are fine in the range of healthy responses, and end at the
-/// longest deadline.
+/// Bucket bounds of latency histograms, in seconds. They are close together in the range of healthy responses, and end at
+/// the longest deadline.
 pub const LATENCY_BUCKETS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];

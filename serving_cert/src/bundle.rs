@@ -5,8 +5,8 @@ use pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use time::OffsetDateTime;
 
-/// The largest number of this tool's authorities in one bundle, of about 1 KiB each. A deleted pod leaves its authority behind
-/// until it expires. Nobody has the key, but the bundle must not grow without limit.
+/// The largest number of this tool's authorities in one bundle, of about 1 KiB each. The authority of a deleted pod stays in
+/// the bundle until it expires. This is safe, because nobody has its key, but the bundle must not grow without limit.
 pub const MAX_AUTHORITIES: usize = 16;
 
 /// The largest number of authorities of one pod: the one in use, and the previous or the next one.
@@ -87,7 +87,8 @@ fn classify(
     })
 }
 
-/// Removes the oldest certificates of `owner`, which are at the front, until at most `most` of those that `counts` selects remain.
+/// Removes certificates of `owner` until `counts` selects at most `most` certificates of the bundle. Removes the oldest first:
+/// they are at the front.
 fn drop_oldest(
     bundle: &mut Vec<(CertificateDer<'static>, Owner)>,
     owner: Owner,

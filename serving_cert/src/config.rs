@@ -56,7 +56,7 @@ pub struct RunConfig {
     #[command(flatten)]
     pub files: FilesConfig,
 
-    /// Lifetime of a certificate; it is renewed after about two thirds of it, and in use two reconcile intervals later
+    /// Lifetime of a certificate; renewed after about two thirds of it, and in use at most two reconcile intervals later
     #[arg(long, env = "VALIDITY", value_name = "DURATION", value_parser = validity, default_value = "30days")]
     pub validity: Duration,
 

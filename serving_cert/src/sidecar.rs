@@ -26,7 +26,8 @@ pub struct Sidecar {
     written: bool,
     /// The certificate that replaces `current` once every API server knows its authority.
     next: Option<Next>,
-    /// The reason why the last rounds could not publish, and their number, so that a lasting failure is logged regularly.
+    /// The reason why the last rounds could not publish, and how often it repeated, so that a lasting failure is logged
+    /// regularly.
     failure: Option<(String, u32)>,
 }
 

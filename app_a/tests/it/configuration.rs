@@ -32,7 +32,7 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {
         (
             "ADMIN_LISTEN",
             "127.0.0.1:5000",
-            "another address or port than LISTEN",
+            "an address or a port different from LISTEN",
         ),
         ("LOG_FORMAT", "xml", "auto, json, text"),
         ("LOG_FILTER", "app_a=loud", "debug"),

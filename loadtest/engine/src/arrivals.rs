@@ -65,9 +65,10 @@ pub struct Arrivals {
     schedule: Schedule,
     stripe: Stripe,
     index: u64,
-    /// For Poisson spacing: the random numbers of this stripe, and the arrivals of the whole schedule so far.
+    /// For Poisson spacing: the random number generator of this stripe, and the expected number of arrivals of the whole
+    /// schedule up to the last arrival.
     ///
-    /// The sum of independent Poisson processes is a Poisson process with the sum of their rates.
+    /// Each stripe is an independent Poisson process. Their sum is a Poisson process with the sum of their rates.
     random: Option<(Rng, f64)>,
 }
 

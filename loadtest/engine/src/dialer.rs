@@ -1,4 +1,4 @@
-//! Opens the connections of one stripe to one origin: round-robin over its addresses, each with a time of expiry.
+//! Opens the connections of one stripe to one origin, round-robin over its addresses. Each connection has an expiry time.
 
 use std::{
     cell::Cell,
@@ -26,7 +26,7 @@ pub(crate) struct Dialer {
 /// A new connection that has carried no request.
 pub(crate) struct Dialed {
     pub(crate) stream: Stream,
-    /// When the connection must be replaced.
+    /// When the connection must be replaced; `None` for never.
     pub(crate) expires: Option<Instant>,
 }
 

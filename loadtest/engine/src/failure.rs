@@ -18,7 +18,7 @@ pub enum FailureKind {
     Reset,
     /// The response was not complete within the timeout.
     Timeout,
-    /// The status was not an expected one.
+    /// The status was not expected.
     Status,
     /// The body did not contain an expected text.
     Body,

@@ -131,7 +131,7 @@ impl Http1Pool {
             .retain(|connection| connection.is_usable(now, self.limits.max_idle));
     }
 
-    /// Closes stale connections at the front of the queue, where the next ones to use are. Cheap enough per request.
+    /// Closes stale connections at the front of the queue, which are used next. Cheap enough to call for every request.
     fn close_stale_front(&self) {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
@@ -148,7 +148,7 @@ impl Http1Pool {
         self.dialer.opened()
     }
 
-    /// Opens a connection. Callers box this future: few requests need it, but its size would count for all of them.
+    /// Opens a connection. Callers box this future: few requests open a connection, but all would store it.
     async fn open<'pool>(&'pool self, permit: SemaphorePermit<'pool>) -> Result<Lease<'pool>, Failure> {
         let open = OpenConnectionGuard::new(&self.open);
         let started = Instant::now();

@@ -102,7 +102,7 @@ impl Http2Pool {
         let (sender, connect_time) = match &*connection {
             Some(open) if open.is_usable() => (open.sender.clone(), None),
             _ => {
-                // Boxed: few requests open a connection, but the size of the future would count for all of them.
+                // Boxed, so that the future of every request stays small: few requests open a connection.
                 let opened = Box::pin(self.open()).await?;
                 let sender = opened.sender.clone();
                 *connection = Some(opened);

@@ -22,7 +22,7 @@ use super::{
     stripe_result::{SharedLoad, StripeResult},
 };
 
-/// The time from [`Load::start`] to the first arrival, for all threads to start.
+/// The time from [`Load::start`] to the first arrival. All threads start in this time.
 const START_LEAD_TIME: Duration = Duration::from_millis(20);
 
 /// The state of a load at one moment, for a live display.

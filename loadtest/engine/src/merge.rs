@@ -19,10 +19,10 @@ pub struct CollectedStripe {
 
 /// Merges the results of the stripes of `load`, in their order.
 ///
-/// The report is exact: one process whose threads measured the same would give the same report.
+/// The report is exact: it equals the report of one process with the same measurements.
 ///
-/// `stopped_after` is the time from the start until the user stopped the load, if so. Then the length of the load is
-/// that of its longest stripe, or `stopped_after` if no result contains a length.
+/// `stopped_after` is the time from the start until the user stopped the load; `None` if the user did not stop it. The
+/// length of a stopped load is that of its longest stripe, or `stopped_after` if no result contains a length.
 #[must_use]
 pub fn merge(
     load: &SharedLoad,
@@ -268,7 +268,7 @@ mod tests {
             ),
             (
                 Ok(StripeResult::late(stripe(0), load(), Duration::from_secs(2))),
-                "came up 2 s after the start",
+                "became ready 2 s after the start",
                 false,
             ),
             (Ok(stopped), "stopped after 4.2 s", true),

@@ -4,7 +4,8 @@ use std::{thread, time::Duration};
 
 use super::{mix::Mix, network::Network, schedule::Schedule, target::Expectations};
 
-/// The rate that one core holds with a margin, in requests per second. Above it, a second thread is worth its wake-ups.
+/// The rate that one thread holds with a margin, in requests per second. Below it, a second thread would only add
+/// wake-ups.
 const RATE_PER_THREAD: f64 = 10_000.0;
 
 /// The complete configuration of a load.

@@ -122,7 +122,8 @@ pub struct IntervalReport {
     pub counts: Counts,
     /// Latencies of these requests, whenever they completed, in milliseconds.
     pub latency_ms: Summary,
-    /// Their distribution: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count above 0.
+    /// The distribution of these latencies: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count
+    /// above 0.
     pub latency_counts: Vec<(f64, u64)>,
 }
 
@@ -213,7 +214,8 @@ impl PlanReport {
 pub struct Rates {
     /// The average rate of the schedule, in requests per second.
     pub requested: f64,
-    /// The rate of sent requests, from the start until the last one was sent, in requests per second.
+    /// The rate of sent requests, in requests per second, from the start until the load ended or until the last arrival
+    /// was sent or dropped, whichever is later.
     pub achieved: f64,
     /// The rate of successful requests over the same time, in requests per second.
     pub succeeded: f64,

@@ -79,8 +79,8 @@ pub struct StripeResult {
     pub stripe: u64,
     /// The load that the stripe belongs to.
     pub load: SharedLoad,
-    /// The delay of a stripe that came up after the start, in seconds. A late stripe sends nothing: its requests would
-    /// shift the load in time.
+    /// The delay of a stripe that became ready after the start, in seconds. A late stripe sends nothing: its requests
+    /// would shift the load in time.
     late_seconds: Option<f64>,
     /// The time from the start until the stripe was stopped early, in seconds.
     stopped_after_seconds: Option<f64>,
@@ -105,7 +105,7 @@ impl StripeResult {
         }
     }
 
-    /// Creates the result of a stripe that came up `by` after the start and sent nothing.
+    /// Creates the result of a stripe that became ready `by` after the start and sent nothing.
     #[must_use]
     pub fn late(stripe: Stripe, load: SharedLoad, by: Duration) -> Self {
         Self {
@@ -180,9 +180,12 @@ impl StripeResult {
         let stopped_by_user = |after: f64| {
             all_stopped_after.is_some_and(|all| after + MAX_CLOCK_SKEW.as_secs_f64() >= all.as_secs_f64())
         };
-        let late = self
-            .late_seconds
-            .map(|seconds| format!("it came up {} s after the start and sent nothing", short(seconds)));
+        let late = self.late_seconds.map(|seconds| {
+            format!(
+                "it became ready {} s after the start and sent nothing",
+                short(seconds)
+            )
+        });
         let stopped = self
             .stopped_after_seconds
             .filter(|after| !stopped_by_user(*after))

@@ -59,7 +59,7 @@ pub struct ThresholdReport {
 impl Threshold {
     /// Returns the maximum number of failed requests: `given`, or 0 by default.
     ///
-    /// Without `given`, a threshold on failures replaces the default, so all requests may fail.
+    /// Without `given`, a threshold on failures replaces the default: the returned maximum then allows any number.
     #[must_use]
     pub fn max_failed(given: Option<MaxFailed>, thresholds: &[Self]) -> MaxFailed {
         let is_about_failures = |threshold: &Self| threshold.metric == Metric::Failed;

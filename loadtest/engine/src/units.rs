@@ -63,7 +63,7 @@ impl FromStr for Rate {
             return Err("the period after `/` must be above 0".to_owned());
         }
         if requests > 1e9 {
-            return Err("a rate must be at most 1e9: this machine cannot hold a higher rate".to_owned());
+            return Err("a rate must be at most 1e9 requests per period".to_owned());
         }
         #[expect(
             clippy::cast_possible_truncation,
@@ -172,7 +172,7 @@ pub fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 30s, 5m"))
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 500ms, 30s or 5m"))
 }
 
 /// Parses a duration above zero, for timeouts and lengths.

@@ -1,4 +1,4 @@
-//! Proves that a cluster scales. The crate reads Kubernetes, diagnoses the chain of metrics, sends a step of load, and
+//! Proves that a cluster scales. The crate reads Kubernetes, diagnoses the metrics chain, sends a step of load, and
 //! judges the reaction of the cluster.
 
 pub mod chain;

@@ -28,7 +28,7 @@ pub struct CompareArguments {
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "after")]
     pub before: Vec<PathBuf>,
 
-    /// Reports of several runs after the change, alternated with the runs before: A B A B
+    /// Reports of several runs after the change; alternate the runs of both sides: A B A B
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "before")]
     pub after: Vec<PathBuf>,
 

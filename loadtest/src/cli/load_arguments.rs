@@ -65,8 +65,8 @@ pub struct LoadArguments {
     #[arg(short, long, default_value = "10s", value_parser = parse_duration, help_heading = "Generator")]
     pub timeout: Duration,
 
-    /// Maximum number of connections per host, used round-robin (default: 100 for `run`, 2 per request/s up to 1000 for
-    /// `scale`, so that the load spreads over the pods like the load of many users)
+    /// Maximum number of connections per host, used round-robin (default: 100; for `scale`, 2 per request/s up to 1000,
+    /// so that the load spreads over the pods like the load of many users)
     #[arg(short, long, value_parser = parse_positive, help_heading = "Generator")]
     pub connections: Option<usize>,
 
@@ -109,7 +109,7 @@ pub struct LoadArguments {
     #[arg(long, value_name = "NAME", value_parser = parse_server_name, help_heading = "Network")]
     pub sni: Option<ServerName<'static>>,
 
-    /// Accept any certificate; every JSON report records it
+    /// Accept any server certificate; the JSON report shows that certificates were not verified
     #[arg(short = 'k', long, conflicts_with = "cacert", help_heading = "Network")]
     pub insecure: bool,
 
@@ -117,12 +117,12 @@ pub struct LoadArguments {
     #[arg(long, default_value = "4s", value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
     pub max_idle: Duration,
 
-    /// Upper bound of the generator's lag at the 99th percentile; above it the run is invalid (default: 20ms for `run`,
-    /// which measures latency; 250ms for `scale`, which measures the rate)
+    /// Upper bound of the generator's lag at the 99th percentile; above it the run is invalid (default: 20ms; for `scale`
+    /// 250ms, because scaling depends on the rate and not on the latency)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
     pub max_lag: Option<Duration>,
 
-    /// Number of generator threads (default: one per 10,000 requests/s, up to the number of cores)
+    /// Number of generator threads (default: one per 10,000 requests/s, up to the number of cores; 1 per stripe)
     #[arg(long, value_parser = parse_positive, help_heading = "Generator")]
     pub threads: Option<usize>,
 }

@@ -56,6 +56,6 @@ pub enum Command {
     Schema(SchemaArguments),
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success; 1 an assertion of `scale` or a link of the metrics chain fails; \
-99 too many requests failed, a threshold is broken, or a compared number is worse; 104 wrong command or configuration; \
-105 interrupted; 106 invalid: the generator did not hold the rate, or a stripe was lost";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 an assertion of `scale` or a link of the metrics chain fails, or an \
+unexpected error occurred; 99 too many requests failed, a threshold is broken, or a compared number is worse; \
+104 wrong command or configuration; 105 interrupted; 106 invalid: the generator did not hold the rate, or a stripe was lost";

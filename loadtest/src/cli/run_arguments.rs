@@ -16,11 +16,11 @@ pub struct RunArguments {
     #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub task: TaskArguments,
 
-    /// Send one stripe of the load: 0/3, 1/3 or 2/3. Other processes send the other stripes with otherwise equal flags.
+    /// Send one stripe of the load: 0/3, 1/3 or 2/3. Other processes send the other stripes with the same flags.
     /// Prints the result for `loadtest merge`, or writes it to --output
     #[arg(
         long,
-        value_name = "NUMBER/ALL",
+        value_name = "NUMBER/COUNT",
         requires = "start_at",
         conflicts_with_all = ["max_failed", "threshold", "html", "json", "junit", "markdown"],
         help_heading = "Stripes"

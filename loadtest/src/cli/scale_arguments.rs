@@ -67,7 +67,7 @@ pub struct ScaleArguments {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Phases")]
     pub scale_down_deadline: Option<Duration>,
 
-    /// Time limit for the cluster to be idle before the load (default: as for scaling down)
+    /// Time limit for the cluster to become idle before the load (default: the scale-down deadline)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Phases")]
     pub settle_deadline: Option<Duration>,
 

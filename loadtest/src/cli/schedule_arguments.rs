@@ -61,9 +61,9 @@ pub struct ScheduleArguments {
 /// The spacing of the arrivals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ArrivalsArgument {
-    /// Constant distances at a constant rate
+    /// Equal intervals at a constant rate
     Even,
-    /// Random distances, as a Poisson process
+    /// Random intervals, as in a Poisson process
     Poisson,
 }
 
@@ -170,7 +170,7 @@ fn parse_length(text: &str) -> Result<Duration, String> {
     match text {
         "0" => Ok(Duration::ZERO),
         _ => humantime::parse_duration(text)
-            .map_err(|error| format!("`{text}`: {error}; write 500ms, 30s, 5m")),
+            .map_err(|error| format!("`{text}`: {error}; write for example 500ms, 30s or 5m")),
     }
 }
 

@@ -54,7 +54,7 @@ pub fn run(options: &CompareOptions) -> anyhow::Result<Exit> {
     let (before, after) = (&options.before, &options.after);
     if before.len().min(after.len()) == 1 && before.len() != after.len() {
         return Err(BadConfiguration(format!(
-            "{} before, {} after: to measure the variation between runs, give at least 2 runs of each side",
+            "{} before, {} after: to measure the variation between runs, give at least 2 runs for each side",
             runs(before.len()),
             runs(after.len())
         ))
@@ -164,7 +164,7 @@ fn render(comparison: &Comparison) -> String {
     } else if !in_turns {
         line(format_args!(
             "All runs of one side began before the runs of the other side. \
-             A change of the machine looks like a change of the server: alternate the runs."
+             A change of the machine would look like a change of the server: alternate the runs."
         ));
     }
     text

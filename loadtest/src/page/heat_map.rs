@@ -15,8 +15,8 @@ const MAX_COLUMNS: usize = 240;
 
 /// Returns the heat map as SVG.
 ///
-/// Each item of `seconds` contains the counts of one second: pairs of a latency in milliseconds, the upper bound of a
-/// row, and the number of requests in that row.
+/// Each item of `seconds` contains the counts of one second. A count is a pair: the upper bound of a row, in
+/// milliseconds, and the number of requests in that row.
 pub(crate) fn svg<'a>(seconds: impl ExactSizeIterator<Item = &'a [(f64, u64)]>) -> String {
     let length = seconds.len();
     let per_column = length.div_ceil(MAX_COLUMNS).max(1);

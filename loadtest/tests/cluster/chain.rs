@@ -4,8 +4,8 @@ use crate::{fake_cluster::FakeCluster, schema};
 
 #[tokio::test]
 async fn a_broken_chain_exits_with_1_and_names_the_broken_link() {
-    let scenario = FakeCluster::with(|_| {});
-    let kubeconfig = scenario.serve().await;
+    let cluster = FakeCluster::with(|_| {});
+    let kubeconfig = cluster.serve().await;
     let run = async |arguments: &[&str]| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_loadtest"));
         command
@@ -18,7 +18,7 @@ async fn a_broken_chain_exits_with_1_and_names_the_broken_link() {
     };
     let whole = run(&["--wait", "0s", "--context", "fake"]).await;
     assert_eq!(whole.status.code(), Some(0), "{whole:?}");
-    scenario.change(|state| state.targets = 0);
+    cluster.change(|state| state.targets = 0);
     let broken = run(&["--wait", "2s"]).await;
     let (text, waiting) = (
         String::from_utf8_lossy(&broken.stdout),

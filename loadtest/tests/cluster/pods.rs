@@ -274,7 +274,7 @@ impl FakeCluster {
         pod.code = Some(output.status.code().unwrap_or(137));
     }
 
-    /// Waits until the pod has ended and returns its log, also if the pod is deleted meanwhile.
+    /// Waits until the pod has ended and returns its log, even if the pod is deleted in the meantime.
     async fn follow_log(self, stripe: usize) -> Result<String, Infallible> {
         loop {
             if let Some(pod) = self.state.lock().unwrap().pods.get(&stripe)

@@ -13,8 +13,8 @@ use crate::{
 
 #[tokio::test]
 async fn the_report_contains_the_node_zone_and_request_count_of_each_pod() {
-    let world = ScalingCluster::start(follow).await;
-    let report = world.run(&mut Interrupt::never()).await;
+    let cluster = ScalingCluster::start(follow).await;
+    let report = cluster.run(&mut Interrupt::never()).await;
     let run = &report.runs[0];
     let places: Vec<_> = run
         .pods
@@ -44,8 +44,8 @@ async fn the_report_contains_the_node_zone_and_request_count_of_each_pod() {
 
 #[tokio::test]
 async fn a_successful_run_writes_all_reports() {
-    let world = ScalingCluster::start(follow).await;
-    let output = world.prove(&[]).await;
+    let cluster = ScalingCluster::start(follow).await;
+    let output = cluster.prove(&[]).await;
     for expected in [
         "app-a: 2 -> 6 -> 2 replicas",
         "plateau",
@@ -65,8 +65,8 @@ async fn a_successful_run_writes_all_reports() {
 
 #[tokio::test]
 async fn repeated_runs_report_the_median_of_each_time() {
-    let world = ScalingCluster::start(follow).await;
-    let ScaleOutput { text, json, page } = world.prove(&["--repeat", "2"]).await;
+    let cluster = ScalingCluster::start(follow).await;
+    let ScaleOutput { text, json, page } = cluster.prove(&["--repeat", "2"]).await;
     assert!(
         text.contains("run 2 of 2") && text.contains("median and worst of 2 runs"),
         "{text}"
@@ -91,15 +91,15 @@ async fn repeated_runs_report_the_median_of_each_time() {
 
 #[tokio::test]
 async fn stages_without_a_baseline_have_no_time_and_report_the_reason() {
-    let world = ScalingCluster::start(follow).await;
-    world.fake.change(|state| state.prometheus = false);
+    let cluster = ScalingCluster::start(follow).await;
+    cluster.fake.change(|state| state.prometheus = false);
     let mut interrupt = Interrupt::never();
     // Prometheus recovers during the step, but the counts before the step are missing.
     let recover = async {
-        world.fake.wait_until(|state| state.pods == 6).await;
-        world.fake.change(|state| state.prometheus = true);
+        cluster.fake.wait_until(|state| state.pods == 6).await;
+        cluster.fake.change(|state| state.prometheus = true);
     };
-    let (report, ()) = tokio::join!(world.run(&mut interrupt), recover);
+    let (report, ()) = tokio::join!(cluster.run(&mut interrupt), recover);
     assert_eq!(report.verdict, ScaleVerdict::Passed, "{}", summary(&report));
     let path = report.runs[0].time_to_scale[0].last().unwrap();
     for time in &path.stages {
@@ -118,11 +118,11 @@ async fn stages_without_a_baseline_have_no_time_and_report_the_reason() {
 
 #[tokio::test]
 async fn a_broken_chain_exits_with_1_before_the_load() {
-    let world = ScalingCluster::start(|_, _| ()).await;
-    world
+    let cluster = ScalingCluster::start(|_, _| ()).await;
+    cluster
         .fake
         .change(|state| state.exported = "http_server_requests_total");
-    let output = world.command(&["--url", &world.url, "--rate", "280"]).await;
+    let output = cluster.command(&["--url", &cluster.url, "--rate", "280"]).await;
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(
@@ -130,7 +130,7 @@ async fn a_broken_chain_exits_with_1_before_the_load() {
         "{text}"
     );
     assert_eq!(
-        world.requests.load(Ordering::SeqCst),
+        cluster.requests.load(Ordering::SeqCst),
         0,
         "the command sent a request"
     );
@@ -138,8 +138,8 @@ async fn a_broken_chain_exits_with_1_before_the_load() {
 
 #[tokio::test]
 async fn a_step_that_proves_nothing_is_rejected() {
-    let world = ScalingCluster::start(|_, _| ()).await;
-    let url = world.url.as_str();
+    let cluster = ScalingCluster::start(|_, _| ()).await;
+    let url = cluster.url.as_str();
     for (arguments, message) in [
         (vec!["--url", url, "--rate", "380"], "use 392"),
         (vec!["--url", url, "--rate", "90"], "at its minimum"),
@@ -167,7 +167,7 @@ async fn a_step_that_proves_nothing_is_rejected() {
         (vec!["--rate", "392"], "--url"),
         (vec!["--url", url], "--rate"),
     ] {
-        let output = world.command(&arguments).await;
+        let output = cluster.command(&arguments).await;
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(104), "{arguments:?}: {text}");
         assert!(
@@ -175,8 +175,8 @@ async fn a_step_that_proves_nothing_is_rejected() {
             "{arguments:?}: {message:?} is missing in: {text}"
         );
     }
-    world.fake.change(|state| state.max = 9);
-    let output = world.command(&["--url", url, "--rate", "392"]).await;
+    cluster.fake.change(|state| state.max = 9);
+    let output = cluster.command(&["--url", url, "--rate", "392"]).await;
     assert_eq!(output.status.code(), Some(104));
     assert!(
         String::from_utf8_lossy(&output.stderr).contains("must allow 10"),

@@ -14,7 +14,7 @@ use crate::{
     schema, support,
 };
 
-/// Starts the program and waits until it reports progress. Returns its remaining output lines too.
+/// Starts the program and waits until it reports progress. Also returns its remaining output lines.
 fn start_and_wait_for_load(arguments: &[&str]) -> (Child, process::Lines) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(arguments)

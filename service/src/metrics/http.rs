@@ -1,5 +1,5 @@
-//! Metrics of requests. [`RequestTimer`] represents a request in flight; its drop before a response counts as
-//! cancelled.
+//! Metrics of requests. [`RequestTimer`] represents a request in flight. Dropping it before the response counts the
+//! request as cancelled.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use prometheus::{
 
 use super::{LATENCY_BUCKETS, register};
 
-/// The label `route` of a request that matches no route. It is a constant, because with the path as the label each
-/// scanner would create new series.
+/// The label `route` of a request that matches no route. With the path as the label, each scanner would create new
+/// series.
 pub const UNMATCHED: &str = "unmatched";
 
 /// The label `status` of a request whose client disconnects before the response: 499, as in nginx. No server sends it.
@@ -168,7 +168,7 @@ impl Route {
     }
 }
 
-/// A request in flight. A drop without [`RequestTimer::finish`] counts the request as cancelled.
+/// A request in flight. Dropping it without [`RequestTimer::finish`] counts the request as cancelled.
 #[derive(Debug)]
 pub(crate) struct RequestTimer {
     metrics: &'static Inner,

@@ -97,7 +97,7 @@ pin_project! {
         #[pin]
         inner: F,
         span: Span,
-        // The drop of the future also drops the timer when the client disconnects, and the timer counts a cancellation.
+        // When the client disconnects, the future is dropped with the timer in this field, which counts a cancelled request.
         request: Option<RequestInFlight>,
     }
 }

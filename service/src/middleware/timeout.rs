@@ -1,7 +1,7 @@
 //! Responds in place of the handler when the request timeout expires.
 //!
-//! The timer is created only if the response is not ready at once. Most responses are, and with a timer for each
-//! request all threads would contend for the timers of the runtime, which they share. The timeout layer of tower-http
+//! The timer is created only if the response is not ready at once, which is rare. With a timer for each request, all
+//! threads would contend for the shared timers of the runtime. The timeout layer of tower-http
 //! polls its timer first, so it cannot replace this module.
 
 use std::pin::Pin;

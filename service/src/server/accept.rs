@@ -16,7 +16,7 @@ use super::connection;
 use super::http_service::HttpService;
 use super::stage::Stage;
 
-/// The pause after an error that the next accept would meet again, such as too many open files.
+/// The pause after an error that would repeat at the next accept, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The shortest time between two warnings about such an error.
@@ -86,7 +86,7 @@ impl<S: HttpService> Acceptor<S> {
         let mut stage = self.stage.clone();
         let draining = async move {
             if stage.wait_for(|stage| *stage == Stage::Draining).await.is_err() {
-                // Without a sender this listener lives as long as the process.
+                // Without a sender, this listener accepts connections as long as the process lives.
                 std::future::pending::<()>().await;
             }
         };

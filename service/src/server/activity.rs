@@ -1,4 +1,4 @@
-//! What happens on one connection, shared by its stream, its service and its clock.
+//! The activity of one connection, shared by its stream, its service and its clock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 

@@ -136,7 +136,7 @@ impl Clock {
         !self.sent_goaway
             && self.activity.is_closing()
             && self.activity.is_http2()
-            // Not before the first request: the client would have connected in vain.
+            // Not before the first request: otherwise the client would have to connect again before any request.
             && self.requests > 0
     }
 
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_in_flight_has_no_limit_here() {
+    async fn no_limit_of_the_clock_applies_to_a_request_in_flight() {
         let mut connection = Connection::accept();
         connection.start_request(Version::HTTP_11);
         connection.clock.enter(Stage::Draining);

@@ -56,7 +56,7 @@ pub(super) async fn serve<S: HttpService>(
         let mut is_listening = true;
         let mut timer = pin!(sleep_until(clock.arm()));
         let closed = poll_fn(|context| {
-            // The connection first: a request that has arrived is served, even if the clock is due.
+            // Polls the connection first: a request that has arrived is served, even if a limit has expired.
             if connection.as_mut().poll(context).is_ready() {
                 return Poll::Ready(true);
             }

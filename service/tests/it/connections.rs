@@ -103,8 +103,8 @@ async fn next_response_asks_to_close(client: &mut RawClient) -> bool {
 
 #[tokio::test]
 async fn the_maximum_age_differs_between_connections() {
-    // The ages are spread over two seconds: the test finds all connections closing at once only if it pauses for
-    // longer.
+    // The maximum ages are spread over two seconds. All connections could close in the same round only if the test
+    // paused for longer than that.
     let server = TestServer::start(&["--max-connection-age=5s"]).await;
     let started = Instant::now();
     let mut clients = Vec::new();

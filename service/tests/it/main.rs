@@ -7,7 +7,6 @@ mod connections;
 #[cfg(test)]
 mod middleware;
 #[cfg(test)]
-#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod support;

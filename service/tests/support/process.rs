@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Returns an address that no other test uses. The process id is a part of the loopback address, so the address
-/// conflicts neither with other test processes nor with the ports that the kernel assigns.
+/// does not conflict with other test processes or with the ports that the kernel assigns.
 pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
     let [high, middle, low] =
@@ -25,7 +25,7 @@ pub(crate) fn free_address() -> SocketAddr {
     (ip, NEXT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
-/// A running service. The drop kills the process.
+/// A running service. Dropping it kills the process.
 pub(crate) struct Service {
     child: Child,
     /// Standard output and error are read from the start, because a full pipe blocks the process.

@@ -53,7 +53,7 @@ fn another_authority_of_the_same_pod_is_not_trusted() {
 }
 
 #[test]
-fn it_is_valid_for_the_configured_time_and_for_clocks_up_to_5_minutes_behind() {
+fn a_certificate_is_valid_for_the_configured_time_and_for_clocks_up_to_5_minutes_behind() {
     let (certificate, bundle) = issue();
     let at = |offset| verify(&bundle, &certificate, SERVER_NAME, start() + offset).is_ok();
     assert!(at(-Duration::minutes(4)));
@@ -109,7 +109,7 @@ fn the_key_of_another_certificate_is_rejected() {
 }
 
 #[test]
-fn it_is_reused_only_for_the_same_names_and_before_its_renewal() {
+fn a_certificate_is_reused_only_for_the_same_names_and_before_its_renewal() {
     let (certificate, _) = issue();
     let mut renamed = identity("adapter-0");
     renamed.dns_names[0] = "elsewhere".to_owned();

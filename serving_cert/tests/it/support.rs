@@ -147,7 +147,7 @@ fn failure(code: StatusCode, reason: &str) -> Response<Body> {
     response
 }
 
-/// Verifies `certificate` for the server `name` at `now`, as a strict client does that trusts only `bundle`.
+/// Verifies `certificate` for the server `name` at `now`, like a strict client that trusts only `bundle`.
 pub(crate) fn verify(
     bundle: &str,
     certificate: &ServingCertificate,

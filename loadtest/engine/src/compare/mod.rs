@@ -1,5 +1,5 @@
-//! `loadtest compare`: finds the differences between two runs, or between several runs per side, that chance does not
-//! explain.
+//! `loadtest compare`: compares two runs, or two sides with several runs each, and finds the differences that chance does
+//! not explain.
 
 mod estimate;
 mod numbers;

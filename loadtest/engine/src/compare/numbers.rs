@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn only_several_runs_per_side_tell_noise_of_the_machine_from_a_change_of_the_server() {
+    fn only_several_runs_per_side_distinguish_machine_noise_from_a_change_of_the_server() {
         let (false_changes, _) = found_changes(1, 1.0);
         assert!(
             false_changes > 50,

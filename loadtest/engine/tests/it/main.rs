@@ -1,5 +1,5 @@
 //! Tests of the generator against real servers on loopback.
-#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod connections;
 mod http2;

@@ -84,7 +84,7 @@ fn each_failure_is_reported_with_its_kind() {
         );
         assert_eq!(
             report.latency_ms.count, 20,
-            "{path}: failed requests have a latency, too"
+            "{path}: failed requests also have a latency"
         );
         assert!(
             !report.failure_examples[&kind].is_empty(),

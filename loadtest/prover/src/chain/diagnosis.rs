@@ -1,4 +1,4 @@
-//! Diagnoses a chain of metrics: finds the broken links from the evidence. Pure functions.
+//! Diagnoses a metrics chain: finds the broken links from the evidence. Pure functions.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ pub(crate) fn diagnose(evidence: &Evidence, options: &ChainOptions) -> Diagnosis
         (Link::Apiservice, check_api_service(evidence)),
         (Link::AdapterRule, check_adapter_rule(evidence)),
         (Link::PodSamples, check_pod_samples(evidence)),
-        (Link::HpaActive, check_hpa_active(evidence)),
+        (Link::HpaActive, check_hpa_active(evidence, options)),
     ];
     let link = |(link, finding)| match finding {
         Works(detail) => LinkReport {
@@ -374,13 +374,13 @@ fn check_pod_samples(evidence: &Evidence) -> Finding {
     }
 }
 
-fn check_hpa_active(evidence: &Evidence) -> Finding {
+fn check_hpa_active(evidence: &Evidence, options: &ChainOptions) -> Finding {
     let Some(hpa) = hpa_of(evidence) else {
         return BlockedBy(Link::Hpa);
     };
     let look_at = format!(
-        "kubectl describe hpa {}; the HPA controller's permission to read custom metrics",
-        hpa.name
+        "kubectl -n {} describe hpa {}; the HPA controller's permission to read custom metrics",
+        options.namespace, hpa.name
     );
     match hpa.condition("ScalingActive") {
         None => broken("the HPA controller has not processed the HPA yet", look_at),

@@ -1,4 +1,4 @@
-//! The evidence about one HPA's chain of metrics at one moment. This module reads the cluster and does not judge, so
+//! The evidence about one HPA's metrics chain at one moment. This module reads the cluster and does not judge, so
 //! the diagnosis needs no cluster.
 
 use std::collections::{BTreeMap, BTreeSet};

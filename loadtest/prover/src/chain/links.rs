@@ -1,4 +1,4 @@
-//! The links of a chain of metrics, and the state of each.
+//! The links of a metrics chain, and the state of each link.
 
 use schemars::JsonSchema;
 use serde::Serialize;

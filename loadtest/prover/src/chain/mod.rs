@@ -1,4 +1,4 @@
-//! `loadtest chain`: checks the chain of metrics from the pods to the HPA, and names the first broken link.
+//! `loadtest chain`: checks the metrics chain from the pods to the HPA, and names the first broken link.
 
 mod diagnosis;
 mod evidence;

@@ -1,4 +1,4 @@
-//! Waits until a chain of metrics works.
+//! Waits until every link of a metrics chain works.
 
 use std::time::Duration;
 

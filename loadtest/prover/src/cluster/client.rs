@@ -51,7 +51,9 @@ impl Cluster {
                     .map_err(|error| bad_configuration("the kubeconfig cannot be read", &error))?;
                 Config::from_custom_kubeconfig(kubeconfig, &options)
                     .await
-                    .map_err(|error| bad_configuration(&format!("the context {name}"), &error))?
+                    .map_err(|error| {
+                        bad_configuration(&format!("the context {name} cannot be used"), &error)
+                    })?
             }
             None => Config::infer().await.map_err(|error| {
                 bad_configuration("no cluster is configured (KUBECONFIG, --context)", &error)

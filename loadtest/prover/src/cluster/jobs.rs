@@ -216,7 +216,7 @@ impl Cluster {
     }
 
     /// Follows the log of a pod until the pod stops, and returns the whole log. The log is complete even if the pod is
-    /// deleted meanwhile. Calls `on_open` when the log stream is open. There is no timeout.
+    /// deleted in the meantime. Calls `on_open` when the log stream is open. There is no timeout.
     ///
     /// # Errors
     /// Returns an error if the request to the API server fails, or if there is no log of the pod.

@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, PodProgress, ReadResult, StripePod};
 /// The maximum number of characters of a pod's last log line in a report.
 const MAX_LOG_LINE: usize = 300;
 
-/// How much later than the process starts the API server may report the pod as running.
+/// The maximum time from the start of a process until the API server reports its pod as running.
 const STATUS_DELAY: Duration = Duration::from_secs(5);
 
 /// The start of the log that a kubelet returns for a removed container.
@@ -82,8 +82,8 @@ impl<'a> Follower<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            // The order matters. The pods of a finished Job change no more, and a pod that stops before the deadline
-            // is still read.
+            // The order matters. The pods are read after the Job, because the pods of a finished Job no longer change.
+            // They are read after the deadline check, so that a pod that stopped before the deadline is still read.
             let is_over = Instant::now() >= deadline;
             let finished = self.cluster.job_has_finished(self.namespace, self.job).await;
             let pods = self.cluster.stripe_pods(self.namespace, self.job).await;

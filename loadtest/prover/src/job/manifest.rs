@@ -23,7 +23,7 @@ use super::pod_input::{INPUT_FOLDER, PodInput};
 /// The user and group ID of the images of this project.
 const USER: i64 = 65_532;
 
-/// How long a finished Job remains if the command died, in seconds. Long enough to inspect it.
+/// How long a finished Job remains if the command died and did not delete it, in seconds. Long enough to inspect the Job.
 const TIME_TO_LIVE_SECONDS: i32 = 600;
 
 /// The parameters of a Job.

@@ -46,7 +46,7 @@ impl PodInput {
                     let bad_file = |problem: &str| BadConfiguration(format!("{path}: {problem}"));
                     let content = fs::read(path).map_err(|error| bad_file(&error.to_string()))?;
                     let text = String::from_utf8(content)
-                        .map_err(|_| bad_file("is not text: a Job carries only text files"))?;
+                        .map_err(|_| bad_file("is not text: a Job can contain only text files"))?;
                     input.files.insert(name.clone(), text);
                     format!("--{name}={INPUT_FOLDER}/{name}")
                 }
@@ -56,7 +56,7 @@ impl PodInput {
         let bytes: usize = input.files.values().map(String::len).sum();
         if bytes > MAX_BYTES {
             return Err(BadConfiguration(format!(
-                "the files have {bytes} bytes; a Job carries at most {MAX_BYTES}"
+                "the files have {bytes} bytes; a Job can contain at most {MAX_BYTES}"
             )));
         }
         Ok(input)

@@ -17,12 +17,12 @@ use crate::cluster::{Cluster, Permission, quantity::Quantity};
 /// The time from the end of the last request until the pod has stopped and the API server reports it.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// The maximum duration of the load, times the threads. A kubelet keeps 10 MiB of a pod's log, and the result needs
-/// about 2 KiB per second and thread.
+/// The maximum duration of the load, multiplied by the threads of a pod. A kubelet keeps 10 MiB of a pod's log, and the
+/// result needs about 2 KiB per second and thread.
 const MAX_DURATION: Duration = Duration::from_hours(1);
 
-/// The permissions that the command needs. They are checked before the load, because its result
-/// would be lost without them.
+/// The permissions that the command needs. They are checked before the load, because without them its result would be
+/// lost.
 const PERMISSIONS: [Permission; 5] = [
     ("create", "batch", "jobs", ""),
     ("get", "batch", "jobs", ""),

@@ -21,8 +21,9 @@ impl Follower<'_> {
     pub(super) async fn stop(&mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
         self.report(&format!(
-            "stopping: deleting the Job and waiting for the results of its pods; a second signal stops at once, \
-             without a report, and in the first seconds may leave the Job (`kubectl --namespace {} delete job {}`)",
+            "stopping: deleting the Job and waiting for the results of its pods; a second signal stops at once without \
+             a report. If it comes within the first seconds, the Job may remain: delete it with \
+             `kubectl --namespace {} delete job {}`",
             self.namespace, self.job
         ));
         if let Ok(pods) = self.cluster.stripe_pods(self.namespace, self.job).await {

@@ -23,7 +23,7 @@ pub enum AssertionVerdict {
 pub struct Assertion {
     /// The stable name of the assertion.
     pub name: &'static str,
-    /// The HPA; empty if the assertion is not about one HPA.
+    /// The HPA; null if the assertion is not about one HPA.
     pub hpa: Option<String>,
     /// Whether the assertion holds.
     #[serde(rename = "standing")]

@@ -35,9 +35,9 @@ impl TimeEstimate {
 pub struct StageTime {
     /// The stage.
     pub stage: Stage,
-    /// The time since the load began; empty if the stage was not seen.
+    /// The time since the load began; null if the stage was not seen.
     pub at: Option<TimeEstimate>,
-    /// The time since the previous stage; empty if one of the two was not seen.
+    /// The time since the previous stage; null if one of the two was not seen.
     pub took: Option<TimeEstimate>,
 }
 
@@ -87,7 +87,7 @@ pub struct TimeToScale {
     pub hpa: String,
     /// The path to each new pod, in the order of their creation.
     pub pods: Vec<PodPath>,
-    /// The errors, by the source that could not be read or the stage that has no time.
+    /// The errors, by the source that could not be read, or by the stage that has no time.
     pub problems: BTreeMap<&'static str, String>,
 }
 

@@ -87,8 +87,8 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
             }
         };
         return Err(format!(
-            "{} requests/s may scale {name} to {} or {replicas} replicas: with a tolerance of {} %, it may stop at {} \
-             up to {} requests/s; {advice}",
+            "{} requests/s may scale {name} to {} or {replicas} replicas: with a tolerance of {} %, it may stay at {} \
+             replicas up to {} requests/s; {advice}",
             short(rate),
             replicas - 1,
             short(hpa.scale_up_tolerance * 100.0),
@@ -122,7 +122,7 @@ fn single_metric(hpa: &Hpa) -> Result<&PodsMetric, String> {
     match (&hpa.metric, hpa.metric_types.len()) {
         (Some(metric), 1) if metric.target_per_pod > 0.0 => Ok(metric),
         _ => Err(format!(
-            "{} must scale on exactly one metric, of type Pods with an averageValue; it has: {}",
+            "{} must scale on exactly one metric, of type Pods with an averageValue; the types of its metrics: {}",
             hpa.name,
             if hpa.metric_types.is_empty() {
                 "none".to_owned()

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::chain::Diagnosis;
 
-/// The version of the JSON format. Increases when a field is removed or changes its meaning, not when one is added.
+/// The version of the JSON format. Increases when a field is removed or changes its meaning, not when a field is added.
 const SCHEMA: &str = "loadtest.scale/v2";
 
 /// The verdict on a run.
@@ -87,7 +87,7 @@ impl ScaleVerdict {
 pub struct ScaleConfig {
     /// The namespace of the HPAs.
     pub namespace: String,
-    /// The context of the kubeconfig; empty for the current one.
+    /// The context of the kubeconfig; null for the current one.
     pub context: Option<String>,
     /// The targets of the requests, for example `GET http://host/hello`.
     pub targets: Vec<String>,
@@ -100,13 +100,13 @@ pub struct ScaleConfig {
 /// The report of one run.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ScaleRun {
-    /// The time at which the load began; empty without load.
+    /// The time at which the load began; null without load.
     pub began_at: Option<Timestamp>,
     /// The verdict.
     pub verdict: ScaleVerdict,
     /// The assertions, in the order of the run.
     pub assertions: Vec<Assertion>,
-    /// The diagnoses of the chains of metrics before the load.
+    /// The diagnoses of the metrics chains before the load.
     pub chains: Vec<Diagnosis>,
     /// The record of the run.
     #[serde(flatten)]
@@ -115,9 +115,9 @@ pub struct ScaleRun {
     pub time_to_scale: Vec<TimeToScale>,
     /// The share of each pod in the step.
     pub pods: Vec<PodShare>,
-    /// The report of the step; empty if the step did not begin.
+    /// The report of the step; null if the step did not begin.
     pub step: Option<LoadReport>,
-    /// The report of the tail, the light load while scaling down; empty if the tail did not begin.
+    /// The report of the tail, the light load while scaling down; null if the tail did not begin.
     pub tail: Option<LoadReport>,
 }
 

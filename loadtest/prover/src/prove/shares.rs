@@ -18,10 +18,10 @@ pub struct PodShare {
     pub pod: String,
     /// The node of the pod.
     pub node: Option<String>,
-    /// The zone of the node; empty without a zone label.
+    /// The zone of the node; null without a zone label.
     pub zone: Option<String>,
-    /// The number of responses of the step that name the pod in `x-served-by`. Empty if no response names a pod of this
-    /// HPA, for example because its service is behind another service.
+    /// The number of responses of the step that name the pod in `x-served-by`. Null if no response names a pod of this
+    /// HPA, for example because its pods are behind another service.
     pub answered: Option<u64>,
     /// The number of requests that the pod counted during the step, as scraped by Prometheus. The last scrape interval
     /// may be missing, and requests of other clients are included.

@@ -38,9 +38,9 @@ pub struct StageSpread {
     pub stage: Stage,
     /// The number of runs in which the stage was seen.
     pub runs: usize,
-    /// The time since the load began; empty if no run has it.
+    /// The time since the load began; null if no run has it.
     pub at: Option<Spread>,
-    /// The time since the previous stage; empty if no run has it.
+    /// The time since the previous stage; null if no run has it.
     pub took: Option<Spread>,
     /// The maximum error of one of these times, in seconds.
     pub error: f64,

@@ -78,8 +78,8 @@ impl Stage {
         }
     }
 
-    /// Returns whether reads may show the stage too late. A noisy metric may be high enough only between two reads. An
-    /// HPA scales before it writes its status.
+    /// Returns whether the reads may show the stage later than it was reached. A noisy metric may be high enough only
+    /// between two reads. An HPA scales before it writes its status.
     pub(super) fn may_show_late(self) -> bool {
         matches!(self, Self::Enough | Self::Decided)
     }

@@ -53,11 +53,11 @@ pub struct HpaSample {
     pub ready: i32,
     /// The number of existing pods, including terminating pods.
     pub pods: usize,
-    /// The sum of the metric over the pods, in its own unit (requests per second); empty if the metric has no value.
+    /// The sum of the metric over the pods, in its own unit (requests per second); null if the metric has no value.
     pub metric_sum: Option<f64>,
     /// The number of pods with a value of the metric.
     pub metric_pods: usize,
-    /// The HPA's condition `ScalingLimited`; empty if the HPA does not report it.
+    /// The HPA's condition `ScalingLimited`; null if the HPA does not report it.
     pub limited: Option<bool>,
     /// The reason of that condition.
     pub limited_reason: String,
@@ -130,11 +130,11 @@ pub struct Sample {
     pub at: f64,
     /// The phase of the run.
     pub phase: Phase,
-    /// The load; empty if no load is running.
+    /// The load; null if no load is running.
     pub load: Option<LoadSample>,
     /// The state of each HPA, by name. An HPA that could not be read has no entry.
     pub hpas: BTreeMap<String, HpaSample>,
-    /// The nodes; empty if they could not be read, for example without permission to list nodes.
+    /// The nodes; null if they could not be read, for example without permission to list nodes.
     pub nodes: Option<NodesSample>,
     /// The error if some read of the cluster failed.
     pub problem: Option<String>,
@@ -170,7 +170,7 @@ impl EventMark {
     }
 }
 
-/// The times between the phases, in seconds since the load began. A time is empty if the run did not reach it.
+/// The times between the phases, in seconds since the load began. A time is null if the run did not reach it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Marks {
     /// When the cluster was idle before the load, in seconds since the load began (negative).

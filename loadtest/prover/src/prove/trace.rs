@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// The range of time in which something happened, in seconds since the load began. It starts with the last read that
-/// did not show it, and ends with the first read that did.
+/// The time range of a change, in seconds since the load began: from the last read without the change to the first read
+/// with it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TimeRange {
-    /// The start of the last read that did not show it.
+    /// The start of the last read that did not show the change.
     pub earliest: f64,
-    /// The end of the first read that showed it.
+    /// The end of the first read that showed the change.
     pub latest: f64,
 }
 
@@ -81,8 +81,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Returns when the custom metrics API first shows the step: when it shows more than the maximum before the first
-    /// scrape of the step. Until that scrape, its value may only vary because its window moves over earlier requests.
+    /// Returns when the custom metrics API first shows the step: when its value exceeds the maximum from before the first
+    /// scrape of the step. Until that scrape, the value changes only because its window moves over earlier requests.
     #[must_use]
     pub fn visible(&self) -> Option<TimeRange> {
         let first_scrape = self.scraped.map_or(0.0, |scraped| scraped.earliest);

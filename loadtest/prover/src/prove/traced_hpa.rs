@@ -45,9 +45,9 @@ pub(super) struct Baseline {
     pub(super) pods: Vec<String>,
     /// The port of the pods that Prometheus scrapes; `None` if it scrapes no pod.
     port: Option<String>,
-    /// The number of requests that each of them has counted.
+    /// The number of requests that each of these pods has counted.
     pub(super) counted: Option<BTreeMap<String, f64>>,
-    /// The sum of these counts as of the last scrapes.
+    /// The sum of these counts as of the last scrapes, or the sum of `counted` if that is higher.
     pub(super) scraped: Option<f64>,
 }
 

@@ -78,7 +78,7 @@ fn chain(diagnosis: &Diagnosis) -> Assertion {
     let pending = PendingAssertion {
         name: "chain",
         hpa: Some(diagnosis.hpa.clone()),
-        expected: "every link of the chain of metrics works".to_owned(),
+        expected: "every link of the metrics chain works".to_owned(),
     };
     match diagnosis.root_cause() {
         None => pending.passed_if(diagnosis.is_healthy(), "every link works"),
@@ -343,7 +343,7 @@ fn watched(timeline: &Timeline) -> Assertion {
                 format!("no read for {} s, from {} s on: {why}", short(gap), short(from)),
             )
         }
-        _ => pending.passed_if(true, "no longer gap"),
+        _ => pending.passed_if(true, format!("no gap of more than {} s", short(MAX_GAP_SECONDS))),
     }
 }
 

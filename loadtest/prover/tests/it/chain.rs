@@ -228,10 +228,10 @@ async fn wait_until_healthy_returns_when_the_chain_works() {
     let cluster = FakeCluster::with(|state| state.active = false);
     let waiting =
         async { wait_until_healthy(&cluster.cluster, &options(), Duration::from_secs(30), |_| ()).await };
-    let mending = async {
+    let repair = async {
         tokio::task::yield_now().await;
         cluster.change(|state| state.active = true);
     };
-    let (diagnosis, ()) = tokio::join!(waiting, mending);
+    let (diagnosis, ()) = tokio::join!(waiting, repair);
     assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
 }

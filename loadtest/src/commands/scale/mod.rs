@@ -51,7 +51,7 @@ const MAX_TAIL_CONNECTIONS: usize = 100;
 /// The time limit for a test connection before the load.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The margin of a load's schedule over the longest time that the load can be needed.
+/// The time added to the schedule of a load, so that the schedule does not end before the command stops the load.
 const SCHEDULE_MARGIN: Duration = Duration::from_mins(1);
 
 /// The margin of the default scale-down deadline over the HPA's stabilisation. It covers the HPA's period, the metric's
