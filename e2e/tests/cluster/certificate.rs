@@ -44,7 +44,7 @@ pub(crate) fn replace_bundle() -> Result<()> {
 #[test]
 fn a_certificate_is_renewed_before_it_expires() {
     with_diagnostics(|| {
-        // Renewed after 72 to 84 s, and in use two reconcile intervals of 10 s later.
+        // Renewed after 72 to 84 s, and in use at most two reconcile intervals of 10 s later.
         deploy_changed(SHORT_CERTIFICATE)?;
         wait_for_chain()?;
         let (first, start) = (api_service_bundle()?, Instant::now());
