@@ -8,7 +8,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 
-# The programs are static, so their images need no C library. With --target, the flags do not apply to build scripts.
+# The programs are static, so their images need no C library. With --target, RUSTFLAGS do not apply to build scripts.
 # The cache mounts keep compiled crates between builds. They are not part of a layer, so this step copies the programs out.
 FROM build AS services
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     "target/$target/release/app_a" "target/$target/release/app_b" "target/$target/release/serving-cert" \
  && install --directory --mode 0750 /data
 
-# A stage of its own: a build of the services does not wait for the load generator.
+# A separate stage, so that a build of the services does not build the load generator.
 FROM build AS load-generator
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
@@ -43,7 +43,7 @@ ENTRYPOINT ["/serving-cert"]
 
 FROM scratch AS app_b
 COPY --from=services /programs/app_b /app_b
-# The only writable directory. A new volume inherits its owner.
+# The only writable directory. A new volume gets the owner of this directory.
 COPY --from=services --chown=65532:65532 /data /data
 USER 65532:65532
 WORKDIR /

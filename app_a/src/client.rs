@@ -21,8 +21,8 @@ use crate::config::AppBConfig;
 
 use self::metrics::{CallMetrics, Outcome};
 
-/// Longest user name in bytes. A longer body is not a response of `app_b`.
-const LONGEST_NAME_BYTES: usize = 256;
+/// Maximum length of a user name in bytes. A longer body is not a response of `app_b`.
+const MAX_NAME_BYTES: usize = 256;
 
 /// The response of `app_b` for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,9 +160,9 @@ async fn verdict(mut response: Response) -> Result<Verdict, Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(classify)? {
         body.extend_from_slice(&chunk);
-        if body.len() > LONGEST_NAME_BYTES {
+        if body.len() > MAX_NAME_BYTES {
             return Err(Error::BadAnswer(format!(
-                "the body exceeds {LONGEST_NAME_BYTES} bytes"
+                "the body exceeds {MAX_NAME_BYTES} bytes"
             )));
         }
     }
@@ -185,7 +185,7 @@ fn is_name(name: &[u8]) -> bool {
 }
 
 fn classify(error: reqwest::Error) -> Error {
-    // Keeps the error short. The token is in the form, which no error contains.
+    // Keeps the error short. An error never contains the token, because the token is in the form.
     let error = error.without_url();
     if error.is_timeout() {
         Error::Deadline

@@ -14,9 +14,9 @@ use crate::client::Verdict;
 use crate::error::Error;
 use crate::state::App;
 
-/// Longest token in bytes; a longer one is rejected without a call. Even fully escaped, its form stays below the body
-/// limit of `app_b`, so a 413 from `app_b` never appears as a failed call.
-const LONGEST_TOKEN_BYTES: usize = 4096;
+/// Maximum length of a token in bytes. A longer token is rejected without a call. The form of a token of this length stays
+/// below the body limit of `app_b` even if every character is escaped, so `app_b` never responds 413.
+const MAX_TOKEN_BYTES: usize = 4096;
 
 #[derive(Serialize)]
 struct Greeting {
@@ -78,7 +78,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim_start(),
         _ => value,
     };
-    (1..=LONGEST_TOKEN_BYTES).contains(&token.len()).then_some(token)
+    (1..=MAX_TOKEN_BYTES).contains(&token.len()).then_some(token)
 }
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_token_above_the_limit_is_none() {
-        for (bytes, is_token) in [(LONGEST_TOKEN_BYTES, true), (LONGEST_TOKEN_BYTES + 1, false)] {
+        for (bytes, is_token) in [(MAX_TOKEN_BYTES, true), (MAX_TOKEN_BYTES + 1, false)] {
             let mut headers = HeaderMap::new();
             let value = format!("Bearer {}", "x".repeat(bytes));
             headers.insert(AUTHORIZATION, value.parse().unwrap());

@@ -19,7 +19,7 @@ pub fn router(app: App, config: &Config) -> impl HttpService + use<> {
         // The original accepts POST only. The delivery stages send PUT.
         .route("/jobs", post(jobs).put(jobs))
         .with_state(Arc::new(app))
-        // Added after the state: `hello` needs none, and each request would clone the `Arc`.
+        // Added after the state: `hello` does not need the state, and with it each request would clone the `Arc`.
         .route("/hello", get(hello));
     // 504: no handler reads the request body, so a timeout means that app_b did not respond.
     middleware::apply(

@@ -17,7 +17,7 @@ pub const DEADLINE: Duration = Duration::from_mins(4);
 /// The overlay that the tests deploy, below the root of the workspace.
 pub const OVERLAY: &str = "kubernetes/overlays/local";
 
-/// A change of the manifests: a file below `kubernetes`, a text in it, and the replacement.
+/// A change of the manifests: a file below `kubernetes`, a text in this file, and its replacement.
 pub type Change<'a> = (&'a str, &'a str, &'a str);
 
 /// Makes the adapter's certificate valid for two minutes. Its renewal is due after 72 to 84 s.
@@ -27,7 +27,7 @@ pub const SHORT_CERTIFICATE: Change<'_> = (
     "value: 2m",
 );
 
-/// The value of an environment variable that `cargo xtask test` sets.
+/// The value of an environment variable that `cargo xtask test` sets, as a path.
 fn from_xtask(variable: &str) -> PathBuf {
     env::var_os(variable)
         .unwrap_or_else(|| {
@@ -39,7 +39,7 @@ fn from_xtask(variable: &str) -> PathBuf {
 /// `cargo xtask`, without a build.
 ///
 /// # Panics
-/// When `cargo xtask test` does not run this test.
+/// When the test was not started by `cargo xtask test`.
 #[must_use]
 pub fn xtask(arguments: &[&str]) -> Command {
     let mut command = Command::new(from_xtask("XTASK"));
@@ -50,7 +50,7 @@ pub fn xtask(arguments: &[&str]) -> Command {
 /// The load generator, with the kubeconfig of the testbed.
 ///
 /// # Panics
-/// When `cargo xtask test` does not run this test.
+/// When the test was not started by `cargo xtask test`.
 #[must_use]
 pub fn loadtest(arguments: &[&str]) -> Command {
     let mut command = Command::new(from_xtask("LOADTEST"));
@@ -64,13 +64,13 @@ pub fn loadtest(arguments: &[&str]) -> Command {
 /// The archive of one of this project's images.
 ///
 /// # Panics
-/// When `cargo xtask test` does not run this test.
+/// When the test was not started by `cargo xtask test`.
 #[must_use]
 pub fn image(name: &str) -> PathBuf {
     from_xtask("IMAGES").join(format!("{name}.tar"))
 }
 
-/// How often each scaling proof is repeated: `cargo xtask test --soak` repeats it.
+/// How many times each scaling proof runs: three times in `cargo xtask test --soak`, otherwise once.
 #[must_use]
 pub fn rounds() -> u32 {
     if env::var_os("SOAK").is_some() { 3 } else { 1 }
@@ -90,7 +90,7 @@ pub fn output(command: &mut Command) -> Result<Output> {
 /// Runs a command that must succeed, and returns its standard output.
 ///
 /// # Errors
-/// When the command fails, with everything that it printed.
+/// When the command fails. The message contains its whole output.
 pub fn succeed(command: &mut Command) -> Result<String> {
     let output = output(command)?;
     if !output.status.success() {
@@ -210,7 +210,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 /// Waits until every Deployment of the overlay is ready.
 ///
 /// # Errors
-/// When one is not ready within four minutes.
+/// When a Deployment is not ready within four minutes.
 pub fn wait_for_rollouts() -> Result<()> {
     for rollout in ROLLOUTS {
         kubectl(&[
@@ -228,7 +228,7 @@ pub fn wait_for_rollouts() -> Result<()> {
 /// Waits until every link of the metrics chain holds.
 ///
 /// # Errors
-/// When a link is still broken after three minutes, with the state of each link.
+/// When a link is still broken after three minutes. The message contains the state of each link.
 pub fn wait_for_chain() -> Result<()> {
     succeed(&mut loadtest(&["chain", "--wait", "180s"])).map(drop)
 }
@@ -259,7 +259,7 @@ pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, 
 /// Polls a condition until it holds, and returns its value.
 ///
 /// # Errors
-/// When the condition does not hold within [`DEADLINE`], with the last error of the condition.
+/// When the condition does not hold within [`DEADLINE`]. The message contains its last error.
 pub fn eventually<T>(what: &str, condition: impl FnMut() -> Result<T>) -> Result<T> {
     wait::until(what, DEADLINE, condition)
 }

@@ -1,8 +1,9 @@
-//! The static check of the chain of metrics, from a binary's `/metrics` to the HPA that scales on it.
+//! The static check of the metrics chain, from a binary's `/metrics` to the HPA that scales on it.
 //!
-//! Each link joins two files that nothing else ties together. When a link breaks, the cluster shows only `<unknown>` in a
-//! column of the HPA, or nothing. The check therefore follows the chain as the components do: Prometheus' discovery and
-//! relabelling, the metric names of the adapter, RBAC, and the certificate that the API server verifies.
+//! A link connects two files, and no other check finds a contradiction between them. When a link breaks, the cluster shows
+//! only `<unknown>` in a column of the HPA, or nothing. The check therefore follows the chain as the components do:
+//! Prometheus' discovery and relabelling, the metric names of the adapter, RBAC, and the certificate that the API server
+//! verifies.
 
 pub mod adapter;
 pub mod broken_link;
@@ -47,7 +48,7 @@ pub fn check(metrics_text: &str, objects: &[Value]) -> Vec<BrokenLink> {
     let mut labels: Option<BTreeSet<String>> = None;
     for (hpa, metric) in pods_metrics(objects) {
         match target(objects, &prometheus, hpa) {
-            // The labels that every target has: each rule applies to all targets.
+            // Keeps only the labels that every target has, because each rule applies to all targets.
             Ok(target) => {
                 let of_target = target.labels.into_keys().collect::<BTreeSet<_>>();
                 labels = Some(labels.map_or(of_target.clone(), |labels| &labels & &of_target));

@@ -105,13 +105,13 @@ pub fn selected<'objects>(
     selector: &'objects BTreeMap<String, String>,
 ) -> impl Iterator<Item = (&'objects Value, &'objects Value)> {
     workloads(objects).filter(move |(object, template)| {
-        namespace(object) == in_namespace && !selector.is_empty() && carries(template, selector)
+        namespace(object) == in_namespace && !selector.is_empty() && has_labels(template, selector)
     })
 }
 
 /// Whether the pods of a template have all labels of a selector.
 #[must_use]
-pub fn carries(template: &Value, selector: &BTreeMap<String, String>) -> bool {
+pub fn has_labels(template: &Value, selector: &BTreeMap<String, String>) -> bool {
     let labels = labels(template, "/metadata/labels");
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

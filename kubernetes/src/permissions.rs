@@ -46,8 +46,8 @@ pub fn allowed(objects: &[Value], account: Account<'_>, action: Action<'_>) -> b
     })
 }
 
-/// Whether the account is bound to a role in a namespace, or in the whole cluster for `None`. The role may be one of
-/// Kubernetes, which is not among the objects.
+/// Whether the account is bound to a role in a namespace, or in the whole cluster for `None`. The role may be
+/// built into Kubernetes, so it need not be among the objects.
 #[must_use]
 pub fn bound(objects: &[Value], account: Account<'_>, role: &str, in_namespace: Option<&str>) -> bool {
     let kind = if in_namespace.is_some() {

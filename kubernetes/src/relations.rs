@@ -83,7 +83,7 @@ pub fn scaling(objects: &[Value]) -> Vec<Finding> {
     findings
 }
 
-/// Checks that each selector matches the pods of exactly one workload; for a Deployment, its own.
+/// Checks that each selector matches the pods of exactly one workload. The selector of a workload must match its own pods.
 #[must_use]
 pub fn selectors(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -113,7 +113,7 @@ pub fn selectors(objects: &[Value]) -> Vec<Finding> {
     }
     for (object, template) in workloads(objects) {
         for constraint in list(template, "/spec/topologySpreadConstraints") {
-            if !objects::carries(template, &labels(constraint, "/labelSelector/matchLabels")) {
+            if !objects::has_labels(template, &labels(constraint, "/labelSelector/matchLabels")) {
                 findings.push(Finding::new(
                     object,
                     "spreads by labels that its pods do not have",

@@ -1,5 +1,5 @@
-//! The cgroup of the cluster. The kubelet creates the cgroups of its pods below it, apart from any other kubelet of the
-//! machine.
+//! The cgroup of the cluster. The kubelet creates the cgroups of its pods below it, so that they are separate from those of
+//! another kubelet on the machine.
 
 use std::fs;
 use std::io;

@@ -137,7 +137,7 @@ impl UpstreamImage {
         paths::upstream_images().join(format!("{}.tar", self.reference.replace(['/', ':'], "_")))
     }
 
-    /// The entries of the layer. An error when a program that kube-proxy calls is missing on this machine.
+    /// The entries of the layer. Fails if this machine lacks a program that kube-proxy calls.
     fn entries(&self, program: &Path) -> Result<Vec<Entry>> {
         // The container runtime looks up the users of `USER nobody` and `USER nonroot` here.
         let users = "root:x:0:0:root:/root:/sbin/nologin\n\
@@ -174,8 +174,8 @@ impl UpstreamImage {
 
     /// A hash of the contents of the archive. If it changes, the archive is stale.
     ///
-    /// Of a program, the hash covers the size and the modification time. Reading each program at each start would take
-    /// longer than it saves.
+    /// For a program, the hash covers only the size and the modification time. To read each program at each start would take
+    /// more time than a current archive saves.
     fn fingerprint(&self, entries: &[Entry]) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(format!("{:?} {:?}", self.reference, self.config));

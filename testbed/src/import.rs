@@ -22,7 +22,7 @@ pub(crate) fn import(sandbox: Sandbox, archives: &[PathBuf]) -> Result<()> {
             continue;
         }
         progress::run(ctr_images(sandbox).arg("import").arg(archive))?;
-        // An archive of another format than docker-archive has no known references. Each load imports it.
+        // The references are unknown for an archive of another format than docker-archive, so each load imports it again.
         for reference in archive::references(archive).unwrap_or_default() {
             progress::run(ctr_images(sandbox).args(["label", &normalized(&reference), &label]))?;
         }

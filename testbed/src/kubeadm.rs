@@ -49,7 +49,8 @@ cgroupDriver: cgroupfs
 cgroupRoot: /{cgroup}
 failCgroupV1: {fail_cgroup_v1}
 failSwapOn: false
-# No server listens at its address: the cluster has no uplink. With a loopback address the loop plug-in stops CoreDNS.
+# No name server listens at the address in this file, because the cluster has no uplink. The address must not be loopback:
+# the loop plug-in would stop CoreDNS.
 resolvConf: /etc/resolv.conf
 volumePluginDir: /var/lib/kubelet/volume-plugins
 # The node cannot pull an image again after garbage collection.

@@ -39,13 +39,14 @@ pub const FORWARDS: [(u16, u16); 3] = [
     (9090, 30_090),
 ];
 
-/// Kernel modules that the kernel does not load in time by itself. The file of the setting exists when the module is
-/// loaded or built into the kernel.
+/// Kernel modules that the kernel does not load early enough by itself, each with the file of a setting. The file exists if
+/// the module is loaded or built into the kernel.
 const MODULES: [(&str, &str); 2] = [
-    // Sends responses between pods of the bridge through iptables, which translates the address of a Service back.
+    // Passes traffic between pods on the bridge through iptables. In responses, iptables must translate the pod's address
+    // back to the address of the Service.
     ("br_netfilter", "/proc/sys/net/bridge/bridge-nf-call-iptables"),
-    // kube-proxy sets timeouts of the module before its first rule makes the kernel load the module. It exits if that
-    // fails.
+    // kube-proxy sets timeouts of this module at its start, and exits if that fails. The kernel itself loads the module
+    // only later, with the first rule of kube-proxy.
     (
         "nf_conntrack",
         "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established",
@@ -97,7 +98,7 @@ pub fn check_go() -> Result<()> {
     let printed = printed.trim();
     let Some(installed) = parse_go_version(printed) else {
         bail!(
-            "`go version` prints no version but {printed:?} ({}): install Go {required} or later \
+            "`go version` printed {printed:?} ({}), which contains no version: install Go {required} or later \
              (https://go.dev/dl/); {ALTERNATIVE}",
             output.status
         );

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_repeat_a_version_repeat_the_pinned_one() {
+    fn files_that_repeat_a_version_agree_with_the_pinned_one() {
         let kubernetes = format!("--kubernetes-version={}\n", super::kubernetes());
         let prometheus = format!("image: quay.io/prometheus/prometheus:{}\n", super::prometheus());
         let rust = env!("CARGO_PKG_RUST_VERSION");

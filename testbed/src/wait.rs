@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// The time between two checks of a condition: short compared with the waits, long compared with a check.
+/// The time between two checks of a condition.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Checks `condition` every 200 ms until it returns a value, and returns that value.

@@ -28,7 +28,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     println!("{}", expected_time(options.context.is_none())?);
-    // First, because an error in the source shows sooner than the build of Kubernetes ends.
+    // Before the cluster, so that an error in the source shows before the long build of Kubernetes.
     images::build(Profile::Quick)?;
     images::write_tags()?;
     if options.context.is_none() {

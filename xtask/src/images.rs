@@ -197,7 +197,7 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
             compile(profile, &["app_a", "app_b", "serving_cert", "loadtest"])?;
             write(profile, all())
         }
-        // Two builds: the services contain no feature that only the load generator needs.
+        // Two builds, so that the services contain no feature that only the load generator needs.
         Profile::Release => {
             build_services()?;
             build_loadtest().map(drop)
@@ -260,8 +260,8 @@ fn write(profile: Profile, mut images: impl Iterator<Item = &'static Image>) -> 
     })
 }
 
-/// Flags for programs that need no C library in their image. With `--target` they apply to the programs alone, not to
-/// build scripts and macros.
+/// Flags for programs that need no C library in their image. With `--target` they apply only to the programs, not to build
+/// scripts and macros.
 pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
 
 /// The folder of the compiled programs.
@@ -277,7 +277,7 @@ pub(crate) fn folder(profile: Profile) -> PathBuf {
     }
 }
 
-/// The program of the load generator that [`build`] made: its image contains the same file.
+/// The program of the load generator that [`build`] compiles. Its image contains the same file.
 pub(crate) fn loadtest(profile: Profile) -> Result<PathBuf> {
     Ok(programs(profile)?.join(LOADTEST.program))
 }

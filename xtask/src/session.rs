@@ -21,7 +21,7 @@ impl Session {
     /// Creates the session of this process. A soak run uses the release images.
     pub(crate) fn new(soak: bool) -> Result<Self> {
         Ok(Self {
-            // Resolved before the build of the tests replaces the file. The new file at this path works as well.
+            // Resolved now, because the build of the tests later replaces the file. The new file has the same path.
             xtask: std::env::current_exe().context("the path of this program")?,
             profile: if soak { Profile::Release } else { Profile::Quick },
             soak,

@@ -23,7 +23,7 @@ pub(crate) struct Suite {
     pub(crate) run: fn(&Session) -> Result<()>,
 }
 
-/// Every suite, in the order in which a failure is cheapest to learn of.
+/// Every suite. The cheap ones come first, so that a failure shows early.
 pub(crate) const SUITES: [Suite; 8] = [
     Suite {
         name: "tools",

@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         preflight::check_machine()?;
     }
     let session = Session::new(options.soak)?;
-    // Held until this process exits: every cluster of the tests stops with it, however it exits.
+    // Held until this process exits. Every cluster of the tests stops when this process exits, for any reason.
     let owner = on_cluster.then(hold_ownership).transpose()?;
     if on_cluster {
         cluster::down()?;
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_on_the_cluster_runs_after_the_programs_are_built() {
+    fn a_suite_on_the_cluster_also_selects_programs_and_no_cluster_selects_the_others() {
         let options = |suites: &[&str], no_cluster| Options {
             suite: suites.iter().map(ToString::to_string).collect(),
             no_cluster,
@@ -174,7 +174,7 @@ mod tests {
         };
         assert_eq!(chosen(options(&["chain"], false)), ["programs", "chain"]);
         assert_eq!(chosen(options(&["host"], false)), ["host"]);
-        assert_eq!(chosen(options(&[], true)), ["lints", "host"]);
+        assert_eq!(chosen(options(&[], true)), ["tools", "lints", "host"]);
         assert_eq!(chosen(options(&[], false)).len(), SUITES.len());
     }
 }

@@ -114,8 +114,8 @@ Ctrl-C stops both.
     )
 }
 
-/// Turns SIGINT and SIGTERM into events. The signals are caught, not blocked: a child process would inherit the block and
-/// ignore the signal to stop.
+/// Turns SIGINT and SIGTERM into events. The signals are caught, not blocked, because a child process would inherit the
+/// block and not receive SIGTERM.
 fn watch_signals(sender: Sender<Event>) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("catching signals")?;
     thread::spawn(move || {
@@ -153,7 +153,7 @@ impl Service {
             .env("LISTEN", self.address)
             .env("ADMIN_LISTEN", self.admin)
             .env("LOG_FORMAT", "text")
-            // No load balancer has to notice that this instance is shutting down.
+            // No load balancer must first learn that this instance is shutting down.
             .env("DRAIN_DELAY", "0s")
             .envs(variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())

@@ -24,7 +24,7 @@ fn metadata() -> Value {
     serde_json::from_slice(&output.stdout).expect("cargo prints JSON")
 }
 
-/// The dependencies between the crates of the workspace, without those of tests.
+/// The dependencies between the crates of the workspace, without build and test dependencies.
 fn actual(metadata: &Value) -> Dependencies {
     let packages = || metadata["packages"].as_array().expect("packages").iter();
     let names: BTreeSet<_> = packages().map(name).collect();
@@ -66,7 +66,7 @@ fn drawn(text: &str) -> Dependencies {
     edges
 }
 
-/// Everything that `from` depends on, directly or not.
+/// Everything that `from` depends on, directly or indirectly.
 fn closure(from: &str, edges: &Dependencies) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut next = vec![from.to_owned()];

@@ -1,4 +1,4 @@
-//! No module of the workspace imports in a circle.
+//! The modules of the workspace have no import cycles.
 //!
 //! A file imports another one when its code names an item that the other one defines: in a `use`, or by a path. A name
 //! that a third file re-exports counts as an import of the file that defines it. `mod` declarations and code under
@@ -296,8 +296,8 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     }
 }
 
-/// The circles: groups of files of which each imports, directly or not, each other one. One text for each.
-fn circles(imports: &Imports) -> Vec<String> {
+/// Returns a text for each import cycle: a group of files that all import each other, directly or indirectly.
+fn cycles(imports: &Imports) -> Vec<String> {
     let reachable = |start: &PathBuf| {
         let mut reached = BTreeSet::new();
         let mut open = vec![start];
@@ -311,17 +311,17 @@ fn circles(imports: &Imports) -> Vec<String> {
         reached
     };
     let reached: BTreeMap<_, _> = imports.keys().map(|file| (file, reachable(file))).collect();
-    let mut circles = BTreeSet::new();
+    let mut cycles = BTreeSet::new();
     for (file, others) in reached.iter().filter(|(file, others)| others.contains(**file)) {
         let mutual = |other: &&PathBuf| reached.get(other).is_some_and(|others| others.contains(*file));
-        circles.insert(others.iter().filter(mutual).cloned().collect::<BTreeSet<_>>());
+        cycles.insert(others.iter().filter(mutual).cloned().collect::<BTreeSet<_>>());
     }
-    circles
+    cycles
         .iter()
-        .map(|circle| {
-            let mut text = format!("a circle of {} files:", circle.len());
-            for (from, targets) in imports.iter().filter(|(from, _)| circle.contains(*from)) {
-                for (to, names) in targets.iter().filter(|(to, _)| circle.contains(*to)) {
+        .map(|cycle| {
+            let mut text = format!("an import cycle of {} files:", cycle.len());
+            for (from, targets) in imports.iter().filter(|(from, _)| cycle.contains(*from)) {
+                for (to, names) in targets.iter().filter(|(to, _)| cycle.contains(*to)) {
                     let names: Vec<_> = names.iter().map(String::as_str).collect();
                     let names = names.join(", ");
                     let (from, to) = (from.display(), to.display());
@@ -349,7 +349,7 @@ fn targets() -> Vec<PathBuf> {
 }
 
 #[test]
-fn no_module_imports_in_a_circle() {
+fn no_module_is_part_of_an_import_cycle() {
     let targets = targets();
     assert!(
         targets.len() > 20,
@@ -357,25 +357,25 @@ fn no_module_imports_in_a_circle() {
     );
     let found: Vec<_> = targets
         .iter()
-        .flat_map(|root| circles(&Target::parse(root).imports()))
+        .flat_map(|root| cycles(&Target::parse(root).imports()))
         .collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// The circles of a crate with these files.
-fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
+/// The import cycles of a crate with these files.
+fn cycles_of(files: &[(&str, &str)]) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
         let file = folder.path().join(name);
         fs::create_dir_all(file.parent().expect("a parent")).expect("writable");
         fs::write(file, text).expect("writable");
     }
-    circles(&Target::parse(&folder.path().join("lib.rs")).imports())
+    cycles(&Target::parse(&folder.path().join("lib.rs")).imports())
 }
 
 #[test]
-fn a_circle_by_use_is_found() {
-    let found = circles_of(&[
+fn a_cycle_by_use_is_found() {
+    let found = cycles_of(&[
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b::B; pub struct A(B);"),
         ("b.rs", "use super::a::A; pub struct B(Box<A>);"),
@@ -385,9 +385,9 @@ fn a_circle_by_use_is_found() {
 }
 
 #[test]
-fn a_circle_by_a_path_in_an_expression_or_a_macro_is_found() {
+fn a_cycle_by_a_path_in_an_expression_or_a_macro_is_found() {
     for call in ["crate::b::g();", "println!(\"{}\", crate::b::g());"] {
-        let found = circles_of(&[
+        let found = cycles_of(&[
             ("lib.rs", "mod a; mod b;"),
             ("a.rs", &format!("pub fn f() {{ {call} }}")),
             ("b.rs", "pub fn g() { super::a::f(); }"),
@@ -399,7 +399,7 @@ fn a_circle_by_a_path_in_an_expression_or_a_macro_is_found() {
 #[test]
 fn a_reexport_counts_as_the_file_that_defines_the_name() {
     let files = |c: &'static str| {
-        circles_of(&[
+        cycles_of(&[
             ("lib.rs", "mod a; mod b; pub use a::A;"),
             ("a.rs", "pub struct A; pub fn f() { crate::b::g(); }"),
             ("b.rs", c),
@@ -410,9 +410,9 @@ fn a_reexport_counts_as_the_file_that_defines_the_name() {
 }
 
 #[test]
-fn a_child_that_imports_from_its_parent_makes_a_circle_if_the_parent_imports_from_it() {
+fn a_child_and_a_parent_that_import_from_each_other_are_a_cycle() {
     let files = |parent: &'static str| {
-        circles_of(&[
+        cycles_of(&[
             ("lib.rs", "mod parent;"),
             ("parent.rs", parent),
             ("parent/child.rs", "use super::Limit; pub fn f(_: Limit) {}"),
@@ -426,8 +426,8 @@ fn a_child_that_imports_from_its_parent_makes_a_circle_if_the_parent_imports_fro
 }
 
 #[test]
-fn declarations_and_test_code_make_no_circle() {
-    let found = circles_of(&[
+fn declarations_and_test_code_are_no_imports() {
+    let found = cycles_of(&[
         ("lib.rs", "mod a; mod b; pub struct Root;"),
         (
             "a.rs",

@@ -14,5 +14,4 @@ mod outage;
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]
-#[cfg(test)]
 mod support;

@@ -37,7 +37,7 @@ pub enum OpenError {
 }
 
 const WRITABLE: &str = "give this process a directory it can write to (in a container, a volume at /data), or set \
-                        DATABASE_URL to a file in one";
+                        DATABASE_URL to a file in such a directory";
 const PRIVATE: &str = "set DATABASE_URL to a file in a directory of your own";
 const FULL: &str = "free some space on that disk, or set DATABASE_URL to a file on another one";
 const DAMAGED: &str = "move the file away; the next start creates a new one with the seeded users";
@@ -64,7 +64,7 @@ impl OpenError {
         let advice = match code(&source) {
             // The primary result codes of https://sqlite.org/rescode.html
             Some(3 | 8 | 14 | 23) => WRITABLE,
-            // I/O error (10) is what an exceeded quota or file size limit reports.
+            // SQLite reports an I/O error (10) when a quota or a file size limit is exceeded.
             Some(10 | 13) => FULL,
             Some(11 | 26) => DAMAGED,
             Some(5 | 6) => BUSY,

@@ -80,11 +80,11 @@ async fn is_done(pool: &SqlitePool) -> Result<bool, sqlx::Error> {
         .await
 }
 
-/// Hashes passwords with Argon2id: 7 MiB, 5 passes, 1 lane. OWASP's Password Storage Cheat Sheet lists several equivalent
-/// settings; this one needs the least memory, because the memory limit of the pod is small.
+/// Hashes passwords with Argon2id: 7 MiB, 5 passes, 1 lane. Of the equivalent settings in OWASP's Password Storage Cheat
+/// Sheet, this one needs the least memory. The memory limit of the pod is small.
 ///
-/// All passwords share one block of memory, which returns to the system at the end. The allocator would keep smaller
-/// allocations for the life of the process.
+/// All passwords share one block of memory, which is returned to the system at the end. The allocator would keep smaller
+/// allocations until the process exits.
 fn hashes<const N: usize>(passwords: [&str; N]) -> [String; N] {
     let parameters = Params::new(7 * 1024, 5, 1, None).expect("the parameters are within Argon2's bounds");
     let mut memory = vec![Block::default(); parameters.block_count()];
@@ -94,18 +94,18 @@ fn hashes<const N: usize>(passwords: [&str; N]) -> [String; N] {
 
 /// Returns the hash of a password in the PHC string format.
 fn hash(argon2: &Argon2, memory: &mut [Block], password: &str) -> String {
-    const FITS: &str = "salt, output and parameters are of Argon2's own lengths";
+    const VALID: &str = "the lengths of salt, output and parameters are valid";
     let salt = generate_salt();
     let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
     argon2
         .hash_password_into_with_memory(password.as_bytes(), &salt, &mut output, memory)
-        .expect(FITS);
+        .expect(VALID);
     PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
-        params: ParamsString::try_from(argon2.params()).expect(FITS),
-        salt: Some(Salt::new(&salt).expect(FITS)),
-        hash: Some(Output::new(&output).expect(FITS)),
+        params: ParamsString::try_from(argon2.params()).expect(VALID),
+        salt: Some(Salt::new(&salt).expect(VALID)),
+        hash: Some(Output::new(&output).expect(VALID)),
     }
     .to_string()
 }

@@ -68,8 +68,8 @@ impl SqliteStore {
                 .fetch_optional(&self.pool)
                 .await
                 .map_err(classify)?;
-        // The lookup by hash reveals nothing about a token by its duration. The comparison in constant time protects a
-        // store whose lookup is not exact.
+        // The duration of the lookup reveals nothing about a token, because the lookup uses its hash. The constant-time
+        // comparison is for a database whose lookup is not exact.
         Ok(row
             .filter(|(_, hash)| hash.ct_eq(token.as_bytes()).into())
             .map(|(name, _)| User { name }))

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 /// A store of users and the hashes of their tokens.
 pub trait UserStore: fmt::Debug + Send + Sync {
-    /// Returns the user whose token has this hash, or `None` if no user has.
+    /// Returns the user whose token has this hash, or `None` if there is no such user.
     ///
     /// # Errors
     /// If the database does not respond.

@@ -10,7 +10,6 @@ mod contract;
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]
-#[cfg(test)]
 mod storage;
 #[cfg(test)]
 mod support;

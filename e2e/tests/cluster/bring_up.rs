@@ -1,6 +1,6 @@
-//! The testbed: it starts, recovers from kills, explains what a machine lacks, and leaves nothing behind.
+//! The testbed starts, recovers from kills, explains what a machine lacks, and leaves nothing behind.
 //!
-//! Tests that need no special cluster use the one that is up, so that the suite starts few of them.
+//! Tests that need no special cluster use the running one, so that the suite starts few clusters.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use testbed::{paths, versions};
 
 use crate::processes::{Namespace, Process};
 
-/// The state of the machine that a cluster could change, and must not.
+/// The state of the machine that a cluster could change but must not change.
 fn machine_state() -> Result<String> {
     let mut state = String::new();
     for file in [
@@ -77,8 +77,8 @@ fn machine_state() -> Result<String> {
     ))
 }
 
-/// Numbers and names of all processes of the machine that could belong to a cluster. For comparison only: they may belong to
-/// somebody else.
+/// IDs and names of all processes of the machine that could belong to a cluster. Only for comparison, because they may be
+/// unrelated to the testbed.
 fn cluster_like_processes() -> Result<Vec<(i32, String)>> {
     const NAMES: [&str; 9] = [
         "containerd",
@@ -94,7 +94,7 @@ fn cluster_like_processes() -> Result<Vec<(i32, String)>> {
     Ok(Process::all()?
         .into_iter()
         .filter(|process| NAMES.iter().any(|name| process.name.starts_with(name)))
-        .map(|process| (process.number, process.name))
+        .map(|process| (process.id, process.name))
         .collect())
 }
 
@@ -124,12 +124,12 @@ fn up_with_few_open_files() -> Result<String> {
     Ok(text(&output))
 }
 
-/// The forwarder of the API server holds 400 connections at once, and serves another client beside them.
+/// The forwarder of the API server holds 400 connections open, and still serves another client.
 fn forwards_400_connections() -> Result<()> {
     let connections = (0..400)
         .map(|_| TcpStream::connect("127.0.0.1:6443"))
         .collect::<Result<Vec<_>, _>>()?;
-    eventually("kubectl works beside 400 open connections", node_is_ready)?;
+    eventually("kubectl works while 400 connections are open", node_is_ready)?;
     for connection in &connections {
         connection.set_nonblocking(true)?;
         // The API server sends nothing before the client does.
@@ -168,7 +168,7 @@ fn a_cluster_starts_once_and_leaves_no_trace() {
         // The limit of the shell must not limit the forwarder.
         let seconds = reported_seconds(&up_with_few_open_files()?)?;
         println!("warm start: {seconds} s");
-        // The aim is 30 s on an idle machine (measured: 16 to 18 s). This bound allows for a busy one.
+        // The aim is 30 s on an idle machine (measured: 16 to 18 s). The bound is for a busy machine.
         ensure!(
             seconds < Duration::from_mins(3).as_secs_f64(),
             "a warm start took {seconds} s"
@@ -178,7 +178,7 @@ fn a_cluster_starts_once_and_leaves_no_trace() {
         up()?;
         ensure!(
             first == cluster_uid()?,
-            "the second `cluster up` made another cluster"
+            "the second `cluster up` created another cluster"
         );
         // CoreDNS becomes ready when it reaches the API server through its Service.
         for part in ["daemonset/kube-proxy", "deployment/coredns"] {
@@ -223,10 +223,10 @@ fn a_cluster_recovers_from_killed_processes() {
                 node_is_ready,
             )?;
         }
-        // Killing the first process kills all others.
+        // `unshare --kill-child` kills the first process when it is killed itself. The kernel then kills all others.
         let namespace = Namespace::of_the_cluster()?;
-        namespace.kill_the_maker()?;
-        eventually("no process is left after kill -9 of the first one", || {
+        namespace.kill_unshare()?;
+        eventually("no process is left after kill -9 of unshare", || {
             namespace.is_empty()
         })?;
         up()?;
@@ -317,7 +317,7 @@ fn without_a_cluster_each_command_says_what_is_missing_and_what_to_do() {
         );
         drop(taken);
 
-        // A copy that every user may execute: the folders above the original may be closed to them.
+        // A copy that every user can execute: other users may have no access to the folder of the original.
         let folder = folder_for_everyone()?;
         let program = folder.join("xtask");
         fs::copy(xtask(&[]).get_program(), &program)?;

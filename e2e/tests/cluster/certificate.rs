@@ -27,7 +27,7 @@ pub(crate) fn cluster_authority() -> Result<String> {
     ])
 }
 
-/// Replaces the `caBundle` by the authority of the cluster.
+/// Replaces the `caBundle` with the authority of the cluster.
 pub(crate) fn replace_bundle() -> Result<()> {
     let patch = format!(r#"{{"spec":{{"caBundle":"{}"}}}}"#, cluster_authority()?);
     kubectl(&[
@@ -44,7 +44,7 @@ pub(crate) fn replace_bundle() -> Result<()> {
 #[test]
 fn a_certificate_is_renewed_before_it_expires() {
     with_diagnostics(|| {
-        // Renewed after 72 to 84 s, and in use at most two reconcile intervals of 10 s later.
+        // The certificate is renewed after 72 to 84 s. The new one is in use two reconcile intervals of 10 s later.
         deploy_changed(SHORT_CERTIFICATE)?;
         wait_for_chain()?;
         let (first, start) = (api_service_bundle()?, Instant::now());

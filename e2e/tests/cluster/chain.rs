@@ -1,7 +1,7 @@
-//! The metrics chain, broken on a live cluster at one link after the other. The load tool must name the broken link.
+//! Breaks links of the metrics chain on a live cluster, one at a time. `loadtest chain` must name the broken link.
 //!
-//! The cluster stays up: each test breaks a link, waits until it is named, reverts the change, and waits until the chain
-//! holds again.
+//! All tests use the same cluster. Each test breaks a link, waits until the link is named, reverts the change, and waits until
+//! the chain holds again.
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
@@ -12,8 +12,8 @@ use wiring::Link;
 
 use crate::certificate::{api_service_bundle, cluster_authority, replace_bundle};
 
-/// Waits until the load tool names `link` as the first broken one.
-fn is_named(link: Link) -> Result<()> {
+/// Waits until `loadtest chain` names `link` as the first broken one.
+fn wait_until_named(link: Link) -> Result<()> {
     eventually(&format!("the chain is broken at {link}"), || {
         let output = output(&mut loadtest(&["chain", "--wait", "1s", "--json"]))?;
         ensure!(
@@ -35,13 +35,14 @@ fn is_named(link: Link) -> Result<()> {
     })
 }
 
-/// The unchanged manifests make the chain hold. With the change it breaks at `link`; after the revert it holds again.
+/// Asserts that the chain holds with the unchanged manifests, breaks at `link` with the change, and holds again after the
+/// revert.
 fn breaks_at(link: Link, change: Change<'_>) {
     with_diagnostics(|| {
         deploy()?;
         wait_for_chain()?;
         apply_changed(change)?;
-        is_named(link)?;
+        wait_until_named(link)?;
         apply_overlay()?;
         wait_for_chain()
     });
@@ -109,7 +110,7 @@ fn a_wrong_ca_bundle_is_named() {
         ))?;
         wait_for_chain()?;
         replace_bundle()?;
-        is_named(Link::Apiservice)?;
+        wait_until_named(Link::Apiservice)?;
         apply_overlay()?;
         wait_for_chain()
     });

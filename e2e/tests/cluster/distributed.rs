@@ -39,7 +39,7 @@ fn documented_rules() -> Result<String> {
 }
 
 /// Creates the namespace and an account with the documented rules.
-fn prepare() -> Result<()> {
+fn create_namespace_and_account() -> Result<()> {
     let rules = documented_rules()?;
     apply(&format!(
         r"
@@ -105,14 +105,15 @@ struct Run {
     report: Value,
 }
 
-/// Sends 60 requests per second from two pods for `seconds`. `interfere` runs meanwhile, with the process of the command.
+/// Sends 60 requests per second from two pods for `seconds`. `interfere` runs during the load, and gets the process of the
+/// command.
 fn job(seconds: u32, interfere: impl FnOnce(&Child) -> Result<()>) -> Result<Run> {
     deploy_changed(SHORT_CERTIFICATE)?;
     wait_for_minimum()?;
     let archive = image("loadtest");
     succeed(xtask(&["cluster", "load"]).arg(&archive))?;
     let image = archive::reference(&archive)?;
-    prepare()?;
+    create_namespace_and_account()?;
     let folder = tempfile::tempdir()?;
     let report = folder.path().join("report.json");
     let load = format!("-q 60 -z {seconds}s --stripes 2 --start-in 10s");

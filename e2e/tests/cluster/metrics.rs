@@ -14,7 +14,7 @@ use crate::scaling::{URL, wait_for_minimum};
 fn an_idle_pair_counts_no_requests_although_it_is_probed_and_scraped() {
     with_diagnostics(|| {
         deploy_changed(SHORT_CERTIFICATE)?;
-        // A counter starts with its process: restarted pods have served nothing yet.
+        // A counter starts at 0 when its process starts, so restarted pods have counted nothing yet.
         for name in ["deployment/app-a", "deployment/app-b"] {
             kubectl(&["-n", "sample-app", "rollout", "restart", name])?;
         }
@@ -53,8 +53,9 @@ fn custom_metric(metric: &str) -> Result<Vec<(String, f64)>> {
     items.iter().map(value_of).collect()
 }
 
-/// Waits until the API serves `metric` for both pods of `app_a`, with the values of the query that `query_of` returns for a pod.
-fn matches_prometheus(metric: &str, query_of: &dyn Fn(&str) -> String) -> Result<()> {
+/// Waits until the API serves `metric` for both pods of `app_a`, with the values that Prometheus computes. `query_of` returns
+/// the query for a pod.
+fn wait_until_served(metric: &str, query_of: &dyn Fn(&str) -> String) -> Result<()> {
     eventually(&format!("{metric} of both pods"), || {
         let served = custom_metric(metric)?;
         ensure!(served.len() == 2, "the API serves {served:?}");
@@ -98,13 +99,13 @@ fn the_latency_of_each_pod_is_served_and_disappears_without_requests() {
             "30s",
         ];
         succeed(loadtest(&["run", &url]).args(load))?;
-        matches_prometheus("http_request_duration_seconds_average", &average)?;
-        matches_prometheus("http_request_duration_seconds_p99", &p99)?;
+        wait_until_served("http_request_duration_seconds_average", &average)?;
+        wait_until_served("http_request_duration_seconds_p99", &p99)?;
         for metric in [
             "http_request_duration_seconds_average",
             "http_request_duration_seconds_p99",
         ] {
-            // A value of 0 would mean that the pod is fast.
+            // The metric must be missing: a value of 0 would mean that the pod is fast.
             eventually(&format!("no {metric} for pods without requests"), || {
                 match custom_metric(metric) {
                     Ok(served) => ensure!(served.is_empty(), "the API serves {served:?}"),

@@ -1,5 +1,5 @@
-//! The processes of the cluster: those of its process namespace. Another containerd or kubelet on the machine may belong to
-//! somebody else.
+//! The processes of the cluster. They are found by its PID namespace, because another containerd or kubelet may be running on
+//! the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use testbed::paths;
 /// A living process of the machine.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pub(crate) number: i32,
+    pub(crate) id: i32,
     pub(crate) name: String,
     parent: i32,
 }
 
 impl Process {
-    /// The process with this number. None if it has exited, even if nobody has reaped it.
-    fn find(number: i32) -> Option<Self> {
-        // `number (name) state parent …` (proc_pid_stat(5)). The name may contain spaces and parentheses.
-        let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    /// The process with this ID. `None` if it has exited, even if it is not reaped yet.
+    fn find(id: i32) -> Option<Self> {
+        // `id (name) state parent …` (proc_pid_stat(5)). The name may contain spaces and parentheses.
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
         let mut fields = rest.split_whitespace();
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
         (!matches!(state, "Z" | "X")).then(|| Self {
-            number,
+            id,
             name: name.to_owned(),
             parent,
         })
@@ -35,31 +35,31 @@ impl Process {
 
     /// Every living process of the machine.
     pub(crate) fn all() -> Result<Vec<Self>> {
-        let numbers = fs::read_dir("/proc")?
+        let ids = fs::read_dir("/proc")?
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        Ok(numbers.filter_map(Self::find).collect())
+        Ok(ids.filter_map(Self::find).collect())
     }
 
     fn kill(&self) -> Result<()> {
-        kill(Pid::from_raw(self.number), Signal::SIGKILL).with_context(|| format!("kill {self:?}"))
+        kill(Pid::from_raw(self.id), Signal::SIGKILL).with_context(|| format!("kill {self:?}"))
     }
 }
 
-/// The process namespace of a cluster. It identifies the processes even after the first one has exited.
+/// The PID namespace of a cluster. It identifies the processes even after the first one has exited.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     /// The target of the link `/proc/PID/ns/pid` of each process.
     link: PathBuf,
-    /// The number of the first process, in the machine's namespace.
+    /// The ID of the first process, in the machine's namespace.
     first: i32,
 }
 
 impl Namespace {
     /// The namespace of the cluster that is up or starting.
     pub(crate) fn of_the_cluster() -> Result<Self> {
-        let number = fs::read_to_string(paths::cluster_lock()).context("no cluster has been made")?;
-        let first = number.trim().parse().context("no cluster is up")?;
+        let id = fs::read_to_string(paths::cluster_lock()).context("no cluster has been started")?;
+        let first = id.trim().parse().context("no cluster is up")?;
         let link = link(first).with_context(|| format!("the first process, {first}, has exited"))?;
         ensure!(
             link != self::link("self")?,
@@ -76,7 +76,7 @@ impl Namespace {
     /// The living processes.
     pub(crate) fn processes(&self) -> Result<Vec<Process>> {
         let mut all = Process::all()?;
-        all.retain(|process| link(process.number).is_ok_and(|link| link == self.link));
+        all.retain(|process| link(process.id).is_ok_and(|link| link == self.link));
         Ok(all)
     }
 
@@ -88,15 +88,15 @@ impl Namespace {
         victims.iter().try_for_each(Process::kill)
     }
 
-    /// Sends SIGKILL to the parent of the first process: `unshare`, which made the namespace.
-    pub(crate) fn kill_the_maker(&self) -> Result<()> {
+    /// Sends SIGKILL to the parent of the first process: `unshare`, which created the namespace.
+    pub(crate) fn kill_unshare(&self) -> Result<()> {
         let first = Process::find(self.first).context("the first process has exited")?;
-        let maker = Process::find(first.parent).context("the first process has no parent")?;
+        let parent = Process::find(first.parent).context("the first process has no parent")?;
         ensure!(
-            maker.name == "unshare",
-            "the parent of the first process is {maker:?}"
+            parent.name == "unshare",
+            "the parent of the first process is {parent:?}"
         );
-        maker.kill()
+        parent.kill()
     }
 
     /// Fails as long as a process is alive.

@@ -1,4 +1,4 @@
-//! Runs the scaling proof of the load tool, and checks that its report contains the proof.
+//! Runs the scaling proof `loadtest scale`, and checks its report.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ pub(crate) fn path(name: &str, extension: &str) -> PathBuf {
     paths::target().join("report").join(format!("{name}.{extension}"))
 }
 
-/// Runs `loadtest scale`, which must prove that each HPA goes from 2 to the expected replicas and back to 2.
+/// Runs `loadtest scale`, which must prove that each HPA scales from 2 to the expected replicas and back to 2.
 pub(crate) fn prove(name: &str, expected: &[(&str, u64)], arguments: &[&str]) -> Result<()> {
     std::fs::create_dir_all(paths::target().join("report"))?;
     let file = |extension: &str| path(name, extension);
@@ -40,11 +40,11 @@ pub(crate) fn prove(name: &str, expected: &[(&str, u64)], arguments: &[&str]) ->
             ensure!(page.contains(part), "the page does not contain {part:?}");
         }
     }
-    proves(&file("json"), expected)
+    check_report(&file("json"), expected)
 }
 
 /// Checks that a report proves the expected replicas of each HPA, and has every stage of every new pod.
-pub(crate) fn proves(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
+pub(crate) fn check_report(report: &Path, expected: &[(&str, u64)]) -> Result<()> {
     let report: Value = serde_json::from_slice(&std::fs::read(report)?)?;
     let run = &report["runs"][0];
     let proved: Vec<_> = list(&run["expected"])?

@@ -1,4 +1,4 @@
-//! The proof: the pair, deployed as users deploy it, scales out and in and loses no request.
+//! The proof: the pair, deployed as users deploy it, scales out and in without a lost request.
 
 mod stages;
 
@@ -13,7 +13,7 @@ use e2e::{
 use testbed::{cluster, kubeadm, paths, wait};
 
 use crate::processes::Namespace;
-use crate::report::{prove, proves};
+use crate::report::{check_report, prove};
 
 /// The address of `app_a` on the machine.
 pub(crate) const URL: &str = "http://127.0.0.1:30080";
@@ -52,9 +52,9 @@ fn a_mix_with_jobs_scales_both_services() {
             deploy()?;
             wait_for_minimum()?;
             let (hello, jobs) = (format!("53 GET {URL}/hello"), format!("47 PUT {URL}/jobs"));
-            // 47 of 100 requests reach app_b: 184 a second need 4 pods at 50 each. The HPA's tolerance keeps 3 pods up to 165
-            // a second, and 4 pods hold 200, so 184 is in the middle. The middle matters: app_a has few connections to
-            // app_b, so the load of a single app_b pod is noisy.
+            // 47 of 100 requests reach app_b: 184 per second, which need 4 pods at 50 each. The HPA's tolerance keeps 3 pods up
+            // to 165 per second, and 4 pods handle 200. 184 is in the middle, because the metric is noisy: app_a has few
+            // connections to app_b.
             let load = [
                 "--target",
                 &hello,
@@ -151,8 +151,8 @@ fn the_demo_deploys_again_after_a_delete_on_a_cluster_of_the_kubeconfig() {
         deploy()?;
         delete_overlay()?;
         let tools = tempfile::tempdir()?;
-        // The testbed gets the name of a kind cluster, and another cluster is the current context: a command that ignores
-        // --context fails.
+        // The testbed gets the name of a kind cluster, and the current context is another cluster. A command that ignores
+        // --context therefore fails.
         let kubeconfig = tools.path().join("kubeconfig");
         std::fs::copy(paths::kubeconfig(), &kubeconfig)?;
         let config = |arguments: &[&str]| {
@@ -170,7 +170,7 @@ fn the_demo_deploys_again_after_a_delete_on_a_cluster_of_the_kubeconfig() {
         config(&["set-context", "other", "--cluster", "other"])?;
         config(&["use-context", "other"])?;
 
-        // kind needs a container engine. This stand-in has its one command, which imports an archive on the node.
+        // kind needs a container engine. This stand-in has only the command that imports an archive on the node.
         let imported = tools.path().join("imported");
         let kind = format!(
             "#!/bin/sh -eu\n[ \"$1 $2 $3 $4\" = 'load image-archive --name own' ]\n\"$XTASK\" cluster load \"$5\"\nbasename \"$5\" >> {}\n",
@@ -199,7 +199,7 @@ fn the_demo_deploys_again_after_a_delete_on_a_cluster_of_the_kubeconfig() {
             printed.contains(&format!("http://{}:30080/hello", kubeadm::NODE_ADDRESS)),
             "{printed}"
         );
-        proves(&paths::target().join("report/scale.json"), &[("app-a", 3)])?;
+        check_report(&paths::target().join("report/scale.json"), &[("app-a", 3)])?;
         wait_for_chain()
     });
 }

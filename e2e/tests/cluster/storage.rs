@@ -1,4 +1,4 @@
-//! `app_b` on volumes that it cannot use: its log names the fault and the remedy.
+//! Runs `app_b` on volumes that it cannot use. Its log must name the fault and the remedy.
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{SHORT_CERTIFICATE, apply, deploy_changed, eventually, kubectl, with_diagnostics};
@@ -57,7 +57,7 @@ spec:
     Ok((code, log))
 }
 
-/// The process exited with code 1, and its last log line contains the error and the advice.
+/// Checks that the process exited with code 1, and that its last log line contains the error and the advice.
 fn assert_rejected((code, log): &(String, String), error: &str, advice: &str) -> Result<()> {
     let last = log.lines().last().context("an empty log")?;
     ensure!(

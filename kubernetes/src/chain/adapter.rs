@@ -1,4 +1,4 @@
-//! The adapter's side of the chain: the metrics that its rules offer, from which series, by which queries.
+//! The adapter's side of the chain: the metrics that its rules offer, with their series and queries.
 //!
 //! It follows pkg/naming of prometheus-adapter v0.12.0.
 
@@ -50,7 +50,7 @@ impl<'objects> Adapter<'objects> {
 
     /// Returns the names of the metrics that the rules offer.
     ///
-    /// A rule without a matching series still counts with the name that it declares, because then another link is broken.
+    /// A rule that matches no series still offers the name that it declares. The missing series is a fault of another link.
     #[must_use]
     pub fn metric_names(&self, exposition: &Exposition) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
@@ -102,7 +102,7 @@ impl<'objects> Adapter<'objects> {
         broken
     }
 
-    /// Checks that the adapter's flags name the Service of Prometheus, and that it starts with them.
+    /// Checks that the adapter's flags name the Service of Prometheus, and that the adapter accepts them.
     pub(super) fn check_connection(&self, objects: &[Value], prometheus: &Prometheus<'_>) -> Vec<BrokenLink> {
         let mut broken = Vec::new();
         let url = self.component.flag("--prometheus-url").unwrap_or_default();

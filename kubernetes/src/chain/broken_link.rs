@@ -8,7 +8,7 @@ use wiring::Link;
 pub struct BrokenLink {
     /// The link.
     pub link: Link,
-    /// The disagreement. It names both sides.
+    /// The contradiction, with both sides.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! A component of the monitoring, Prometheus or the adapter. A flag of its container identifies it.
+//! A component of the monitoring: Prometheus or the adapter. It is found by a flag of its container.
 
 use crate::{
     objects::{self, containers, flag, labels, mounted_file, name, namespace, text, title, workloads},
@@ -62,7 +62,7 @@ impl<'objects> Component<'objects> {
     /// Checks that a Service selects the pods.
     pub(super) fn check_selected_by(&self, service: &Value) -> Result<(), String> {
         let is_selected = namespace(self.workload) == namespace(service)
-            && objects::carries(self.template, &labels(service, "/spec/selector"));
+            && objects::has_labels(self.template, &labels(service, "/spec/selector"));
         is_selected.then_some(()).ok_or_else(|| {
             format!(
                 "{} does not select the pods of {}",

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The series of a `/metrics` page: each name with its labels.
 ///
-/// A series exists from its first sample. A counter that appears with its first request loses the rate of that request, so
-/// a metric without samples does not count.
+/// A metric without samples is not in the list. Prometheus misses the first request of a counter that appears only with
+/// that request.
 #[derive(Clone, Debug, Default)]
 pub struct Exposition {
     series: BTreeMap<String, BTreeSet<String>>,

@@ -1,4 +1,4 @@
-//! Each check of objects against objects with a fault.
+//! Runs each check of objects against objects with a fault.
 
 use crate::{
     mutation::{expect_findings, mutation},

@@ -1,4 +1,4 @@
-//! The chain of every overlay, from the `/metrics` page of each binary to the HPAs.
+//! Checks the metrics chain of every overlay, from the `/metrics` page of each binary to the HPAs.
 
 use crate::rendered::OVERLAYS;
 use manifests::{chain, findings::list};

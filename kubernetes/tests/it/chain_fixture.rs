@@ -1,4 +1,4 @@
-//! A chain to mutate: the text of a binary and the local overlay.
+//! A metrics chain for mutations: the `/metrics` page of a binary, and the objects of the local overlay.
 
 use manifests::objects;
 use serde_json::Value;

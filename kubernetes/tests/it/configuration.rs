@@ -1,4 +1,4 @@
-//! The settings in the manifests, parsed by the binaries that read them.
+//! Parses the settings in the manifests with the code of the binaries that read them.
 
 use crate::rendered::{OVERLAYS, Overlay};
 use clap::{Command, CommandFactory, Parser};
@@ -217,7 +217,7 @@ fn the_sidecar_accepts_its_settings_and_renews_early() {
         );
         assert!(
             run.reconcile_interval <= Duration::from_mins(1),
-            "a wrong caBundle lasts for more than a minute"
+            "a wrong caBundle stays for more than a minute"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The checks of objects, for every overlay.
+//! Runs the checks of objects against every overlay.
 
 use crate::rendered::{CALLERS, OVERLAYS, known_images, public};
 use manifests::{

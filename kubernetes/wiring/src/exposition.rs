@@ -9,7 +9,7 @@ use prom_text_format_parser::{Metric, ScrapeParseError, Type, ValueType, parse_s
 pub struct Sample {
     /// The name of the series, as in `http_request_duration_seconds_count`.
     pub name: String,
-    /// The labels. The escapes in their values are kept.
+    /// The labels. The values are still escaped.
     pub labels: BTreeMap<String, String>,
     /// The value.
     pub value: f64,

@@ -1,5 +1,5 @@
-//! The vocabulary of the chain of metrics: its links, the Deployments that an apply rolls out, and the text format of
-//! `/metrics`. The static check of the manifests, the prover and the tests share it.
+//! Names and formats of the metrics chain: its links, the Deployments that an apply rolls out, and the text format of
+//! `/metrics`. The static check of the manifests, the prover and the tests share them.
 
 pub mod exposition;
 

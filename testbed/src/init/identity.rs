@@ -13,7 +13,7 @@ use crate::sandbox::DETACH;
 ///
 /// The cluster is alive as long as the caller keeps the returned file open.
 pub(super) fn take_lock() -> Result<File> {
-    // /proc still belongs to the machine, so this is the process ID that the machine uses. `cluster down` kills by it.
+    // /proc is still that of the machine, so this is the process ID outside the namespaces. `cluster down` needs it.
     let process_id = fs::read_link("/proc/self").context("/proc is not mounted")?;
     let mut lock = File::options()
         .write(true)

@@ -62,8 +62,8 @@ impl Generator {
             program: images::build_loadtest()?,
             arguments: |load| {
                 let Load { rate, seconds, .. } = load;
-                // No maximum age of connections, because oha has none. The short timeout matters for memory: the generator
-                // compresses the record of a second two seconds after the timeout, which must be before the first sample.
+                // No maximum age of connections, because oha has none. The short timeout is for `bench memory`: the generator
+                // compresses the record of a second two seconds after the timeout. This must start before the first sample.
                 format!(
                     "run --rate {rate} --duration {seconds}s --threads 1 --max-connection-age 0 --timeout 5s"
                 )
@@ -108,7 +108,7 @@ impl Generator {
         let directory = directory()?;
         let report = directory.join(format!("{}.json", self.name));
         let log = directory.join(format!("{}.log", self.name));
-        // The report of an earlier run must not pass for this one's.
+        // Otherwise the report of an earlier run could be read as the report of this run.
         fs::remove_file(&report).ok();
         let output = File::create(&log).with_context(|| log.display().to_string())?;
         let mut command = program::pinned(&self.program, GENERATOR_CORE);
@@ -138,8 +138,8 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Waits until the generator exits, and reads the report. Ignores the exit code: it stands for thresholds of the
-    /// generator, not for the bounds of the benchmark.
+    /// Waits until the generator exits, and reads the report. Ignores the exit code, which tells whether the generator's own
+    /// thresholds hold. The bounds of the benchmark are different.
     ///
     /// # Errors
     /// When the generator does not exit in time, or writes no report.

@@ -12,20 +12,20 @@ use super::shared::median;
 use super::{accuracy, oha, wrk};
 
 /// The lowest accepted rate of loadtest, relative to oha.
-const LEAST_RATIO: f64 = 1.0;
+const MIN_RATIO: f64 = 1.0;
 
-/// A generator holds a rate if it gets at least this share of it answered, without a failure, and if the p99 latency is
-/// at most [`LARGEST_P99_MS`].
-const LEAST_ACHIEVED: f64 = 0.99;
+/// A generator holds a rate if at least this share of the requests is answered, no request fails, and the p99 latency is
+/// at most [`MAX_P99_MS`].
+const MIN_ACHIEVED: f64 = 0.99;
 
-/// The largest accepted p99 latency from the intended start. The server takes about 20 microseconds: the generator
-/// causes the rest.
-const LARGEST_P99_MS: f64 = 1.0;
+/// The largest accepted p99 latency from the intended start. The server takes about 20 microseconds of it, and the
+/// generator causes the rest.
+const MAX_P99_MS: f64 = 1.0;
 
-/// Rates that both generators hold easily. CPU times compare only for the same work.
+/// Rates that both generators hold easily. CPU times are comparable only at the same rate.
 const COMMON_RATES: [u32; 2] = [10_000, 20_000];
 
-const SECONDS_AT_COMMON_RATES: u32 = 5;
+const COMMON_RATE_SECONDS: u32 = 5;
 
 /// The extent of the measurement.
 #[derive(Args, Clone, Copy)]
@@ -96,7 +96,7 @@ fn highest_rates(
     broken: &mut Vec<String>,
 ) -> Result<()> {
     println!(
-        "\nhighest open-loop rate on one core with a p99 latency of at most {LARGEST_P99_MS} ms, {} s per rate",
+        "\nhighest open-loop rate on one core with a p99 latency of at most {MAX_P99_MS} ms, {} s per rate",
         options.seconds
     );
     println!("  round  loadtest       oha   ratio");
@@ -109,17 +109,17 @@ fn highest_rates(
     }
     let [ours, theirs] = highest.map(|mut rates| median(&mut rates));
     let ratio = ours / theirs;
-    println!("  median {ours:>8.0}  {theirs:>8.0}  {ratio:>6.3}, at least {LEAST_RATIO}");
+    println!("  median {ours:>8.0}  {theirs:>8.0}  {ratio:>6.3}, at least {MIN_RATIO}");
     println!("  of wrk {:>8.2}  {:>8.2}", ours / ceiling, theirs / ceiling);
-    if ratio < LEAST_RATIO {
+    if ratio < MIN_RATIO {
         broken.push(format!(
-            "loadtest holds {ratio:.3} of the rate of oha on one core, less than {LEAST_RATIO}"
+            "loadtest holds {ratio:.3} of the rate of oha on one core, less than {MIN_RATIO}"
         ));
     }
     Ok(())
 }
 
-/// Returns the highest rate of each generator. The generators alternate, and so does the one that starts.
+/// Returns the highest rate of each generator. The generators alternate, and take turns in starting a round.
 fn search(options: Options, generators: &[Generator; 2], server: &Server, round: u32) -> Result<[f64; 2]> {
     let mut searches = [Search::default(), Search::default()];
     while searches.iter().any(|search| search.next().is_some()) {
@@ -165,12 +165,10 @@ fn load(server: &Server, rate: u32, seconds: u32) -> Load {
 }
 
 fn holds(report: &Report, rate: u32) -> bool {
-    report.failures == 0
-        && report.achieved >= LEAST_ACHIEVED * f64::from(rate)
-        && report.p99_ms <= LARGEST_P99_MS
+    report.failures == 0 && report.achieved >= MIN_ACHIEVED * f64::from(rate) && report.p99_ms <= MAX_P99_MS
 }
 
-/// Prints one measurement: shows progress, and explains a surprising result.
+/// Prints one measurement, to show progress and to explain a surprising result.
 fn print_measurement(generator: &Generator, rate: u32, report: &Report, verdict: &str) {
     let lag = report
         .lag_p99_ms
@@ -183,7 +181,7 @@ fn print_measurement(generator: &Generator, rate: u32, report: &Report, verdict:
 
 fn cpu_times(options: Options, generators: &[Generator; 2], server: &Server) -> Result<()> {
     println!(
-        "\nCPU time of the generator per request, {SECONDS_AT_COMMON_RATES} s per run, median of {}",
+        "\nCPU time of the generator per request, {COMMON_RATE_SECONDS} s per run, median of {}",
         options.rounds
     );
     println!("  requests per second   loadtest        oha   ratio");
@@ -191,10 +189,10 @@ fn cpu_times(options: Options, generators: &[Generator; 2], server: &Server) -> 
         let mut microseconds = [Vec::new(), Vec::new()];
         for round in 1..=options.rounds {
             for index in order(round) {
-                let load = load(server, rate, SECONDS_AT_COMMON_RATES);
+                let load = load(server, rate, COMMON_RATE_SECONDS);
                 let (report, cpu_time) = generators[index].run_with_cpu_time(&load)?;
                 print_measurement(&generators[index], rate, &report, "");
-                let requests = report.achieved * f64::from(SECONDS_AT_COMMON_RATES);
+                let requests = report.achieved * f64::from(COMMON_RATE_SECONDS);
                 microseconds[index].push(cpu_time.as_secs_f64() * 1e6 / requests);
             }
         }

@@ -10,9 +10,9 @@ use super::program::pause;
 
 /// The largest accepted memory of any sample, relative to the first. A generator that keeps every latency would grow by
 /// about 100 kB per second at this rate. One that keeps histograms grows by one compressed histogram per second.
-const LARGEST_GROWTH: f64 = 1.1;
+const MAX_GROWTH: f64 = 1.1;
 
-/// The time before the first sample, when the generator is warm, and between two samples.
+/// The time before the first sample, so that the generator is warm, and the time between two samples.
 const INTERVAL_SECONDS: u32 = 10;
 
 const RATE: u32 = 2_000;
@@ -61,10 +61,10 @@ pub(super) fn run(options: Options, broken: &mut Vec<String>) -> Result<()> {
     ensure!(report.failures == 0, "{} requests failed", report.failures);
     let most = megabytes.iter().copied().fold(0.0, f64::max);
     let growth = most / megabytes[0];
-    println!("  largest sample: {growth:.3} of the sample at {INTERVAL_SECONDS} s, at most {LARGEST_GROWTH}");
-    if growth > LARGEST_GROWTH {
+    println!("  largest sample: {growth:.3} of the sample at {INTERVAL_SECONDS} s, at most {MAX_GROWTH}");
+    if growth > MAX_GROWTH {
         broken.push(format!(
-            "the memory of loadtest grows to {growth:.3} of its size at {INTERVAL_SECONDS} s, more than {LARGEST_GROWTH}"
+            "the memory of loadtest grows to {growth:.3} of its size at {INTERVAL_SECONDS} s, more than {MAX_GROWTH}"
         ));
     }
     Ok(())

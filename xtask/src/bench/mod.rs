@@ -48,7 +48,7 @@ pub(crate) fn run(benchmark: Option<Benchmark>) -> Result<ExitCode> {
     for bound in &broken {
         eprintln!("broken bound: {bound}");
     }
-    // After the broken bounds, which an error must not hide.
+    // Only now, so that the broken bounds are printed even if there is an error.
     measured?;
     Ok(if broken.is_empty() {
         ExitCode::SUCCESS

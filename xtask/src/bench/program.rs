@@ -15,7 +15,7 @@ pub(super) const SERVER_CORE: usize = 0;
 /// The core of the generator.
 pub(super) const GENERATOR_CORE: usize = 1;
 
-/// How long a program may take to start.
+/// How long a server may take to start.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The interval between two polls of a process. Polling costs less than a thousandth of a core.

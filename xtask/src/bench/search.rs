@@ -17,7 +17,8 @@ const LOWEST: u32 = 500;
 pub(super) struct Search {
     held: Option<u32>,
     missed: Option<u32>,
-    /// Missed once. Only two misses in a row count, so that a short disturbance does not end a search.
+    /// The rate that was missed once. A rate counts as missed after two misses in a row, so that a short disturbance does
+    /// not end a search.
     missed_once: Option<u32>,
 }
 
@@ -93,8 +94,8 @@ mod tests {
     #[test]
     fn one_miss_does_not_end_a_search_and_two_do() {
         let mut misses = 1;
-        let with_hiccup = |rate| rate <= 40_000 && (rate < 20_000 || std::mem::take(&mut misses) == 0);
-        assert_eq!(search(with_hiccup).0, search(|rate| rate <= 40_000).0);
+        let with_one_miss = |rate| rate <= 40_000 && (rate < 20_000 || std::mem::take(&mut misses) == 0);
+        assert_eq!(search(with_one_miss).0, search(|rate| rate <= 40_000).0);
     }
 
     #[test]

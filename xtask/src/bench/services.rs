@@ -12,18 +12,18 @@ use super::wrk;
 use crate::{cargo, images};
 
 /// The lowest accepted throughput of `app_a`, relative to a bare axum.
-const LEAST_RATIO: f64 = 0.9;
+const MIN_RATIO: f64 = 0.9;
 
 /// The largest accepted archive of an image.
-const LARGEST_IMAGE_MEGABYTES: f64 = 15.0;
+const MAX_IMAGE_MEGABYTES: f64 = 15.0;
 
 /// The largest accepted resident memory of a service before its first request.
-const LARGEST_IDLE_MEGABYTES: f64 = 12.0;
+const MAX_IDLE_MEGABYTES: f64 = 12.0;
 
 /// Each round measures both servers. Many short rounds give a steadier median than a few long ones, because the speed of
 /// a shared machine changes more slowly than a round.
 const ROUNDS: usize = 31;
-const SECONDS_A_RUN: u32 = 1;
+const SECONDS_PER_RUN: u32 = 1;
 
 /// The threads of wrk.
 const THREADS: u32 = 2;
@@ -44,7 +44,7 @@ fn build() -> Result<()> {
     let mut build = cargo::command(&["build", "--release", "--locked", "--package", "app_a"]);
     build
         .args(["--example", "bare_hello", "--target", &paths::host()?])
-        // The flags of the programs that it is compared with.
+        // The same flags as for the services that the benchmark compares it with.
         .env("RUSTFLAGS", images::STATIC);
     progress::step("build a bare axum", || progress::run(&mut build).map(drop))
 }
@@ -57,7 +57,7 @@ fn release(program: &str) -> Result<PathBuf> {
 fn throughput(broken: &mut Vec<String>) -> Result<()> {
     let directory = directory()?;
     let database = format!("sqlite://{}", directory.join("app_b.db").display());
-    // A new database: the idle memory then includes what hashing the seeded passwords leaves behind.
+    // A new database, so that the idle memory includes the memory that the hashing of the seeded passwords leaves allocated.
     for file in ["app_b.db", "app_b.db-shm", "app_b.db-wal"] {
         fs::remove_file(directory.join(file)).ok();
     }
@@ -78,13 +78,13 @@ fn throughput(broken: &mut Vec<String>) -> Result<()> {
     }
 
     println!(
-        "\n/hello, requests per second, wrk with {THREADS} threads and {} connections, {SECONDS_A_RUN} s each",
+        "\n/hello, requests per second, wrk with {THREADS} threads and {} connections, {SECONDS_PER_RUN} s each",
         wrk::CONNECTIONS
     );
     println!("  round   app_a    bare axum   ratio");
     let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
-        // The second of a pair runs on a warmer machine, so the order alternates.
+        // The second server of a round runs on a warmer machine, so the order alternates.
         let (ours, theirs) = if round % 2 == 0 {
             let theirs = load(&bare)?;
             (load(&app_a)?, theirs)
@@ -98,10 +98,10 @@ fn throughput(broken: &mut Vec<String>) -> Result<()> {
         ratios.push(ours / theirs);
     }
     let ratio = median(&mut ratios);
-    println!("  median ratio {ratio:.3}, at least {LEAST_RATIO}");
-    if ratio < LEAST_RATIO {
+    println!("  median ratio {ratio:.3}, at least {MIN_RATIO}");
+    if ratio < MIN_RATIO {
         broken.push(format!(
-            "/hello reaches {ratio:.3} of a bare axum, less than {LEAST_RATIO}"
+            "/hello reaches {ratio:.3} of a bare axum, less than {MIN_RATIO}"
         ));
     }
     println!("\nmemory after the load (no bound)");
@@ -114,15 +114,15 @@ fn throughput(broken: &mut Vec<String>) -> Result<()> {
 /// Returns the requests per second of one run.
 fn load(server: &Server) -> Result<f64> {
     let wrk = progress::bound_to_this_process(wrk::PROGRAM);
-    wrk::requests_per_second(wrk, THREADS, SECONDS_A_RUN, &server.address)
+    wrk::requests_per_second(wrk, THREADS, SECONDS_PER_RUN, &server.address)
 }
 
 fn idle_memory(name: &str, program: &Server, broken: &mut Vec<String>) -> Result<()> {
     let megabytes = program.process.resident_megabytes()?;
-    println!("  {name:<10} {megabytes:>5.1} MB, at most {LARGEST_IDLE_MEGABYTES}");
-    if megabytes > LARGEST_IDLE_MEGABYTES {
+    println!("  {name:<10} {megabytes:>5.1} MB, at most {MAX_IDLE_MEGABYTES}");
+    if megabytes > MAX_IDLE_MEGABYTES {
         broken.push(format!(
-            "{name} uses {megabytes:.1} MB when idle, more than {LARGEST_IDLE_MEGABYTES}"
+            "{name} uses {megabytes:.1} MB when idle, more than {MAX_IDLE_MEGABYTES}"
         ));
     }
     Ok(())
@@ -133,12 +133,12 @@ fn image_sizes(broken: &mut Vec<String>) -> Result<()> {
     for archive in images::service_archives(images::Profile::Release) {
         let megabytes = images::megabytes(&archive)?;
         println!(
-            "  {:<30} {megabytes:>5.1} MB, at most {LARGEST_IMAGE_MEGABYTES}",
+            "  {:<30} {megabytes:>5.1} MB, at most {MAX_IMAGE_MEGABYTES}",
             archive.display()
         );
-        if megabytes > LARGEST_IMAGE_MEGABYTES {
+        if megabytes > MAX_IMAGE_MEGABYTES {
             broken.push(format!(
-                "{} has {megabytes:.1} MB, more than {LARGEST_IMAGE_MEGABYTES}",
+                "{} is {megabytes:.1} MB large, more than {MAX_IMAGE_MEGABYTES}",
                 archive.display()
             ));
         }

@@ -13,7 +13,7 @@ pub(super) fn directory() -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Returns the median, the upper one of two. Sorts the values.
+/// Returns the median; of two middle values the larger one. Sorts the values.
 pub(super) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -22,7 +22,7 @@ const COMMON_FLAGS: [&str; 4] = [
     "--pod-name=pod-7",
 ];
 
-/// Starts `app_a`, which calls the address `app_b`.
+/// Starts `app_a`, which calls `app_b` at this address.
 pub(crate) async fn start_app_a(app_b: SocketAddr, flags: &[&str]) -> AppA {
     let url = format!("--app-b-url=http://{app_b}");
     let arguments = COMMON_FLAGS.iter().chain(flags).copied().chain([url.as_str()]);

@@ -1,5 +1,5 @@
-//! The step of load, and the breakdown of its time: a delay of three seconds in one link of the live chain shows at that
-//! stage and at no other.
+//! The step of load, and the time of each stage. A delay of three seconds in one link of the live chain must show at that
+//! stage only.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,7 +40,7 @@ fn delayed_stages(name: &str) -> Result<Stages> {
     let file = path(name, "json");
     std::fs::create_dir_all(file.parent().context("no folder")?)?;
     let url = format!("{URL}/hello");
-    // 2 pods hold up to 110 requests/s. 195 is so far above that late samples never bring the metric below it. The number of
+    // The HPA keeps 2 pods up to 110 requests/s. 195 is so far above that late samples never bring the metric below 110. The number of
     // pods and the verdict do not matter here.
     let mut scale = loadtest(&[
         "scale",
@@ -55,7 +55,7 @@ fn delayed_stages(name: &str) -> Result<Stages> {
         "--tail-rate",
         "0",
     ]);
-    // The report of an earlier run must not pass for this one's.
+    // Otherwise the report of an earlier run could be read as the report of this run.
     std::fs::remove_file(&file).ok();
     let output = output(scale.arg("--json").arg(&file))?;
     println!("{name}\n{}", text(&output));
@@ -79,8 +79,8 @@ fn first_pod_stages(file: &Path) -> Result<Stages> {
     stages.iter().map(took).collect()
 }
 
-/// Each of `names` took the same time in both runs, within the errors and the tolerance.
-fn take_the_same_time(usual: &Stages, delayed: &Stages, names: &[&str]) -> Result<()> {
+/// Checks that each of `names` took the same time in both runs, within the errors and the tolerance.
+fn check_same_time(usual: &Stages, delayed: &Stages, names: &[&str]) -> Result<()> {
     for name in names {
         let ((one, one_error), (two, two_error)) = (usual[*name], delayed[*name]);
         ensure!(
@@ -135,7 +135,7 @@ fn proxy_with_delay(mut client: TcpStream) -> Result<()> {
     Ok(client.write_all(&response)?)
 }
 
-/// A pod is ready at its first probe: a late first probe delays the stage `ready`.
+/// A pod becomes ready at its first successful probe, so a late first probe delays the stage `ready`.
 fn delay_shows_at_ready(usual: &Stages) -> Result<()> {
     apply_changed((
         "base/app-a/deployment.yaml",
@@ -148,9 +148,9 @@ fn delay_shows_at_ready(usual: &Stages) -> Result<()> {
         ready + error >= usual_ready - usual_error + DELAY,
         "ready took {ready} ±{error} s, and {usual_ready} ±{usual_error} s without a delay"
     );
-    // Without the stages that wait for a period of 5 or 15 s (scraped, enough, decided): their time depends on the phase
-    // in which the load starts.
-    take_the_same_time(
+    // Not compared: the stages that wait for a period of 5 or 15 s (scraped, enough, decided). Their time depends on when in
+    // the period the load starts.
+    check_same_time(
         usual,
         &delayed,
         &["counted", "visible", "created", "scheduled", "started", "served"],
@@ -171,7 +171,7 @@ fn delay_shows_at_scraped(usual: &Stages) -> Result<()> {
     let (scraped, error) = delayed["scraped"];
     // A scrape in flight at the start of the load does not see the load. The next one takes the full delay.
     ensure!(scraped + error >= DELAY, "scraped took {scraped} ±{error} s");
-    take_the_same_time(
+    check_same_time(
         usual,
         &delayed,
         &[
