@@ -8,7 +8,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// The links of the chain of metrics, in the order of cause and effect: a broken link breaks the links after it.
+/// The links of the metrics chain, in the order of cause and effect: a broken link breaks the links after it.
 ///
 /// The static check of the manifests and the live diagnosis of a cluster name a broken link by the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]

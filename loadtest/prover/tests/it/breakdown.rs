@@ -24,21 +24,21 @@ const DELAY: Duration = Duration::from_secs(3);
 const SLACK: f64 = 0.15;
 
 /// Changes the state of the cluster to a stage.
-fn reach(stage: Stage, state: &mut ClusterState) {
+fn reach(stage: Stage, cluster: &mut ClusterState) {
     match stage {
         // The metric of earlier requests may increase when its window moves.
-        Stage::Counted => (state.counted, state.metric_sum) = (100.0, 0.4),
-        Stage::Scraped => state.scraped = 100.0,
+        Stage::Counted => (cluster.counted, cluster.metric_sum) = (100.0, 0.4),
+        Stage::Scraped => cluster.scraped = 100.0,
         // A scrape right after the start of the step shows only a small increase.
-        Stage::Visible => state.metric_sum = 0.6,
+        Stage::Visible => cluster.metric_sum = 0.6,
         // More than the target of two pods, 50 each, plus the tolerance.
-        Stage::Enough => state.metric_sum = 120.0,
-        Stage::Decided => state.desired = 3,
-        Stage::Created => (state.pods, state.pod_stage) = (3, PodStage::Created),
-        Stage::Scheduled => state.pod_stage = PodStage::Scheduled,
-        Stage::Started => state.pod_stage = PodStage::Started,
-        Stage::Ready => state.pod_stage = PodStage::Ready,
-        Stage::Served => state.pod_stage = PodStage::Served,
+        Stage::Enough => cluster.metric_sum = 120.0,
+        Stage::Decided => cluster.desired = 3,
+        Stage::Created => (cluster.pods, cluster.pod_stage) = (3, PodStage::Created),
+        Stage::Scheduled => cluster.pod_stage = PodStage::Scheduled,
+        Stage::Started => cluster.pod_stage = PodStage::Started,
+        Stage::Ready => cluster.pod_stage = PodStage::Ready,
+        Stage::Served => cluster.pod_stage = PodStage::Served,
     }
 }
 

@@ -44,7 +44,7 @@ impl ClusterState {
         let pod = |number: usize| {
             let stage = self.stage_of(number);
             let ready = number < self.pods - self.unready && stage >= PodStage::Ready;
-            let state = if number >= self.pods - self.unready {
+            let container = if number >= self.pods - self.unready {
                 json!({"waiting": {"reason": "CrashLoopBackOff"}})
             } else if stage >= PodStage::Started {
                 json!({"running": {}})
@@ -54,7 +54,7 @@ impl ClusterState {
             let node = (stage >= PodStage::Scheduled).then(|| ["node-a", "node-b"][number % 2]);
             json!({"metadata": {"name": Self::pod_name(number), "namespace": "sample-app"}, "spec": {"containers": [], "nodeName": node},
                 "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
-                    "containerStatuses": [{"name": "app-a", "ready": ready, "restartCount": 0, "image": "app-a", "imageID": "", "state": state}]}})
+                    "containerStatuses": [{"name": "app-a", "ready": ready, "restartCount": 0, "image": "app-a", "imageID": "", "state": container}]}})
         };
         json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": (0..self.pods).map(pod).collect::<Vec<_>>()})
     }
