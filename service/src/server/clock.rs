@@ -173,6 +173,10 @@ mod tests {
     const MAX_AGE: Duration = Duration::from_secs(100);
     const MOMENT: Duration = Duration::from_millis(1);
 
+    fn just_before(limit: Duration) -> Duration {
+        limit.saturating_sub(MOMENT)
+    }
+
     /// A connection without I/O.
     struct Connection {
         activity: Arc<Activity>,
@@ -220,7 +224,7 @@ mod tests {
         let mut connection = Connection::accept();
         assert_eq!(connection.clock.arm(), Instant::now() + HEADER_READ_TIMEOUT);
         assert_eq!(
-            connection.verdict(HEADER_READ_TIMEOUT - MOMENT).await,
+            connection.verdict(just_before(HEADER_READ_TIMEOUT)).await,
             Verdict::Continue
         );
         assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
@@ -235,7 +239,7 @@ mod tests {
         // The timer is armed for the longer keep-alive timeout.
         assert!(connection.clock.observe());
         assert_eq!(
-            connection.verdict(HEADER_READ_TIMEOUT - MOMENT).await,
+            connection.verdict(just_before(HEADER_READ_TIMEOUT)).await,
             Verdict::Continue
         );
         assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
@@ -246,7 +250,7 @@ mod tests {
         let mut connection = Connection::accept();
         connection.exchange(Version::HTTP_11);
         assert_eq!(
-            connection.verdict(KEEP_ALIVE_TIMEOUT - MOMENT).await,
+            connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
             Verdict::Continue
         );
         assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
@@ -277,7 +281,7 @@ mod tests {
         connection.clock.enter(Stage::DrainDelay);
         assert_eq!(connection.verdict(MOMENT).await, Verdict::GoAway);
         assert_eq!(
-            connection.verdict(KEEP_ALIVE_TIMEOUT - MOMENT).await,
+            connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
             Verdict::Continue
         );
         assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
@@ -298,7 +302,10 @@ mod tests {
         connection.exchange(Version::HTTP_11);
         connection.clock.enter(Stage::Draining);
         assert_eq!(connection.clock.arm(), Instant::now() + DRAIN_GRACE);
-        assert_eq!(connection.verdict(DRAIN_GRACE - MOMENT).await, Verdict::Continue);
+        assert_eq!(
+            connection.verdict(just_before(DRAIN_GRACE)).await,
+            Verdict::Continue
+        );
         assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
     }
 
@@ -308,7 +315,7 @@ mod tests {
         connection.exchange(Version::HTTP_11);
         connection.activity.linger();
         connection.clock.observe();
-        assert_eq!(connection.verdict(LINGER - MOMENT).await, Verdict::Continue);
+        assert_eq!(connection.verdict(just_before(LINGER)).await, Verdict::Continue);
         assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
     }
 }
