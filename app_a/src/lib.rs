@@ -1,4 +1,5 @@
 //! The public frontend. `/hello` greets; `/jobs` lists jobs for users whose token `app_b` knows.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod client;
 pub mod config;

@@ -1,4 +1,5 @@
 //! The internal service that knows the users. `/auth` returns the user of a token.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod config;
 mod error;

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::console;
+
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Requests `/readyz` of the admin listener at `admin`. Prints the reason to standard error if the status is not 200.
@@ -16,7 +18,7 @@ pub fn run(admin: SocketAddr) -> ExitCode {
     match request(reachable(admin)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("not ready: {error:#}");
+            console::error(format_args!("not ready: {error:#}"));
             ExitCode::FAILURE
         }
     }

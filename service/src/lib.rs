@@ -1,9 +1,12 @@
 //! The code that `app_a`, `app_b` and `serving-cert` share: configuration, telemetry, metrics, middleware, readiness,
 //! and the server with its shutdown. This crate defines no public route.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod admin;
 pub mod config;
+pub mod console;
 pub mod healthcheck;
+mod log_writer;
 pub mod metrics;
 pub mod middleware;
 pub mod readiness;
@@ -11,4 +14,4 @@ pub mod reply;
 pub mod request_id;
 pub mod runtime;
 pub mod server;
-pub mod telemetry;
+mod telemetry;

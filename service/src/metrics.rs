@@ -6,6 +6,8 @@ mod process;
 use prometheus::core::Collector;
 use prometheus::{IntGaugeVec, Opts, Registry, TextEncoder};
 
+use crate::log_writer::DROPPED_LINES;
+
 pub use http::{HttpMetrics, KnownRoute, UNMATCHED};
 pub(crate) use http::{Measurement, RequestTimer};
 
@@ -30,7 +32,7 @@ pub fn register<M: Collector + Clone + 'static>(
     metric
 }
 
-/// Registers `build_info` and the process metrics.
+/// Registers `build_info`, the process metrics and the counter of dropped log lines.
 ///
 /// # Panics
 /// When called twice for one registry. This is a programming error that fails every start of the service.
@@ -40,6 +42,7 @@ pub fn register_process(registry: &Registry, service: &str, version: &str) {
     register(registry, build_info)
         .with_label_values(&[service, version])
         .set(1);
+    register(registry, Ok(DROPPED_LINES.clone()));
     registry
         .register(Box::new(process::ProcessCollector::new()))
         .expect("the names of the process metrics are unique");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::config::{self, Configuration};
-use crate::telemetry;
+use crate::{console, telemetry};
 
 /// Reads the configuration, starts logging, and runs `serve` until it completes.
 ///
@@ -19,7 +19,13 @@ pub fn run<C: Configuration, F: Future<Output = Result<()>>>(serve: impl FnOnce(
     if let Some(code) = config.probe() {
         return code;
     }
-    telemetry::init(config.log());
+    let _log = match telemetry::init(config.log()) {
+        Ok(log) => log,
+        Err(error) => {
+            console::error(format_args!("cannot start the log: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     match start(serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

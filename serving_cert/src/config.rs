@@ -3,6 +3,7 @@
 use crate::{certificate::Identity, files::Files};
 use clap::{Args, Parser, Subcommand};
 use service::config::{Configuration, Invalid, LogConfig};
+use service::console;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 use time::OffsetDateTime;
 
@@ -104,7 +105,7 @@ impl Configuration for Config {
             match Files::new(&files.directory).check(OffsetDateTime::now_utc()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
-                    eprintln!("serving-cert: {error:#}");
+                    console::error(format_args!("serving-cert: {error:#}"));
                     ExitCode::FAILURE
                 }
             },

@@ -9,6 +9,7 @@
 //! The alternative, a Secret that a Job creates and a `CronJob` renews, has three disadvantages. The private key would be in
 //! etcd. A second `kubectl apply` would fail on the immutable Job. The code of the renewal would first run a month after
 //! the deployment; here it is the same code as the start.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod bundle;
 pub mod certificate;

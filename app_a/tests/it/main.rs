@@ -9,6 +9,8 @@ mod configuration;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod log_reader;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 #[path = "../../../service/tests/support/process.rs"]

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
 
+use crate::console;
+
 /// Exit code for a bad configuration: `EX_USAGE` of `sysexits.h`.
 pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 
@@ -60,11 +62,10 @@ pub(super) fn print_invalid<C: CommandFactory>(invalid: &Invalid) {
 }
 
 fn print_line(command: &Command, line: &dyn fmt::Display) {
-    eprintln!(
-        "{}: {line}\n{}: --help lists every variable",
-        command.get_name(),
-        command.get_name()
-    );
+    let name = command.get_name();
+    console::error(format_args!(
+        "{name}: {line}\n{name}: --help lists every variable"
+    ));
 }
 
 /// Returns the line for a rejected value. `None` if the message of clap is as clear, such as for an unknown flag.

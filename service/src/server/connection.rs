@@ -44,7 +44,8 @@ pub(super) async fn serve<S: HttpService>(
     let mut connection = pin!(builder.serve_connection(stream, service));
     let mut clock = Clock::new(limits, activity);
     loop {
-        clock.enter(*stage.borrow_and_update());
+        let current = *stage.borrow_and_update();
+        clock.enter(current);
         match clock.verdict() {
             Verdict::Continue => {}
             Verdict::GoAway => connection.as_mut().graceful_shutdown(),
@@ -60,10 +61,13 @@ pub(super) async fn serve<S: HttpService>(
             if connection.as_mut().poll(context).is_ready() {
                 return Poll::Ready(true);
             }
-            // Polled once per waker, because polling takes a lock that all connections share.
-            if registered
-                .as_ref()
-                .is_none_or(|waker| !waker.will_wake(context.waker()))
+            // While serving, polled once per waker, because polling takes a lock that all connections share. After the
+            // first change, the notification of that change may arrive late and wake this task for nothing. Only
+            // another poll registers it for the next change.
+            if current > Stage::Serving
+                || registered
+                    .as_ref()
+                    .is_none_or(|waker| !waker.will_wake(context.waker()))
             {
                 registered = Some(context.waker().clone());
                 // After an error there is no sender any more, and the future must not be polled again.

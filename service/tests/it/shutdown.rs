@@ -105,6 +105,22 @@ async fn idle_connections_do_not_delay_the_shutdown() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_idle_connection_closes_when_draining_starts() {
+    // Many connections, so that some handle the first stage while the server still notifies others.
+    for _ in 0..4 {
+        let mut server = TestServer::start(&["--drain-delay=0s", "--drain-deadline=5s"]).await;
+        let mut idle = Vec::new();
+        for _ in 0..400 {
+            let mut client = RawClient::connect(server.address).await;
+            client.get("/ok").await;
+            idle.push(client);
+        }
+        server.shut_down();
+        server.stopped().await.expect("no connection stays open");
+    }
+}
+
 #[tokio::test]
 async fn a_request_that_arrives_when_draining_starts_gets_a_response() {
     let mut server = TestServer::start(&["--drain-delay=0s"]).await;

@@ -28,9 +28,8 @@ pub(crate) fn free_address() -> SocketAddr {
 /// A running service. Dropping it kills the process.
 pub(crate) struct Service {
     child: Child,
-    /// Standard output and error are read from the start, because a full pipe blocks the process.
-    stdout: JoinHandle<io::Result<Vec<u8>>>,
-    stderr: JoinHandle<io::Result<Vec<u8>>>,
+    /// Standard output and error, read from the start. Empty if the test has the pipe.
+    output: [Option<JoinHandle<io::Result<Vec<u8>>>>; 2],
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -43,19 +42,33 @@ impl Service {
 
     /// Starts a command that executes the service, such as a shell with `exec`.
     pub(crate) fn start_with(mut command: Command, variables: &[(&str, &str)]) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::spawn(command, variables)
+    }
+
+    /// Starts the binary with a pipe of the test as its standard output and error.
+    pub(crate) fn start_with_pipe(binary: &str, variables: &[(&str, &str)], pipe: &io::PipeWriter) -> Self {
+        let mut command = Command::new(binary);
+        command
+            .stdout(pipe.try_clone().unwrap())
+            .stderr(pipe.try_clone().unwrap());
+        Self::spawn(command, variables)
+    }
+
+    fn spawn(mut command: Command, variables: &[(&str, &str)]) -> Self {
         let (address, admin) = (free_address(), free_address());
         command
             .env_clear()
             .env("LISTEN", address.to_string())
             .env("ADMIN_LISTEN", admin.to_string())
             .envs(variables.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         Self {
-            stdout: tokio::spawn(read(child.stdout.take().unwrap())),
-            stderr: tokio::spawn(read(child.stderr.take().unwrap())),
+            output: [
+                child.stdout.take().map(|stream| tokio::spawn(read(stream))),
+                child.stderr.take().map(|stream| tokio::spawn(read(stream))),
+            ],
             child,
             address,
             admin,
@@ -117,10 +130,17 @@ impl Service {
     /// Waits until the process exits. Returns its status and its output.
     pub(crate) async fn output(mut self) -> Output {
         let exited = async {
+            let status = self.child.wait().await.unwrap();
+            let [stdout, stderr] = self.output.map(|stream| async {
+                match stream {
+                    Some(stream) => stream.await.unwrap().unwrap(),
+                    None => Vec::new(),
+                }
+            });
             Output {
-                status: self.child.wait().await.unwrap(),
-                stdout: self.stdout.await.unwrap().unwrap(),
-                stderr: self.stderr.await.unwrap().unwrap(),
+                status,
+                stdout: stdout.await,
+                stderr: stderr.await,
             }
         };
         timeout(TEST_TIMEOUT, exited).await.expect("the process exits")
