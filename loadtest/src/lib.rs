@@ -2,6 +2,7 @@
 //!
 //! This crate contains the command line, the [`commands`] and their reports. The crate `engine` generates the load. The
 //! crate `prover` reads Kubernetes.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod cli;
 pub mod commands;

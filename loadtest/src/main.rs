@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     match run_command(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("loadtest: {error:#}");
+            loadtest::output::status(format_args!("loadtest: {error:#}"));
             let exit = if error.is::<BadConfiguration>() {
                 Exit::BadConfiguration
             } else {

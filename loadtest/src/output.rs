@@ -3,6 +3,7 @@
 //! Report files are opened before the load, so that a wrong path fails early.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -67,6 +68,17 @@ impl Drop for OutputFile {
             drop(std::fs::remove_file(&self.path));
         }
     }
+}
+
+/// Writes a line to standard error. Ignores a failure: a reader that goes away must not end a run.
+pub fn status(line: impl fmt::Display) {
+    status_text(format_args!("{line}\n"));
+}
+
+/// Writes to standard error, without a line break.
+pub fn status_text(text: impl fmt::Display) {
+    let mut stderr = io::stderr();
+    write!(stderr, "{text}").and_then(|()| stderr.flush()).ok();
 }
 
 /// Writes to standard output. Ignores a broken pipe, as after `| head`.

@@ -4,10 +4,11 @@
 //! full because the reader of the log is too slow, or the reader has closed its end.
 
 use std::io::{self, Write};
-use std::sync::LazyLock;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus::IntCounter;
 
@@ -20,16 +21,20 @@ pub(crate) static DROPPED_LINES: LazyLock<IntCounter> = LazyLock::new(|| {
     IntCounter::new("log_lines_dropped_total", help).expect("the name of the metric is valid")
 });
 
-enum Message {
-    Line(Vec<u8>),
-    /// The thread responds once all earlier lines are written.
-    Flush(SyncSender<()>),
-}
-
 /// A writer to standard output. Each call of `write` is one line.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
-    queue: SyncSender<Message>,
+    queue: SyncSender<Vec<u8>>,
+    /// Lines that entered the queue.
+    queued: AtomicU64,
+    done: Arc<Done>,
+}
+
+/// The number of lines that left the queue.
+#[derive(Debug, Default)]
+struct Done {
+    lines: Mutex<u64>,
+    changed: Condvar,
 }
 
 impl LogWriter {
@@ -38,35 +43,36 @@ impl LogWriter {
     /// # Errors
     /// If the system cannot start a thread.
     pub(crate) fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, messages) = sync_channel(QUEUE_LINES);
+        let (queue, lines) = sync_channel(QUEUE_LINES);
+        let done = Arc::new(Done::default());
+        let thread_done = Arc::clone(&done);
         thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&messages, output))?;
-        Ok(Self { queue })
+            .spawn(move || write_all(&lines, output, &thread_done))?;
+        Ok(Self {
+            queue,
+            queued: AtomicU64::new(0),
+            done,
+        })
     }
 
     /// Waits until all earlier lines are written or dropped, for at most `limit`.
     pub(crate) fn flush(&self, limit: Duration) {
-        const PAUSE: Duration = Duration::from_millis(5);
-        let deadline = Instant::now() + limit;
-        let (written, done) = sync_channel(1);
-        let mut message = Message::Flush(written);
-        while let Err(TrySendError::Full(unsent)) = self.queue.try_send(message) {
-            if Instant::now() >= deadline {
-                return;
-            }
-            message = unsent;
-            thread::sleep(PAUSE);
-        }
-        done.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            .ok();
+        let queued = self.queued.load(Ordering::Relaxed);
+        let lines = self.done.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(
+            self.done
+                .changed
+                .wait_timeout_while(lines, limit, |lines| *lines < queued),
+        );
     }
 }
 
 impl Write for &LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
-            DROPPED_LINES.inc();
+        match self.queue.try_send(line.to_vec()) {
+            Ok(()) => drop(self.queued.fetch_add(1, Ordering::Relaxed)),
+            Err(_full) => DROPPED_LINES.inc(),
         }
         Ok(line.len())
     }
@@ -76,24 +82,20 @@ impl Write for &LogWriter {
     }
 }
 
-fn write_all(messages: &Receiver<Message>, mut output: impl Write) {
-    for message in messages {
-        match message {
-            Message::Line(line) => {
-                if output.write_all(&line).and_then(|()| output.flush()).is_err() {
-                    DROPPED_LINES.inc();
-                }
-            }
-            Message::Flush(written) => {
-                written.try_send(()).ok();
-            }
+fn write_all(lines: &Receiver<Vec<u8>>, mut output: impl Write, done: &Done) {
+    for line in lines {
+        if output.write_all(&line).and_then(|()| output.flush()).is_err() {
+            DROPPED_LINES.inc();
         }
+        *done.lines.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        done.changed.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Instant;
 
     use super::*;
 
@@ -127,5 +129,9 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(10));
         drop(release);
         writer.flush(Duration::from_secs(10));
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "the released lines are written"
+        );
     }
 }

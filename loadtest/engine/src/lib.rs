@@ -2,6 +2,7 @@
 //!
 //! The generator sends each request when the schedule says so, however slow the server is. Every latency counts from
 //! this intended start.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod arrivals;
 mod bad_configuration;

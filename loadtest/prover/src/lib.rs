@@ -1,5 +1,6 @@
 //! Proves that a cluster scales. The crate reads Kubernetes, diagnoses the metrics chain, sends a step of load, and
 //! judges the reaction of the cluster.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod chain;
 pub mod cluster;

@@ -35,7 +35,7 @@ pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyh
         let mut chains = Vec::new();
         for chain in &options.chains {
             let diagnosis =
-                wait_until_healthy(&cluster, chain, options.wait, |missing| eprintln!("{missing}")).await;
+                wait_until_healthy(&cluster, chain, options.wait, |missing| output::status(missing)).await;
             if !options.json {
                 output::print(&render(&diagnosis))?;
             }

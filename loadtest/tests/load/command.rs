@@ -40,6 +40,21 @@ fn json(path: &Path) -> serde_json::Value {
 }
 
 #[test]
+fn a_closed_standard_error_loses_only_the_progress() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["run", &hello(), "--rate", "50", "-z", "2s", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(writer)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report = schema::report(&output.stdout);
+    assert_eq!(report["requests"]["succeeded"], 100, "{report}");
+}
+
+#[test]
 fn a_passed_run_exits_with_0_and_replaces_the_report_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "x".repeat(100_000)).unwrap();

@@ -1,7 +1,7 @@
 //! Progress during a load: one line per second, which a terminal overwrites in place.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     time::Duration,
 };
 
@@ -33,7 +33,7 @@ pub(super) async fn until_drained(
                 interrupted = true;
                 load.stop();
                 line.clear();
-                eprintln!(
+                crate::output::status(
                     "stopping: waiting for the requests in flight; a second signal stops at once without a report"
                 );
             }
@@ -52,17 +52,16 @@ impl ProgressLine {
         let text = describe(&self.previous, &now, planned);
         self.previous = now;
         if self.is_terminal {
-            eprint!("\r\x1b[2K{text}");
-            drop(io::stderr().flush());
+            crate::output::status_text(format_args!("\r\x1b[2K{text}"));
         } else {
-            eprintln!("{text}");
+            crate::output::status(text);
         }
     }
 
     /// Erases the line on a terminal.
     fn clear(&self) {
         if self.is_terminal {
-            eprint!("\r\x1b[2K");
+            crate::output::status_text("\r\x1b[2K");
         }
     }
 }

@@ -28,20 +28,20 @@ pub(super) async fn run(
         return Ok(Exit::Interrupted);
     };
     if let Ok(late) = Duration::try_from(Timestamp::now().duration_since(start_at)) {
-        eprintln!(
+        output::status(format_args!(
             "stripe {} of {}: {} s after the start, no request is sent",
             stripe.first,
             stripe.count,
             short(late.as_secs_f64())
-        );
+        ));
         let load = SharedLoad::new(&plan, stripe.count, start_at);
         publish(&StripeResult::late(stripe, load, late), output)?;
         return Ok(Exit::Invalid);
     }
-    eprintln!(
+    output::status(format_args!(
         "stripe {} of {}: ready for {start_at}",
         stripe.first, stripe.count
-    );
+    ));
     let mut load = Load::start_stripe(plan, &addresses, stripe, start_at)?;
     let exit = tokio::select! {
         ended = load.drained() => {

@@ -36,8 +36,8 @@ impl LiveTimeline {
         match progress {
             Progress::Sample(sample) => self.sample(sample, expected),
             Progress::Event(event) => self.event(event),
-            Progress::Stopping => eprintln!(
-                "stopping: waiting for the requests in flight; a second signal stops at once without a report"
+            Progress::Stopping => output::status(
+                "stopping: waiting for the requests in flight; a second signal stops at once without a report",
             ),
         }
     }

@@ -288,10 +288,10 @@ async fn diagnose_chains(options: &ScaleOptions, cluster: &Cluster, expected: &[
     let mut chains = Vec::new();
     for Expected { hpa, .. } in expected {
         let chain = options.chain(hpa);
-        let print = |missing: &str| eprintln!("{missing}");
+        let print = |missing: &str| output::status(missing);
         let diagnosis = wait_until_healthy(cluster, &chain, options.chain_wait, print).await;
         if !diagnosis.is_healthy() {
-            eprint!("{}", chain::render(&diagnosis));
+            output::status_text(chain::render(&diagnosis));
         }
         chains.push(diagnosis);
     }
