@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use super::log_reader;
 use super::process::{Service, TEST_TIMEOUT, printed};
 use super::support::{start_app_b, until};
 
@@ -111,6 +112,16 @@ async fn sigterm_under_load_loses_no_request() {
         failed.len()
     );
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+}
+
+#[tokio::test]
+async fn a_closed_output_loses_only_lines_of_the_log() {
+    log_reader::a_closed_output_loses_only_lines(APP_A, &[]).await;
+}
+
+#[tokio::test]
+async fn an_unread_output_loses_only_lines_of_the_log() {
+    log_reader::an_unread_output_loses_only_lines(APP_A, &[]).await;
 }
 
 #[tokio::test]

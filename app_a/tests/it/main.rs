@@ -9,6 +9,7 @@ mod configuration;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+#[path = "../../../service/tests/support/log_reader.rs"]
 mod log_reader;
 #[cfg(test)]
 mod outage;

@@ -7,10 +7,21 @@ use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
+use super::log_reader;
 use super::process::{Service, TEST_TIMEOUT, printed};
 use super::support::{SEED, assert_full_seed, url, write_database_that_never_opens, write_seeded_database};
 
 const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
+
+#[tokio::test]
+async fn a_closed_or_unread_output_loses_only_lines_of_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("app_b.db");
+    write_seeded_database(&database).await;
+    let variables = [("DATABASE_URL", &*url(&database))];
+    log_reader::a_closed_output_loses_only_lines(APP_B, &variables).await;
+    log_reader::an_unread_output_loses_only_lines(APP_B, &variables).await;
+}
 
 #[tokio::test]
 async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {

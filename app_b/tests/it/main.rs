@@ -7,6 +7,9 @@ mod binary;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+#[path = "../../../service/tests/support/log_reader.rs"]
+mod log_reader;
+#[cfg(test)]
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]
