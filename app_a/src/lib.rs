@@ -24,7 +24,7 @@ pub use state::App;
 pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::install()?;
     let metrics = metrics::Metrics::new();
-    let server = Server::bind(&config.service, metrics.registry.clone()).await?;
+    let server = Server::bind(&config.service, metrics.registry.clone())?;
     let app = App::new(&config, metrics)?;
     server.run(router(app, &config), signals.received()).await
 }

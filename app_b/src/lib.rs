@@ -29,7 +29,7 @@ pub use state::App;
 pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::install()?;
     let metrics = metrics::Metrics::new();
-    let server = Server::bind(&config.service, metrics.registry.clone()).await?;
+    let server = Server::bind(&config.service, metrics.registry.clone())?;
     let app = tokio::select! {
         app = App::new(&config, metrics) => app?,
         () = signals.received() => {

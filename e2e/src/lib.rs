@@ -155,7 +155,7 @@ pub fn deploy() -> Result<()> {
 /// When a Deployment does not become ready.
 pub fn deploy_changed(change: Change<'_>) -> Result<()> {
     start_cluster()?;
-    apply_changed(change)
+    apply_changed(&[change])
 }
 
 /// Starts the cluster if necessary, and imports the images of the pair that the node does not have.
@@ -174,20 +174,22 @@ pub fn apply_overlay() -> Result<()> {
     wait_for_rollouts()
 }
 
-/// Applies a copy of the manifests with one change, and waits until every Deployment is ready.
+/// Applies a copy of the manifests with changes, and waits until every Deployment is ready.
 ///
 /// # Errors
-/// When the text to change is missing, or a Deployment does not become ready.
-pub fn apply_changed((file, from, to): Change<'_>) -> Result<()> {
+/// When a text to change is missing, or a Deployment does not become ready.
+pub fn apply_changed(changes: &[Change<'_>]) -> Result<()> {
     let copy = tempfile::tempdir()?;
     copy_folder(&paths::workspace().join("kubernetes"), copy.path())?;
-    let path = copy.path().join(file);
-    let manifest = fs::read_to_string(&path).with_context(|| file.to_owned())?;
-    ensure!(
-        manifest.contains(from),
-        "{file} does not contain {from:?}: the test is out of date"
-    );
-    fs::write(&path, manifest.replace(from, to))?;
+    for (file, from, to) in changes {
+        let path = copy.path().join(file);
+        let manifest = fs::read_to_string(&path).with_context(|| (*file).to_owned())?;
+        ensure!(
+            manifest.contains(from),
+            "{file} does not contain {from:?}: the test is out of date"
+        );
+        fs::write(&path, manifest.replace(from, to))?;
+    }
     let overlay = copy.path().join("overlays/local");
     kubectl(&["apply", "-k", &overlay.display().to_string()])?;
     wait_for_rollouts()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::healthcheck;
+use crate::{healthcheck, open_files};
 
 pub use log::{LogConfig, LogFormat};
 pub use report::{EXIT_BAD_CONFIGURATION, Invalid};
@@ -60,6 +60,11 @@ pub struct ServiceConfig {
     #[arg(long, env = "MAX_IN_FLIGHT", value_name = "REQUESTS", value_parser = values::positive_count, default_value = "1024")]
     pub max_in_flight: usize,
 
+    /// Connections to the public listener that are open at the same time; further clients wait. The default is what fits
+    /// below the limit of open files
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "CONNECTIONS", value_parser = values::positive_count)]
+    pub max_connections: Option<usize>,
+
     /// Largest request body in bytes; a larger one gets 413
     #[arg(long, env = "MAX_BODY_BYTES", value_name = "BYTES", value_parser = values::count, default_value = "65536")]
     pub max_body_bytes: usize,
@@ -103,6 +108,13 @@ impl ServiceConfig {
         }
     }
 
+    /// The bound of open connections to the public listener.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.max_connections
+            .unwrap_or_else(|| open_files::max_connections(self.max_in_flight))
+    }
+
     /// The value of the header `x-served-by`.
     #[must_use]
     pub fn instance_name(&self) -> String {
@@ -128,6 +140,11 @@ impl ServiceConfig {
                 "ADMIN_LISTEN",
                 "an address or a port different from LISTEN",
             ));
+        }
+        let fits = open_files::max_connections(self.max_in_flight);
+        if self.max_connections.is_some_and(|connections| connections > fits) {
+            let accepted = format!("at most {fits} with the present limit of open files (ulimit -n)");
+            return Err(Invalid::new("MAX_CONNECTIONS", accepted));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ pub mod healthcheck;
 mod log_writer;
 pub mod metrics;
 pub mod middleware;
+mod open_files;
 pub mod readiness;
 pub mod reply;
 pub mod request_id;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::config::{self, Configuration};
-use crate::{console, telemetry};
+use crate::{console, open_files, telemetry};
 
 /// Reads the configuration, starts logging, and runs `serve` until it completes.
 ///
@@ -26,6 +26,7 @@ pub fn run<C: Configuration, F: Future<Output = Result<()>>>(serve: impl FnOnce(
             return ExitCode::FAILURE;
         }
     };
+    open_files::raise_limit();
     match start(serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,26 +4,30 @@ mod accept;
 mod activity;
 mod clock;
 mod connection;
+mod connection_metrics;
+mod ending;
 mod http_service;
 mod io;
 mod signals;
 mod stage;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use prometheus::Registry;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admin;
 use crate::config::ServiceConfig;
 use crate::readiness::{Readiness, State};
-use accept::Acceptor;
+use accept::{Acceptor, Bounds};
 use clock::Limits;
+use connection_metrics::ConnectionMetrics;
 use stage::Stage;
 
 pub use http_service::HttpService;
@@ -37,6 +41,7 @@ pub struct Server {
     admin: JoinHandle<()>,
     readiness: Readiness,
     limits: Limits,
+    bounds: Bounds,
     drain_delay: Duration,
     drain_deadline: Duration,
 }
@@ -65,10 +70,11 @@ impl Server {
     ///
     /// # Errors
     /// When an address cannot be bound. The message names the address and the variable to change.
-    pub async fn bind(config: &ServiceConfig, registry: Registry) -> Result<Self> {
-        let listener = bind(config.listen, "LISTEN").await?;
-        let admin_listener = bind(config.admin_listen, "ADMIN_LISTEN").await?;
+    pub fn bind(config: &ServiceConfig, registry: Registry) -> Result<Self> {
+        let listener = bind(config.listen, "LISTEN")?;
+        let admin_listener = bind(config.admin_listen, "ADMIN_LISTEN")?;
         let admin_address = admin_listener.local_addr()?;
+        let connection_metrics = ConnectionMetrics::new(&registry);
         let readiness = Readiness::default();
         let limits = Limits {
             header_read_timeout: config.header_read_timeout,
@@ -86,11 +92,22 @@ impl Server {
             admin::router(registry, readiness.clone()),
             admin_limits,
             stage,
+            None,
         )?;
         let admin = tokio::spawn(async move {
             admin.serve().await;
         });
-        tracing::info!(server.address = %listener.local_addr()?, admin.address = %admin_address, "listening");
+        let max_connections = config.max_connections();
+        let bounds = Bounds {
+            permits: Arc::new(Semaphore::new(max_connections)),
+            metrics: connection_metrics,
+        };
+        tracing::info!(
+            server.address = %listener.local_addr()?,
+            server.max_connections = max_connections,
+            admin.address = %admin_address,
+            "listening"
+        );
         let (drain_delay, drain_deadline) = (config.drain_delay, config.drain_deadline);
         Ok(Self {
             listener,
@@ -98,6 +115,7 @@ impl Server {
             admin,
             readiness,
             limits,
+            bounds,
             drain_delay,
             drain_deadline,
         })
@@ -125,15 +143,22 @@ impl Server {
     /// 4. The admin listener closes last.
     ///
     /// # Errors
-    /// [`DeadlineMissed`] when requests were still in flight at the deadline.
-    pub async fn run(self, service: impl HttpService, shutdown: impl Future<Output = ()>) -> Result<()> {
+    /// [`DeadlineMissed`] when requests were still in flight at the deadline. Any error when a listener stopped because
+    /// of a panic.
+    pub async fn run(mut self, service: impl HttpService, shutdown: impl Future<Output = ()>) -> Result<()> {
         let (stage, watched) = watch::channel(Stage::Serving);
-        let acceptor = Acceptor::new(self.listener, service, self.limits, watched)?;
-        let acceptor = tokio::spawn(acceptor.serve());
+        let acceptor = Acceptor::new(self.listener, service, self.limits, watched, Some(self.bounds))?;
+        let mut acceptor = tokio::spawn(acceptor.serve());
         self.readiness.advance(State::Ready);
         tracing::info!("ready");
 
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            stopped = &mut acceptor => {
+                stopped.context("the public listener stopped")?;
+            }
+            stopped = &mut self.admin => stopped.context("the admin listener stopped")?,
+        }
         self.readiness.advance(State::ShuttingDown);
         stage.send_replace(Stage::DrainDelay);
         tracing::info!(
@@ -144,10 +169,8 @@ impl Server {
 
         stage.send_replace(Stage::Draining);
         let deadline = Instant::now() + self.drain_deadline;
-        let connections = match acceptor.await {
-            Ok(connections) => connections.finish(deadline).await,
-            Err(_panicked) => 0,
-        };
+        let connections = acceptor.await.context("the public listener stopped")?;
+        let connections = connections.finish(deadline, &stage).await;
         self.admin.abort();
         if connections > 0 {
             return Err(DeadlineMissed { connections }.into());
@@ -157,8 +180,23 @@ impl Server {
     }
 }
 
-async fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+/// The clients that may wait until the server accepts their connection. The kernel limits it to `net.core.somaxconn`. The
+/// default of the runtime is 128, and further clients of a burst would wait for 1 s and more.
+const BACKLOG: u32 = 4096;
+
+fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        // A restart must not wait for connections of the previous process in the state TIME_WAIT.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| {
         format!("cannot listen on {address}: set {variable} to a free address of this machine")
     })
 }

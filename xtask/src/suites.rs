@@ -35,35 +35,35 @@ pub(crate) const SUITES: [Suite; 8] = [
     Suite {
         name: "lints",
         checks: "format, image tags, clippy, licences and sources of dependencies",
-        budget: Duration::from_mins(5),
+        budget: Duration::from_mins(3),
         on_cluster: false,
         run: |_| lints::run(),
     },
     Suite {
         name: "host",
         checks: "unit tests, integration tests, rendered manifests",
-        budget: Duration::from_mins(6),
+        budget: Duration::from_mins(5),
         on_cluster: false,
         run: host,
     },
     Suite {
         name: "programs",
         checks: "the components of Kubernetes and the images build",
-        budget: Duration::from_mins(5),
+        budget: Duration::from_mins(3),
         on_cluster: true,
         run: programs,
     },
     Suite {
         name: "testbed",
         checks: "the cluster starts, recovers from kills, and leaves nothing behind",
-        budget: Duration::from_mins(4),
+        budget: Duration::from_mins(3),
         on_cluster: true,
         run: |session| session.cluster_tests("testbed", "test(bring_up::)"),
     },
     Suite {
         name: "chain",
         checks: "each broken link of the metrics chain is named on a live cluster",
-        budget: Duration::from_mins(6),
+        budget: Duration::from_mins(4),
         on_cluster: true,
         run: |session| session.cluster_tests("chain", "test(chain::)"),
     },
@@ -82,7 +82,7 @@ pub(crate) const SUITES: [Suite; 8] = [
     Suite {
         name: "scaling",
         checks: "pods scale out and in without a lost request, and the report says where the time goes",
-        budget: Duration::from_mins(10),
+        budget: Duration::from_mins(9),
         on_cluster: true,
         run: |session| session.cluster_tests("scaling", "test(scaling::)"),
     },
@@ -114,8 +114,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budgets_add_up_to_at_most_forty_minutes() {
+    fn the_budgets_add_up_to_at_most_35_minutes() {
         let sum: Duration = SUITES.iter().map(|suite| suite.budget).sum();
-        assert!(sum <= Duration::from_mins(40), "{sum:?}");
+        assert!(sum <= Duration::from_mins(35), "{sum:?}");
     }
 }

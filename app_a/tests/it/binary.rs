@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use reqwest::{Client, Version};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::Instant;
+use wiring::exposition;
 
 use super::log_reader;
 use super::process::{Service, TEST_TIMEOUT, printed};
@@ -182,6 +185,67 @@ async fn without_free_file_descriptors_it_neither_exits_nor_spins() {
     );
 }
 
+/// Requests `/livez` 20 times. Expects each response within the timeout of a usual probe.
+async fn expect_probes_succeed(service: &Service) {
+    const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+    for _ in 0..20 {
+        let probe = reqwest::get(service.admin_url("/livez"));
+        let response = tokio::time::timeout(PROBE_TIMEOUT, probe).await;
+        assert_eq!(response.expect("a response in time").unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn probes_succeed_while_connections_use_all_files_that_they_may_use() {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n 64 && exec {APP_A}")]);
+    let service = Service::start_with(command, &[]).ready().await;
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(TcpStream::connect(service.address).await.unwrap());
+    }
+    expect_probes_succeed(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_succeed_beside_10_000_idle_connections_and_a_flood_of_slow_heads() {
+    const IDLE: usize = 10_000;
+    const SLOW: usize = 1_000;
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
+    let service = Service::start(APP_A, &[]).ready().await;
+    let connect = async |index| {
+        let mut client = TcpStream::connect(service.address).await.unwrap();
+        let request = "GET /hello HTTP/1.1\r\nhost: test\r\n\r\n";
+        // A slow client sends only a part of its head.
+        let sent = if index < IDLE { request } else { &request[..20] };
+        client.write_all(sent.as_bytes()).await.unwrap();
+        client
+    };
+    let clients = stream::iter((0..IDLE + SLOW).map(connect)).buffer_unordered(100);
+    let clients = tokio::time::timeout(TEST_TIMEOUT, clients.collect::<Vec<_>>()).await;
+    let _clients = clients.expect("the server accepts connections");
+    let open = async || {
+        let text = service.metrics().await;
+        let memory = exposition::value(&text, "process_resident_memory_bytes").unwrap();
+        (exposition::value(&text, "http_connections_open").unwrap(), memory)
+    };
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    loop {
+        let (connections, memory) = open().await;
+        if connections >= 11_000.0 {
+            println!("{} bytes for each connection", memory / connections);
+            break;
+        }
+        assert!(Instant::now() < deadline, "{connections} open connections");
+    }
+    expect_probes_succeed(&service).await;
+}
+
 /// Returns user and system time of the process, in ticks of usually 10 ms (fields 14 and 15 of `proc_pid_stat(5)`).
 fn cpu_ticks(service: &Service) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.id())).unwrap();
@@ -212,7 +276,7 @@ async fn probes_and_scrapes_do_not_count_as_requests() {
 
 #[tokio::test]
 async fn no_token_is_logged_at_any_level() {
-    let app_b = format!("http://{}", start_app_b(&[]).await);
+    let app_b = format!("http://{}", start_app_b(&[]));
     let variables = [
         ("LOG_FILTER", "trace"),
         ("APP_B_URL", &app_b),

@@ -157,31 +157,31 @@ fn assert_headers(headers: &HeaderMap, status: u16, content_type: &str, name: &s
 
 #[tokio::test]
 async fn every_row_of_the_contract() {
-    let app_a = start_app_a(start_app_b(&[]).await, &[]).await;
+    let app_a = start_app_a(start_app_b(&[]), &[]);
     assert_contract(&app_a, false).await;
 }
 
 #[tokio::test]
 async fn every_row_with_legacy_status_of_app_b() {
-    let app_a = start_app_a(start_app_b(&["--legacy-status"]).await, &[]).await;
+    let app_a = start_app_a(start_app_b(&["--legacy-status"]), &[]);
     assert_contract(&app_a, false).await;
 }
 
 #[tokio::test]
 async fn every_row_with_legacy_status_of_app_a() {
-    let app_a = start_app_a(start_app_b(&[]).await, &["--legacy-status"]).await;
+    let app_a = start_app_a(start_app_b(&[]), &["--legacy-status"]);
     assert_contract(&app_a, true).await;
 }
 
 #[tokio::test]
 async fn every_row_with_legacy_status_of_both() {
-    let app_a = start_app_a(start_app_b(&["--legacy-status"]).await, &["--legacy-status"]).await;
+    let app_a = start_app_a(start_app_b(&["--legacy-status"]), &["--legacy-status"]);
     assert_contract(&app_a, true).await;
 }
 
 #[tokio::test]
 async fn the_allow_header_lists_the_methods() {
-    let app_a = start_app_a(start_app_b(&[]).await, &[]).await;
+    let app_a = start_app_a(start_app_b(&[]), &[]);
     for (path, method, expected) in [
         ("/jobs", Method::GET, ["POST", "PUT"]),
         ("/hello", Method::POST, ["GET", "HEAD"]),
@@ -200,7 +200,7 @@ async fn the_allow_header_lists_the_methods() {
 
 #[tokio::test]
 async fn two_authorization_headers_are_401() {
-    let app_a = start_app_a(start_app_b(&[]).await, &[]).await;
+    let app_a = start_app_a(start_app_b(&[]), &[]);
     let request = Client::new().put(app_a.url("/jobs"));
     let response = request
         .header("authorization", "mytoken")

@@ -13,8 +13,8 @@ use super::support::{AppA, start_app_a, start_app_b, until};
 
 /// Starts both services with a proxy between them.
 async fn start_pair(flags: &[&str]) -> (AppA, Proxy) {
-    let proxy = Proxy::start(start_app_b(&[]).await).await;
-    (start_app_a(proxy.address, flags).await, proxy)
+    let proxy = Proxy::start(start_app_b(&[])).await;
+    (start_app_a(proxy.address, flags), proxy)
 }
 
 async fn assert_response(response: Response, status: u16, body: &str) {
@@ -35,7 +35,7 @@ async fn a_refused_connection_is_502_until_app_b_is_back() {
         "--app-b-timeout=30s",
         "--request-timeout=40s",
     ];
-    let app_a = start_app_a(address, &flags).await;
+    let app_a = start_app_a(address, &flags);
     let started = Instant::now();
     assert_response(app_a.put_jobs().await, 502, "bad gateway").await;
     assert!(
@@ -48,7 +48,7 @@ async fn a_refused_connection_is_502_until_app_b_is_back() {
     let listener = TcpListener::bind(address)
         .await
         .expect("the address is still free");
-    let _proxy = Proxy::on(listener, start_app_b(&[]).await);
+    let _proxy = Proxy::on(listener, start_app_b(&[]));
     assert_eq!(
         app_a.put_jobs().await.status(),
         200,
@@ -72,7 +72,7 @@ async fn an_unaccepted_connection_is_504_after_the_connect_timeout() {
         "--app-b-timeout=30s",
         "--request-timeout=40s",
     ];
-    let app_a = start_app_a(address, &flags).await;
+    let app_a = start_app_a(address, &flags);
     let started = Instant::now();
     assert_response(app_a.put_jobs().await, 504, "gateway timeout").await;
     let waited = started.elapsed();
@@ -112,8 +112,7 @@ async fn a_response_that_never_completes_is_504() {
     let app_a = start_app_a(
         address,
         &["--app-b-timeout=300ms", "--app-b-connect-timeout=200ms"],
-    )
-    .await;
+    );
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.read_u8().await.unwrap();
@@ -182,8 +181,8 @@ async fn a_peer_that_always_closes_gets_two_attempts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_fails_while_app_b_closes_old_connections() {
-    let app_b = start_app_b(&["--max-connection-age=20ms"]).await;
-    let app_a = start_app_a(app_b, &[]).await;
+    let app_b = start_app_b(&["--max-connection-age=20ms"]);
+    let app_a = start_app_a(app_b, &[]);
     let deadline = Instant::now() + Duration::from_secs(2);
     let mut calls = 0;
     while Instant::now() < deadline || calls < 50 {
@@ -246,7 +245,7 @@ fn every_outcome_of_a_call_has_a_series_at_0_before_the_first_call() {
 #[tokio::test]
 async fn app_a_forwards_the_request_id_as_a_header_and_the_token_as_a_form() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let app_a = start_app_a(listener.local_addr().unwrap(), &[]).await;
+    let app_a = start_app_a(listener.local_addr().unwrap(), &[]);
     let received = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut received = Vec::new();

@@ -34,13 +34,11 @@ async fn start(flags: &[&str]) -> (SocketAddr, Registry, tempfile::TempDir) {
     let metrics = app_b::metrics::Metrics::new();
     let app = App::new(&config, metrics).await.unwrap();
     let registry = app.metrics.registry.clone();
-    (serve(app, &config).await, registry, directory)
+    (serve(app, &config), registry, directory)
 }
 
-async fn serve(app: App, config: &Config) -> SocketAddr {
-    let server = Server::bind(&config.service, app.metrics.registry.clone())
-        .await
-        .unwrap();
+fn serve(app: App, config: &Config) -> SocketAddr {
+    let server = Server::bind(&config.service, app.metrics.registry.clone()).unwrap();
     let address = server.address().unwrap();
     tokio::spawn(server.run(app_b::router(app, config), std::future::pending()));
     address
@@ -222,7 +220,7 @@ async fn a_busy_database_is_503_with_retry_after() {
         metrics: app_b::metrics::Metrics::new(),
         legacy_status: false,
     };
-    let address = serve(app, &config).await;
+    let address = serve(app, &config);
     let request = Client::new().post(format!("http://{address}/auth"));
     let response = request.form(&[("token", "mytoken")]).send().await.unwrap();
     assert_eq!(response.status(), 503);

@@ -41,7 +41,7 @@ fn breaks_at(link: Link, change: Change<'_>) {
     with_diagnostics(|| {
         deploy()?;
         wait_for_chain()?;
-        apply_changed(change)?;
+        apply_changed(&[change])?;
         wait_until_named(link)?;
         apply_overlay()?;
         wait_for_chain()
@@ -103,11 +103,11 @@ fn a_wrong_ca_bundle_is_named() {
     with_diagnostics(|| {
         deploy()?;
         // With the usual interval of 10 s the sidecar would repair the caBundle before the diagnosis.
-        apply_changed((
+        apply_changed(&[(
             "components/custom-metrics/adapter/deployment.yaml",
             "value: 10s",
             "value: 1h",
-        ))?;
+        )])?;
         wait_for_chain()?;
         replace_bundle()?;
         wait_until_named(Link::Apiservice)?;

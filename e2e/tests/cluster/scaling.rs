@@ -15,6 +15,9 @@ use testbed::{cluster, kubeadm, paths, wait};
 use crate::processes::Namespace;
 use crate::report::{check_report, prove};
 
+/// The time at the expected replicas. 40 s are a sync period of the HPA, and the 30 s for which the metric is averaged.
+const PLATEAU: [&str; 2] = ["--plateau", "40s"];
+
 /// The address of `app_a` on the machine.
 pub(crate) const URL: &str = "http://127.0.0.1:30080";
 
@@ -42,7 +45,11 @@ fn prove_step(name: &str) -> Result<()> {
     deploy()?;
     wait_for_minimum()?;
     let url = format!("{URL}/hello");
-    prove(name, &[("app-a", 8)], &["--url", &url, "--rate", "392"])
+    prove(
+        name,
+        &[("app-a", 8)],
+        &["--url", &url, "--rate", "392", PLATEAU[0], PLATEAU[1]],
+    )
 }
 
 #[test]
@@ -64,6 +71,8 @@ fn a_mix_with_jobs_scales_both_services() {
                 "Authorization: mytoken",
                 "--rate",
                 "392",
+                PLATEAU[0],
+                PLATEAU[1],
             ];
             let expected = ["--expect", "app-a=392", "--expect", "app-b=184.24"];
             prove(

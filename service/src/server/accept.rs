@@ -7,12 +7,14 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::clock::Limits;
 use super::connection;
+use super::connection_metrics::ConnectionMetrics;
+use super::ending::Ending;
 use super::http_service::HttpService;
 use super::stage::Stage;
 
@@ -37,12 +39,21 @@ pub(super) struct Acceptor<S> {
     limits: Limits,
     stage: watch::Receiver<Stage>,
     builder: Arc<auto::Builder<TokioExecutor>>,
-    connections: JoinSet<()>,
+    connections: JoinSet<Ending>,
+    bounds: Option<Bounds>,
     warned: Option<Instant>,
 }
 
+/// The bounds and the metrics of the connections to the public listener.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    /// One permit for each further connection. The other clients wait in the backlog of the listener.
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) metrics: ConnectionMetrics,
+}
+
 /// The open connections after accepting has stopped.
-pub(super) struct Connections(JoinSet<()>);
+pub(super) struct Connections(JoinSet<Ending>);
 
 impl<S: HttpService> Acceptor<S> {
     pub(super) fn new(
@@ -50,6 +61,7 @@ impl<S: HttpService> Acceptor<S> {
         service: S,
         limits: Limits,
         stage: watch::Receiver<Stage>,
+        bounds: Option<Bounds>,
     ) -> io::Result<Self> {
         let listener = listener.into_std()?;
         let backlog = listener.try_clone()?;
@@ -77,6 +89,7 @@ impl<S: HttpService> Acceptor<S> {
             stage,
             builder,
             connections,
+            bounds,
             warned: None,
         })
     }
@@ -95,8 +108,8 @@ impl<S: HttpService> Acceptor<S> {
             tokio::select! {
                 biased;
                 () = &mut draining => return self.stop(),
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => self.spawn(stream),
+                accepted = accept(&self.listener, self.bounds.as_ref()) => match accepted {
+                    Ok((stream, permit)) => self.spawn(stream, permit),
                     Err(error) => self.pause(&error).await,
                 },
                 Some(_) = self.connections.join_next() => {}
@@ -112,13 +125,14 @@ impl<S: HttpService> Acceptor<S> {
                 .set_nonblocking(true)
                 .and_then(|()| TcpStream::from_std(stream))
             {
-                self.spawn(stream);
+                self.spawn(stream, None);
             }
         }
         Connections(self.connections)
     }
 
-    fn spawn(&mut self, stream: TcpStream) {
+    /// Serves a connection in a task of its own. The task holds the permit.
+    fn spawn(&mut self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
         // Responses are small and complete. Nagle's algorithm would only delay them.
         stream.set_nodelay(true).ok();
         let (builder, service, stage) = (
@@ -126,8 +140,16 @@ impl<S: HttpService> Acceptor<S> {
             self.service.clone(),
             self.stage.clone(),
         );
-        self.connections
-            .spawn(connection::serve(builder, stream, service, self.limits, stage));
+        let open = self.bounds.as_ref().map(|bounds| bounds.metrics.open());
+        let connection = connection::serve(builder, stream, service, self.limits, stage);
+        self.connections.spawn(async move {
+            let ending = connection.await;
+            if let Some(open) = open {
+                open.end(ending);
+            }
+            drop(permit);
+            ending
+        });
     }
 
     /// Pauses after an error, unless only one client was lost. Without a pause the loop would spin as long as the
@@ -151,12 +173,30 @@ impl<S: HttpService> Acceptor<S> {
     }
 }
 
+/// Accepts a connection once a permit is free.
+async fn accept(
+    listener: &TcpListener,
+    bounds: Option<&Bounds>,
+) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
+    let permit = match bounds {
+        // Nothing closes the semaphore, so this is always a permit.
+        Some(bounds) => Arc::clone(&bounds.permits).acquire_owned().await.ok(),
+        None => None,
+    };
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, permit))
+}
+
 impl Connections {
-    /// Waits until the connections close. Aborts the remaining ones at the deadline, and returns their number.
-    pub(super) async fn finish(mut self, deadline: Instant) -> usize {
+    /// Waits until the connections close. Closes the remaining ones at the deadline. Returns the number of connections
+    /// that had a request in flight then.
+    pub(super) async fn finish(mut self, deadline: Instant, stage: &watch::Sender<Stage>) -> usize {
         while let Ok(Some(_)) = tokio::time::timeout_at(deadline, self.0.join_next()).await {}
-        let remaining = self.0.len();
-        self.0.shutdown().await;
-        remaining
+        stage.send_replace(Stage::Deadline);
+        let mut aborted = 0;
+        while let Some(ended) = self.0.join_next().await {
+            aborted += usize::from(ended.is_ok_and(|ending| ending == Ending::Aborted));
+        }
+        aborted
     }
 }

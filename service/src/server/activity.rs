@@ -18,6 +18,8 @@ pub(super) struct Activity {
     closing: AtomicBool,
     /// Whether the server has closed its side.
     lingering: AtomicBool,
+    /// Whether a response waits for the client to read.
+    write_blocked: AtomicBool,
 }
 
 impl Activity {
@@ -31,6 +33,10 @@ impl Activity {
 
     pub(super) fn is_lingering(&self) -> bool {
         self.lingering.load(Relaxed)
+    }
+
+    pub(super) fn set_write_blocked(&self, blocked: bool) {
+        self.write_blocked.store(blocked, Relaxed);
     }
 
     pub(super) fn close(&self) {
@@ -66,6 +72,8 @@ impl Activity {
     pub(super) fn phase(&self) -> Phase {
         if self.is_lingering() {
             Phase::Lingering
+        } else if self.write_blocked.load(Relaxed) {
+            Phase::Writing
         } else if self.active.load(Relaxed) > 0 {
             Phase::Busy
         } else if self.requests() == 0 || (self.bytes_arrived.load(Relaxed) && !self.is_http2()) {
@@ -83,6 +91,8 @@ pub(super) enum Phase {
     ReadingHead,
     /// A request is in flight.
     Busy,
+    /// A response waits for the client to read.
+    Writing,
     /// Between two requests.
     Idle,
     /// The server has closed its side and waits for the client to do the same.

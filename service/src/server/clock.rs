@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::activity::{Activity, Phase};
+use super::ending::Ending;
 use super::stage::Stage;
 
 /// How long a client may take to close its side after the server has closed its own.
@@ -22,7 +23,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Limits {
     /// The time for a head, from the accepted connection or the first byte of the head.
     pub(super) header_read_timeout: Duration,
-    /// The time between two requests.
+    /// The time between two requests, and the time in which a client must read a part of a response.
     pub(super) keep_alive_timeout: Duration,
     /// The age at which the connection starts to close. Varied by ±20 %, so that clients do not reconnect all at once.
     pub(super) max_age: Option<Duration>,
@@ -33,7 +34,7 @@ impl Limits {
         match phase {
             Phase::ReadingHead => Some(self.header_read_timeout),
             Phase::Busy => None,
-            Phase::Idle => Some(self.keep_alive_timeout),
+            Phase::Idle | Phase::Writing => Some(self.keep_alive_timeout),
             Phase::Lingering => Some(LINGER),
         }
     }
@@ -46,8 +47,8 @@ pub(super) enum Verdict {
     Continue,
     /// Send GOAWAY on an HTTP/2 connection. Returned once.
     GoAway,
-    /// Drop the connection. No request is in flight.
-    Close,
+    /// Drop the connection.
+    Close(Ending),
 }
 
 /// The clock of one connection.
@@ -63,6 +64,7 @@ pub(super) struct Clock {
     closing_at: Option<Instant>,
     /// When a connection without a request in flight closes. `None` until draining starts.
     drain_grace_until: Option<Instant>,
+    stage: Stage,
     sent_goaway: bool,
     armed: Instant,
 }
@@ -78,6 +80,7 @@ impl Clock {
             since: now,
             closing_at: limits.max_age.map(|age| now + age.mul_f64(spread)),
             drain_grace_until: None,
+            stage: Stage::Serving,
             sent_goaway: false,
             armed: now,
             limits,
@@ -86,10 +89,11 @@ impl Clock {
 
     /// Records the stage of the process.
     pub(super) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
         if stage >= Stage::DrainDelay {
             self.start_closing();
         }
-        if stage == Stage::Draining && self.drain_grace_until.is_none() {
+        if stage >= Stage::Draining && self.drain_grace_until.is_none() {
             self.drain_grace_until = Some(Instant::now() + DRAIN_GRACE);
         }
     }
@@ -141,6 +145,14 @@ impl Clock {
     }
 
     pub(super) fn verdict(&mut self) -> Verdict {
+        if self.stage == Stage::Deadline {
+            let is_in_flight = matches!(self.phase, Phase::Busy | Phase::Writing);
+            return Verdict::Close(if is_in_flight {
+                Ending::Aborted
+            } else {
+                Ending::Shutdown
+            });
+        }
         let now = Instant::now();
         let is_over = |instant: Option<Instant>| instant.is_some_and(|instant| instant <= now);
         if is_over(self.closing_at) {
@@ -154,10 +166,32 @@ impl Clock {
             self.since = now;
             return Verdict::GoAway;
         }
-        if phase_is_over || (self.is_quiet() && is_over(self.drain_grace_until)) {
-            return Verdict::Close;
+        if phase_is_over {
+            return Verdict::Close(match self.phase {
+                Phase::ReadingHead => Ending::HeaderTimeout,
+                Phase::Idle => self.ending_by_the_server().unwrap_or(Ending::IdleTimeout),
+                Phase::Writing => Ending::WriteTimeout,
+                Phase::Busy | Phase::Lingering => self.completed(),
+            });
+        }
+        if self.is_quiet() && is_over(self.drain_grace_until) {
+            return Verdict::Close(Ending::Shutdown);
         }
         Verdict::Continue
+    }
+
+    /// Returns the ending of a connection that closed after a response or by its client.
+    pub(super) fn completed(&self) -> Ending {
+        self.ending_by_the_server().unwrap_or(Ending::Client)
+    }
+
+    /// Returns the reason if the server asked the client to close.
+    fn ending_by_the_server(&self) -> Option<Ending> {
+        if self.stage >= Stage::DrainDelay {
+            Some(Ending::Shutdown)
+        } else {
+            self.activity.is_closing().then_some(Ending::MaxAge)
+        }
     }
 }
 
@@ -227,7 +261,10 @@ mod tests {
             connection.verdict(just_before(HEADER_READ_TIMEOUT)).await,
             Verdict::Continue
         );
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+        assert_eq!(
+            connection.verdict(MOMENT).await,
+            Verdict::Close(Ending::HeaderTimeout)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,7 +279,10 @@ mod tests {
             connection.verdict(just_before(HEADER_READ_TIMEOUT)).await,
             Verdict::Continue
         );
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+        assert_eq!(
+            connection.verdict(MOMENT).await,
+            Verdict::Close(Ending::HeaderTimeout)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -253,7 +293,10 @@ mod tests {
             connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
             Verdict::Continue
         );
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+        assert_eq!(
+            connection.verdict(MOMENT).await,
+            Verdict::Close(Ending::IdleTimeout)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -284,7 +327,7 @@ mod tests {
             connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
             Verdict::Continue
         );
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close(Ending::Shutdown));
     }
 
     #[tokio::test(start_paused = true)]
@@ -306,7 +349,36 @@ mod tests {
             connection.verdict(just_before(DRAIN_GRACE)).await,
             Verdict::Continue
         );
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close(Ending::Shutdown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_drain_deadline_closes_every_connection_and_aborts_only_requests_in_flight() {
+        let (mut idle, mut busy) = (Connection::accept(), Connection::accept());
+        idle.exchange(Version::HTTP_11);
+        busy.start_request(Version::HTTP_11);
+        for (connection, ending) in [(&mut idle, Ending::Shutdown), (&mut busy, Ending::Aborted)] {
+            connection.clock.enter(Stage::Draining);
+            connection.clock.enter(Stage::Deadline);
+            assert_eq!(connection.clock.verdict(), Verdict::Close(ending));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_disconnected_and_draining_waits_for_it() {
+        let mut connection = Connection::accept();
+        connection.exchange(Version::HTTP_11);
+        connection.activity.set_write_blocked(true);
+        connection.clock.observe();
+        connection.clock.enter(Stage::Draining);
+        assert_eq!(
+            connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
+            Verdict::Continue
+        );
+        assert_eq!(
+            connection.verdict(MOMENT).await,
+            Verdict::Close(Ending::WriteTimeout)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -316,6 +388,6 @@ mod tests {
         connection.activity.linger();
         connection.clock.observe();
         assert_eq!(connection.verdict(just_before(LINGER)).await, Verdict::Continue);
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close);
+        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close(Ending::Client));
     }
 }

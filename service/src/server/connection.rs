@@ -10,10 +10,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Response, Version};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
 use pin_project_lite::pin_project;
@@ -23,18 +23,19 @@ use tokio::time::sleep_until;
 
 use super::activity::Activity;
 use super::clock::{Clock, Limits, Verdict};
+use super::ending::Ending;
 use super::http_service::HttpService;
 use super::io::WatchedStream;
 use super::stage::Stage;
 
-/// Serves a connection until either side or a limit closes it.
+/// Serves a connection until either side or a limit closes it. Returns the reason.
 pub(super) async fn serve<S: HttpService>(
     builder: Arc<auto::Builder<TokioExecutor>>,
     stream: TcpStream,
     service: S,
     limits: Limits,
     mut stage: watch::Receiver<Stage>,
-) {
+) -> Ending {
     let activity = Arc::new(Activity::default());
     let stream = WatchedStream::new(stream, Arc::clone(&activity));
     let service = ConnectionService {
@@ -45,21 +46,22 @@ pub(super) async fn serve<S: HttpService>(
     let mut clock = Clock::new(limits, activity);
     loop {
         let current = *stage.borrow_and_update();
+        clock.observe();
         clock.enter(current);
         match clock.verdict() {
             Verdict::Continue => {}
             Verdict::GoAway => connection.as_mut().graceful_shutdown(),
-            Verdict::Close => return,
+            Verdict::Close(ending) => return ending,
         }
         let latest_stage = stage.clone();
         let mut changed = pin!(stage.changed());
         let mut registered: Option<Waker> = None;
         let mut is_listening = true;
         let mut timer = pin!(sleep_until(clock.arm()));
-        let closed = poll_fn(|context| {
-            // Polls the connection first: a request that has arrived is served, even if a limit has expired.
-            if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(true);
+        let outcome = poll_fn(|context| {
+            // The connection first: a request that has arrived is served, even if the clock is due.
+            if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
+                return Poll::Ready(Some(outcome));
             }
             // While serving, polled once per waker, because polling takes a lock that all connections share. After the
             // first change, the notification of that change may arrive late and wake this task for nothing. Only
@@ -74,7 +76,7 @@ pub(super) async fn serve<S: HttpService>(
                 if is_listening && let Poll::Ready(outcome) = changed.as_mut().poll(context) {
                     is_listening = outcome.is_ok();
                     if is_listening {
-                        return Poll::Ready(false);
+                        return Poll::Ready(None);
                     }
                 }
             }
@@ -82,13 +84,15 @@ pub(super) async fn serve<S: HttpService>(
                 timer.as_mut().reset(clock.arm());
             }
             if clock.is_goaway_due() || latest_stage.has_changed().unwrap_or(false) {
-                return Poll::Ready(false);
+                return Poll::Ready(None);
             }
-            timer.as_mut().poll(context).map(|()| false)
+            timer.as_mut().poll(context).map(|()| None)
         })
         .await;
-        if closed {
-            return;
+        match outcome {
+            Some(Ok(())) => return clock.completed(),
+            Some(Err(_broken)) => return Ending::Error,
+            None => {}
         }
     }
 }
@@ -112,13 +116,13 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for ConnectionSe
         let active = Active(Arc::clone(&self.activity));
         ResponseFuture {
             inner: self.service.borrow_mut().call(request),
-            active,
+            active: Some(active),
             version,
         }
     }
 }
 
-/// Counts a request as in flight until its response is ready, or until it is dropped.
+/// Counts a request as in flight until its response is complete, or until it is dropped.
 #[derive(Debug)]
 struct Active(Arc<Activity>);
 
@@ -132,7 +136,7 @@ pin_project! {
     struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        active: Active,
+        active: Option<Active>,
         version: Version,
     }
 }
@@ -143,12 +147,51 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Response
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(context))?;
+        let active = this.active.take();
         // HTTP/2 forbids this header (RFC 9113, 8.2.2) and has GOAWAY instead.
-        if *this.version < Version::HTTP_2 && this.active.0.is_closing() {
+        if *this.version < Version::HTTP_2 && active.as_ref().is_some_and(|active| active.0.is_closing()) {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response))
+        // A body of known size is complete. The handler still produces any other body.
+        if response.body().size_hint().exact().is_some() {
+            return Poll::Ready(Ok(response));
+        }
+        Poll::Ready(Ok(response.map(|inner| Body::new(StreamedBody { inner, active }))))
+    }
+}
+
+pin_project! {
+    /// A body that the handler still produces. Its request is in flight until the body ends.
+    struct StreamedBody {
+        #[pin]
+        inner: Body,
+        active: Option<Active>,
+    }
+}
+
+impl HttpBody for StreamedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.project();
+        let frame = ready!(this.inner.poll_frame(context));
+        if frame.is_none() {
+            *this.active = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }

@@ -1,4 +1,4 @@
-//! A TCP stream that records when bytes arrive, and that closes in two steps.
+//! A TCP stream that records when bytes arrive and when writes block, and that closes in two steps.
 
 use std::io;
 use std::pin::Pin;
@@ -48,7 +48,9 @@ impl Write for WatchedStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.activity.set_write_blocked(outcome.is_pending());
+        outcome
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -82,6 +84,8 @@ impl Write for WatchedStream {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        self.activity.set_write_blocked(outcome.is_pending());
+        outcome
     }
 }

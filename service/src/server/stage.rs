@@ -9,4 +9,6 @@ pub(crate) enum Stage {
     DrainDelay,
     /// No longer accepting connections. Requests in flight are completed.
     Draining,
+    /// The drain deadline is over. Every connection closes.
+    Deadline,
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Client;
-use tokio::time::Instant;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 use super::support::{RawClient, TEST_TIMEOUT, TestServer, until};
 
@@ -13,7 +14,7 @@ const SHORT_HEADER_READ_TIMEOUT: &str = "--header-read-timeout=300ms";
 
 #[tokio::test]
 async fn a_connection_that_sends_nothing_is_closed_after_the_header_read_timeout() {
-    let server = TestServer::start(&[SHORT_HEADER_READ_TIMEOUT]).await;
+    let server = TestServer::start(&[SHORT_HEADER_READ_TIMEOUT]);
     let mut client = RawClient::connect(server.address).await;
     let waited = client.closed().await;
     assert!(
@@ -22,25 +23,91 @@ async fn a_connection_that_sends_nothing_is_closed_after_the_header_read_timeout
     );
 }
 
+/// Returns the number of connections that ended for this reason.
+fn ended(server: &TestServer, reason: &str) -> f64 {
+    let series = format!(r#"http_connections_closed_total{{reason="{reason}"}}"#);
+    server.metric(&series).expect("each reason has a series")
+}
+
+#[tokio::test]
+async fn open_connections_and_the_reasons_of_their_end_are_exported() {
+    let flags = [SHORT_HEADER_READ_TIMEOUT, "--keep-alive-timeout=300ms"];
+    let server = TestServer::start(&flags);
+    let mut silent = RawClient::connect(server.address).await;
+    until("an open connection", || {
+        server.metric("http_connections_open") == Some(1.0)
+    })
+    .await;
+    silent.closed().await;
+    until("a header timeout", || {
+        (ended(&server, "header_timeout") - 1.0).abs() < 0.1
+    })
+    .await;
+    let mut idle = RawClient::connect(server.address).await;
+    idle.get("/ok").await;
+    idle.closed().await;
+    until("an idle timeout", || {
+        (ended(&server, "idle_timeout") - 1.0).abs() < 0.1
+    })
+    .await;
+    let mut leaving = RawClient::connect(server.address).await;
+    leaving.get("/ok").await;
+    drop(leaving);
+    until("a client that left", || {
+        (ended(&server, "client") - 1.0).abs() < 0.1
+    })
+    .await;
+    until("no open connection", || {
+        server.metric("http_connections_open") == Some(0.0)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn further_clients_wait_until_a_connection_closes() {
+    let server = TestServer::start(&["--max-connections=2"]);
+    let mut held = vec![
+        RawClient::connect(server.address).await,
+        RawClient::connect(server.address).await,
+    ];
+    for client in &mut held {
+        client.get("/ok").await;
+    }
+    let mut waiting = RawClient::connect(server.address).await;
+    waiting.send("GET /ok HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.metric("http_connections_open"), Some(2.0));
+    held.pop();
+    assert!(waiting.response().await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_burst_of_clients_fits_into_the_backlog() {
+    let server = TestServer::start(&["--max-connections=1", "--header-read-timeout=60s"]);
+    let _held = RawClient::connect(server.address).await;
+    let burst = (0..1000).map(|_| TcpStream::connect(server.address));
+    // The kernel ignores a client that finds the backlog full. The client tries again after 1, 2, 4, … s.
+    let connected = timeout(TEST_TIMEOUT, futures_util::future::try_join_all(burst)).await;
+    connected.expect("no client waits for a retry").unwrap();
+}
+
 #[tokio::test]
 async fn a_head_sent_byte_by_byte_does_not_extend_the_header_read_timeout() {
-    let server = TestServer::start(&[SHORT_HEADER_READ_TIMEOUT]).await;
+    let server = TestServer::start(&[SHORT_HEADER_READ_TIMEOUT]);
     let mut client = RawClient::connect(server.address).await;
     client.send("GET /ok HTTP/1.1\r\nhost: test\r\n").await;
     let started = Instant::now();
     let mut closed = false;
     while !closed && started.elapsed() < Duration::from_secs(5) {
         client.send("x").await;
-        closed = tokio::time::timeout(Duration::from_millis(20), client.closed())
-            .await
-            .is_ok();
+        closed = timeout(Duration::from_millis(20), client.closed()).await.is_ok();
     }
     assert!(closed, "still open after {:?}", started.elapsed());
 }
 
 #[tokio::test]
 async fn the_header_read_timeout_applies_to_the_second_head_on_a_connection() {
-    let server = TestServer::start(&[SHORT_HEADER_READ_TIMEOUT]).await;
+    let server = TestServer::start(&[SHORT_HEADER_READ_TIMEOUT]);
     let mut client = RawClient::connect(server.address).await;
     client.get("/ok").await;
     client.send("GET /ok HT").await;
@@ -51,7 +118,7 @@ async fn the_header_read_timeout_applies_to_the_second_head_on_a_connection() {
 #[tokio::test]
 async fn an_idle_connection_outlives_the_header_read_timeout_and_closes_at_the_keep_alive_timeout() {
     let keep_alive = Duration::from_secs(3);
-    let server = TestServer::start(&["--header-read-timeout=100ms", "--keep-alive-timeout=3s"]).await;
+    let server = TestServer::start(&["--header-read-timeout=100ms", "--keep-alive-timeout=3s"]);
     let mut client = RawClient::connect(server.address).await;
     client.get("/ok").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -68,7 +135,7 @@ async fn no_limit_of_the_connection_applies_to_a_request_in_flight() {
         "--keep-alive-timeout=100ms",
         "--max-connection-age=100ms",
     ];
-    let server = TestServer::start(&flags).await;
+    let server = TestServer::start(&flags);
     let mut client = RawClient::connect(server.address).await;
     client.send("GET /wait HTTP/1.1\r\nhost: test\r\n\r\n").await;
     tokio::time::sleep(Duration::from_millis(800)).await;
@@ -78,7 +145,7 @@ async fn no_limit_of_the_connection_applies_to_a_request_in_flight() {
 
 #[tokio::test]
 async fn the_first_response_after_the_maximum_age_asks_to_close() {
-    let server = TestServer::start(&["--max-connection-age=500ms"]).await;
+    let server = TestServer::start(&["--max-connection-age=500ms"]);
     let started = Instant::now();
     let mut client = RawClient::connect(server.address).await;
     while !next_response_asks_to_close(&mut client).await {
@@ -105,7 +172,7 @@ async fn next_response_asks_to_close(client: &mut RawClient) -> bool {
 async fn the_maximum_age_differs_between_connections() {
     // The maximum ages are spread over two seconds. All connections could close in the same round only if the test
     // paused for longer than that.
-    let server = TestServer::start(&["--max-connection-age=5s"]).await;
+    let server = TestServer::start(&["--max-connection-age=5s"]);
     let started = Instant::now();
     let mut clients = Vec::new();
     for _ in 0..40 {
@@ -127,7 +194,7 @@ async fn the_maximum_age_differs_between_connections() {
 
 /// Runs 8 clients that send one request after another over keep-alive connections, which the server keeps closing.
 async fn assert_no_request_fails_while_connections_age(client: Client) {
-    let server = TestServer::start(&["--max-connection-age=20ms"]).await;
+    let server = TestServer::start(&["--max-connection-age=20ms"]);
     let (stop, responses) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut loops = Vec::new();
     for _ in 0..8 {
@@ -172,7 +239,7 @@ async fn no_request_fails_while_http2_connections_age() {
 
 #[tokio::test]
 async fn http2_works_without_tls() {
-    let server = TestServer::start(&[]).await;
+    let server = TestServer::start(&[]);
     let client = Client::builder().http2_prior_knowledge().build().unwrap();
     let response = client.get(server.url("/ok")).send().await.unwrap();
     assert_eq!(response.version(), reqwest::Version::HTTP_2);
@@ -181,7 +248,7 @@ async fn http2_works_without_tls() {
 
 #[tokio::test]
 async fn the_disconnect_of_a_client_cancels_its_request() {
-    let server = TestServer::start(&[]).await;
+    let server = TestServer::start(&[]);
     let mut client = RawClient::connect(server.address).await;
     client.send("GET /wait HTTP/1.1\r\nhost: test\r\n\r\n").await;
     server.until_in_flight(1).await;

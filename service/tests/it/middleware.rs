@@ -11,7 +11,7 @@ use super::support::{RawClient, TestServer, until};
 
 #[tokio::test]
 async fn a_request_above_max_in_flight_is_shed_at_once() {
-    let server = TestServer::start(&["--max-in-flight=2"]).await;
+    let server = TestServer::start(&["--max-in-flight=2"]);
     let client = Client::new();
     let held = [(); 2].map(|()| tokio::spawn(client.get(server.url("/wait")).send()));
     server.until_in_flight(2).await;
@@ -50,7 +50,7 @@ async fn a_panic_becomes_a_500_and_the_connection_stays_open() {
         .finish();
     // The tasks of the server run on the thread of this test.
     let _guard = tracing::subscriber::set_default(subscriber);
-    let server = TestServer::start(&[]).await;
+    let server = TestServer::start(&[]);
     let mut client = RawClient::connect(server.address).await;
     let response = client.get("/panic").await;
     assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
@@ -103,7 +103,7 @@ impl io::Write for Log {
 
 #[tokio::test]
 async fn a_request_that_exceeds_the_request_timeout_gets_a_504() {
-    let server = TestServer::start(&["--request-timeout=100ms"]).await;
+    let server = TestServer::start(&["--request-timeout=100ms"]);
     let response = Client::new().get(server.url("/wait")).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(server.http.in_flight(), 0);
@@ -111,7 +111,7 @@ async fn a_request_that_exceeds_the_request_timeout_gets_a_504() {
 
 #[tokio::test]
 async fn a_body_at_the_limit_passes_and_a_larger_one_gets_413() {
-    let server = TestServer::start(&["--max-body-bytes=1000"]).await;
+    let server = TestServer::start(&["--max-body-bytes=1000"]);
     let post = |bytes: usize| {
         Client::new()
             .post(server.url("/size"))
@@ -124,7 +124,7 @@ async fn a_body_at_the_limit_passes_and_a_larger_one_gets_413() {
 
 #[tokio::test]
 async fn a_client_that_sends_a_far_too_large_body_still_gets_413() {
-    let server = TestServer::start(&["--max-body-bytes=1000"]).await;
+    let server = TestServer::start(&["--max-body-bytes=1000"]);
     for _ in 0..20 {
         // The body exceeds the socket buffers: if the server closed at once, it would reset the connection while the
         // client sends.
@@ -141,7 +141,7 @@ async fn a_client_that_sends_a_far_too_large_body_still_gets_413() {
 
 #[tokio::test]
 async fn the_limit_applies_to_a_body_without_a_length_too() {
-    let server = TestServer::start(&["--max-body-bytes=10"]).await;
+    let server = TestServer::start(&["--max-body-bytes=10"]);
     let mut client = RawClient::connect(server.address).await;
     client
         .send("POST /size HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -153,7 +153,7 @@ async fn the_limit_applies_to_a_body_without_a_length_too() {
 
 #[tokio::test]
 async fn every_response_has_the_request_id_and_x_served_by() {
-    let server = TestServer::start(&["--max-body-bytes=10"]).await;
+    let server = TestServer::start(&["--max-body-bytes=10"]);
     let client = Client::new();
     let requests = [
         client.get(server.url("/ok")),
@@ -179,7 +179,7 @@ async fn every_response_has_the_request_id_and_x_served_by() {
 
 #[tokio::test]
 async fn the_accept_header_selects_text_or_json_for_errors() {
-    let server = TestServer::start(&[]).await;
+    let server = TestServer::start(&[]);
     let get = |accept: &str| {
         Client::new()
             .get(server.url("/nowhere"))
@@ -201,7 +201,7 @@ async fn the_accept_header_selects_text_or_json_for_errors() {
 
 #[tokio::test]
 async fn an_error_response_to_head_has_a_content_length_and_no_body() {
-    let server = TestServer::start(&[]).await;
+    let server = TestServer::start(&[]);
     // hyper sends a body on HTTP/2 even in a response to HEAD, and the client treats it as a broken stream.
     let http2 = Client::builder().http2_prior_knowledge().build().unwrap();
     for client in [Client::new(), http2] {
@@ -215,7 +215,7 @@ async fn an_error_response_to_head_has_a_content_length_and_no_body() {
 
 #[tokio::test]
 async fn requests_that_match_no_route_share_one_series() {
-    let server = TestServer::start(&[]).await;
+    let server = TestServer::start(&[]);
     for path in ["/a", "/b", "/c/d?e=f"] {
         assert_eq!(
             Client::new().get(server.url(path)).send().await.unwrap().status(),
@@ -230,7 +230,7 @@ async fn requests_that_match_no_route_share_one_series() {
 
 #[tokio::test]
 async fn probes_and_scrapes_do_not_count_as_requests() {
-    let server = TestServer::start(&[]).await;
+    let server = TestServer::start(&[]);
     let client = Client::new();
     for path in ["/livez", "/readyz", "/metrics"] {
         for _ in 0..20 {
@@ -259,7 +259,7 @@ async fn probes_and_scrapes_do_not_count_as_requests() {
 
 #[tokio::test]
 async fn the_admin_routes_are_not_on_the_public_listener() {
-    let server = TestServer::start(&[]).await;
+    let server = TestServer::start(&[]);
     for path in ["/metrics", "/livez", "/readyz"] {
         assert_eq!(
             Client::new().get(server.url(path)).send().await.unwrap().status(),
@@ -270,7 +270,7 @@ async fn the_admin_routes_are_not_on_the_public_listener() {
 
 #[tokio::test]
 async fn the_duration_of_a_request_is_measured() {
-    let server = TestServer::start(&[]).await;
+    let server = TestServer::start(&[]);
     let request = tokio::spawn(Client::new().get(server.url("/wait")).send());
     server.until_in_flight(1).await;
     tokio::time::sleep(Duration::from_millis(150)).await;

@@ -1,14 +1,16 @@
 //! A server with a route that blocks until a test releases it, and a client that sends and reads raw bytes.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use clap::Parser;
+use futures_util::stream::{self, StreamExt};
 use prometheus::Registry;
 use service::config::ServiceConfig;
 use service::metrics::{HttpMetrics, KnownRoute};
@@ -54,10 +56,10 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    pub(crate) async fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         let config = config(flags);
         let registry = Registry::new();
-        let known = ["/ok", "/wait", "/panic", "/size"].map(|path| KnownRoute {
+        let known = ["/ok", "/wait", "/panic", "/size", "/stream", "/large"].map(|path| KnownRoute {
             path,
             methods: &["GET", "HEAD"],
         });
@@ -66,7 +68,7 @@ impl TestServer {
 
         let settings = Settings::new(&config, StatusCode::GATEWAY_TIMEOUT);
         let router = middleware::apply(routes(Arc::clone(&gate)), &settings, http);
-        let server = Server::bind(&config, registry.clone()).await.unwrap();
+        let server = Server::bind(&config, registry.clone()).unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address());
         let (shutdown, shutdown_requested) = oneshot::channel();
         let task = tokio::spawn(server.run(router, async {
@@ -121,13 +123,26 @@ impl TestServer {
     }
 }
 
+/// The size of the response of `/large`: more than the buffers of two sockets.
+pub(crate) const LARGE_BYTES: usize = 32 * 1024 * 1024;
+
 fn routes(gate: Arc<Semaphore>) -> Router {
+    let stream_gate = Arc::clone(&gate);
     let wait = async move || {
         gate.acquire().await.unwrap().forget();
         "waited"
     };
+    let stream = async move || {
+        let parts = stream::once(async { Ok::<_, Infallible>("first, ") }).chain(stream::once(async move {
+            stream_gate.acquire().await.unwrap().forget();
+            Ok("last")
+        }));
+        Body::from_stream(parts)
+    };
     Router::new()
         .route("/ok", get(async || "ok"))
+        .route("/stream", get(stream))
+        .route("/large", get(async || vec![b'x'; LARGE_BYTES]))
         .route("/wait", get(wait))
         .route(
             "/panic",
@@ -191,6 +206,16 @@ impl RawClient {
         self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))
             .await;
         self.response().await
+    }
+
+    /// Reads everything that the server sends until it closes its side.
+    pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        timeout(TEST_TIMEOUT, self.0.read_to_end(&mut bytes))
+            .await
+            .expect("the server closes the connection")
+            .unwrap();
+        bytes
     }
 
     /// Waits until the server closes its side, and returns the time. Fails if the server sends another byte.

@@ -23,14 +23,12 @@ const COMMON_FLAGS: [&str; 4] = [
 ];
 
 /// Starts `app_a`, which calls `app_b` at this address.
-pub(crate) async fn start_app_a(app_b: SocketAddr, flags: &[&str]) -> AppA {
+pub(crate) fn start_app_a(app_b: SocketAddr, flags: &[&str]) -> AppA {
     let url = format!("--app-b-url=http://{app_b}");
     let arguments = COMMON_FLAGS.iter().chain(flags).copied().chain([url.as_str()]);
     let config = app_a::Config::parse_from(arguments);
     let metrics = app_a::metrics::Metrics::new();
-    let server = Server::bind(&config.service, metrics.registry.clone())
-        .await
-        .unwrap();
+    let server = Server::bind(&config.service, metrics.registry.clone()).unwrap();
     let (address, admin) = (server.address().unwrap(), server.admin_address());
     let app = app_a::App::new(&config, metrics.clone()).unwrap();
     tokio::spawn(server.run(app_a::router(app, &config), std::future::pending()));
@@ -89,12 +87,10 @@ impl AppA {
 }
 
 /// Starts the real `app_b` with a user store in memory.
-pub(crate) async fn start_app_b(flags: &[&str]) -> SocketAddr {
+pub(crate) fn start_app_b(flags: &[&str]) -> SocketAddr {
     let config = app_b::Config::parse_from(COMMON_FLAGS.iter().chain(flags));
     let metrics = app_b::metrics::Metrics::new();
-    let server = Server::bind(&config.service, metrics.registry.clone())
-        .await
-        .unwrap();
+    let server = Server::bind(&config.service, metrics.registry.clone()).unwrap();
     let address = server.address().unwrap();
     let app = app_b::App {
         users: Arc::new(OneUser),
