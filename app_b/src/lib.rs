@@ -38,7 +38,9 @@ pub async fn run(config: Config) -> Result<()> {
         }
     };
     let users = Arc::clone(&app.users);
+    let monitor = tokio::spawn(store::monitor(Arc::clone(&users), server.readiness()));
     let outcome = server.run(router(app, &config), signals.received()).await;
+    monitor.abort();
     users.close().await;
     outcome
 }

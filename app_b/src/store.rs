@@ -4,6 +4,7 @@
 
 mod directory;
 mod failure;
+mod monitor;
 mod seed;
 mod sqlite;
 mod url;
@@ -12,8 +13,9 @@ mod user;
 use std::sync::Arc;
 
 pub use failure::OpenError;
+pub use monitor::monitor;
 pub use url::{DatabaseUrl, database_url};
-pub use user::{Error, Lookup, TokenHash, User, UserStore};
+pub use user::{Check, Error, Lookup, TokenHash, User, UserStore};
 
 /// Opens the database. Creates it if it does not exist, and migrates and seeds it.
 ///

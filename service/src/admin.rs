@@ -23,10 +23,12 @@ fn metrics_response(registry: &Registry) -> Response {
     ([(CONTENT_TYPE, content_type)], metrics::text(registry)).into_response()
 }
 
-fn readyz_response(readiness: &Readiness) -> (StatusCode, &'static str) {
-    match readiness.state() {
-        State::Ready => (StatusCode::OK, "ready\n"),
-        State::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        State::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
-    }
+fn readyz_response(readiness: &Readiness) -> (StatusCode, String) {
+    let reason = match (readiness.state(), readiness.fault()) {
+        (State::Ready, None) => return (StatusCode::OK, "ready\n".to_owned()),
+        (State::Ready, Some(fault)) => fault,
+        (State::Starting, _) => "starting".to_owned(),
+        (State::ShuttingDown, _) => "shutting down".to_owned(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, reason + "\n")
 }

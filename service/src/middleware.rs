@@ -1,7 +1,9 @@
 //! The middleware of both services, as one stack.
 
 mod error_bodies;
+mod http_rules;
 mod load_shed;
+mod log_limit;
 mod observe;
 mod timeout;
 
@@ -22,6 +24,7 @@ use crate::metrics::HttpMetrics;
 use crate::reply::Cause;
 use crate::server::HttpService;
 use error_bodies::ErrorBodiesLayer;
+use http_rules::HttpRulesLayer;
 use load_shed::LoadShedLayer;
 use observe::ObserveLayer;
 
@@ -57,7 +60,7 @@ impl Settings {
 
 /// Wraps the routes in the whole stack, outermost layer first. `metrics` must know each route.
 ///
-/// Call it once per server: each call leaks the instance name.
+/// Call it once per server: each call leaks the instance name and the limit of the log.
 pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl HttpService + use<> {
     let (request_timeout, timeout_status) = (settings.request_timeout, settings.timeout_status);
     ServiceBuilder::new()
@@ -66,6 +69,7 @@ pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl 
         .layer(ObserveLayer::new(metrics, &settings.instance_name))
         // Adds a text or JSON body to errors, including the errors of the layers below.
         .layer(ErrorBodiesLayer)
+        .layer(HttpRulesLayer)
         .map_future(move |response| timeout::within(response, request_timeout, timeout_status))
         .layer(RequestBodyLimitLayer::new(settings.max_body_bytes))
         .layer(LoadShedLayer::new(settings.max_in_flight, metrics))

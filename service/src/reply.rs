@@ -167,6 +167,14 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// Returns the text of the error and its sources.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<&'static str> for Cause {
     fn from(text: &'static str) -> Self {
         Self(text.into())
@@ -216,6 +224,7 @@ fn message(response: &Response) -> Option<&'static str> {
 /// Returns the message for a status that the middleware or the router responds with.
 fn default_message(status: u16) -> &'static str {
     match status {
+        400 => "bad request",
         404 => "not found",
         405 => "method not allowed",
         408 => "the request took too long to arrive",

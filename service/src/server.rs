@@ -135,6 +135,12 @@ impl Server {
         self.admin_address
     }
 
+    /// The readiness of the process, to report a fault of something that it needs.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
     /// Serves requests until `shutdown` completes, and then shuts down in this order:
     ///
     /// 1. `/readyz` responds 503 at once.

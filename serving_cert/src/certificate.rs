@@ -151,10 +151,10 @@ impl ServingCertificate {
         created + life * 0.6 + life * (0.1 * f64::from(self.jitter) / 255.0)
     }
 
-    /// Whether the certificate is valid for `identity` at `now` and its renewal is not due.
+    /// Whether a server can use the certificate for `identity` at `now`.
     #[must_use]
     pub fn serves(&self, identity: &Identity, now: OffsetDateTime) -> bool {
-        self.dns_names == identity.dns_names && now >= self.not_before && now < self.renewal_time()
+        self.dns_names == identity.dns_names && now >= self.not_before && now < self.not_after
     }
 }
 

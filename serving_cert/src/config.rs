@@ -113,6 +113,15 @@ impl Configuration for Config {
     }
 
     fn check(&self) -> Result<(), Invalid> {
+        let Command::Run(run) = &self.command else {
+            return Ok(());
+        };
+        // A renewal is due after at most 70 % of the validity, and takes at most two intervals.
+        if run.reconcile_interval.mul_f64(2.0) >= run.validity.mul_f64(0.3) {
+            let accepted =
+                "a duration below 15 % of VALIDITY, so that a renewal ends before the certificate expires";
+            return Err(Invalid::new("RECONCILE_INTERVAL", accepted));
+        }
         Ok(())
     }
 }
@@ -125,8 +134,11 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 fn validity(text: &str) -> Result<Duration, String> {
+    // The years of a certificate have four digits. 100 years is far below, and far above any use.
+    const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
     at_least(Duration::from_mins(1), text)
-        .ok_or_else(|| "a duration of at least 1m such as 30days".to_owned())
+        .filter(|validity| *validity <= LONGEST)
+        .ok_or_else(|| "a duration from 1m to 36500days such as 30days".to_owned())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

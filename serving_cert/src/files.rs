@@ -68,6 +68,12 @@ impl Files {
         ServingCertificate::parse(&read(self.certificate())?, &read(self.key())?)
     }
 
+    /// Whether there is a certificate, even an invalid one. A server may then be running with an earlier one.
+    #[must_use]
+    pub fn exist(&self) -> bool {
+        self.certificate().exists()
+    }
+
     /// Checks that a server can use the files at `now`.
     ///
     /// # Errors

@@ -24,6 +24,9 @@ pub struct Sidecar {
     current: ServingCertificate,
     /// Whether `current` has been written.
     written: bool,
+    /// Whether the next round may write `current`. A server that is running may read the files at once, so every API server
+    /// must know the authority before.
+    delays_write: bool,
     /// The certificate that replaces `current` once every API server knows its authority.
     next: Option<Next>,
     /// The reason why the last rounds could not publish, and how often it repeated, so that a lasting failure is logged
@@ -37,7 +40,8 @@ struct Next {
 }
 
 impl Sidecar {
-    /// Uses the certificate that an earlier run of this container left in the directory, or creates one.
+    /// Uses the certificate that an earlier run of this container left in the directory, or creates one. A server may still use
+    /// a certificate whose renewal is due, so its authority must stay published until the renewal.
     ///
     /// # Errors
     /// When no certificate can be created.
@@ -45,6 +49,7 @@ impl Sidecar {
         let (identity, files) = (config.identity(), Files::new(&config.files.directory));
         let found = files.read().ok().filter(|found| found.serves(&identity, now));
         let written = found.is_some();
+        let delays_write = files.exist();
         let current = match found {
             Some(found) => found,
             None => ServingCertificate::issue(&identity, config.validity, now)?,
@@ -63,6 +68,7 @@ impl Sidecar {
             publisher,
             current,
             written,
+            delays_write,
             next: None,
             failure: None,
         })
@@ -92,7 +98,9 @@ impl Sidecar {
             if let Some(next) = &mut self.next {
                 next.published = true;
             }
-            if !self.written {
+            if self.delays_write {
+                self.delays_write = false;
+            } else if !self.written {
                 self.files.write(&self.current)?;
                 self.written = true;
                 info!("written");

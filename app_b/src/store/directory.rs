@@ -16,8 +16,7 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     created.map_err(|error| OpenError::directory(path, error))
 }
 
-/// Rejects a directory that another user owns or can write to. Every user can create files in the system's temporary
-/// directory, and a user who can write to the database can add users to it.
+/// Rejects a directory that another user owns or can write to. A user who can write to the database can add users to it.
 pub(super) fn check_private(path: &Path) -> Result<(), OpenError> {
     let Some(directory) = of(path) else {
         return Ok(());

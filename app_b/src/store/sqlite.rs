@@ -1,6 +1,8 @@
 //! The embedded database. Each step of its set-up is a transaction: after a kill at any point, the next start continues.
 
-use std::path::Path;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,13 +10,13 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection, SqlSafeStr};
 use subtle::ConstantTimeEq;
 
 use super::failure::OpenError;
 use super::failure::code;
 use super::seed;
-use super::user::{Error, Lookup, TokenHash, User, UserStore};
+use super::user::{Check, Error, Lookup, TokenHash, User, UserStore};
 
 /// Concurrent readers. Each has its own thread.
 const MAX_CONNECTIONS: u32 = 4;
@@ -29,24 +31,42 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(super) struct SqliteStore {
     pool: SqlitePool,
+    path: PathBuf,
+    /// The file that is open.
+    identity: FileIdentity,
+}
+
+/// The device and the inode of a file.
+type FileIdentity = (u64, u64);
+
+fn identity(path: &Path) -> io::Result<FileIdentity> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 impl SqliteStore {
     pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // In WAL mode NORMAL is durable across a crash of the process, and consistent after a power loss.
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
+        // Only this connection may create the file. A connection of the pool that finds no file must fail: it would
+        // create a database without users.
+        let created = options.clone().create_if_missing(true).connect().await;
+        let created = created.map_err(|error| OpenError::database(path, "opened", error))?;
         let pool = SqlitePoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .max_lifetime(None)
             .test_before_acquire(false)
             .connect_with(options)
+            .await
+            .map_err(|error| OpenError::database(path, "opened", error))?;
+        created
+            .close()
             .await
             .map_err(|error| OpenError::database(path, "opened", error))?;
         check(&pool, path).await?;
@@ -58,7 +78,12 @@ impl SqliteStore {
             .await
             .map_err(|error| OpenError::database(path, "seeded", error))?;
         tracing::info!(database.path = %path.display(), database.users_seeded = seeded, "database ready");
-        Ok(Self { pool })
+        let identity = identity(path).map_err(|error| OpenError::directory(path, error))?;
+        Ok(Self {
+            pool,
+            path: path.to_owned(),
+            identity,
+        })
     }
 
     async fn find(&self, token: TokenHash) -> Result<Option<User>, Error> {
@@ -76,9 +101,24 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    async fn is_there(&self) -> Result<(), Error> {
+        if identity(&self.path).ok() != Some(self.identity) {
+            return Err(Error::Gone(self.path.clone()));
+        }
+        // Reads the first page of the file.
+        let read = sqlx::query("PRAGMA schema_version").execute(&self.pool).await;
+        read.map(drop).map_err(classify)
+    }
+}
+
 impl UserStore for SqliteStore {
     fn user_by_token(&self, token: TokenHash) -> Lookup<'_> {
         Box::pin(self.find(token))
+    }
+
+    fn check(&self) -> Check<'_> {
+        Box::pin(self.is_there())
     }
 
     /// Closes the pool. The last connection writes the write-ahead log back to the file.

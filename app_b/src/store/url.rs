@@ -16,21 +16,21 @@ impl DatabaseUrl {
         &self.0
     }
 
-    /// Whether this is the default URL. Any user can create its directory first.
+    /// Whether this is the default URL. Another user may own a parent of its directory.
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl Default for DatabaseUrl {
-    /// Returns a file in a directory per user below the system's temporary directory.
+    /// Returns a file in the state directory of the user, by the XDG Base Directory Specification.
     fn default() -> Self {
-        let user = rustix::process::getuid().as_raw();
-        Self(
-            std::env::temp_dir()
-                .join(format!("app_b-{user}"))
-                .join("app_b.db"),
-        )
+        let configured = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+        let state = configured.filter(|path| path.is_absolute()).unwrap_or_else(|| {
+            let home = std::env::home_dir().unwrap_or_default();
+            home.join(".local/state")
+        });
+        Self(state.join("app_b/app_b.db"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The types of the user store: the trait, its argument and its results.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use sha2::{Digest, Sha256};
@@ -13,6 +14,14 @@ pub trait UserStore: fmt::Debug + Send + Sync {
     /// If the database does not respond.
     fn user_by_token(&self, token: TokenHash) -> Lookup<'_>;
 
+    /// Checks that the database is still there and responds.
+    ///
+    /// # Errors
+    /// If lookups cannot succeed.
+    fn check(&self) -> Check<'_> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Closes the database. No data is lost without it.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
@@ -21,6 +30,9 @@ pub trait UserStore: fmt::Debug + Send + Sync {
 
 /// The future of a lookup. It is boxed so that [`UserStore`] is dyn-compatible.
 pub type Lookup<'a> = Pin<Box<dyn Future<Output = Result<Option<User>, Error>> + Send + 'a>>;
+
+/// The future of a check.
+pub type Check<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
 /// A user, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +69,9 @@ pub enum Error {
     /// Too many lookups run at once, or another process locks the database.
     #[error("the database is busy")]
     Busy(#[source] sqlx::Error),
+    /// The file of the database was removed or replaced while the service runs.
+    #[error("the file {} was removed or replaced: restore it, or restart app_b", .0.display())]
+    Gone(PathBuf),
     /// Any other failure of the database.
     #[error("the database failed")]
     Failed(#[source] sqlx::Error),

@@ -213,6 +213,17 @@ async fn every_row_with_legacy_status() {
 }
 
 #[tokio::test]
+async fn max_body_bytes_may_exceed_the_default_limit_of_axum() {
+    let (address, _registry, _directory) = start(&["--max-body-bytes=4000000"]).await;
+    let post = |bytes: usize| {
+        let request = Client::new().post(format!("http://{address}/auth"));
+        request.form(&[("token", "x".repeat(bytes))]).send()
+    };
+    assert_eq!(post(3_000_000).await.unwrap().status(), 401, "an unknown token");
+    assert_eq!(post(4_000_000).await.unwrap().status(), 413);
+}
+
+#[tokio::test]
 async fn a_busy_database_is_503_with_retry_after() {
     let config = Config::parse_from(["test", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     let app = App {

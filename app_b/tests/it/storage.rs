@@ -218,13 +218,48 @@ async fn a_read_only_disk_fails_the_start_and_the_database_stays_unchanged() {
 }
 
 #[tokio::test]
+async fn a_removed_database_turns_readiness_off_with_the_reason_and_is_not_created_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("app_b.db");
+    write_seeded_database(&database).await;
+    let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database)), ("DRAIN_DELAY", "0s")]);
+    let service = service.ready().await;
+    for name in files(directory.path()) {
+        std::fs::remove_file(directory.path().join(name)).unwrap();
+    }
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    while service.readyz().await == Some(200) {
+        assert!(Instant::now() < deadline, "/readyz still responds 200");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let reason = reqwest::get(service.admin_url("/readyz")).await.unwrap();
+    let reason = reason.text().await.unwrap();
+    assert!(reason.contains("was removed or replaced"), "{reason}");
+    // Requests that need no database, and more lookups at once than there are open connections.
+    let base = service.url("");
+    let requests = (0..32).map(|_| auth(&base, "mytoken"));
+    futures_util::future::join_all(requests).await;
+    assert_eq!(reqwest::get(service.url("/unknown")).await.unwrap().status(), 404);
+    assert_eq!(
+        reqwest::get(service.admin_url("/livez")).await.unwrap().status(),
+        200
+    );
+    assert!(
+        files(directory.path()).is_empty(),
+        "{:?}",
+        files(directory.path())
+    );
+    service.signal(Signal::TERM);
+    assert_eq!(service.output().await.status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_default_directory_that_others_can_write_to_fails_the_start() {
-    let temporary = tempfile::tempdir().unwrap();
-    let user = rustix::process::getuid().as_raw();
-    let directory = temporary.path().join(format!("app_b-{user}"));
+    let state = tempfile::tempdir().unwrap();
+    let directory = state.path().join("app_b");
     std::fs::create_dir(&directory).unwrap();
     let set_mode = |mode| std::fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
-    let default_database = [("TMPDIR", temporary.path().to_str().unwrap())];
+    let default_database = [("XDG_STATE_HOME", state.path().to_str().unwrap())];
 
     set_mode(0o777);
     let output = Service::start(APP_B, &default_database).output().await;

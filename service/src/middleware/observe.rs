@@ -1,7 +1,7 @@
 //! The outermost layer: request id, `x-served-by`, trace, metrics and log of every request.
 //!
 //! Metrics count requests by route, including cancelled ones. The access log is at level debug. A request that fails is
-//! logged once, with its cause and its id.
+//! logged once, with its cause and its id. [`LogLimit`] bounds the log lines of one cause.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,6 +18,8 @@ use crate::metrics::{HttpMetrics, Measurement, RequestTimer};
 use crate::reply::Cause;
 use crate::request_id::{self, X_REQUEST_ID};
 
+use super::log_limit::LogLimit;
+
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
 /// Wraps a service in [`Observe`].
@@ -25,6 +27,7 @@ const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 pub(super) struct ObserveLayer {
     metrics: HttpMetrics,
     instance_name: HeaderValue,
+    log_limit: &'static LogLimit,
 }
 
 impl ObserveLayer {
@@ -34,6 +37,7 @@ impl ObserveLayer {
         Self {
             metrics,
             instance_name: HeaderValue::from_maybe_shared(bytes).expect("the bytes come from a header value"),
+            log_limit: Box::leak(Box::default()),
         }
     }
 }
@@ -46,6 +50,7 @@ impl<S> Layer<S> for ObserveLayer {
             inner,
             metrics: self.metrics,
             instance_name: self.instance_name.clone(),
+            log_limit: self.log_limit,
         }
     }
 }
@@ -56,6 +61,7 @@ pub(super) struct Observe<S> {
     inner: S,
     metrics: HttpMetrics,
     instance_name: HeaderValue,
+    log_limit: &'static LogLimit,
 }
 
 impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>> for Observe<S> {
@@ -87,6 +93,7 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
                 timer,
                 request_id,
                 instance_name,
+                log_limit: self.log_limit,
             }),
         }
     }
@@ -107,6 +114,7 @@ struct RequestInFlight {
     timer: RequestTimer,
     request_id: HeaderValue,
     instance_name: HeaderValue,
+    log_limit: &'static LogLimit,
 }
 
 impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
@@ -117,7 +125,7 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
         let mut response = ready!(this.span.in_scope(|| this.inner.poll(context)))?;
         if let Some(request) = this.request.take() {
             let measurement = request.timer.finish(response.status());
-            log(&response, &request.request_id, measurement);
+            log(&response, &request.request_id, measurement, request.log_limit);
             let headers = response.headers_mut();
             headers.insert(X_REQUEST_ID, request.request_id);
             headers.insert(X_SERVED_BY, request.instance_name);
@@ -126,7 +134,12 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
     }
 }
 
-fn log(response: &Response, request_id: &HeaderValue, measurement: Measurement) {
+fn log(
+    response: &Response,
+    request_id: &HeaderValue,
+    measurement: Measurement,
+    log_limit: &'static LogLimit,
+) {
     let Measurement {
         method,
         route,
@@ -134,6 +147,9 @@ fn log(response: &Response, request_id: &HeaderValue, measurement: Measurement) 
     } = measurement;
     let status = response.status();
     if let Some(cause) = response.extensions().get::<Cause>() {
+        if !log_limit.admits(cause.text()) {
+            return;
+        }
         let (id, code, milliseconds) = (text(request_id), status.as_u16(), elapsed.as_secs_f64() * 1e3);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(

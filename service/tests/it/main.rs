@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod http_rules;
+#[cfg(test)]
 mod middleware;
 #[cfg(test)]
 mod shutdown;

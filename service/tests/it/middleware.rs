@@ -74,6 +74,43 @@ async fn a_panic_becomes_a_500_and_the_connection_stays_open() {
     );
 }
 
+#[tokio::test]
+async fn failures_of_one_cause_are_logged_ten_times_a_second_and_the_rest_is_counted() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = TestServer::start(&[]);
+    let mut client = RawClient::connect(server.address).await;
+    for _ in 0..50 {
+        assert!(client.get("/fail").await.starts_with("HTTP/1.1 502 "));
+    }
+    let left_out = || -> u64 {
+        let warnings = log.events("WARN");
+        warnings
+            .iter()
+            .filter_map(|event| event["log.left_out"].as_u64())
+            .sum()
+    };
+    let logged = || {
+        let warnings = log.events("WARN");
+        warnings
+            .iter()
+            .filter(|event| event["http.status"] == 502)
+            .count()
+    };
+    // A slow machine needs more than one second, and logs ten more in the next.
+    until("each failure is logged or counted", || {
+        logged() as u64 + left_out() == 50 && left_out() > 0
+    })
+    .await;
+    assert!((10..50).contains(&logged()), "{} of 50 were logged", logged());
+}
+
 /// The captured log: one JSON object per line.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

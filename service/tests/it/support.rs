@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use clap::Parser;
 use futures_util::stream::{self, StreamExt};
@@ -15,6 +16,7 @@ use prometheus::Registry;
 use service::config::ServiceConfig;
 use service::metrics::{HttpMetrics, KnownRoute};
 use service::middleware::{self, Settings};
+use service::reply::Cause;
 use service::server::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -59,10 +61,11 @@ impl TestServer {
     pub(crate) fn start(flags: &[&str]) -> Self {
         let config = config(flags);
         let registry = Registry::new();
-        let known = ["/ok", "/wait", "/panic", "/size", "/stream", "/large"].map(|path| KnownRoute {
-            path,
-            methods: &["GET", "HEAD"],
-        });
+        let known =
+            ["/ok", "/wait", "/panic", "/size", "/stream", "/large", "/fail"].map(|path| KnownRoute {
+                path,
+                methods: &["GET", "HEAD"],
+            });
         let http = HttpMetrics::new(&registry, &known);
         let gate = Arc::new(Semaphore::new(0));
 
@@ -141,6 +144,10 @@ fn routes(gate: Arc<Semaphore>) -> Router {
     };
     Router::new()
         .route("/ok", get(async || "ok"))
+        .route(
+            "/fail",
+            get(async || (StatusCode::BAD_GATEWAY, Cause::from("a broken backend"), ()).into_response()),
+        )
         .route("/stream", get(stream))
         .route("/large", get(async || vec![b'x'; LARGE_BYTES]))
         .route("/wait", get(wait))

@@ -109,11 +109,12 @@ fn the_key_of_another_certificate_is_rejected() {
 }
 
 #[test]
-fn a_certificate_is_reused_only_for_the_same_names_and_before_its_renewal() {
+fn a_certificate_serves_only_its_names_until_it_expires() {
     let (certificate, _) = issue();
     let mut renamed = identity("adapter-0");
     renamed.dns_names[0] = "elsewhere".to_owned();
     assert!(certificate.serves(&identity("adapter-0"), start()));
     assert!(!certificate.serves(&renamed, start()));
-    assert!(!certificate.serves(&identity("adapter-0"), start() + Duration::days(29)));
+    assert!(certificate.serves(&identity("adapter-0"), start() + Duration::days(29)));
+    assert!(!certificate.serves(&identity("adapter-0"), start() + Duration::days(31)));
 }

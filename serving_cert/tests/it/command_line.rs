@@ -38,13 +38,19 @@ fn a_bad_configuration_exits_64_and_names_the_variable_and_the_accepted_values()
             "VALIDITY",
             "soon",
             "--validity",
-            "it accepts a duration of at least 1m such as 30days",
+            "it accepts a duration from 1m to 36500days such as 30days",
         ),
         (
             "VALIDITY",
             "1s",
             "--validity",
-            "it accepts a duration of at least 1m such as 30days",
+            "it accepts a duration from 1m to 36500days such as 30days",
+        ),
+        (
+            "VALIDITY",
+            "9000years",
+            "--validity",
+            "it accepts a duration from 1m to 36500days such as 30days",
         ),
         (
             "RECONCILE_INTERVAL",
@@ -70,6 +76,18 @@ fn a_bad_configuration_exits_64_and_names_the_variable_and_the_accepted_values()
             "{variable}={value}: {message}"
         );
     }
+    let environment: Vec<_> = REQUIRED
+        .iter()
+        .copied()
+        .chain([("VALIDITY", "1m"), ("RECONCILE_INTERVAL", "1h")])
+        .collect();
+    let output = serving_cert(&["run"], &environment);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{message}");
+    assert!(
+        message.contains("RECONCILE_INTERVAL") && message.contains("below 15 % of VALIDITY"),
+        "{message}"
+    );
     assert_eq!(serving_cert(&["run"], &[]).status.code(), Some(64));
     assert_eq!(serving_cert(&["--help"], &[]).status.code(), Some(0));
 }

@@ -148,10 +148,40 @@ async fn a_restarted_container_reuses_its_certificate() {
     assert_eq!(server.0.lock().expect("lock").writes, 1);
 
     std::fs::write(directory.path().join("tls.key"), "truncated").expect("written");
-    sidecar(&server, directory.path(), later)
-        .round(later)
-        .await
-        .expect("a round");
+    let mut restarted = sidecar(&server, directory.path(), later);
+    restarted.round(later).await.expect("publishes");
+    let key = std::fs::read_to_string(directory.path().join("tls.key")).expect("readable");
+    assert_eq!(
+        key, "truncated",
+        "written before every API server has read the authority"
+    );
+    restarted.round(later).await.expect("writes");
     assert_ne!(written_certificate(&directory).chain_pem, first.chain_pem);
     assert!(trusts(&server, &written_certificate(&directory), later));
+}
+
+#[tokio::test]
+async fn a_restart_during_a_renewal_keeps_the_authority_that_the_server_uses() {
+    let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
+    let mut first_run = sidecar(&server, directory.path(), start());
+    first_run.round(start()).await.expect("a round");
+    let used = written_certificate(&directory);
+    let due = used.renewal_time();
+    first_run.round(due).await.expect("publishes the next authority");
+    for _ in 0..3 {
+        // Each restart loses the key of the next certificate, and publishes another authority.
+        let mut restarted = sidecar(&server, directory.path(), due);
+        restarted.round(due).await.expect("publishes");
+        assert!(
+            trusts(&server, &used, due),
+            "the server still uses this authority"
+        );
+        assert_eq!(written_certificate(&directory).chain_pem, used.chain_pem);
+    }
+    let mut restarted = sidecar(&server, directory.path(), due);
+    restarted.round(due).await.expect("publishes");
+    restarted.round(due).await.expect("writes");
+    let renewed = written_certificate(&directory);
+    assert_ne!(renewed.chain_pem, used.chain_pem);
+    assert!(trusts(&server, &renewed, due));
 }

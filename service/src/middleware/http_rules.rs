@@ -1,0 +1,163 @@
+//! The rules for an origin server that neither hyper nor the router enforces: RFC 9112 for `Host`, RFC 9110 for OPTIONS.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::http::header::{ALLOW, HOST};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+/// Wraps a service in [`HttpRules`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HttpRulesLayer;
+
+impl<S> Layer<S> for HttpRulesLayer {
+    type Service = HttpRules<S>;
+
+    fn layer(&self, inner: S) -> HttpRules<S> {
+        HttpRules { inner }
+    }
+}
+
+/// Responds 400 to a request with an invalid `Host`, and 200 with `Allow` to OPTIONS.
+#[derive(Debug, Clone)]
+pub(super) struct HttpRules<S> {
+    inner: S,
+}
+
+impl<S, RequestBody, Body> Service<Request<RequestBody>> for HttpRules<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<Body>>,
+    Body: Default,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = HttpRulesFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        let is_options = request.method() == Method::OPTIONS;
+        if !has_valid_host(request.version(), request.headers()) {
+            HttpRulesFuture::Responded {
+                status: StatusCode::BAD_REQUEST,
+            }
+        } else if is_options && request.uri().path() == "*" {
+            // The request is for the server as a whole (RFC 9110, 9.3.7).
+            HttpRulesFuture::Responded {
+                status: StatusCode::OK,
+            }
+        } else {
+            HttpRulesFuture::Routed {
+                inner: self.inner.call(request),
+                is_options,
+            }
+        }
+    }
+}
+
+/// Whether the number and the value of `Host` are valid (RFC 9112, 3.2). HTTP/2 has `:authority` instead.
+fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
+    if version >= Version::HTTP_2 {
+        return true;
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => version < Version::HTTP_11,
+        (Some(host), None) => is_authority(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Whether the value can be a host with an optional port. It is empty if the target of the request has no authority.
+fn is_authority(host: &[u8]) -> bool {
+    host.iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(byte))
+}
+
+pin_project! {
+    #[project = Projected]
+    pub(super) enum HttpRulesFuture<F> {
+        Routed {
+            #[pin]
+            inner: F,
+            is_options: bool,
+        },
+        Responded {
+            status: StatusCode,
+        },
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, E>>, E, Body: Default> Future for HttpRulesFuture<F> {
+    type Output = Result<Response<Body>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            Projected::Routed { inner, is_options } => {
+                let response = ready!(inner.poll(context))?;
+                Poll::Ready(Ok(if *is_options {
+                    with_options(response)
+                } else {
+                    response
+                }))
+            }
+            Projected::Responded { status } => {
+                let mut response = Response::new(Body::default());
+                *response.status_mut() = *status;
+                Poll::Ready(Ok(response))
+            }
+        }
+    }
+}
+
+/// Turns the 405 of the router into a 200. The router has set `Allow` to the methods of the route.
+fn with_options<Body: Default>(mut response: Response<Body>) -> Response<Body> {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let methods = response
+            .headers()
+            .get(ALLOW)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        let allow = [methods, b",OPTIONS"].concat();
+        if let Ok(allow) = HeaderValue::from_bytes(&allow) {
+            response.headers_mut().insert(ALLOW, allow);
+        }
+        *response.status_mut() = StatusCode::OK;
+        *response.body_mut() = Body::default();
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_valid_host_is_required_except_in_http_1_0_and_http_2() {
+        let cases: [(Version, &[&str], bool); 9] = [
+            (Version::HTTP_11, &["app-a:5000"], true),
+            (Version::HTTP_11, &["[::1]:5000"], true),
+            (Version::HTTP_11, &[""], true),
+            (Version::HTTP_11, &[], false),
+            (Version::HTTP_11, &["a", "a"], false),
+            (Version::HTTP_11, &["a b"], false),
+            (Version::HTTP_11, &["a/b"], false),
+            (Version::HTTP_10, &[], true),
+            (Version::HTTP_2, &[], true),
+        ];
+        for (version, hosts, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(HOST, HeaderValue::from_static(host));
+            }
+            assert_eq!(
+                has_valid_host(version, &headers),
+                expected,
+                "{version:?} {hosts:?}"
+            );
+        }
+    }
+}

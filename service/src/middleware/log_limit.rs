@@ -1,0 +1,87 @@
+//! Limits the failures that are logged for one cause. An overload would otherwise add a log line for each request.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// The failures of one cause that are logged in one window.
+const MAX_LOGGED: u32 = 10;
+
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// The causes that are counted separately. Further causes share one count.
+const MAX_CAUSES: usize = 64;
+
+/// The name of the shared count.
+const OTHER: &str = "other causes";
+
+/// The limit, shared by all requests of a server.
+#[derive(Debug, Default)]
+pub(super) struct LogLimit {
+    causes: Mutex<HashMap<String, Window>>,
+}
+
+#[derive(Debug)]
+struct Window {
+    end: Instant,
+    logged: u32,
+    left_out: u64,
+}
+
+impl Window {
+    fn start() -> Self {
+        Self {
+            end: Instant::now() + WINDOW,
+            logged: 0,
+            left_out: 0,
+        }
+    }
+
+    /// Whether the window is over and has nothing to report.
+    fn is_done(&self) -> bool {
+        self.left_out == 0 && self.end <= Instant::now()
+    }
+}
+
+impl LogLimit {
+    /// Whether a failure may be logged. The end of the window reports how many were left out.
+    pub(super) fn admits(&'static self, cause: &str) -> bool {
+        let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !causes.contains_key(cause) && causes.len() >= MAX_CAUSES {
+            causes.retain(|_, window| !window.is_done());
+        }
+        let is_counted = causes.contains_key(cause) || causes.len() < MAX_CAUSES;
+        let cause = if is_counted { cause } else { OTHER };
+        let window = causes.entry(cause.to_owned()).or_insert_with(Window::start);
+        if window.is_done() {
+            *window = Window::start();
+        }
+        if window.logged < MAX_LOGGED {
+            window.logged += 1;
+            return true;
+        }
+        window.left_out += 1;
+        if window.left_out == 1 {
+            tokio::spawn(self.report(cause.to_owned(), window.end));
+        }
+        false
+    }
+
+    async fn report(&'static self, cause: String, end: Instant) {
+        sleep_until(end).await;
+        let window = self
+            .causes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&cause);
+        if let Some(window) = window {
+            tracing::warn!(
+                error = cause,
+                log.left_out = window.left_out,
+                "further requests failed with this cause"
+            );
+        }
+    }
+}
