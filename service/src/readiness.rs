@@ -48,11 +48,13 @@ impl Readiness {
     }
 
     /// Sets the fault. Returns whether there was none before.
+    #[must_use]
     pub fn set_fault(&self, fault: &str) -> bool {
         self.lock().replace(fault.to_owned()).is_none()
     }
 
     /// Clears the fault. Returns whether there was one before.
+    #[must_use]
     pub fn clear_fault(&self) -> bool {
         self.lock().take().is_some()
     }
