@@ -80,17 +80,14 @@ pub fn up() -> Result<()> {
         .collect();
     progress::step("import the images", || import::import(sandbox, &archives))?;
     progress::step("kubeadm init", || {
-        let output = progress::run(sandbox.enter("kubeadm").args([
+        let mut init = sandbox.enter("kubeadm");
+        init.args([
             "init",
             "--config=/etc/kubernetes/kubeadm.yaml",
             // Preflight expects systemd, a registry and no swap. The testbed needs none of the three.
             "--skip-phases=preflight,show-join-command",
-        ]));
-        fs::write(
-            paths::logs().join("kubeadm.log"),
-            output.as_deref().unwrap_or_default(),
-        )?;
-        output.map(drop)
+        ]);
+        progress::run_to_log(&mut init, &paths::logs().join("kubeadm.log"))
     })?;
     write_kubeconfig(sandbox)?;
     progress::step("wait until the node is Ready", || {

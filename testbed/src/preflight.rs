@@ -69,11 +69,23 @@ pub fn check_machine() -> Result<()> {
             "the testbed creates namespaces and mounts, and only root may do that: run it with sudo; {ALTERNATIVE}"
         );
     }
+    check_path(&paths::workspace())?;
     check_go()?;
     for program in ["unshare", "nsenter", "setpriv"] {
         if !is_present(program) {
             bail!("`{program}` is missing: install util-linux; {ALTERNATIVE}");
         }
+    }
+    Ok(())
+}
+
+/// Rejects a path that PATH or the options of a mount would split.
+fn check_path(path: &Path) -> Result<()> {
+    if path.to_string_lossy().contains([':', ',']) {
+        bail!(
+            "the path {} contains `:` or `,`, which mounts and PATH cannot express: clone the project into another folder",
+            path.display()
+        );
     }
     Ok(())
 }
@@ -233,6 +245,18 @@ pub fn install(packages: &[(&str, &str)], hint: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_mounts_cannot_express_is_rejected() {
+        assert!(check_path(Path::new("/srv/my project")).is_ok());
+        for path in ["/srv/a:b", "/srv/a,b"] {
+            let error = check_path(Path::new(path)).unwrap_err().to_string();
+            assert!(
+                error.contains(path) && error.contains("another folder"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn the_output_of_go_version_is_parsed() {

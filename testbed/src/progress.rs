@@ -1,5 +1,8 @@
 //! The progress of long operations on standard error: each step with its time, and a heartbeat during long steps.
 
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -66,6 +69,30 @@ pub fn run(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a command and writes its output to `log`, which only its owner can read: the output may contain a secret.
+///
+/// # Errors
+/// When the command cannot run, or when it fails. The message then contains the end of the output and the path of the log.
+pub fn run_to_log(command: &mut Command, log: &Path) -> Result<()> {
+    let shown = format!("{command:?}");
+    // An existing file would keep its mode.
+    let _ = fs::remove_file(log);
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(log)
+        .with_context(|| format!("cannot create {}", log.display()))?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("cannot run {shown}"))?;
+    let output = fs::read(log)?;
+    check(&shown, status, &output, &[]).with_context(|| format!("the whole output is in {}", log.display()))
+}
+
 fn check(shown: &str, status: ExitStatus, stderr: &[u8], stdout: &[u8]) -> Result<()> {
     if status.success() {
         return Ok(());
@@ -74,4 +101,27 @@ fn check(shown: &str, status: ExitStatus, stderr: &[u8], stdout: &[u8]) -> Resul
     let lines: Vec<_> = text.lines().collect();
     let tail = lines[lines.len().saturating_sub(30)..].join("\n");
     bail!("{shown}\nfailed with {status}:\n{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_log_has_the_whole_output_of_a_failed_command_and_only_its_owner_can_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("command.log");
+        fs::write(&log, "of an earlier run").unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo started; echo broken >&2; exit 3"]);
+        let error = format!("{:#}", run_to_log(&mut command, &log).unwrap_err());
+        assert!(
+            error.contains("broken") && error.contains("command.log"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&log).unwrap(), "started\nbroken\n");
+        assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }
