@@ -18,8 +18,8 @@ pub(crate) struct Dialer {
     host: Host,
     /// The maximum age of a connection, with jitter. An older connection is replaced before its next request.
     max_age: Option<Duration>,
-    /// The seed of the jitter. It differs between stripes, so that their connections do not expire together.
-    seed: u64,
+    /// The index of the stripe. Stripes start at different addresses and have different jitter.
+    stripe: u64,
     opened: Cell<u64>,
 }
 
@@ -36,14 +36,14 @@ impl Dialer {
         origin: Origin,
         host: Host,
         max_age: Option<Duration>,
-        seed: u64,
+        stripe: u64,
     ) -> Self {
         Self {
             network,
             origin,
             host,
             max_age,
-            seed,
+            stripe,
             opened: Cell::new(0),
         }
     }
@@ -57,7 +57,9 @@ impl Dialer {
         let addresses = self.host.addresses().await?;
         let number = self.opened.get();
         self.opened.set(number + 1);
-        let position = usize::try_from(number % addresses.len() as u64).unwrap_or_default();
+        // Stripes with few connections would otherwise all use the first addresses.
+        let position = self.stripe.wrapping_add(number) % addresses.len() as u64;
+        let position = usize::try_from(position).unwrap_or_default();
         let stream = self
             .network
             .open(&self.origin, addresses[position])
@@ -65,7 +67,7 @@ impl Dialer {
             .map_err(|error| Failure::connect(&error))?;
         let expires = self
             .max_age
-            .map(|age| Instant::now() + jittered(age, self.seed.wrapping_add(number)));
+            .map(|age| Instant::now() + jittered(age, (self.stripe << 32).wrapping_add(number)));
         Ok(Dialed { stream, expires })
     }
 }

@@ -155,7 +155,7 @@ impl DnsName {
 #[cfg(test)]
 mod tests {
     use std::{
-        collections::BTreeMap,
+        collections::{BTreeMap, BTreeSet},
         net::TcpListener,
         sync::{Mutex as Shared, mpsc},
     };
@@ -206,12 +206,16 @@ mod tests {
     }
 
     fn dialer(host: Host) -> Dialer {
+        dialer_of_stripe(0, host)
+    }
+
+    fn dialer_of_stripe(stripe: u64, host: Host) -> Dialer {
         let origin = Origin {
             is_tls: false,
             host: "pods.example".to_owned(),
             port: 80,
         };
-        Dialer::new(Network::default(), origin, host, None, 0)
+        Dialer::new(Network::default(), origin, host, None, stripe)
     }
 
     /// Opens a connection and returns its peer address.
@@ -293,6 +297,17 @@ mod tests {
             connections.len() == 3 && connections.values().all(|count| *count == 3),
             "{connections:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn stripes_start_at_different_addresses() {
+        let (_pods, addresses) = pods::<4>();
+        let mut used = BTreeSet::new();
+        for stripe in 0..4 {
+            let dialer = dialer_of_stripe(stripe, Host::fixed(addresses.to_vec()));
+            used.insert(dialed_address(&dialer).await);
+        }
+        assert_eq!(used.len(), 4, "each stripe has one connection: {used:?}");
     }
 
     #[tokio::test]

@@ -99,7 +99,7 @@ impl Dispatcher {
                     origin.clone(),
                     host.clone(),
                     setup.plan.max_connection_age,
-                    setup.stripe.first << 32,
+                    setup.stripe.first,
                 );
                 let pool = match setup.plan.mix.protocol() {
                     Protocol::Http1 => {

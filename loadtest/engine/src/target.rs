@@ -46,7 +46,8 @@ impl Target {
     /// When `url` is not an absolute `http` or `https` URL with a host, or contains a user.
     pub fn new(method: Method, url: &str) -> Result<Self, BadTarget> {
         let bad = |reason: &str| BadTarget(format!("`{url}` {reason}"));
-        let parsed: Uri = url
+        let parsed: Uri = escaped(url)
+            .map_err(bad)?
             .parse()
             .map_err(|error| bad(&format!("is not a URL: {error}")))?;
         match parsed.scheme_str() {
@@ -95,6 +96,28 @@ pub struct Origin {
     pub host: String,
     /// The port of the URL, or the default port of the scheme.
     pub port: u16,
+}
+
+/// Escapes the characters outside ASCII in the path and the query (RFC 3986, 2.1, in UTF-8).
+fn escaped(url: &str) -> Result<String, &'static str> {
+    let after_scheme = url.find("://").map_or(0, |scheme| scheme + 3);
+    let path = url[after_scheme..]
+        .find(['/', '?'])
+        .map_or(url.len(), |path| after_scheme + path);
+    if !url[..path].is_ascii() {
+        return Err("has a host with characters outside ASCII; write its Punycode form (xn--…)");
+    }
+    let mut escaped = url[..path].to_owned();
+    for character in url[path..].chars() {
+        if character.is_ascii() {
+            escaped.push(character);
+        } else {
+            let mut buffer = [0; 4];
+            let bytes = character.encode_utf8(&mut buffer).bytes();
+            escaped.extend(bytes.map(|byte| format!("%{byte:02X}")));
+        }
+    }
+    Ok(escaped)
 }
 
 impl FromStr for Target {
@@ -204,9 +227,22 @@ mod tests {
             ("http:///x", "URL"),
             ("ftp://h/", "absolute"),
             ("http://u@h/", "user"),
+            ("http://bücher.example/", "Punycode"),
         ] {
             let error = Target::new(Method::GET, url).unwrap_err().to_string();
             assert!(error.contains(reason), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn characters_outside_ascii_are_escaped_in_path_and_query() {
+        for (url, escaped) in [
+            ("http://h/grüße?q=é", "http://h/gr%C3%BC%C3%9Fe?q=%C3%A9"),
+            ("http://h?q=é", "http://h/?q=%C3%A9"),
+            ("http://h/a%20b", "http://h/a%20b"),
+        ] {
+            let target = Target::new(Method::GET, url).unwrap();
+            assert_eq!(target.url.to_string(), escaped, "{url}");
         }
     }
 

@@ -232,8 +232,10 @@ fn split_at(segments: &[Segment], moment: Duration) -> (Vec<Segment>, Vec<Segmen
 
 /// Parses a trace: lines `seconds,rate`, where each rate holds until the time of the next line.
 ///
-/// A first line with letters is a heading. Empty lines and lines that begin with `#` are ignored.
+/// A first line with letters is a heading. Empty lines and lines that begin with `#` are ignored, and so is the byte order mark
+/// with which spreadsheets begin a file.
 fn parse_trace(text: &str) -> Result<Vec<Segment>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut rows: Vec<(usize, Duration, f64)> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let (number, line) = (index + 1, line.trim());
@@ -317,10 +319,10 @@ mod tests {
     #[test]
     fn each_trace_line_sets_the_rate_until_the_next_line() {
         let text = "seconds,rate\n0,10\n\n# a pause\n2.5,0\n4,30\n5,0\n";
-        assert_eq!(
-            seconds(&parse_trace(text).unwrap()),
-            [(2.5, 10.0, 10.0), (1.5, 0.0, 0.0), (1.0, 30.0, 30.0)]
-        );
+        let expected = [(2.5, 10.0, 10.0), (1.5, 0.0, 0.0), (1.0, 30.0, 30.0)];
+        assert_eq!(seconds(&parse_trace(text).unwrap()), expected);
+        let without_heading = "\u{feff}0,10\r\n2.5,0\r\n4,30\r\n5,0\r\n";
+        assert_eq!(seconds(&parse_trace(without_heading).unwrap()), expected);
     }
 
     #[test]
