@@ -91,7 +91,14 @@ pub(super) async fn serve<S: HttpService>(
         .await;
         match outcome {
             Some(Ok(())) => return clock.completed(),
-            Some(Err(_broken)) => return Ending::Error,
+            Some(Err(error)) => {
+                let invalid = error.downcast_ref().is_some_and(hyper::Error::is_parse);
+                return if invalid {
+                    Ending::InvalidRequest
+                } else {
+                    Ending::Error
+                };
+            }
             None => {}
         }
     }

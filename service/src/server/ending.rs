@@ -5,8 +5,10 @@
 pub(crate) enum Ending {
     /// The client closed the connection.
     Client,
-    /// The connection broke, or the client did not send HTTP.
+    /// The connection broke.
     Error,
+    /// The client did not send valid HTTP, or a head that is too large. It got 400 or 431.
+    InvalidRequest,
     /// The client did not send a head within the header read timeout.
     HeaderTimeout,
     /// The connection was idle for the keep-alive timeout.
@@ -23,9 +25,10 @@ pub(crate) enum Ending {
 
 impl Ending {
     /// All endings.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Client,
         Self::Error,
+        Self::InvalidRequest,
         Self::HeaderTimeout,
         Self::IdleTimeout,
         Self::WriteTimeout,
@@ -39,6 +42,7 @@ impl Ending {
         match self {
             Self::Client => "client",
             Self::Error => "error",
+            Self::InvalidRequest => "invalid_request",
             Self::HeaderTimeout => "header_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::WriteTimeout => "write_timeout",

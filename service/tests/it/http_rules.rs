@@ -1,6 +1,6 @@
 //! The MUSTs of RFC 9110 and RFC 9112 for an origin server, over a raw socket.
 
-use super::support::{RawClient, TestServer};
+use super::support::{RawClient, TestServer, until};
 
 /// Sends a request on a new connection, and returns the response.
 async fn respond(server: &TestServer, request: &str) -> String {
@@ -63,6 +63,21 @@ async fn a_request_with_an_invalid_host_is_counted_and_named() {
     assert!(response.ends_with("bad request"), "{response}");
     let counter = r#"http_requests_total{method="GET",route="/ok",status="400"}"#;
     assert_eq!(server.metric(counter), Some(1.0));
+}
+
+#[tokio::test]
+async fn a_connection_with_invalid_http_is_counted() {
+    let server = TestServer::start(&[]);
+    let large = format!(
+        "GET /ok HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
+        "x".repeat(100_000)
+    );
+    for (request, status) in [("nonsense\r\n\r\n", "400"), (&*large, "431")] {
+        let response = respond(&server, request).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
+    }
+    let series = r#"http_connections_closed_total{reason="invalid_request"}"#;
+    until("two invalid requests", || server.metric(series) == Some(2.0)).await;
 }
 
 #[tokio::test]
