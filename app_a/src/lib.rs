@@ -17,16 +17,16 @@ pub use config::Config;
 pub use router::router;
 pub use state::App;
 
-/// Serves until SIGTERM or SIGINT, then drains.
+/// Serves until SIGTERM or SIGINT, then drains. A second signal stops at once.
 ///
 /// # Errors
 /// If the service cannot start, or if the drain deadline cut off requests.
 pub async fn run(config: Config) -> Result<()> {
-    let mut signals = Signals::install()?;
+    let signals = Signals::install()?;
     let metrics = metrics::Metrics::new();
     let server = Server::bind(&config.service, metrics.registry.clone())?;
     let app = App::new(&config, metrics)?;
-    server.run(router(app, &config), signals.received()).await
+    server.run_until_signal(router(app, &config), signals).await
 }
 
 /// Returns the text of `/metrics` before the first request.

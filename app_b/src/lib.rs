@@ -19,7 +19,7 @@ pub use config::Config;
 pub use router::router;
 pub use state::App;
 
-/// Serves until SIGTERM or SIGINT, then drains.
+/// Serves until SIGTERM or SIGINT, then drains. A second signal stops at once.
 ///
 /// The admin listener responds from the start. The public listener responds once the database is migrated and seeded. A
 /// signal before that stops the process at once: no request is in flight, and each step of the set-up is a transaction.
@@ -39,7 +39,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
     let users = Arc::clone(&app.users);
     let monitor = tokio::spawn(store::monitor(Arc::clone(&users), server.readiness()));
-    let outcome = server.run(router(app, &config), signals.received()).await;
+    let outcome = server.run_until_signal(router(app, &config), signals).await;
     monitor.abort();
     users.close().await;
     outcome

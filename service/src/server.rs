@@ -15,10 +15,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use prometheus::Registry;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -139,6 +139,26 @@ impl Server {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
+    }
+
+    /// Serves requests until a signal, and then shuts down as [`Server::run`] does.
+    ///
+    /// # Errors
+    /// Those of [`Server::run`]. A second signal stops the shutdown at once, which is an error, too.
+    pub async fn run_until_signal(self, service: impl HttpService, mut signals: Signals) -> Result<()> {
+        let (shut_down, requested) = oneshot::channel::<()>();
+        let run = self.run(service, async {
+            requested.await.ok();
+        });
+        let mut run = std::pin::pin!(run);
+        tokio::select! {
+            outcome = &mut run => return outcome,
+            () = signals.received() => drop(shut_down),
+        }
+        tokio::select! {
+            outcome = run => outcome,
+            () = signals.received() => bail!("a second signal stopped the shutdown: requests in flight were aborted"),
+        }
     }
 
     /// Serves requests until `shutdown` completes, and then shuts down in this order:

@@ -128,6 +128,21 @@ async fn an_unread_output_loses_only_lines_of_the_log() {
 }
 
 #[tokio::test]
+async fn a_second_signal_stops_at_once() {
+    let service = Service::start(APP_A, &[("DRAIN_DELAY", "1h")]).ready().await;
+    service.signal(Signal::TERM);
+    while service.readyz().await == Some(200) {}
+    service.signal(Signal::TERM);
+    let output = service.output().await;
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    assert!(
+        printed(&output).contains("a second signal"),
+        "{}",
+        printed(&output)
+    );
+}
+
+#[tokio::test]
 async fn sigint_exits_0() {
     let service = Service::start(APP_A, &[("DRAIN_DELAY", "0s")]).ready().await;
     service.signal(Signal::INT);

@@ -24,12 +24,12 @@ impl Signals {
         })
     }
 
-    /// Completes at the first signal.
+    /// Completes at the next signal.
     pub async fn received(&mut self) {
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         };
-        tracing::info!(signal = name, "shutting down");
+        tracing::info!(signal = name, "received a signal: shutting down");
     }
 }
