@@ -49,6 +49,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut command = Command::new(images::loadtest(Profile::Quick)?);
     command
         .args(["scale", "--url", &format!("{url}/hello"), "--rate", &options.rate])
+        // A sync period of the HPA, and the 30 s for which the metric is averaged.
+        .args(["--plateau", "40s"])
         .arg("--html")
         .arg(&html)
         .arg("--json")

@@ -35,7 +35,7 @@ pub(crate) const SUITES: [Suite; 8] = [
     Suite {
         name: "lints",
         checks: "format, image tags, clippy, licences and sources of dependencies",
-        budget: Duration::from_mins(3),
+        budget: Duration::from_mins(2),
         on_cluster: false,
         run: |_| lints::run(),
     },
@@ -56,7 +56,7 @@ pub(crate) const SUITES: [Suite; 8] = [
     Suite {
         name: "testbed",
         checks: "the cluster starts, recovers from kills, and leaves nothing behind",
-        budget: Duration::from_mins(3),
+        budget: Duration::from_mins(2),
         on_cluster: true,
         run: |session| session.cluster_tests("testbed", "test(bring_up::)"),
     },
@@ -82,7 +82,7 @@ pub(crate) const SUITES: [Suite; 8] = [
     Suite {
         name: "scaling",
         checks: "pods scale out and in without a lost request, and the report says where the time goes",
-        budget: Duration::from_mins(9),
+        budget: Duration::from_mins(11),
         on_cluster: true,
         run: |session| session.cluster_tests("scaling", "test(scaling::)"),
     },

@@ -51,7 +51,7 @@ fn delayed_stages(name: &str) -> Result<Stages> {
         "--rate",
         "195",
         "--scale-up-deadline",
-        "90s",
+        "75s",
         "--plateau",
         "15s",
         "--tail-rate",
