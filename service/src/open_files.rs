@@ -12,7 +12,7 @@ pub(crate) fn raise_limit() {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // Without the permission, the soft limit stays, and the number of connections follows it.
+    // A process may always do this (setrlimit(2)).
     setrlimit(Resource::Nofile, raised).ok();
 }
 
@@ -20,7 +20,8 @@ pub(crate) fn raise_limit() {
 ///
 /// Each request in flight may call another service, which needs a file, too.
 pub(crate) fn max_connections(max_in_flight: usize) -> usize {
-    let files = getrlimit(Resource::Nofile).current;
+    // The hard limit: `raise_limit` makes it the soft one.
+    let files = getrlimit(Resource::Nofile).maximum;
     let files = files.and_then(|files| usize::try_from(files).ok());
     connections_within(files, max_in_flight)
 }

@@ -226,12 +226,13 @@ async fn probes_succeed_while_connections_use_all_files_that_they_may_use() {
 async fn probes_succeed_beside_10_000_idle_connections_and_a_flood_of_slow_heads() {
     const IDLE: usize = 10_000;
     const SLOW: usize = 1_000;
-    let limit = getrlimit(Resource::Nofile);
+    // The service inherits the limit. Only root may raise the hard limit.
+    let files = getrlimit(Resource::Nofile).maximum.map(|files| files.max(20_000));
     let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
+        current: files,
+        maximum: files,
     };
-    setrlimit(Resource::Nofile, raised).unwrap();
+    setrlimit(Resource::Nofile, raised).expect("the test needs 20,000 open files (ulimit -n)");
     let service = Service::start(APP_A, &[]).ready().await;
     let connect = async |index| {
         let mut client = TcpStream::connect(service.address).await.unwrap();
