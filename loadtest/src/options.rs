@@ -49,13 +49,39 @@ pub struct MergeOptions {
     pub result: ResultOptions,
 }
 
+/// The cluster and the names of the objects in it.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// The kubeconfig's context; `None` for its current one.
+    pub context: Option<String>,
+    /// The namespace of the HPAs.
+    pub namespace: String,
+    /// The Prometheus Service.
+    pub prometheus: PrometheusService,
+    /// The name of the request counter that pods export.
+    pub series: String,
+}
+
+impl ClusterOptions {
+    /// Returns the options to check the metrics chain of one HPA.
+    #[must_use]
+    pub fn chain(&self, hpa: &str) -> ChainOptions {
+        ChainOptions {
+            namespace: self.namespace.clone(),
+            hpa: hpa.to_owned(),
+            prometheus: self.prometheus.clone(),
+            series: self.series.clone(),
+        }
+    }
+}
+
 /// The options of `loadtest chain`.
 #[derive(Debug)]
 pub struct ChainCommandOptions {
-    /// The kubeconfig's context; `None` for its current one.
-    pub context: Option<String>,
-    /// The metrics chains to check.
-    pub chains: Vec<ChainOptions>,
+    /// The cluster.
+    pub cluster: ClusterOptions,
+    /// The HPAs at the end of the metrics chains to check.
+    pub hpas: Vec<String>,
     /// How long to wait until each chain is whole.
     pub wait: Duration,
     /// Whether the result is printed as JSON.
@@ -117,14 +143,8 @@ pub enum Step {
 /// The options of `loadtest scale`.
 #[derive(Debug)]
 pub struct ScaleOptions {
-    /// The kubeconfig's context; `None` for its current one.
-    pub context: Option<String>,
-    /// The namespace of the HPAs.
-    pub namespace: String,
-    /// The Prometheus Service.
-    pub prometheus: PrometheusService,
-    /// The name of the request counter that pods export.
-    pub series: String,
+    /// The cluster.
+    pub cluster: ClusterOptions,
     /// The load step.
     pub step: Step,
     /// The plan of the load, with an empty schedule. The command derives the schedule from the HPAs.
@@ -164,16 +184,5 @@ impl ScaleOptions {
     #[must_use]
     pub fn mix(&self) -> &Mix {
         &self.plan.mix
-    }
-
-    /// Returns the options to check the metrics chain of one HPA.
-    #[must_use]
-    pub fn chain(&self, hpa: &str) -> ChainOptions {
-        ChainOptions {
-            namespace: self.namespace.clone(),
-            hpa: hpa.to_owned(),
-            prometheus: self.prometheus.clone(),
-            series: self.series.clone(),
-        }
     }
 }

@@ -13,6 +13,8 @@ mod log_reader;
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]
+mod seeding;
+#[cfg(test)]
 mod storage;
 #[cfg(test)]
 mod support;

@@ -6,6 +6,7 @@ use app_b::store::{self, database_url};
 use reqwest::Client;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
+use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 /// The name and the token of each seeded user.
@@ -70,4 +71,24 @@ pub(crate) async fn assert_full_seed(service: &str) {
     for (user, token) in SEED {
         assert_eq!(auth(service, token).await, (200, user.to_owned()));
     }
+}
+
+/// Returns the names of the files in a directory.
+pub(crate) fn files(directory: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+/// Returns the binary with a file size limit, in blocks of 512 bytes. SIGXFSZ is ignored, so that a write fails as on a
+/// full disk. The output of the binary goes to pipes, to which the limit does not apply.
+pub(crate) fn with_file_size_limit(blocks: u32) -> Command {
+    let mut command = Command::new("sh");
+    let binary = env!("CARGO_BIN_EXE_app_b");
+    command.args([
+        "-c",
+        &format!("trap '' XFSZ; ulimit -f {blocks} && exec {binary}"),
+    ]);
+    command
 }

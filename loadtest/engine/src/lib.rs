@@ -26,10 +26,12 @@ mod plan;
 mod probe;
 mod record;
 mod report;
+mod report_builder;
 mod schedule;
 mod segment;
 mod stripe;
 mod stripe_result;
+mod summary;
 mod target;
 mod threshold;
 mod timer;
@@ -51,12 +53,12 @@ pub use self::{
     plan::Plan,
     probe::{Addresses, Unreachable, probe},
     report::{
-        Connections, IntervalReport, Latencies, LoadReport, PlanReport, Rates, StageReport, StripeReport,
-        Summary, TargetReport,
+        Connections, IntervalReport, LoadReport, PlanReport, Rates, StageReport, StripeReport, TargetReport,
     },
     schedule::{Schedule, Spacing},
     segment::Segment,
     stripe_result::{SharedLoad, StripeResult},
+    summary::{Latencies, Summary},
     target::{BadTarget, Expectations, Origin, Target, parse_header, parse_method},
     threshold::{Threshold, ThresholdReport},
     verdict::{Bounds, Outcome, Verdict},

@@ -17,9 +17,11 @@ use super::{
     plan::Plan,
     probe::Addresses,
     record::Recorder,
-    report::{self, LoadReport, PlanReport, ReportInput, Summary},
+    report::{LoadReport, PlanReport},
+    report_builder::{self, ReportInput},
     stripe::{self, StopFlag},
     stripe_result::{SharedLoad, StripeResult},
+    summary::Summary,
 };
 
 /// The time from [`Load::start`] to the first arrival. All threads start in this time.
@@ -196,7 +198,7 @@ impl Load {
             length,
             expected: self.plan.schedule.expected(length),
         };
-        report::build(input, &recorders)
+        report_builder::build(input, &recorders)
     }
 
     /// Returns the measurements of this stripe, to merge with those of other stripes. Call it after [`Load::drained`].

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::{
     record::Recorder,
-    report::{self, LoadReport, ReportInput, StripeReport, Summary},
+    report::{LoadReport, StripeReport},
+    report_builder::{self, ReportInput},
     stripe_result::{SharedLoad, StripeResult},
+    summary::Summary,
 };
 
 /// The result of one stripe, as collected from a pod or a file.
@@ -70,7 +72,7 @@ pub fn merge(
     };
     LoadReport {
         stripes,
-        ..report::build(input, &recorders)
+        ..report_builder::build(input, &recorders)
     }
 }
 
@@ -202,7 +204,7 @@ mod tests {
             length,
             expected: plan.schedule.expected(length),
         };
-        let one = report::build(input, &recorders);
+        let one = report_builder::build(input, &recorders);
         assert_eq!(
             serde_json::to_string_pretty(&merged).unwrap(),
             serde_json::to_string_pretty(&one).unwrap()

@@ -265,7 +265,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::{
-        super::{intervals::Interval, report::Summary},
+        super::{intervals::Interval, summary::Summary},
         *,
     };
 

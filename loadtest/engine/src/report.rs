@@ -1,103 +1,25 @@
 //! The report of a load.
 
-use std::{collections::BTreeMap, ops::Deref, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::{
     counts::Counts,
     failure::FailureKind,
-    histogram,
-    intervals::Interval,
     mix::Protocol,
     plan::Plan,
-    record::Recorder,
     schedule::{Schedule, Spacing},
     segment::Segment,
+    summary::{Latencies, Summary},
     target::{Expectations, Target},
 };
-use crate::units::to_f64;
 
 /// The schema version of [`LoadReport`] in JSON. It increases when the meaning of a field changes or a field is
 /// removed, but not when a field is added.
-const SCHEMA: &str = "loadtest.run/v1";
-
-/// Percentiles of durations, in milliseconds. All fields except `count` are null if there are no values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
-pub struct Summary {
-    /// The number of values.
-    pub count: u64,
-    /// Arithmetic mean, in milliseconds.
-    pub mean: Option<f64>,
-    /// Median, in milliseconds.
-    pub p50: Option<f64>,
-    /// 90th percentile, in milliseconds.
-    pub p90: Option<f64>,
-    /// 95th percentile, in milliseconds.
-    pub p95: Option<f64>,
-    /// 99th percentile, in milliseconds.
-    pub p99: Option<f64>,
-    /// 99.9th percentile, in milliseconds.
-    #[serde(rename = "p99.9")]
-    pub p999: Option<f64>,
-    /// Largest value, in milliseconds.
-    pub max: Option<f64>,
-}
-
-impl Summary {
-    /// Summarizes a histogram of microseconds.
-    pub(crate) fn from_histogram(histogram: &Histogram<u64>) -> Self {
-        if histogram.is_empty() {
-            return Self::default();
-        }
-        let max = histogram.max();
-        let at = |quantile: f64| Some(milliseconds(histogram.value_at_quantile(quantile).min(max)));
-        Self {
-            count: histogram.len(),
-            mean: Some(histogram.mean() / 1000.0),
-            p50: at(0.5),
-            p90: at(0.9),
-            p95: at(0.95),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: Some(milliseconds(max)),
-        }
-    }
-}
-
-fn milliseconds(microseconds: u64) -> f64 {
-    to_f64(microseconds) / 1000.0
-}
-
-/// All latencies of a run: for percentiles that a [`Summary`] does not contain, and for comparisons with other runs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Latencies(Histogram<u64>);
-
-impl Latencies {
-    /// Returns the percentile in milliseconds; `None` if there are no latencies.
-    #[must_use]
-    pub fn percentile_ms(&self, percentile: f64) -> Option<f64> {
-        let max = self.0.max();
-        let value = || milliseconds(self.0.value_at_percentile(percentile).min(max));
-        (!self.0.is_empty()).then(value)
-    }
-}
-
-impl Default for Latencies {
-    fn default() -> Self {
-        Self(histogram::new())
-    }
-}
-
-impl Serialize for Latencies {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64_STANDARD.encode(histogram::encode(&self.0)))
-    }
-}
+pub(crate) const SCHEMA: &str = "loadtest.run/v1";
 
 /// The results of one target.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -302,119 +224,4 @@ pub struct LoadReport {
     pub targets: Vec<TargetReport>,
     /// The results of each second.
     pub intervals: Vec<IntervalReport>,
-}
-
-/// The description of the sent load in a report.
-pub(crate) struct ReportInput<'a> {
-    pub(crate) plan: PlanReport,
-    pub(crate) targets: &'a [Target],
-    pub(crate) started_at: Timestamp,
-    /// How long the load had arrivals.
-    pub(crate) length: Duration,
-    /// The expected number of arrivals in `length`.
-    pub(crate) expected: f64,
-}
-
-/// Builds the report from the measurements of all stripes.
-pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorders: &[R]) -> LoadReport {
-    let length = input.length;
-    let mut all = Recorder::new(input.targets.len(), Duration::ZERO);
-    for recorder in recorders {
-        all.merge(recorder);
-    }
-    let mut latency_ms = Summary::from_histogram(&all.latency);
-    if latency_ms.count > 0 {
-        latency_ms.mean = Some(all.latency_sum.as_secs_f64() * 1000.0 / to_f64(latency_ms.count));
-    }
-    let seconds = length.max(all.last_taken_up).as_secs_f64();
-    let due = all.counts.scheduled + all.missed;
-    let share_taken_up = if due == 0 {
-        1.0
-    } else {
-        to_f64(all.counts.scheduled) / to_f64(due)
-    };
-    let per_second = |count: f64, seconds: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
-    let requested = per_second(input.expected, length.as_secs_f64());
-    let failures = FailureKind::ALL
-        .map(|kind| (kind, all.failures.get(&kind).copied().unwrap_or(0)))
-        .into();
-    let targets = input.targets.iter().zip(&all.targets);
-    LoadReport {
-        schema: SCHEMA,
-        version: env!("CARGO_PKG_VERSION"),
-        started_at: input.started_at,
-        duration_seconds: length.as_secs_f64(),
-        plan: input.plan,
-        stripes: Vec::new(),
-        requests: all.counts,
-        failures,
-        rates: Rates {
-            requested,
-            achieved: per_second(to_f64(all.counts.sent), seconds),
-            succeeded: per_second(to_f64(all.counts.succeeded), seconds),
-            schedule_held: if seconds > 0.0 {
-                share_taken_up * length.as_secs_f64() / seconds
-            } else {
-                share_taken_up
-            },
-        },
-        latency_ms,
-        latencies: Latencies(all.latency),
-        latency_succeeded_ms: Summary::from_histogram(&all.latency_succeeded),
-        lag_ms: Summary::from_histogram(&all.lag),
-        connections: Connections {
-            opened: all.opened,
-            connect_ms: Summary::from_histogram(&all.connect),
-            wait_ms: Summary::from_histogram(&all.connection_wait),
-        },
-        targets: targets
-            .map(|(target, record)| TargetReport {
-                target: target.clone(),
-                counts: record.counts,
-                latency_ms: Summary::from_histogram(&record.latency),
-            })
-            .collect(),
-        intervals: intervals(recorders),
-        failure_examples: all.examples,
-        statuses: all.statuses,
-        first_served_seconds: all
-            .served_by
-            .iter()
-            .map(|(name, served)| (name.clone(), served.first.as_secs_f64()))
-            .collect(),
-        served_by: all
-            .served_by
-            .into_iter()
-            .map(|(name, served)| (name, served.answers))
-            .collect(),
-        body_bytes: all.body_bytes,
-    }
-}
-
-/// Merges the intervals of all stripes, second by second: only one histogram of each stripe is in memory.
-fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport> {
-    let mut stripes: Vec<_> = recorders
-        .iter()
-        .map(|recorder| recorder.intervals.iter())
-        .collect();
-    let mut merged = Vec::new();
-    for second in 0.. {
-        let parts: Vec<Interval> = stripes.iter_mut().filter_map(Iterator::next).collect();
-        if parts.is_empty() {
-            break;
-        }
-        let mut counts = Counts::default();
-        let mut latency = histogram::new();
-        for part in &parts {
-            counts.merge(&part.counts);
-            histogram::merge(&mut latency, &part.latency);
-        }
-        merged.push(IntervalReport {
-            second,
-            counts,
-            latency_ms: Summary::from_histogram(&latency),
-            latency_counts: histogram::bucket_counts(&latency),
-        });
-    }
-    merged
 }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use thiserror::Error;
@@ -107,17 +108,8 @@ fn escaped(url: &str) -> Result<String, &'static str> {
     if !url[..path].is_ascii() {
         return Err("has a host with characters outside ASCII; write its Punycode form (xn--…)");
     }
-    let mut escaped = url[..path].to_owned();
-    for character in url[path..].chars() {
-        if character.is_ascii() {
-            escaped.push(character);
-        } else {
-            let mut buffer = [0; 4];
-            let bytes = character.encode_utf8(&mut buffer).bytes();
-            escaped.extend(bytes.map(|byte| format!("%{byte:02X}")));
-        }
-    }
-    Ok(escaped)
+    let (origin, path) = url.split_at(path);
+    Ok(origin.to_owned() + &utf8_percent_encode(path, &AsciiSet::EMPTY).to_string())
 }
 
 impl FromStr for Target {

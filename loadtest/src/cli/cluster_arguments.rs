@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use prover::{chain::ChainOptions, cluster::PrometheusService};
+use prover::cluster::PrometheusService;
 
-use crate::options::ChainCommandOptions;
+use crate::options::{ChainCommandOptions, ClusterOptions};
 
 /// The cluster and the names of the objects in it.
 #[derive(Debug, Args)]
@@ -38,12 +38,12 @@ pub struct ClusterArguments {
 }
 
 impl ClusterArguments {
-    /// Returns the options to check the metrics chain of one HPA.
+    /// Returns the options of the command.
     #[must_use]
-    pub fn chain(&self, hpa: &str) -> ChainOptions {
-        ChainOptions {
+    pub fn options(&self) -> ClusterOptions {
+        ClusterOptions {
+            context: self.context.clone(),
             namespace: self.namespace.clone(),
-            hpa: hpa.to_owned(),
             prometheus: self.prometheus.clone(),
             series: self.series.clone(),
         }
@@ -75,8 +75,8 @@ impl ChainArguments {
     #[must_use]
     pub fn options(&self) -> ChainCommandOptions {
         ChainCommandOptions {
-            context: self.cluster.context.clone(),
-            chains: self.hpa.iter().map(|hpa| self.cluster.chain(hpa)).collect(),
+            cluster: self.cluster.options(),
+            hpas: self.hpa.clone(),
             wait: self.wait,
             json: self.json,
         }

@@ -121,10 +121,7 @@ impl ScaleArguments {
         let mix = self.mix()?;
         let network = self.load.network(&mix)?;
         Ok(ScaleOptions {
-            context: self.cluster.context.clone(),
-            namespace: self.cluster.namespace.clone(),
-            prometheus: self.cluster.prometheus.clone(),
-            series: self.cluster.series.clone(),
+            cluster: self.cluster.options(),
             step: self.step()?,
             plan: self
                 .load

@@ -31,11 +31,12 @@ pub struct ChainReport {
 /// [`engine::BadConfiguration`] when the cluster cannot be reached.
 pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
     let diagnose = async {
-        let cluster = Cluster::connect(options.context.as_deref()).await?;
+        let cluster = Cluster::connect(options.cluster.context.as_deref()).await?;
         let mut chains = Vec::new();
-        for chain in &options.chains {
+        for hpa in &options.hpas {
+            let chain = options.cluster.chain(hpa);
             let diagnosis =
-                wait_until_healthy(&cluster, chain, options.wait, |missing| output::status(missing)).await;
+                wait_until_healthy(&cluster, &chain, options.wait, |missing| output::status(missing)).await;
             if !options.json {
                 output::print(&render(&diagnosis))?;
             }

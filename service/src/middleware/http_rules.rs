@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::http::header::{ALLOW, HOST};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -67,15 +68,14 @@ fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) => version < Version::HTTP_11,
-        (Some(host), None) => is_authority(host.as_bytes()),
+        (Some(host), None) => is_host(host.as_bytes()),
         (Some(_), Some(_)) => false,
     }
 }
 
-/// Whether the value can be a host with an optional port. It is empty if the target of the request has no authority.
-fn is_authority(host: &[u8]) -> bool {
-    host.iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(byte))
+/// Whether the value is a host with an optional port. It is empty if the target of the request has no authority.
+fn is_host(value: &[u8]) -> bool {
+    value.is_empty() || Authority::try_from(value).is_ok_and(|authority| !authority.as_str().contains('@'))
 }
 
 pin_project! {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn one_valid_host_is_required_except_in_http_1_0_and_http_2() {
-        let cases: [(Version, &[&str], bool); 9] = [
+        let cases: [(Version, &[&str], bool); 10] = [
             (Version::HTTP_11, &["app-a:5000"], true),
             (Version::HTTP_11, &["[::1]:5000"], true),
             (Version::HTTP_11, &[""], true),
@@ -145,6 +145,7 @@ mod tests {
             (Version::HTTP_11, &["a", "a"], false),
             (Version::HTTP_11, &["a b"], false),
             (Version::HTTP_11, &["a/b"], false),
+            (Version::HTTP_11, &["user@a"], false),
             (Version::HTTP_10, &[], true),
             (Version::HTTP_2, &[], true),
         ];

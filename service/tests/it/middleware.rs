@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
+use tracing::subscriber::DefaultGuard;
 
 use super::support::{RawClient, TestServer, until};
 
@@ -41,15 +42,7 @@ async fn a_request_above_max_in_flight_is_shed_at_once() {
 
 #[tokio::test]
 async fn a_panic_becomes_a_500_and_the_connection_stays_open() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(move || writer.clone())
-        .finish();
-    // The tasks of the server run on the thread of this test.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::capture();
     let server = TestServer::start(&[]);
     let mut client = RawClient::connect(server.address).await;
     let response = client.get("/panic").await;
@@ -76,14 +69,7 @@ async fn a_panic_becomes_a_500_and_the_connection_stays_open() {
 
 #[tokio::test]
 async fn failures_of_one_cause_are_logged_ten_times_a_second_and_the_rest_is_counted() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::capture();
     let server = TestServer::start(&[]);
     let mut client = RawClient::connect(server.address).await;
     for _ in 0..50 {
@@ -116,6 +102,18 @@ async fn failures_of_one_cause_are_logged_ten_times_a_second_and_the_rest_is_cou
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
+    /// Captures the log of this thread until the guard is dropped. The tasks of the server run on the thread of the test.
+    fn capture() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
     /// Returns the events of one level.
     fn events(&self, level: &str) -> Vec<Value> {
         let bytes = self.0.lock().unwrap().clone();

@@ -159,7 +159,7 @@ fn delays_show_at_their_stages(usual: &Stages) -> Result<()> {
     let (scraped, error) = delayed["scraped"];
     // A scrape in flight at the start of the load does not see the load. The next one takes the full delay.
     ensure!(scraped + error >= DELAY, "scraped took {scraped} ±{error} s");
-    // A pod becomes ready at its first successful probe. The probe without a delay takes up to 2 s.
+    // A pod becomes ready at its first successful probe. The API reports `started` up to 2 s after the containers started.
     let (ready, error) = delayed["ready"];
     let least = FIRST_PROBE - 2.0;
     ensure!(

@@ -1,8 +1,11 @@
 //! `loadtest chain`: checks the metrics chain from the pods to the HPA, and names the first broken link.
 
+mod adapter_checks;
 mod diagnosis;
 mod evidence;
+mod finding;
 mod links;
+mod prometheus_checks;
 mod wait;
 
 pub use self::{

@@ -132,7 +132,7 @@ struct Prepared {
 
 /// Reads the HPAs, checks that the step can prove something, and tests the connection to the targets.
 async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
-    let cluster = Cluster::connect(options.context.as_deref()).await?;
+    let cluster = Cluster::connect(options.cluster.context.as_deref()).await?;
     let (rate, expected) = expectations(options, &cluster).await?;
     let tail = options.tail_rate;
     for hpa in &expected {
@@ -156,9 +156,9 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
         ..options.plan.clone()
     };
     let setup = Setup {
-        namespace: options.namespace.clone(),
-        prometheus: options.prometheus.clone(),
-        series: options.series.clone(),
+        namespace: options.cluster.namespace.clone(),
+        prometheus: options.cluster.prometheus.clone(),
+        series: options.cluster.series.clone(),
         step: Plan {
             connections: options.connections.unwrap_or_else(|| step_connections(rate)),
             ..plan(rate, options.scale_up_deadline + options.plateau)
@@ -178,7 +178,7 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
     };
     let config = ScaleConfig {
         namespace: setup.namespace.clone(),
-        context: options.context.clone(),
+        context: options.cluster.context.clone(),
         targets: options
             .mix()
             .targets()
@@ -220,7 +220,7 @@ fn connections(wanted: f64, max: usize) -> usize {
 /// # Errors
 /// [`BadConfiguration`] when an HPA cannot be read, or the step proves nothing about it.
 async fn expectations(options: &ScaleOptions, cluster: &Cluster) -> anyhow::Result<(Rate, Vec<Expected>)> {
-    let namespace = &options.namespace;
+    let namespace = &options.cluster.namespace;
     let (rate, hpa) = match &options.step {
         Step::Mix { rate, parts } => {
             let mut expected = Vec::new();
@@ -287,7 +287,7 @@ fn print_plan(setup: &Setup, config: &ScaleConfig) -> anyhow::Result<()> {
 async fn diagnose_chains(options: &ScaleOptions, cluster: &Cluster, expected: &[Expected]) -> Vec<Diagnosis> {
     let mut chains = Vec::new();
     for Expected { hpa, .. } in expected {
-        let chain = options.chain(hpa);
+        let chain = options.cluster.chain(hpa);
         let print = |missing: &str| output::status(missing);
         let diagnosis = wait_until_healthy(cluster, &chain, options.chain_wait, print).await;
         if !diagnosis.is_healthy() {

@@ -1,13 +1,8 @@
-//! The modules of the workspace have no import cycles.
-//!
-//! A file imports another one when its code names an item that the other one defines: in a `use`, or by a path. A name
-//! that a third file re-exports counts as an import of the file that defines it. `mod` declarations and code under
-//! `#[cfg(test)]` do not count.
+//! The modules of a target: parsed from their files, with the names that each file defines, imports and uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -37,15 +32,16 @@ struct Import {
 
 /// The modules of one target: a library, a program, or an integration test.
 #[derive(Default)]
-struct Target {
+pub(crate) struct Target {
     modules: BTreeMap<ModulePath, Module>,
 }
 
 /// Which names of which file a file imports.
-type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
+pub(crate) type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
 impl Target {
-    fn parse(root: &Path) -> Self {
+    /// Parses a target from its root file.
+    pub(crate) fn parse(root: &Path) -> Self {
         let mut target = Self::default();
         let folder = root.parent().expect("a source file is in a folder");
         target.parse_file(root, folder, Vec::new());
@@ -144,7 +140,7 @@ impl Target {
             .find_map(|path| self.resolve(module, &path, depth + 1))
     }
 
-    fn imports(&self) -> Imports {
+    pub(crate) fn imports(&self) -> Imports {
         let mut imports = Imports::new();
         for (path, module) in &self.modules {
             let used = module.imports.iter().filter(|import| !import.is_reexport);
@@ -294,146 +290,4 @@ impl<'ast> Visit<'ast> for Paths<'_> {
             visit::visit_impl_item_fn(self, function);
         }
     }
-}
-
-/// Returns a text for each import cycle: a group of files that all import each other, directly or indirectly.
-fn cycles(imports: &Imports) -> Vec<String> {
-    let reachable = |start: &PathBuf| {
-        let mut reached = BTreeSet::new();
-        let mut open = vec![start];
-        while let Some(file) = open.pop() {
-            for next in imports.get(file).into_iter().flat_map(BTreeMap::keys) {
-                if reached.insert(next.clone()) {
-                    open.push(next);
-                }
-            }
-        }
-        reached
-    };
-    let reached: BTreeMap<_, _> = imports.keys().map(|file| (file, reachable(file))).collect();
-    let mut cycles = BTreeSet::new();
-    for (file, others) in reached.iter().filter(|(file, others)| others.contains(**file)) {
-        let mutual = |other: &&PathBuf| reached.get(other).is_some_and(|others| others.contains(*file));
-        cycles.insert(others.iter().filter(mutual).cloned().collect::<BTreeSet<_>>());
-    }
-    cycles
-        .iter()
-        .map(|cycle| {
-            let mut text = format!("an import cycle of {} files:", cycle.len());
-            for (from, targets) in imports.iter().filter(|(from, _)| cycle.contains(*from)) {
-                for (to, names) in targets.iter().filter(|(to, _)| cycle.contains(*to)) {
-                    let names: Vec<_> = names.iter().map(String::as_str).collect();
-                    let names = names.join(", ");
-                    let (from, to) = (from.display(), to.display());
-                    text.extend(["\n  ", &format!("{from} imports {names} from {to}")]);
-                }
-            }
-            text
-        })
-        .collect()
-}
-
-/// The root file of every library, program and integration test of the workspace.
-fn targets() -> Vec<PathBuf> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version=1", "--locked"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
-    let packages = metadata["packages"].as_array().expect("packages").iter();
-    packages
-        .flat_map(|package| package["targets"].as_array().expect("targets"))
-        .map(|target| PathBuf::from(target["src_path"].as_str().expect("a path")))
-        .collect()
-}
-
-#[test]
-fn no_module_is_part_of_an_import_cycle() {
-    let targets = targets();
-    assert!(
-        targets.len() > 20,
-        "cargo metadata lists too few targets: {targets:?}"
-    );
-    let found: Vec<_> = targets
-        .iter()
-        .flat_map(|root| cycles(&Target::parse(root).imports()))
-        .collect();
-    assert!(found.is_empty(), "{}", found.join("\n"));
-}
-
-/// The import cycles of a crate with these files.
-fn cycles_of(files: &[(&str, &str)]) -> Vec<String> {
-    let folder = tempfile::tempdir().expect("a folder");
-    for (name, text) in files {
-        let file = folder.path().join(name);
-        fs::create_dir_all(file.parent().expect("a parent")).expect("writable");
-        fs::write(file, text).expect("writable");
-    }
-    cycles(&Target::parse(&folder.path().join("lib.rs")).imports())
-}
-
-#[test]
-fn a_cycle_by_use_is_found() {
-    let found = cycles_of(&[
-        ("lib.rs", "mod a; mod b;"),
-        ("a.rs", "use crate::b::B; pub struct A(B);"),
-        ("b.rs", "use super::a::A; pub struct B(Box<A>);"),
-    ]);
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].contains("imports B from"), "{found:?}");
-}
-
-#[test]
-fn a_cycle_by_a_path_in_an_expression_or_a_macro_is_found() {
-    for call in ["crate::b::g();", "println!(\"{}\", crate::b::g());"] {
-        let found = cycles_of(&[
-            ("lib.rs", "mod a; mod b;"),
-            ("a.rs", &format!("pub fn f() {{ {call} }}")),
-            ("b.rs", "pub fn g() { super::a::f(); }"),
-        ]);
-        assert_eq!(found.len(), 1, "{call}: {found:?}");
-    }
-}
-
-#[test]
-fn a_reexport_counts_as_the_file_that_defines_the_name() {
-    let files = |c: &'static str| {
-        cycles_of(&[
-            ("lib.rs", "mod a; mod b; pub use a::A;"),
-            ("a.rs", "pub struct A; pub fn f() { crate::b::g(); }"),
-            ("b.rs", c),
-        ])
-    };
-    assert_eq!(files("use crate::A; pub fn g() -> Option<A> { None }").len(), 1);
-    assert!(files("pub fn g() {}").is_empty());
-}
-
-#[test]
-fn a_child_and_a_parent_that_import_from_each_other_are_a_cycle() {
-    let files = |parent: &'static str| {
-        cycles_of(&[
-            ("lib.rs", "mod parent;"),
-            ("parent.rs", parent),
-            ("parent/child.rs", "use super::Limit; pub fn f(_: Limit) {}"),
-        ])
-    };
-    assert_eq!(
-        files("mod child; pub struct Limit; pub fn g() { child::f(Limit); }").len(),
-        1
-    );
-    assert!(files("mod child; pub struct Limit; pub use child::f;").is_empty());
-}
-
-#[test]
-fn declarations_and_test_code_are_no_imports() {
-    let found = cycles_of(&[
-        ("lib.rs", "mod a; mod b; pub struct Root;"),
-        (
-            "a.rs",
-            "pub struct A; #[cfg(test)] mod tests { use crate::b::B; }",
-        ),
-        ("b.rs", "use crate::{a::A, Root}; pub struct B(A, Root);"),
-    ]);
-    assert!(found.is_empty(), "{found:?}");
 }
