@@ -6,6 +6,7 @@ use reqwest::{Client, Version};
 use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
+use wiring::exposition;
 
 use super::log_reader;
 use super::process::{Service, TEST_TIMEOUT, printed};
@@ -164,16 +165,11 @@ async fn probes_and_scrapes_do_not_count_as_requests() {
     }
     let text = service.metrics().await;
     let version = env!("CARGO_PKG_VERSION");
-    let build_info = format!(r#"build_info{{service="app_b",version="{version}"}} 1"#);
-    assert!(text.lines().any(|line| line == build_info), "{text}");
-    let requests: Vec<_> = text
-        .lines()
-        .filter(|line| line.starts_with("http_requests_total"))
-        .collect();
-    assert_eq!(
-        requests,
-        [r#"http_requests_total{method="POST",route="/auth",status="200"} 0"#]
-    );
+    let build_info = format!(r#"build_info{{service="app_b",version="{version}"}}"#);
+    assert_eq!(exposition::value(&text, &build_info), Some(1.0), "{text}");
+    let known = r#"http_requests_total{method="POST",route="/auth",status="200"}"#;
+    assert_eq!(exposition::value(&text, known), Some(0.0), "{text}");
+    assert_eq!(exposition::sum(&text, "http_requests_total"), Ok(0.0), "{text}");
 }
 
 #[test]

@@ -220,17 +220,12 @@ impl Drop for RequestTimer {
 mod tests {
     use super::*;
     use crate::metrics::text;
+    use wiring::exposition::value;
 
     const KNOWN: [KnownRoute; 1] = [KnownRoute {
         path: "/hello",
         methods: &["GET", "HEAD"],
     }];
-
-    fn line<'a>(text: &'a str, start: &str) -> Option<&'a str> {
-        text.lines()
-            .find_map(|line| line.strip_prefix(start))
-            .map(str::trim)
-    }
 
     #[test]
     fn known_routes_have_series_at_0_before_the_first_request() {
@@ -239,11 +234,11 @@ mod tests {
         let text = text(&registry);
         for method in ["GET", "HEAD"] {
             let counter = format!(r#"http_requests_total{{method="{method}",route="/hello",status="200"}}"#);
-            assert_eq!(line(&text, &counter), Some("0"), "{text}");
+            assert_eq!(value(&text, &counter), Some(0.0), "{text}");
             let count = format!(r#"http_request_duration_seconds_count{{method="{method}",route="/hello"}}"#);
-            assert_eq!(line(&text, &count), Some("0"), "{text}");
+            assert_eq!(value(&text, &count), Some(0.0), "{text}");
         }
-        assert_eq!(line(&text, "http_requests_in_flight "), Some("0"));
+        assert_eq!(value(&text, "http_requests_in_flight"), Some(0.0));
     }
 
     #[test]
@@ -255,7 +250,7 @@ mod tests {
         drop(timer);
         assert_eq!(metrics.in_flight(), 0);
         let cancelled = r#"http_requests_total{method="GET",route="/hello",status="499"}"#;
-        assert_eq!(line(&text(&registry), cancelled), Some("1"));
+        assert_eq!(value(&text(&registry), cancelled), Some(1.0));
     }
 
     #[test]
@@ -267,6 +262,6 @@ mod tests {
             metrics.start(&method, "/nowhere").finish(StatusCode::NOT_FOUND);
         }
         let series = r#"http_requests_total{method="OTHER",route="unmatched",status="404"}"#;
-        assert_eq!(line(&text(&registry), series), Some("2"));
+        assert_eq!(value(&text(&registry), series), Some(2.0));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tracing::subscriber::DefaultGuard;
+use wiring::exposition;
 
 use super::support::{RawClient, TestServer, until};
 
@@ -284,12 +285,17 @@ async fn probes_and_scrapes_do_not_count_as_requests() {
         .text()
         .await
         .unwrap();
-    let requests: Vec<_> = scraped
-        .lines()
-        .filter(|line| line.starts_with("http_requests_total"))
-        .collect();
-    assert!(!requests.is_empty(), "no series exists before the first request");
-    assert!(requests.iter().all(|line| line.ends_with(" 0")), "{requests:?}");
+    let known = r#"http_requests_total{method="GET",route="/ok",status="200"}"#;
+    assert_eq!(
+        exposition::value(&scraped, known),
+        Some(0.0),
+        "the series exists before the first request"
+    );
+    assert_eq!(
+        exposition::sum(&scraped, "http_requests_total"),
+        Ok(0.0),
+        "{scraped}"
+    );
 }
 
 #[tokio::test]
