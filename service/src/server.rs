@@ -57,7 +57,7 @@ impl std::fmt::Display for DeadlineMissed {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             formatter,
-            "aborted {} connections that were still open at the drain deadline",
+            "aborted {} connections with a request in flight at the drain deadline",
             self.connections
         )
     }

@@ -1,6 +1,7 @@
 //! A server with a route that blocks until a test releases it, and a client that sends and reads raw bytes.
 
 use std::convert::Infallible;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,7 +180,24 @@ impl RawClient {
     }
 
     pub(crate) async fn send(&mut self, bytes: &str) {
-        self.0.write_all(bytes.as_bytes()).await.unwrap();
+        self.try_send(bytes).await.unwrap();
+    }
+
+    /// Sends bytes. Fails if the server has closed the connection.
+    pub(crate) async fn try_send(&mut self, bytes: &str) -> io::Result<()> {
+        self.0.write_all(bytes.as_bytes()).await
+    }
+
+    /// Waits until the server closes its side. A client that sends meanwhile may see a reset instead.
+    pub(crate) async fn closed_or_reset(&mut self) {
+        match self.0.read_u8().await {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                ) => {}
+            other => panic!("expected the end of the connection: {other:?}"),
+        }
     }
 
     /// Reads the head and the body of the next response. The body needs a `content-length`.
