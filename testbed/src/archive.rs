@@ -6,11 +6,15 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::components::hex;
+
+/// The variable that Docker adds to the environment of every image that it builds.
+pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The file in an archive that lists its images.
 const MANIFEST: &str = "manifest.json";
@@ -84,6 +88,61 @@ pub struct Config {
     pub working_directory: String,
     /// `ENV`, each as `NAME=value`.
     pub environment: Vec<String>,
+    /// `EXPOSE`: TCP ports.
+    pub ports: Vec<u16>,
+    /// `HEALTHCHECK`
+    pub health_check: Option<HealthCheck>,
+}
+
+/// How Docker checks a running container. Kubernetes ignores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The program and its arguments, run without a shell.
+    pub command: Vec<String>,
+    /// The time between two checks.
+    pub interval: Duration,
+    /// The time after which a check fails.
+    pub timeout: Duration,
+    /// The time after the start during which failures do not count.
+    pub start_period: Duration,
+    /// The number of failures in a row that make a container unhealthy.
+    pub retries: u32,
+}
+
+impl Config {
+    /// The `config` object of an image, in the format of Docker. An instruction that is not used is left out.
+    fn to_json(&self) -> serde_json::Value {
+        let mut json = serde_json::json!({
+            "Entrypoint": self.entrypoint,
+            "Cmd": self.command,
+            "User": self.user,
+            "WorkingDir": self.working_directory,
+            "Env": self.environment,
+        });
+        if !self.ports.is_empty() {
+            let ports = self
+                .ports
+                .iter()
+                .map(|port| (format!("{port}/tcp"), serde_json::json!({})));
+            json["ExposedPorts"] = ports.collect::<serde_json::Map<_, _>>().into();
+        }
+        if let Some(check) = &self.health_check {
+            let test: Vec<_> = ["CMD"]
+                .into_iter()
+                .chain(check.command.iter().map(String::as_str))
+                .collect();
+            // Durations are whole nanoseconds. None of them is longer than 2^64 ns.
+            let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+            json["Healthcheck"] = serde_json::json!({
+                "Test": test,
+                "Interval": nanoseconds(check.interval),
+                "Timeout": nanoseconds(check.timeout),
+                "StartPeriod": nanoseconds(check.start_period),
+                "Retries": check.retries,
+            });
+        }
+        json
+    }
 }
 
 /// Writes the image `reference` to the file `archive`.
@@ -104,13 +163,7 @@ pub fn write(archive: &Path, reference: &str, config: &Config, entries: &[Entry]
     let image = serde_json::json!({
         "architecture": go_architecture(),
         "os": "linux",
-        "config": {
-            "Entrypoint": config.entrypoint,
-            "Cmd": config.command,
-            "User": config.user,
-            "WorkingDir": config.working_directory,
-            "Env": config.environment,
-        },
+        "config": config.to_json(),
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer_digest}")] },
     });
     let image = serde_json::to_vec(&image)?;

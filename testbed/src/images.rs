@@ -126,7 +126,8 @@ fn config(entrypoint: &[&str], command: &[&str], user: &str, working_directory: 
         user: user.to_owned(),
         working_directory: working_directory.to_owned(),
         // The commands of the static pods are names without a path.
-        environment: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
+        environment: vec![archive::PATH.to_owned()],
+        ..Config::default()
     }
 }
 

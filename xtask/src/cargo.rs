@@ -10,7 +10,21 @@ use testbed::{paths, progress};
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = progress::bound_to_this_process("cargo");
     command.current_dir(paths::workspace()).args(arguments);
+    remove_package_variables(&mut command);
     command
+}
+
+/// Removes the variables by which cargo and nextest tell this program its own package.
+///
+/// The build script of ring reads variables with these names. With other values cargo would rebuild ring, and
+/// everything that depends on it.
+pub(crate) fn remove_package_variables(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// cargo-nextest runs the tests: it records a time for each test and writes JUnit.

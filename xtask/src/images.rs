@@ -1,12 +1,15 @@
 //! `cargo xtask images`: this project's container images, built from source without Docker. `docker build` of the
-//! Dockerfile gives the same programs, paths and users.
+//! Dockerfile gives images with the same configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
 use sha2::{Digest as _, Sha256};
-use testbed::archive::{self, Config, Entry};
+use testbed::archive::{self, Config, Entry, HealthCheck};
 use testbed::{paths, progress};
 
 use crate::cargo;
@@ -43,6 +46,8 @@ struct Image {
     crates: &'static [&'static str],
     /// Environment variables with the addresses that a container listens on.
     environment: &'static [&'static str],
+    /// The TCP ports that a container listens on. A program that listens has a health check.
+    ports: &'static [u16],
     /// A folder that the program writes to, where a volume is mounted.
     data: Option<&'static str>,
 }
@@ -54,6 +59,7 @@ const SERVICES: [Image; 3] = [
         program: "app_a",
         crates: &["service", "app_a"],
         environment: &["LISTEN=0.0.0.0:5000", "ADMIN_LISTEN=0.0.0.0:9000"],
+        ports: &[5000, 9000],
         data: None,
     },
     Image {
@@ -65,6 +71,7 @@ const SERVICES: [Image; 3] = [
             "ADMIN_LISTEN=0.0.0.0:9000",
             "DATABASE_URL=sqlite:///data/app_b.db",
         ],
+        ports: &[5001, 9000],
         data: Some("/data"),
     },
     Image {
@@ -72,6 +79,7 @@ const SERVICES: [Image; 3] = [
         program: "serving-cert",
         crates: &["service", "serving_cert"],
         environment: &[],
+        ports: &[],
         data: None,
     },
 ];
@@ -87,6 +95,7 @@ const LOADTEST: Image = Image {
         "loadtest/prover",
     ],
     environment: &[],
+    ports: &[],
     data: None,
 };
 
@@ -131,16 +140,38 @@ impl Image {
         Ok(format!("{}:{}", self.name, self.tag()?))
     }
 
+    /// The check of the Dockerfile, so that docker-compose waits for these images too.
+    fn health_check(&self) -> HealthCheck {
+        HealthCheck {
+            command: vec![format!("/{}", self.program), "healthcheck".to_owned()],
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(3),
+            start_period: Duration::from_secs(30),
+            retries: 3,
+        }
+    }
+
+    /// Loads the archive into the Docker engine, also with the tag `latest`, which docker-compose.yml uses.
+    fn load(&self, profile: Profile) -> Result<()> {
+        let archive = self.archive(profile);
+        let mut load = Command::new("docker");
+        progress::run(load.args(["load", "--quiet", "--input"]).arg(&archive))?;
+        let mut tag = Command::new("docker");
+        progress::run(tag.args(["tag", &self.reference()?, &format!("{}:latest", self.name)])).map(drop)
+    }
+
     fn write(&self, profile: Profile) -> Result<()> {
         let config = Config {
             entrypoint: vec![format!("/{}", self.program)],
             user: format!("{USER}:{USER}"),
             working_directory: "/".to_owned(),
-            environment: self
-                .environment
+            environment: [archive::PATH]
                 .iter()
+                .chain(self.environment)
                 .map(|variable| (*variable).to_owned())
                 .collect(),
+            ports: self.ports.to_vec(),
+            health_check: (!self.ports.is_empty()).then(|| self.health_check()),
             ..Config::default()
         };
         let mut entries = vec![Entry::program(
@@ -167,15 +198,42 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask images`: builds the release images and writes their tags into the manifests.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only write the tags, without a build
+    #[arg(long)]
+    tags_only: bool,
+    /// Build without link-time optimisation, as the demo and the tests do: faster to build, larger and slower to run
+    #[arg(long, conflicts_with = "tags_only")]
+    quick: bool,
+    /// Also load the images into Docker, with the tag `latest`, so that `docker-compose up --no-build` uses them
+    #[arg(long, conflicts_with = "tags_only")]
+    load: bool,
+}
+
+/// `cargo xtask images`: builds the images and writes their tags into the manifests.
 ///
 /// # Errors
-/// When a build fails, or a file cannot be written.
-pub(crate) fn run() -> Result<()> {
-    build(Profile::Release)?;
+/// When a build fails, a file cannot be written, or Docker does not load an image.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if options.tags_only {
+        write_tags()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let profile = if options.quick {
+        Profile::Quick
+    } else {
+        Profile::Release
+    };
+    build(profile)?;
     write_tags()?;
+    if options.load {
+        progress::step("load the images into Docker", || {
+            all().try_for_each(|image| image.load(profile))
+        })?;
+    }
     for image in all() {
-        let archive = image.archive(Profile::Release);
+        let archive = image.archive(profile);
         println!(
             "{}  {:.1} MB  {}",
             archive.display(),
@@ -183,7 +241,7 @@ pub(crate) fn run() -> Result<()> {
             image.reference()?
         );
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Builds the programs, statically linked, and writes the archives.

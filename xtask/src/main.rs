@@ -38,12 +38,8 @@ enum Task {
         #[command(subcommand)]
         benchmark: Option<bench::Benchmark>,
     },
-    /// Build the release images into target/images, and write their tags into the manifests
-    Images {
-        /// Only write the tags, without a build
-        #[arg(long)]
-        tags_only: bool,
-    },
+    /// Build the images into target/images, and write their tags into the manifests
+    Images(images::Options),
     /// Run kubectl on the testbed: `cargo xtask k get pods -A`
     #[command(disable_help_flag = true)]
     K {
@@ -60,8 +56,7 @@ fn main() -> ExitCode {
         Task::Cluster(action) => cluster::run(action),
         Task::Up => up::run(),
         Task::Bench { benchmark } => bench::run(benchmark),
-        Task::Images { tags_only: true } => images::write_tags().map(|()| ExitCode::SUCCESS),
-        Task::Images { tags_only: false } => images::run().map(|()| ExitCode::SUCCESS),
+        Task::Images(options) => images::run(&options),
         Task::K { arguments } => cluster::kubectl(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -54,6 +54,7 @@ impl Session {
             .env(paths::OWNER_VARIABLE, paths::owner_lock())
             // Absolute: tests run in the folder of their package.
             .env("CARGO_TARGET_DIR", paths::target());
+        cargo::remove_package_variables(&mut command);
         if self.soak {
             command.env("SOAK", "1");
         }
