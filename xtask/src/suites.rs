@@ -56,7 +56,7 @@ pub(crate) const SUITES: [Suite; 9] = [
     Suite {
         name: "docker",
         checks: "a real Docker engine runs the images with docker-compose, and builds the same ones from the Dockerfile",
-        budget: Duration::from_secs(60),
+        budget: Duration::from_mins(1),
         on_cluster: true,
         run: docker,
     },
@@ -131,6 +131,6 @@ mod tests {
     #[test]
     fn the_budgets_leave_room_in_the_90_minutes_that_ci_has() {
         let sum: Duration = SUITES.iter().map(|suite| suite.budget).sum();
-        assert!(sum <= Duration::from_mins(60), "{sum:?}");
+        assert!(sum <= Duration::from_hours(1), "{sum:?}");
     }
 }
