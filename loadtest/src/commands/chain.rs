@@ -1,12 +1,10 @@
 //! `loadtest chain`: waits until the metrics chain of each HPA is whole and reports the first broken link.
 
 use engine::Interrupt;
-use prover::{
-    chain::{Diagnosis, LinkState, wait_until_healthy},
-    cluster::Cluster,
-};
+use prover::{chain::wait_until_healthy, cluster::Cluster};
 use schemars::JsonSchema;
 use serde::Serialize;
+use wiring::diagnosis::{Diagnosis, LinkReport, LinkState};
 
 use crate::{exit::Exit, options::ChainCommandOptions, output};
 
@@ -19,7 +17,7 @@ pub struct ChainReport {
     /// The version of this format.
     #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
-    /// Whether every link of every HPA holds.
+    /// Whether every link of every HPA holds. A link with a warning holds.
     pub whole: bool,
     /// The diagnosis of each HPA's chain.
     pub chains: Vec<Diagnosis>,
@@ -60,7 +58,7 @@ pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyh
     Ok(if whole { Exit::Ok } else { Exit::AssertionFailed })
 }
 
-/// Formats a diagnosis as text, one line per link.
+/// Formats a diagnosis as text, one line per link and one per warning.
 pub(crate) fn render(diagnosis: &Diagnosis) -> String {
     let mut lines = vec![format!("metrics chain of {}", diagnosis.hpa)];
     for link in &diagnosis.links {
@@ -70,10 +68,17 @@ pub(crate) fn render(diagnosis: &Diagnosis) -> String {
             LinkState::Unknown => "?      ",
         };
         lines.push(format!("  {state}{:<18} {}", link.link, link.detail));
+        lines.extend(warning_lines(link));
     }
     if let Some(cause) = diagnosis.root_cause() {
         lines.push(format!("first broken link: {}: {}", cause.link, cause.detail));
         lines.extend(cause.look_at.iter().map(|look_at| format!("  check: {look_at}")));
     }
     lines.join("\n") + "\n"
+}
+
+/// Formats the warnings of a link, one line each.
+pub(crate) fn warning_lines(link: &LinkReport) -> impl Iterator<Item = String> {
+    let warnings = link.warnings.iter();
+    warnings.map(|warning| format!("  WARN   {:<18} {warning}", link.link))
 }

@@ -1,15 +1,17 @@
 //! Diagnoses a metrics chain: finds the broken links from the evidence. Pure functions.
 
-use wiring::Link;
+use wiring::{
+    Link,
+    diagnosis::{Diagnosis, LinkReport, LinkState},
+};
 
 use super::{
     adapter_checks::{check_adapter_rule, check_api_service, check_pod_samples},
     evidence::{ChainOptions, Evidence},
     finding::{
         Finding::{self, BlockedBy, Broken, Works},
-        broken, hpa_of, list_names, only_ready,
+        broken, hpa_of, list_names, only_ready, works,
     },
-    links::{Diagnosis, LinkReport, LinkState},
     prometheus_checks::{check_scrape, check_service_metric},
 };
 
@@ -26,23 +28,26 @@ pub(crate) fn diagnose(evidence: &Evidence, options: &ChainOptions) -> Diagnosis
         (Link::HpaActive, check_hpa_active(evidence, options)),
     ];
     let link = |(link, finding)| match finding {
-        Works(detail) => LinkReport {
+        Works(detail, warnings) => LinkReport {
             link,
             state: LinkState::Ok,
             detail,
             look_at: None,
+            warnings,
         },
         Broken(detail, look_at) => LinkReport {
             link,
             state: LinkState::Broken,
             detail,
             look_at: Some(look_at),
+            warnings: Vec::new(),
         },
         BlockedBy(other) => LinkReport {
             link,
             state: LinkState::Unknown,
             detail: format!("unknown while `{other}` is broken"),
             look_at: None,
+            warnings: Vec::new(),
         },
     };
     Diagnosis {
@@ -63,7 +68,7 @@ fn check_hpa(evidence: &Evidence, options: &ChainOptions) -> Finding {
             format!("kubectl -n {namespace} get hpa"),
         ),
         Ok(Some(hpa)) => match &hpa.metric {
-            Some(metric) => Works(format!(
+            Some(metric) => works(format!(
                 "{} scales {} on {}, {} per pod",
                 hpa.name,
                 hpa.target,
@@ -133,7 +138,7 @@ fn check_pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
             look_at,
         );
     }
-    Works(format!("{ready} of {wanted} pods of {} are ready", hpa.target))
+    works(format!("{ready} of {wanted} pods of {} are ready", hpa.target))
 }
 
 fn check_hpa_active(evidence: &Evidence, options: &ChainOptions) -> Finding {
@@ -146,7 +151,7 @@ fn check_hpa_active(evidence: &Evidence, options: &ChainOptions) -> Finding {
     );
     match hpa.condition("ScalingActive") {
         None => broken("the HPA controller has not processed the HPA yet", look_at),
-        Some(condition) if condition.holds => Works(format!("ScalingActive: {}", condition.reason)),
+        Some(condition) if condition.holds => works(format!("ScalingActive: {}", condition.reason)),
         Some(condition) => broken(
             format!("not ScalingActive: {}: {}", condition.reason, condition.message),
             look_at,

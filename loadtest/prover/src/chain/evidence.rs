@@ -10,6 +10,9 @@ use crate::cluster::{
     ApiRegistration, Cluster, Hpa, PodSample, PodState, PrometheusService, ReadResult, Workload,
 };
 
+/// The age in seconds up to which a scrape or a value is recent with any scrape interval.
+pub(super) const RECENT_SECONDS: f64 = 30.0;
+
 /// The chain to diagnose.
 #[derive(Clone, Debug)]
 pub struct ChainOptions {
@@ -56,6 +59,8 @@ pub(crate) struct Evidence {
     /// The names of the pod metrics that the adapter offers.
     pub(crate) offered_metrics: ReadResult<Vec<String>>,
     pub(crate) samples: Option<ReadResult<Vec<PodSample>>>,
+    /// The scrape intervals in seconds, by the name of the pod. Only read if a scrape or a value is not recent.
+    pub(crate) scrape_intervals: BTreeMap<String, f64>,
 }
 
 /// Reads all evidence from the cluster.
@@ -67,7 +72,7 @@ pub(crate) async fn gather(cluster: &Cluster, options: &ChainOptions) -> Evidenc
         cluster.pod_metric_names(),
     );
     let (hpa, workload, pods, samples) = hpa_evidence;
-    Evidence {
+    let mut evidence = Evidence {
         now: Timestamp::now(),
         hpa,
         workload,
@@ -76,6 +81,25 @@ pub(crate) async fn gather(cluster: &Cluster, options: &ChainOptions) -> Evidenc
         registration,
         offered_metrics,
         samples,
+        scrape_intervals: BTreeMap::new(),
+    };
+    if !evidence.is_recent() {
+        let intervals = cluster.scrape_intervals(&options.prometheus, &options.namespace);
+        evidence.scrape_intervals = intervals.await.unwrap_or_default();
+    }
+    evidence
+}
+
+impl Evidence {
+    /// Whether every scrape and every value is recent with any scrape interval.
+    fn is_recent(&self) -> bool {
+        let targets = self.prometheus.iter().flat_map(|status| status.targets.values());
+        let samples = self.samples.iter().flatten().flatten();
+        let times = samples.filter_map(|sample| sample.at);
+        targets
+            .map(|target| target.age)
+            .chain(times.map(|at| self.now.duration_since(at).as_secs_f64()))
+            .all(|age| age <= RECENT_SECONDS)
     }
 }
 

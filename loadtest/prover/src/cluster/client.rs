@@ -1,6 +1,6 @@
 //! The client of a cluster: reads Kubernetes objects, custom metrics and Prometheus.
 
-use std::error::Error as StdError;
+use std::{collections::BTreeMap, error::Error as StdError};
 
 use anyhow::Context;
 use engine::BadConfiguration;
@@ -20,7 +20,9 @@ use kube::{
 };
 
 use super::{
-    metrics::{CUSTOM_METRICS, MetricValueList, PodSample, PrometheusService, QueryAnswer, Series},
+    metrics::{
+        CUSTOM_METRICS, MetricValueList, PodSample, PrometheusService, QueryAnswer, Series, TargetsAnswer,
+    },
     read::{READ_TIMEOUT, ReadError, ReadResult, read, request, with_causes},
     views::{ApiRegistration, ClusterEvent, Hpa, NodeState, PodState, PodsMetric, Workload},
 };
@@ -190,6 +192,17 @@ impl Cluster {
             .await?
             .series()
             .map_err(ReadError)
+    }
+
+    /// Returns the scrape intervals of the pods of a namespace in seconds, by the name of the pod, from the targets of
+    /// Prometheus. A pod with several targets has the longest of their intervals.
+    pub(crate) async fn scrape_intervals(
+        &self,
+        service: &PrometheusService,
+        namespace: &str,
+    ) -> ReadResult<BTreeMap<String, f64>> {
+        let answer = self.get_json::<TargetsAnswer>(&service.targets_path()).await?;
+        Ok(answer.intervals(namespace))
     }
 
     async fn get_json<T: serde::de::DeserializeOwned>(&self, path: &str) -> ReadResult<T> {

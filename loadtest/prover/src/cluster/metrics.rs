@@ -69,12 +69,21 @@ impl PrometheusService {
     /// Returns the path of an instant query through the proxy.
     pub(crate) fn query_path(&self, query: &str) -> String {
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        format!("{}/query?query={query}", self.api_path())
+    }
+
+    /// Returns the path of the list of active targets through the proxy.
+    pub(crate) fn targets_path(&self) -> String {
+        format!("{}/targets?state=active", self.api_path())
+    }
+
+    fn api_path(&self) -> String {
         let Self {
             namespace,
             name,
             port,
         } = self;
-        format!("/api/v1/namespaces/{namespace}/services/{name}:{port}/proxy/api/v1/query?query={query}")
+        format!("/api/v1/namespaces/{namespace}/services/{name}:{port}/proxy/api/v1")
     }
 }
 
@@ -136,6 +145,47 @@ impl Series {
 
     pub(crate) fn number(&self) -> f64 {
         self.value.1.parse().unwrap_or(f64::NAN)
+    }
+}
+
+/// The used fields of Prometheus' list of targets.
+/// <https://prometheus.io/docs/prometheus/latest/querying/api/#targets>
+#[derive(Debug, Deserialize)]
+pub(crate) struct TargetsAnswer {
+    data: TargetsData,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TargetsData {
+    active_targets: Vec<ActiveTarget>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ActiveTarget {
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    scrape_interval: String,
+}
+
+impl TargetsAnswer {
+    /// Returns the longest scrape interval of each pod of a namespace, in seconds.
+    pub(crate) fn intervals(self, namespace: &str) -> BTreeMap<String, f64> {
+        let mut intervals = BTreeMap::new();
+        for target in self.data.active_targets {
+            let label = |name| target.labels.get(name).map_or("", String::as_str);
+            // Prometheus writes `1m0s`, as Go does.
+            let Ok(interval) = humantime::parse_duration(&target.scrape_interval) else {
+                continue;
+            };
+            if label("namespace") == namespace {
+                let longest = intervals.entry(label("pod").to_owned()).or_insert(0.0_f64);
+                *longest = longest.max(interval.as_secs_f64());
+            }
+        }
+        intervals
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use prover::chain::{ChainOptions, Diagnosis, LinkState, wait_until_healthy};
-use wiring::Link;
+use prover::chain::{ChainOptions, wait_until_healthy};
+use wiring::{
+    Link,
+    diagnosis::{Diagnosis, LinkState},
+};
 
 use crate::{cluster_state::ClusterState, fake_cluster::FakeCluster};
 
@@ -134,7 +137,7 @@ async fn a_service_that_exports_another_metric_name() {
 }
 
 #[tokio::test]
-async fn an_unavailable_or_insecure_api_service() {
+async fn an_unavailable_api_service() {
     let untrusted = |state: &mut ClusterState| {
         let message = "failing or missing response from https://198.19.0.9:6443/apis/custom.metrics.k8s.io/v1beta1: \
                        tls: failed to verify certificate: x509: certificate signed by unknown authority";
@@ -154,10 +157,6 @@ async fn an_unavailable_or_insecure_api_service() {
         state.ca_bundle = None;
     })
     .await;
-    assert_broken(Link::Apiservice, "insecureSkipTLSVerify", |state| {
-        state.insecure = true;
-    })
-    .await;
     let gone = |state: &mut ClusterState| {
         state.unavailable = Some((
             "MissingEndpoints",
@@ -165,6 +164,63 @@ async fn an_unavailable_or_insecure_api_service() {
         ));
     };
     assert_broken(Link::Apiservice, "MissingEndpoints", gone).await;
+}
+
+#[tokio::test]
+async fn an_unverified_certificate_is_a_warning() {
+    let diagnosis = diagnose(|state| {
+        (state.insecure, state.ca_bundle) = (true, None);
+    })
+    .await;
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
+    let link = &diagnosis.links[4];
+    assert_eq!((link.link, link.state), (Link::Apiservice, LinkState::Ok));
+    assert!(
+        link.warnings.len() == 1 && link.warnings[0].contains("insecureSkipTLSVerify"),
+        "{link:#?}"
+    );
+    assert!(
+        !link.detail.contains("verified TLS"),
+        "nothing is verified: {}",
+        link.detail
+    );
+}
+
+#[tokio::test]
+async fn the_maximum_age_follows_the_scrape_interval() {
+    for (interval, age, is_healthy) in [
+        (Some("5s"), 29, true),
+        (Some("5s"), 31, false),
+        (Some("15s"), 39, true),
+        (Some("15s"), 41, false),
+        (Some("1m0s"), 125, true),
+        (Some("1m0s"), 131, false),
+        // Without an interval, the default of Prometheus applies: one minute.
+        (None, 125, true),
+        (None, 131, false),
+    ] {
+        let what = format!("a scrape and a value {age} s old with the interval {interval:?}");
+        for is_sample in [false, true] {
+            let diagnosis = diagnose(|state| {
+                state.scrape_interval = interval;
+                if is_sample {
+                    state.sample_age_seconds = age;
+                } else {
+                    state.scrape_age = f64::from(i32::try_from(age).unwrap());
+                }
+            })
+            .await;
+            assert_eq!(diagnosis.is_healthy(), is_healthy, "{what}: {diagnosis:#?}");
+        }
+    }
+    assert_broken(
+        Link::PrometheusScrape,
+        "was scraped 131 s ago; its scrape interval is 60 s",
+        |state| {
+            (state.scrape_age, state.scrape_interval) = (131.0, Some("1m0s"));
+        },
+    )
+    .await;
 }
 
 #[tokio::test]

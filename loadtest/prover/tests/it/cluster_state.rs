@@ -39,6 +39,8 @@ pub(crate) struct ClusterState {
     pub(crate) failing_targets: usize,
     /// The time since the last scrape, in seconds.
     pub(crate) scrape_age: f64,
+    /// The scrape interval that Prometheus states for its targets; `None` if it has no list of targets.
+    pub(crate) scrape_interval: Option<&'static str>,
     /// The series in which the pods count requests.
     pub(crate) exported: &'static str,
     /// Whether the `APIService` of the custom metrics API exists. The next three fields describe it.
@@ -81,6 +83,7 @@ impl ClusterState {
             targets: 2,
             failing_targets: 0,
             scrape_age: 2.5,
+            scrape_interval: Some("5s"),
             exported: "http_requests_total",
             registered: true,
             ca_bundle: Some("LS0tLS1CRUdJTg=="),

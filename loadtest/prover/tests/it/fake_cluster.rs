@@ -66,6 +66,9 @@ impl ClusterState {
             "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query" => {
                 self.prometheus(query)
             }
+            "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/targets" => {
+                self.prometheus_targets()
+            }
             _ if path.starts_with("/api/v1/namespaces/sample-app/pods/")
                 && path.ends_with(":9000/proxy/metrics") =>
             {

@@ -205,6 +205,28 @@ impl ClusterState {
     }
 }
 
+impl ClusterState {
+    /// Returns the targets of Prometheus: the pods, and one of another namespace with another interval.
+    pub(crate) fn prometheus_targets(&self) -> (StatusCode, Value) {
+        let Some(interval) = self.scrape_interval else {
+            return failure(StatusCode::NOT_FOUND, "404 page not found");
+        };
+        let target = |namespace: &str, pod: usize, interval: &str| {
+            json!({"labels": {"namespace": namespace, "pod": Self::pod_name(pod), "job": namespace},
+                "scrapePool": namespace, "health": "up", "scrapeInterval": interval, "scrapeTimeout": "4s"})
+        };
+        let targets: Vec<Value> = (0..self.targets)
+            .flat_map(|pod| {
+                [
+                    target("sample-app", pod, interval),
+                    target("other", pod, "1h0m0s"),
+                ]
+            })
+            .collect();
+        ok(json!({"status": "success", "data": {"activeTargets": targets, "droppedTargets": []}}))
+    }
+}
+
 /// Returns the version of the API server.
 pub(crate) fn version() -> Value {
     json!({"major": "1", "minor": "35", "gitVersion": "v1.35.4", "gitCommit": "", "gitTreeState": "", "buildDate": "",

@@ -1,8 +1,9 @@
-//! The links of a metrics chain, and the state of each link.
+//! The diagnosis of a metrics chain: the state of each link.
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use wiring::Link;
+
+use crate::link::Link;
 
 /// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -28,6 +29,9 @@ pub struct LinkReport {
     /// Where to look for the cause. Only set for a broken link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub look_at: Option<String>,
+    /// Faults that do not break the link, such as an unverified certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The diagnosis of one HPA's chain.
