@@ -15,6 +15,8 @@ pub enum LinkState {
     Broken,
     /// The state is unknown, because an earlier link is broken.
     Unknown,
+    /// The link was not checked: a part of it is not among the manifests, or the metric does not need it.
+    NotChecked,
 }
 
 /// The diagnosis of one link.
@@ -50,10 +52,11 @@ impl Diagnosis {
         self.links.iter().find(|link| link.state == LinkState::Broken)
     }
 
-    /// Returns whether every link works.
+    /// Returns whether every link that was checked works.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.links.iter().all(|link| link.state == LinkState::Ok)
+        let works = |link: &LinkReport| matches!(link.state, LinkState::Ok | LinkState::NotChecked);
+        self.links.iter().all(works)
     }
 
     /// Returns the state of one link.

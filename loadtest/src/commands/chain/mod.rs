@@ -1,4 +1,9 @@
-//! `loadtest chain`: waits until the metrics chain of each HPA is whole and reports the first broken link.
+//! `loadtest chain`: waits until the metrics chain of each HPA is whole and reports the first broken link. Also checks
+//! manifests without a cluster.
+
+mod manifests;
+
+use std::time::Duration;
 
 use engine::Interrupt;
 use prover::{chain::wait_until_healthy, cluster::Cluster};
@@ -6,7 +11,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use wiring::diagnosis::{Diagnosis, LinkReport, LinkState};
 
-use crate::{exit::Exit, options::ChainCommandOptions, output};
+use crate::{
+    exit::Exit,
+    options::{ChainCommandOptions, ChainSource, ClusterOptions},
+    output,
+};
 
 /// The version of the JSON format of [`ChainReport`]. It increases when a field is removed or changes its meaning.
 const SCHEMA: &str = "loadtest.chain/v1";
@@ -17,7 +26,7 @@ pub struct ChainReport {
     /// The version of this format.
     #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
-    /// Whether every link of every HPA holds. A link with a warning holds.
+    /// Whether every link of every HPA that was checked holds. A link with a warning holds.
     pub whole: bool,
     /// The diagnosis of each HPA's chain.
     pub chains: Vec<Diagnosis>,
@@ -26,25 +35,22 @@ pub struct ChainReport {
 /// Runs the command.
 ///
 /// # Errors
-/// [`engine::BadConfiguration`] when the cluster cannot be reached.
+/// [`engine::BadConfiguration`] when the cluster cannot be reached, or when a file cannot be used.
 pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
-    let diagnose = async {
-        let cluster = Cluster::connect(options.cluster.context.as_deref()).await?;
-        let mut chains = Vec::new();
-        for hpa in &options.hpas {
-            let chain = options.cluster.chain(hpa);
-            let diagnosis =
-                wait_until_healthy(&cluster, &chain, options.wait, |missing| output::status(missing)).await;
+    let chains = match &options.source {
+        ChainSource::Manifests(manifests) => {
+            let chains = manifests::diagnose(manifests, &options.hpas)?;
             if !options.json {
-                output::print(&render(&diagnosis))?;
+                chains
+                    .iter()
+                    .try_for_each(|chain| output::print(&render(chain)))?;
             }
-            chains.push(diagnosis);
+            chains
         }
-        anyhow::Ok(chains)
-    };
-    let chains = tokio::select! {
-        chains = diagnose => chains?,
-        () = interrupt.requested() => return Ok(Exit::Interrupted),
+        ChainSource::Cluster { cluster, wait } => tokio::select! {
+            chains = diagnose(cluster, *wait, &options) => chains?,
+            () = interrupt.requested() => return Ok(Exit::Interrupted),
+        },
     };
     let whole = chains.iter().all(Diagnosis::is_healthy);
     if options.json {
@@ -58,6 +64,24 @@ pub async fn run(options: ChainCommandOptions, mut interrupt: Interrupt) -> anyh
     Ok(if whole { Exit::Ok } else { Exit::AssertionFailed })
 }
 
+async fn diagnose(
+    names: &ClusterOptions,
+    wait: Duration,
+    options: &ChainCommandOptions,
+) -> anyhow::Result<Vec<Diagnosis>> {
+    let cluster = Cluster::connect(names.context.as_deref()).await?;
+    let mut chains = Vec::new();
+    for hpa in &options.hpas {
+        let chain = names.chain(hpa);
+        let diagnosis = wait_until_healthy(&cluster, &chain, wait, |missing| output::status(missing)).await;
+        if !options.json {
+            output::print(&render(&diagnosis))?;
+        }
+        chains.push(diagnosis);
+    }
+    Ok(chains)
+}
+
 /// Formats a diagnosis as text, one line per link and one per warning.
 pub(crate) fn render(diagnosis: &Diagnosis) -> String {
     let mut lines = vec![format!("metrics chain of {}", diagnosis.hpa)];
@@ -66,6 +90,7 @@ pub(crate) fn render(diagnosis: &Diagnosis) -> String {
             LinkState::Ok => "ok     ",
             LinkState::Broken => "BROKEN ",
             LinkState::Unknown => "?      ",
+            LinkState::NotChecked => "-      ",
         };
         lines.push(format!("  {state}{:<18} {}", link.link, link.detail));
         lines.extend(warning_lines(link));
