@@ -9,20 +9,35 @@ use super::{
         broken, describe_interval, hpa_of, list_names, max_age_seconds, ready_pod_names, works,
     },
 };
-use crate::cluster::ReadResult;
+use crate::cluster::{
+    ApiRegistration, CUSTOM_METRICS, EXTERNAL_METRICS, ReadError, ReadResult, registration_name,
+};
 
 /// The warning about an unverified certificate. Many installations have it, and the metrics work.
 const INSECURE: &str = "the APIService has insecureSkipTLSVerify: any server that answers at the address of the adapter can \
                         control the HPA; set caBundle instead";
 
 pub(super) fn check_api_service(evidence: &Evidence) -> Finding {
-    let look_at =
-        "kubectl get apiservice v1beta1.custom.metrics.k8s.io -o yaml; the adapter's pods and their logs";
-    let registration = match &evidence.registration {
+    if let Some(external) = &evidence.external {
+        let failed_call = external.api.as_ref().err();
+        return check_registration(EXTERNAL_METRICS, &external.registration, failed_call);
+    }
+    let failed_call = evidence.offered_metrics.as_ref().err();
+    check_registration(CUSTOM_METRICS, &evidence.registration, failed_call)
+}
+
+fn check_registration(
+    group_version: &str,
+    registration: &ReadResult<Option<ApiRegistration>>,
+    failed_call: Option<&ReadError>,
+) -> Finding {
+    let name = registration_name(group_version);
+    let look_at = format!("kubectl get apiservice {name} -o yaml; the adapter's pods and their logs");
+    let registration = match registration {
         Err(error) => return broken(format!("the APIService cannot be read: {error}"), look_at),
         Ok(None) => {
             return broken(
-                "there is no APIService v1beta1.custom.metrics.k8s.io: no adapter is installed",
+                format!("there is no APIService {name}: no adapter is installed"),
                 look_at,
             );
         }
@@ -36,8 +51,7 @@ pub(super) fn check_api_service(evidence: &Evidence) -> Finding {
         );
     }
     let condition = registration.available.clone().unwrap_or_default();
-    let failed_call = evidence.offered_metrics.as_ref().err().map(ToString::to_string);
-    let detail = match (&failed_call, condition.holds) {
+    let detail = match (failed_call, condition.holds) {
         (None, true) if insecure => {
             return Works(
                 format!("the API server reaches {}", registration.service),
@@ -53,7 +67,10 @@ pub(super) fn check_api_service(evidence: &Evidence) -> Finding {
         (Some(error), true) => format!("the API returns an error: {error}"),
         (_, false) => format!("not available: {}: {}", condition.reason, condition.message),
     };
-    let messages = format!("{detail} {}", failed_call.unwrap_or_default());
+    let messages = format!(
+        "{detail} {}",
+        failed_call.map(ToString::to_string).unwrap_or_default()
+    );
     if messages.contains("x509") {
         return broken(
             format!("wrong CA bundle: {detail}"),

@@ -15,12 +15,13 @@ const AGE_MARGIN_SECONDS: f64 = 10.0;
 /// The maximum number of names that a message lists.
 pub(super) const MAX_NAMES: usize = 8;
 
-/// The result of a check: a working link and its warnings, a broken link and where to look, or the link that the check
-/// depends on.
+/// The result of a check: a working link and its warnings, a broken link and where to look, the link that the check
+/// depends on, or why the link is not checked.
 pub(super) enum Finding {
     Works(String, Vec<String>),
     Broken(String, String),
     BlockedBy(Link),
+    NotChecked(String),
 }
 
 pub(super) fn works(detail: impl Into<String>) -> Finding {
@@ -54,6 +55,9 @@ pub(super) fn max_age_seconds(evidence: &Evidence, pod: &str) -> f64 {
     let interval = scrape_interval_seconds(evidence, pod).unwrap_or(DEFAULT_SCRAPE_INTERVAL_SECONDS);
     (2.0 * interval + AGE_MARGIN_SECONDS).max(RECENT_SECONDS)
 }
+
+/// The maximum age in seconds of a value whose interval is not known.
+pub(super) const MAX_AGE_SECONDS: f64 = 2.0 * DEFAULT_SCRAPE_INTERVAL_SECONDS + AGE_MARGIN_SECONDS;
 
 /// Describes the scrape interval of a pod, as in `its scrape interval is 5 s`.
 pub(super) fn describe_interval(evidence: &Evidence, pod: &str) -> String {

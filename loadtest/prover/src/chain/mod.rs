@@ -3,6 +3,7 @@
 mod adapter_checks;
 mod diagnosis;
 mod evidence;
+mod external_checks;
 mod finding;
 mod prometheus_checks;
 mod wait;

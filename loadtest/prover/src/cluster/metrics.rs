@@ -11,6 +11,42 @@ use super::quantity;
 /// The API group and version in which the adapter serves the metrics of pods.
 pub const CUSTOM_METRICS: &str = "custom.metrics.k8s.io/v1beta1";
 
+/// The API group and version of the metrics that belong to no object.
+pub const EXTERNAL_METRICS: &str = "external.metrics.k8s.io/v1beta1";
+
+/// The value of an external metric for one set of labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalValue {
+    /// The value, in the unit of the metric.
+    pub value: f64,
+    /// The time of the value.
+    pub at: Option<Timestamp>,
+}
+
+/// The used fields of `ExternalMetricValueList` in `external.metrics.k8s.io/v1beta1`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ExternalMetricValueList {
+    items: Vec<ExternalMetricValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ExternalMetricValue {
+    timestamp: Option<Timestamp>,
+    value: Quantity,
+}
+
+impl ExternalMetricValueList {
+    pub(crate) fn values(self) -> Vec<ExternalValue> {
+        let value = |item: ExternalMetricValue| {
+            Some(ExternalValue {
+                value: quantity::number(&item.value)?,
+                at: item.timestamp,
+            })
+        };
+        self.items.into_iter().filter_map(value).collect()
+    }
+}
+
 /// The value of a custom metric for one pod.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PodSample {

@@ -257,6 +257,78 @@ async fn a_pod_without_a_recent_value() {
     .await;
 }
 
+/// An HPA on an external metric, in a cluster without Prometheus and without custom metrics.
+fn external(state: &mut ClusterState) {
+    (state.metric_type, state.prometheus, state.targets) = ("External", false, 0);
+    state.offered.clear();
+}
+
+#[tokio::test]
+async fn an_external_metric_needs_no_prometheus() {
+    let diagnosis = diagnose(external).await;
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
+    for link in [Link::PrometheusScrape, Link::ServiceMetric] {
+        assert_eq!(
+            diagnosis.state(link),
+            Some(LinkState::NotChecked),
+            "{diagnosis:#?}"
+        );
+    }
+    for (link, says) in [
+        (
+            Link::Hpa,
+            "app-a scales Deployment/app-a on the external metric s0-queue, 50 per pod",
+        ),
+        (Link::AdapterRule, "serves s0-queue for scaledobject=app-a"),
+        (Link::PodSamples, "s0-queue is 120; the target is 50 per pod"),
+    ] {
+        let report = diagnosis.links.iter().find(|report| report.link == link).unwrap();
+        assert!(report.detail.contains(says), "{report:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_faults_of_an_external_metric() {
+    let assert_external = async |link, says, change: fn(&mut ClusterState)| {
+        assert_broken(link, says, |state| {
+            external(state);
+            change(state);
+        })
+        .await;
+    };
+    assert_external(
+        Link::Apiservice,
+        "no APIService v1beta1.external.metrics.k8s.io",
+        |state| state.registered = false,
+    )
+    .await;
+    assert_external(Link::Apiservice, "MissingEndpoints", |state| {
+        state.unavailable = Some(("MissingEndpoints", "no addresses"));
+    })
+    .await;
+    assert_external(
+        Link::AdapterRule,
+        "s0-queue cannot be read for scaledobject=app-a: no metric of this name",
+        |state| state.external = None,
+    )
+    .await;
+    assert_external(Link::PodSamples, "the value of s0-queue is 140 s old", |state| {
+        state.sample_age_seconds = 140;
+    })
+    .await;
+    assert_external(Link::HpaActive, "fake message", |state| state.active = false).await;
+    let negative = diagnose(|state| {
+        external(state);
+        state.external = Some(-1);
+    })
+    .await;
+    assert!(negative.is_healthy(), "{negative:#?}");
+    assert!(
+        negative.links[6].warnings[0].contains("s0-queue is negative"),
+        "{negative:#?}"
+    );
+}
+
 #[tokio::test]
 async fn an_inactive_hpa() {
     assert_broken(Link::HpaActive, "FailedGetPodsMetric", |state| {

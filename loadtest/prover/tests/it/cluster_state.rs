@@ -54,6 +54,8 @@ pub(crate) struct ClusterState {
     /// The number of pods with a value of the metric; `None` for all pods.
     pub(crate) sampled: Option<usize>,
     pub(crate) sample_age_seconds: i64,
+    /// The value of the external metric `s0-queue`; `None` if the API does not serve it.
+    pub(crate) external: Option<i64>,
     /// Whether every request to the API server fails.
     pub(crate) api_down: bool,
     /// `maxReplicas` of the HPA.
@@ -92,6 +94,7 @@ impl ClusterState {
             metric_sum: 0.0,
             sampled: None,
             sample_age_seconds: 3,
+            external: Some(120),
             api_down: false,
             max: 12,
         }

@@ -16,6 +16,9 @@ impl ClusterState {
         let metric = match self.metric_type {
             "Pods" => json!({"type": "Pods", "pods": {"metric": {"name": self.hpa_metric},
                 "target": {"type": "AverageValue", "averageValue": "50"}}}),
+            "External" => json!({"type": "External", "external": {
+                "metric": {"name": "s0-queue", "selector": {"matchLabels": {"scaledobject": "app-a"}}},
+                "target": {"type": "AverageValue", "averageValue": "50"}}}),
             other => {
                 json!({"type": other, "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}})
             }
@@ -206,6 +209,25 @@ impl ClusterState {
 }
 
 impl ClusterState {
+    /// Returns the values of an external metric.
+    pub(crate) fn external_values(&self, metric: &str, query: &str) -> (StatusCode, Value) {
+        if let Some((_, message)) = self.unavailable {
+            return failure(StatusCode::SERVICE_UNAVAILABLE, message);
+        }
+        let value = self
+            .external
+            .filter(|_| metric == "s0-queue" && query == "labelSelector=scaledobject%3Dapp-a");
+        let Some(value) = value else {
+            return failure(StatusCode::NOT_FOUND, "no metric of this name and selector");
+        };
+        let at = jiff::Timestamp::now() - Duration::from_secs(self.sample_age_seconds.unsigned_abs());
+        let item = json!({"metricName": metric, "metricLabels": {}, "timestamp": at.to_string(), "value": value.to_string()});
+        ok(
+            json!({"kind": "ExternalMetricValueList", "apiVersion": "external.metrics.k8s.io/v1beta1", "metadata": {},
+            "items": [item]}),
+        )
+    }
+
     /// Returns the targets of Prometheus: the pods, and one of another namespace with another interval.
     pub(crate) fn prometheus_targets(&self) -> (StatusCode, Value) {
         let Some(interval) = self.scrape_interval else {
