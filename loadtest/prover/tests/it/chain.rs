@@ -288,6 +288,21 @@ async fn an_external_metric_needs_no_prometheus() {
 }
 
 #[tokio::test]
+async fn a_workload_that_an_external_program_stopped_is_no_fault() {
+    let stopped = |state: &mut ClusterState| {
+        (state.pods, state.active, state.inactive_reason) = (0, false, "ScalingDisabled");
+    };
+    let diagnosis = diagnose(|state| {
+        external(state);
+        stopped(state);
+    })
+    .await;
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
+    // Nothing starts the pods of an HPA on a metric of these pods.
+    assert_broken(Link::Pods, "0 of 0 pods", stopped).await;
+}
+
+#[tokio::test]
 async fn the_faults_of_an_external_metric() {
     let assert_external = async |link, says, change: fn(&mut ClusterState)| {
         assert_broken(link, says, |state| {

@@ -23,6 +23,8 @@ pub(crate) struct ClusterState {
     pub(crate) desired: usize,
     pub(crate) limited: bool,
     pub(crate) active: bool,
+    /// Why the HPA is not active, if it is not.
+    pub(crate) inactive_reason: &'static str,
     /// The number of pods. The last `unready` of them are not ready.
     pub(crate) pods: usize,
     pub(crate) unready: usize,
@@ -76,6 +78,7 @@ impl ClusterState {
             desired: 2,
             limited: false,
             active: true,
+            inactive_reason: "FailedGetPodsMetric",
             pods: 2,
             unready: 0,
             pod_stage: PodStage::Served,

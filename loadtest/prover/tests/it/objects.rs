@@ -32,7 +32,7 @@ impl ClusterState {
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}}},
         "status": {"desiredReplicas": desired, "currentReplicas": current, "conditions": [
             condition("AbleToScale", true, "ReadyForNewScale"),
-            condition("ScalingActive", self.active, if self.active { "ValidMetricFound" } else { "FailedGetPodsMetric" }),
+            condition("ScalingActive", self.active, if self.active { "ValidMetricFound" } else { self.inactive_reason }),
             condition("ScalingLimited", self.limited, if self.limited { "TooManyReplicas" } else { "DesiredWithinRange" }),
         ]}})
     }
