@@ -5,9 +5,10 @@
 
 pub mod chain;
 pub mod findings;
-pub mod objects;
 pub mod permissions;
 pub mod pods;
 pub mod relations;
 pub mod render;
 pub mod schema;
+
+pub use chain_check::objects;

@@ -55,5 +55,5 @@ pub fn render(kustomization: &Path) -> Result<Vec<Value>> {
 /// # Errors
 /// If the text is not YAML, or if a mapping has a duplicate key.
 pub fn parse(yaml: &str) -> Result<Vec<Value>> {
-    Ok(serde_saphyr::from_multiple(yaml)?)
+    chain_check::parse(yaml).map_err(anyhow::Error::msg)
 }

@@ -75,15 +75,38 @@ impl ClusterOptions {
     }
 }
 
+/// The manifests that `loadtest chain` checks. The path `-` is standard input.
+#[derive(Debug)]
+pub struct ManifestOptions {
+    /// The files with the objects.
+    pub files: Vec<PathBuf>,
+    /// The file with the `/metrics` page of a pod.
+    pub metrics: Option<PathBuf>,
+    /// The namespace of the objects without one.
+    pub namespace: String,
+}
+
+/// The source of the chains that `loadtest chain` checks.
+#[derive(Debug)]
+pub enum ChainSource {
+    /// A cluster.
+    Cluster {
+        /// The cluster.
+        cluster: ClusterOptions,
+        /// How long to wait until each chain is whole.
+        wait: Duration,
+    },
+    /// Rendered manifests.
+    Manifests(ManifestOptions),
+}
+
 /// The options of `loadtest chain`.
 #[derive(Debug)]
 pub struct ChainCommandOptions {
-    /// The cluster.
-    pub cluster: ClusterOptions,
-    /// The HPAs at the end of the metrics chains to check.
+    /// The source of the chains.
+    pub source: ChainSource,
+    /// The HPAs at the end of the metrics chains to check; empty for every HPA of the manifests.
     pub hpas: Vec<String>,
-    /// How long to wait until each chain is whole.
-    pub wait: Duration,
     /// Whether the result is printed as JSON.
     pub json: bool,
 }

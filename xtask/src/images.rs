@@ -89,6 +89,7 @@ const LOADTEST: Image = Image {
     name: "loadtest",
     program: "loadtest",
     crates: &[
+        "kubernetes/chain",
         "kubernetes/wiring",
         "loadtest",
         "loadtest/engine",

@@ -1,11 +1,9 @@
 //! Parses the settings in the manifests with the code of the binaries that read them.
 
 use crate::rendered::{OVERLAYS, Overlay};
+use chain_check::prometheus::Prometheus;
 use clap::{Command, CommandFactory, Parser};
-use manifests::{
-    chain::scrape::Prometheus,
-    objects::{self, containers, list, text},
-};
+use manifests::objects::{self, containers, list, text};
 use serde_json::Value;
 use service::config::{Configuration, ServiceConfig};
 use serving_cert::config::{Command as ServingCert, Config as ServingCertConfig};
@@ -92,7 +90,7 @@ fn expect_open_ports<C: Configuration>(image: &str, settings: impl Fn(&C) -> &Se
         let prometheus = Prometheus::find(&overlay.objects).expect("a Prometheus");
         let workload =
             objects::find(&overlay.objects, "Deployment", "sample-app", image).expect("a Deployment");
-        let targets = prometheus.targets(workload).expect("a target");
+        let (targets, _) = prometheus.targets(&overlay.objects, workload, template);
         let scraped: Vec<_> = targets
             .iter()
             .map(|target| (target.port, target.path.as_str()))

@@ -3,7 +3,7 @@
 use crate::{fake_cluster::FakeCluster, schema};
 
 #[tokio::test]
-async fn a_broken_chain_exits_with_1_and_names_the_broken_link() {
+async fn a_broken_chain_exits_with_1_and_a_warning_with_0() {
     let cluster = FakeCluster::with(|_| {});
     let kubeconfig = cluster.serve().await;
     let run = async |arguments: &[&str]| {
@@ -18,7 +18,28 @@ async fn a_broken_chain_exits_with_1_and_names_the_broken_link() {
     };
     let whole = run(&["--wait", "0s", "--context", "fake"]).await;
     assert_eq!(whole.status.code(), Some(0), "{whole:?}");
-    cluster.change(|state| state.targets = 0);
+    cluster.change(|state| state.insecure = true);
+    let warned = run(&["--wait", "0s"]).await;
+    assert_eq!(warned.status.code(), Some(0), "{warned:?}");
+    assert!(
+        String::from_utf8_lossy(&warned.stdout)
+            .contains("WARN   apiservice         the APIService has insecureSkipTLSVerify"),
+        "{warned:?}"
+    );
+    let json = schema::report(&run(&["--wait", "0s", "--json"]).await.stdout);
+    assert_eq!(
+        (&json["whole"], &json["chains"][0]["links"][4]["state"]),
+        (&true.into(), &"ok".into())
+    );
+    assert_eq!(
+        json["chains"][0]["links"][4]["warnings"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1,
+        "{json}"
+    );
+    cluster.change(|state| (state.insecure, state.targets) = (false, 0));
     let broken = run(&["--wait", "2s"]).await;
     let (text, waiting) = (
         String::from_utf8_lossy(&broken.stdout),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod chain;
+mod chain_manifests;
 #[expect(dead_code, reason = "only the tests of the prover use some fields")]
 #[path = "../../prover/tests/it/cluster_state.rs"]
 mod cluster_state;

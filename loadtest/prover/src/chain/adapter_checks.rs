@@ -6,41 +6,60 @@ use super::{
     evidence::Evidence,
     finding::{
         Finding::{self, BlockedBy, Works},
-        MAX_AGE_SECONDS, broken, hpa_of, list_names, ready_pod_names,
+        broken, describe_interval, hpa_of, list_names, max_age_seconds, ready_pod_names, works,
     },
 };
-use crate::cluster::ReadResult;
+use crate::cluster::{
+    ApiRegistration, CUSTOM_METRICS, EXTERNAL_METRICS, ReadError, ReadResult, registration_name,
+};
+
+/// The warning about an unverified certificate. Many installations have it, and the metrics work.
+const INSECURE: &str = "the APIService has insecureSkipTLSVerify: any server that answers at the address of the adapter can \
+                        control the HPA; set caBundle instead";
 
 pub(super) fn check_api_service(evidence: &Evidence) -> Finding {
-    let look_at =
-        "kubectl get apiservice v1beta1.custom.metrics.k8s.io -o yaml; the adapter's pods and their logs";
-    let registration = match &evidence.registration {
+    if let Some(external) = &evidence.external {
+        let failed_call = external.api.as_ref().err();
+        return check_registration(EXTERNAL_METRICS, &external.registration, failed_call);
+    }
+    let failed_call = evidence.offered_metrics.as_ref().err();
+    check_registration(CUSTOM_METRICS, &evidence.registration, failed_call)
+}
+
+fn check_registration(
+    group_version: &str,
+    registration: &ReadResult<Option<ApiRegistration>>,
+    failed_call: Option<&ReadError>,
+) -> Finding {
+    let name = registration_name(group_version);
+    let look_at = format!("kubectl get apiservice {name} -o yaml; the adapter's pods and their logs");
+    let registration = match registration {
         Err(error) => return broken(format!("the APIService cannot be read: {error}"), look_at),
         Ok(None) => {
             return broken(
-                "there is no APIService v1beta1.custom.metrics.k8s.io: no adapter is installed",
+                format!("there is no APIService {name}: no adapter is installed"),
                 look_at,
             );
         }
         Ok(Some(registration)) => registration,
     };
-    if registration.insecure_skip_tls_verify {
-        return broken(
-            "the APIService has insecureSkipTLSVerify: any server could pose as the adapter",
-            look_at,
-        );
-    }
-    if !registration.has_ca_bundle {
+    let insecure = registration.insecure_skip_tls_verify;
+    if !insecure && !registration.has_ca_bundle {
         return broken(
             "the APIService has no caBundle: the adapter's certificate cannot be verified",
             look_at,
         );
     }
     let condition = registration.available.clone().unwrap_or_default();
-    let failed_call = evidence.offered_metrics.as_ref().err().map(ToString::to_string);
-    let detail = match (&failed_call, condition.holds) {
+    let detail = match (failed_call, condition.holds) {
+        (None, true) if insecure => {
+            return Works(
+                format!("the API server reaches {}", registration.service),
+                vec![INSECURE.to_owned()],
+            );
+        }
         (None, true) => {
-            return Works(format!(
+            return works(format!(
                 "the API server reaches {} over verified TLS",
                 registration.service
             ));
@@ -48,7 +67,10 @@ pub(super) fn check_api_service(evidence: &Evidence) -> Finding {
         (Some(error), true) => format!("the API returns an error: {error}"),
         (_, false) => format!("not available: {}: {}", condition.reason, condition.message),
     };
-    let messages = format!("{detail} {}", failed_call.unwrap_or_default());
+    let messages = format!(
+        "{detail} {}",
+        failed_call.map(ToString::to_string).unwrap_or_default()
+    );
     if messages.contains("x509") {
         return broken(
             format!("wrong CA bundle: {detail}"),
@@ -67,7 +89,7 @@ pub(super) fn check_adapter_rule(evidence: &Evidence) -> Finding {
     };
     let name = &metric.name;
     if offered.contains(name) {
-        return Works(format!("the adapter offers {name} for pods"));
+        return works(format!("the adapter offers {name} for pods"));
     }
     if offered.is_empty() {
         return broken(
@@ -104,14 +126,16 @@ pub(super) fn check_pod_samples(evidence: &Evidence) -> Finding {
         match samples.iter().find(|sample| sample.pod == *pod) {
             None => problems.push(format!("pod {pod} has no value")),
             Some(sample) => {
-                if let Some(old) = sample.at.map(age).filter(|age| *age > MAX_AGE_SECONDS) {
-                    problems.push(format!("the value of pod {pod} is {old:.0} s old"));
+                let max_age = max_age_seconds(evidence, pod);
+                if let Some(old) = sample.at.map(age).filter(|age| *age > max_age) {
+                    let interval = describe_interval(evidence, pod);
+                    problems.push(format!("the value of pod {pod} is {old:.0} s old; {interval}"));
                 }
             }
         }
     }
     if problems.is_empty() {
-        Works(format!("{} ready pods have a fresh value", pods.len()))
+        works(format!("{} ready pods have a fresh value", pods.len()))
     } else {
         broken(list_names(&problems), look_at)
     }

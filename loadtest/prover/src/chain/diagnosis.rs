@@ -1,48 +1,75 @@
 //! Diagnoses a metrics chain: finds the broken links from the evidence. Pure functions.
 
-use wiring::Link;
+use wiring::{
+    Link,
+    diagnosis::{Diagnosis, LinkReport, LinkState},
+};
 
 use super::{
     adapter_checks::{check_adapter_rule, check_api_service, check_pod_samples},
     evidence::{ChainOptions, Evidence},
+    external_checks,
     finding::{
-        Finding::{self, BlockedBy, Broken, Works},
-        broken, hpa_of, list_names, only_ready,
+        Finding::{self, BlockedBy, Broken, NotChecked, Works},
+        broken, hpa_of, list_names, only_ready, works,
     },
-    links::{Diagnosis, LinkReport, LinkState},
     prometheus_checks::{check_scrape, check_service_metric},
 };
 
 /// Checks each link. The first broken link is the root cause.
 pub(crate) fn diagnose(evidence: &Evidence, options: &ChainOptions) -> Diagnosis {
+    let [scrape, service_metric, adapter_rule, samples] = match &evidence.external {
+        Some(external) => {
+            let not_checked = || NotChecked("an external metric can come from any source".to_owned());
+            let metric = external_checks::check_metric(external, options);
+            let value = external_checks::check_value(external, evidence.now);
+            [not_checked(), not_checked(), metric, value]
+        }
+        None => [
+            check_scrape(evidence, options),
+            check_service_metric(evidence, options),
+            check_adapter_rule(evidence),
+            check_pod_samples(evidence),
+        ],
+    };
     let checks: [(Link, Finding); 8] = [
         (Link::Hpa, check_hpa(evidence, options)),
         (Link::Pods, check_pods(evidence, options)),
-        (Link::PrometheusScrape, check_scrape(evidence, options)),
-        (Link::ServiceMetric, check_service_metric(evidence, options)),
+        (Link::PrometheusScrape, scrape),
+        (Link::ServiceMetric, service_metric),
         (Link::Apiservice, check_api_service(evidence)),
-        (Link::AdapterRule, check_adapter_rule(evidence)),
-        (Link::PodSamples, check_pod_samples(evidence)),
+        (Link::AdapterRule, adapter_rule),
+        (Link::PodSamples, samples),
         (Link::HpaActive, check_hpa_active(evidence, options)),
     ];
     let link = |(link, finding)| match finding {
-        Works(detail) => LinkReport {
+        Works(detail, warnings) => LinkReport {
             link,
             state: LinkState::Ok,
             detail,
             look_at: None,
+            warnings,
         },
         Broken(detail, look_at) => LinkReport {
             link,
             state: LinkState::Broken,
             detail,
             look_at: Some(look_at),
+            warnings: Vec::new(),
+        },
+        NotChecked(detail) => LinkReport {
+            link,
+            state: LinkState::NotChecked,
+            detail,
+            look_at: None,
+            warnings: Vec::new(),
         },
         BlockedBy(other) => LinkReport {
             link,
             state: LinkState::Unknown,
             detail: format!("unknown while `{other}` is broken"),
             look_at: None,
+            warnings: Vec::new(),
         },
     };
     Diagnosis {
@@ -62,17 +89,25 @@ fn check_hpa(evidence: &Evidence, options: &ChainOptions) -> Finding {
             format!("there is no HPA {name} in {namespace}"),
             format!("kubectl -n {namespace} get hpa"),
         ),
-        Ok(Some(hpa)) => match &hpa.metric {
-            Some(metric) => Works(format!(
+        Ok(Some(hpa)) => match (&hpa.metric, &hpa.external_metric) {
+            (Some(metric), _) => works(format!(
                 "{} scales {} on {}, {} per pod",
                 hpa.name,
                 hpa.target,
                 metric.name,
                 engine::units::short(metric.target_per_pod)
             )),
-            None => broken(
+            (None, Some(metric)) => works(format!(
+                "{} scales {} on the external metric {}, {} {}",
+                hpa.name,
+                hpa.target,
+                metric.name,
+                engine::units::short(metric.target),
+                if metric.is_per_pod { "per pod" } else { "in total" }
+            )),
+            (None, None) => broken(
                 format!(
-                    "{} has no metric of type Pods with an averageValue, only metrics of type: {}",
+                    "{} has no metric of type Pods with an averageValue or of type External, only metrics of type: {}",
                     hpa.name,
                     hpa.metric_types.join(", ")
                 ),
@@ -122,7 +157,9 @@ fn check_pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
         })
         .collect();
     let wanted = usize::try_from(workload.replicas).unwrap_or(0);
-    if ready == 0 || ready < wanted {
+    // Only a program such as KEDA scales to 0.
+    let is_stopped = wanted == 0 && evidence.external.is_some();
+    if (ready == 0 && !is_stopped) || ready < wanted {
         let which = if not_ready.is_empty() {
             String::new()
         } else {
@@ -133,7 +170,7 @@ fn check_pods(evidence: &Evidence, options: &ChainOptions) -> Finding {
             look_at,
         );
     }
-    Works(format!("{ready} of {wanted} pods of {} are ready", hpa.target))
+    works(format!("{ready} of {wanted} pods of {} are ready", hpa.target))
 }
 
 fn check_hpa_active(evidence: &Evidence, options: &ChainOptions) -> Finding {
@@ -146,7 +183,10 @@ fn check_hpa_active(evidence: &Evidence, options: &ChainOptions) -> Finding {
     );
     match hpa.condition("ScalingActive") {
         None => broken("the HPA controller has not processed the HPA yet", look_at),
-        Some(condition) if condition.holds => Works(format!("ScalingActive: {}", condition.reason)),
+        Some(condition) if condition.reason == "ScalingDisabled" && evidence.external.is_some() => {
+            works("the HPA is disabled at 0 replicas; another program starts the first pod")
+        }
+        Some(condition) if condition.holds => works(format!("ScalingActive: {}", condition.reason)),
         Some(condition) => broken(
             format!("not ScalingActive: {}: {}", condition.reason, condition.message),
             look_at,

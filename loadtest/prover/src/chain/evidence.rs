@@ -7,8 +7,12 @@ use jiff::Timestamp;
 use tokio::join;
 
 use crate::cluster::{
-    ApiRegistration, Cluster, Hpa, PodSample, PodState, PrometheusService, ReadResult, Workload,
+    ApiRegistration, CUSTOM_METRICS, Cluster, EXTERNAL_METRICS, ExternalMetric, ExternalValue, Hpa,
+    PodSample, PodState, PrometheusService, ReadResult, Workload,
 };
+
+/// The age in seconds up to which a scrape or a value is recent with any scrape interval.
+pub(super) const RECENT_SECONDS: f64 = 30.0;
 
 /// The chain to diagnose.
 #[derive(Clone, Debug)]
@@ -56,6 +60,43 @@ pub(crate) struct Evidence {
     /// The names of the pod metrics that the adapter offers.
     pub(crate) offered_metrics: ReadResult<Vec<String>>,
     pub(crate) samples: Option<ReadResult<Vec<PodSample>>>,
+    /// `None` if the HPA scales on a metric of its pods, or on no external metric.
+    pub(crate) external: Option<ExternalEvidence>,
+    /// The scrape intervals in seconds, by the name of the pod. Only read if a scrape or a value is not recent.
+    pub(crate) scrape_intervals: BTreeMap<String, f64>,
+}
+
+/// The evidence about an external metric.
+#[derive(Clone, Debug)]
+pub(crate) struct ExternalEvidence {
+    pub(crate) metric: ExternalMetric,
+    pub(crate) registration: ReadResult<Option<ApiRegistration>>,
+    /// Whether the API answers.
+    pub(crate) api: ReadResult<()>,
+    pub(crate) values: ReadResult<Vec<ExternalValue>>,
+}
+
+/// Returns the external metric of an HPA that has no metric of its pods.
+fn external_metric(hpa: &Hpa) -> Option<&ExternalMetric> {
+    hpa.external_metric.as_ref().filter(|_| hpa.metric.is_none())
+}
+
+async fn read_external(
+    cluster: &Cluster,
+    options: &ChainOptions,
+    metric: &ExternalMetric,
+) -> ExternalEvidence {
+    let (registration, api, values) = join!(
+        cluster.registration(EXTERNAL_METRICS),
+        cluster.call_api(EXTERNAL_METRICS),
+        cluster.external_values(&options.namespace, metric),
+    );
+    ExternalEvidence {
+        metric: metric.clone(),
+        registration,
+        api,
+        values,
+    }
 }
 
 /// Reads all evidence from the cluster.
@@ -63,11 +104,20 @@ pub(crate) async fn gather(cluster: &Cluster, options: &ChainOptions) -> Evidenc
     let (hpa_evidence, prometheus, registration, offered_metrics) = join!(
         read_hpa(cluster, options),
         read_prometheus(cluster, options),
-        cluster.custom_metrics_registration(),
+        cluster.registration(CUSTOM_METRICS),
         cluster.pod_metric_names(),
     );
     let (hpa, workload, pods, samples) = hpa_evidence;
-    Evidence {
+    let external = match hpa
+        .as_ref()
+        .ok()
+        .and_then(Option::as_ref)
+        .and_then(external_metric)
+    {
+        Some(metric) => Some(read_external(cluster, options, metric).await),
+        None => None,
+    };
+    let mut evidence = Evidence {
         now: Timestamp::now(),
         hpa,
         workload,
@@ -76,6 +126,26 @@ pub(crate) async fn gather(cluster: &Cluster, options: &ChainOptions) -> Evidenc
         registration,
         offered_metrics,
         samples,
+        external,
+        scrape_intervals: BTreeMap::new(),
+    };
+    if !evidence.is_recent() {
+        let intervals = cluster.scrape_intervals(&options.prometheus, &options.namespace);
+        evidence.scrape_intervals = intervals.await.unwrap_or_default();
+    }
+    evidence
+}
+
+impl Evidence {
+    /// Whether every scrape and every value is recent with any scrape interval.
+    fn is_recent(&self) -> bool {
+        let targets = self.prometheus.iter().flat_map(|status| status.targets.values());
+        let samples = self.samples.iter().flatten().flatten();
+        let times = samples.filter_map(|sample| sample.at);
+        targets
+            .map(|target| target.age)
+            .chain(times.map(|at| self.now.duration_since(at).as_secs_f64()))
+            .all(|age| age <= RECENT_SECONDS)
     }
 }
 

@@ -1,21 +1,31 @@
 //! The result of a check of one link, and what several checks need.
 
+use engine::units::short;
 use wiring::Link;
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, RECENT_SECONDS};
 use crate::cluster::{Hpa, PodState};
 
-/// The maximum age of a sample or a scrape, in seconds.
-pub(super) const MAX_AGE_SECONDS: f64 = 30.0;
+/// The scrape interval in seconds where Prometheus does not tell it: the default of Prometheus.
+const DEFAULT_SCRAPE_INTERVAL_SECONDS: f64 = 60.0;
+
+/// The time in seconds that a scrape and its query may take.
+const AGE_MARGIN_SECONDS: f64 = 10.0;
 
 /// The maximum number of names that a message lists.
 pub(super) const MAX_NAMES: usize = 8;
 
-/// The result of a check: a working link, a broken link and where to look, or the link that the check depends on.
+/// The result of a check: a working link and its warnings, a broken link and where to look, the link that the check
+/// depends on, or why the link is not checked.
 pub(super) enum Finding {
-    Works(String),
+    Works(String, Vec<String>),
     Broken(String, String),
     BlockedBy(Link),
+    NotChecked(String),
+}
+
+pub(super) fn works(detail: impl Into<String>) -> Finding {
+    Finding::Works(detail.into(), Vec::new())
 }
 
 pub(super) fn broken(detail: impl Into<String>, look_at: impl Into<String>) -> Finding {
@@ -38,6 +48,29 @@ pub(super) fn ready_pod_names(evidence: &Evidence) -> Result<Vec<&str>, Finding>
         }
         _ => Err(Finding::BlockedBy(Link::Pods)),
     }
+}
+
+/// Returns the maximum age in seconds of a scrape or a value of a pod: two scrape intervals, so that one scrape may fail.
+pub(super) fn max_age_seconds(evidence: &Evidence, pod: &str) -> f64 {
+    let interval = scrape_interval_seconds(evidence, pod).unwrap_or(DEFAULT_SCRAPE_INTERVAL_SECONDS);
+    (2.0 * interval + AGE_MARGIN_SECONDS).max(RECENT_SECONDS)
+}
+
+/// The maximum age in seconds of a value whose interval is not known.
+pub(super) const MAX_AGE_SECONDS: f64 = 2.0 * DEFAULT_SCRAPE_INTERVAL_SECONDS + AGE_MARGIN_SECONDS;
+
+/// Describes the scrape interval of a pod, as in `its scrape interval is 5 s`.
+pub(super) fn describe_interval(evidence: &Evidence, pod: &str) -> String {
+    match scrape_interval_seconds(evidence, pod) {
+        Some(interval) => format!("its scrape interval is {} s", short(interval)),
+        None => format!(
+            "Prometheus does not tell its scrape interval, {DEFAULT_SCRAPE_INTERVAL_SECONDS:.0} s is assumed"
+        ),
+    }
+}
+
+fn scrape_interval_seconds(evidence: &Evidence, pod: &str) -> Option<f64> {
+    evidence.scrape_intervals.get(pod).copied()
 }
 
 /// Lists the first [`MAX_NAMES`] names and the number of the others.

@@ -3,13 +3,9 @@
 mod adapter_checks;
 mod diagnosis;
 mod evidence;
+mod external_checks;
 mod finding;
-mod links;
 mod prometheus_checks;
 mod wait;
 
-pub use self::{
-    evidence::ChainOptions,
-    links::{Diagnosis, LinkReport, LinkState},
-    wait::wait_until_healthy,
-};
+pub use self::{evidence::ChainOptions, wait::wait_until_healthy};

@@ -7,8 +7,8 @@ use wiring::Link;
 use super::{
     evidence::{ChainOptions, Evidence, PrometheusStatus},
     finding::{
-        Finding::{self, BlockedBy, Works},
-        MAX_AGE_SECONDS, broken, list_names, ready_pod_names,
+        Finding::{self, BlockedBy},
+        broken, describe_interval, list_names, max_age_seconds, ready_pod_names, works,
     },
 };
 
@@ -40,14 +40,16 @@ pub(super) fn check_scrape(evidence: &Evidence, options: &ChainOptions) -> Findi
         match prometheus.targets.get(*pod) {
             None => problems.push(format!("pod {pod} is not a target")),
             Some(target) if !target.up => problems.push(format!("the scrapes of pod {pod} fail")),
-            Some(target) if target.age > MAX_AGE_SECONDS => {
-                problems.push(format!("pod {pod} was scraped {:.0} s ago", target.age));
-            }
+            Some(target) if target.age > max_age_seconds(evidence, pod) => problems.push(format!(
+                "pod {pod} was scraped {:.0} s ago; {}",
+                target.age,
+                describe_interval(evidence, pod)
+            )),
             Some(_) => {}
         }
     }
     if problems.is_empty() {
-        return Works(format!(
+        return works(format!(
             "Prometheus scrapes {} of {} ready pods",
             pods.len(),
             pods.len()
@@ -82,7 +84,7 @@ pub(super) fn check_service_metric(evidence: &Evidence, options: &ChainOptions) 
         .filter(|pod| !prometheus.exporting_pods.contains(*pod))
         .collect();
     if missing.is_empty() {
-        return Works(format!("{} pods export {series}", targets.len()));
+        return works(format!("{} pods export {series}", targets.len()));
     }
     broken(
         format!(

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use wiring::diagnosis::Diagnosis;
 
 use super::{
     diagnosis::diagnose,
     evidence::{ChainOptions, gather},
-    links::Diagnosis,
 };
 use crate::cluster::Cluster;
 

@@ -1,6 +1,6 @@
 //! The client of a cluster: reads Kubernetes objects, custom metrics and Prometheus.
 
-use std::error::Error as StdError;
+use std::{collections::BTreeMap, error::Error as StdError};
 
 use anyhow::Context;
 use engine::BadConfiguration;
@@ -20,9 +20,12 @@ use kube::{
 };
 
 use super::{
-    metrics::{CUSTOM_METRICS, MetricValueList, PodSample, PrometheusService, QueryAnswer, Series},
+    metrics::{
+        CUSTOM_METRICS, EXTERNAL_METRICS, ExternalMetricValueList, ExternalValue, MetricValueList, PodSample,
+        PrometheusService, QueryAnswer, Series, TargetsAnswer,
+    },
     read::{READ_TIMEOUT, ReadError, ReadResult, read, request, with_causes},
-    views::{ApiRegistration, ClusterEvent, Hpa, NodeState, PodState, PodsMetric, Workload},
+    views::{ApiRegistration, ClusterEvent, ExternalMetric, Hpa, NodeState, PodState, PodsMetric, Workload},
 };
 
 /// The maximum number of events in one read.
@@ -123,15 +126,44 @@ impl Cluster {
         read(self.client.request_text(request(&path)?)).await
     }
 
-    /// Returns the `APIService` of the custom metrics API, or `None` if it does not exist.
+    /// Returns the `APIService` of an API, such as `custom.metrics.k8s.io/v1beta1`, or `None` if it does not exist.
     ///
     /// # Errors
     /// Returns an error if the request to the API server fails.
-    pub async fn custom_metrics_registration(&self) -> ReadResult<Option<ApiRegistration>> {
+    pub async fn registration(&self, group_version: &str) -> ReadResult<Option<ApiRegistration>> {
         let api: Api<APIService> = Api::all(self.client.clone());
-        Ok(read(api.get_opt("v1beta1.custom.metrics.k8s.io"))
-            .await?
-            .map(ApiRegistration::from))
+        let name = registration_name(group_version);
+        Ok(read(api.get_opt(&name)).await?.map(ApiRegistration::from))
+    }
+
+    /// Returns the values of an external metric, one for each set of labels that matches its selector.
+    ///
+    /// # Errors
+    /// Returns an error if the request to the API server fails, or if the adapter does not serve the metric.
+    pub async fn external_values(
+        &self,
+        namespace: &str,
+        metric: &ExternalMetric,
+    ) -> ReadResult<Vec<ExternalValue>> {
+        let selector = metric.selector.as_deref().unwrap_or_default();
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("labelSelector", selector)
+            .finish();
+        let path = format!(
+            "/apis/{EXTERNAL_METRICS}/namespaces/{namespace}/{}?{query}",
+            metric.name
+        );
+        Ok(self.get_json::<ExternalMetricValueList>(&path).await?.values())
+    }
+
+    /// Lists the resources of an API, to see whether it answers.
+    ///
+    /// # Errors
+    /// Returns an error if the request to the API server fails, or if the API server does not reach the adapter.
+    pub async fn call_api(&self, group_version: &str) -> ReadResult<()> {
+        read(self.client.list_api_group_resources(group_version))
+            .await
+            .map(drop)
     }
 
     /// Returns the names of the pod metrics that the custom metrics API offers.
@@ -192,9 +224,26 @@ impl Cluster {
             .map_err(ReadError)
     }
 
+    /// Returns the scrape intervals of the pods of a namespace in seconds, by the name of the pod, from the targets of
+    /// Prometheus. A pod with several targets has the longest of their intervals.
+    pub(crate) async fn scrape_intervals(
+        &self,
+        service: &PrometheusService,
+        namespace: &str,
+    ) -> ReadResult<BTreeMap<String, f64>> {
+        let answer = self.get_json::<TargetsAnswer>(&service.targets_path()).await?;
+        Ok(answer.intervals(namespace))
+    }
+
     async fn get_json<T: serde::de::DeserializeOwned>(&self, path: &str) -> ReadResult<T> {
         read(self.client.request(request(path)?)).await
     }
+}
+
+/// Returns the name of the `APIService` of an API: `v1beta1.custom.metrics.k8s.io` for `custom.metrics.k8s.io/v1beta1`.
+pub(crate) fn registration_name(group_version: &str) -> String {
+    let (group, version) = group_version.split_once('/').unwrap_or((group_version, ""));
+    format!("{version}.{group}")
 }
 
 fn bad_configuration(what: &str, error: &dyn StdError) -> BadConfiguration {

@@ -11,6 +11,42 @@ use super::quantity;
 /// The API group and version in which the adapter serves the metrics of pods.
 pub const CUSTOM_METRICS: &str = "custom.metrics.k8s.io/v1beta1";
 
+/// The API group and version of the metrics that belong to no object.
+pub const EXTERNAL_METRICS: &str = "external.metrics.k8s.io/v1beta1";
+
+/// The value of an external metric for one set of labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalValue {
+    /// The value, in the unit of the metric.
+    pub value: f64,
+    /// The time of the value.
+    pub at: Option<Timestamp>,
+}
+
+/// The used fields of `ExternalMetricValueList` in `external.metrics.k8s.io/v1beta1`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ExternalMetricValueList {
+    items: Vec<ExternalMetricValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ExternalMetricValue {
+    timestamp: Option<Timestamp>,
+    value: Quantity,
+}
+
+impl ExternalMetricValueList {
+    pub(crate) fn values(self) -> Vec<ExternalValue> {
+        let value = |item: ExternalMetricValue| {
+            Some(ExternalValue {
+                value: quantity::number(&item.value)?,
+                at: item.timestamp,
+            })
+        };
+        self.items.into_iter().filter_map(value).collect()
+    }
+}
+
 /// The value of a custom metric for one pod.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PodSample {
@@ -69,12 +105,21 @@ impl PrometheusService {
     /// Returns the path of an instant query through the proxy.
     pub(crate) fn query_path(&self, query: &str) -> String {
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        format!("{}/query?query={query}", self.api_path())
+    }
+
+    /// Returns the path of the list of active targets through the proxy.
+    pub(crate) fn targets_path(&self) -> String {
+        format!("{}/targets?state=active", self.api_path())
+    }
+
+    fn api_path(&self) -> String {
         let Self {
             namespace,
             name,
             port,
         } = self;
-        format!("/api/v1/namespaces/{namespace}/services/{name}:{port}/proxy/api/v1/query?query={query}")
+        format!("/api/v1/namespaces/{namespace}/services/{name}:{port}/proxy/api/v1")
     }
 }
 
@@ -136,6 +181,47 @@ impl Series {
 
     pub(crate) fn number(&self) -> f64 {
         self.value.1.parse().unwrap_or(f64::NAN)
+    }
+}
+
+/// The used fields of Prometheus' list of targets.
+/// <https://prometheus.io/docs/prometheus/latest/querying/api/#targets>
+#[derive(Debug, Deserialize)]
+pub(crate) struct TargetsAnswer {
+    data: TargetsData,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TargetsData {
+    active_targets: Vec<ActiveTarget>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ActiveTarget {
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    scrape_interval: String,
+}
+
+impl TargetsAnswer {
+    /// Returns the longest scrape interval of each pod of a namespace, in seconds.
+    pub(crate) fn intervals(self, namespace: &str) -> BTreeMap<String, f64> {
+        let mut intervals = BTreeMap::new();
+        for target in self.data.active_targets {
+            let label = |name| target.labels.get(name).map_or("", String::as_str);
+            // Prometheus writes `1m0s`, as Go does.
+            let Ok(interval) = humantime::parse_duration(&target.scrape_interval) else {
+                continue;
+            };
+            if label("namespace") == namespace {
+                let longest = intervals.entry(label("pod").to_owned()).or_insert(0.0_f64);
+                *longest = longest.max(interval.as_secs_f64());
+            }
+        }
+        intervals
     }
 }
 

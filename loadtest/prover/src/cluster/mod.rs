@@ -7,14 +7,14 @@ pub mod quantity;
 mod read;
 mod views;
 
-pub(crate) use self::metrics::Series;
 pub use self::{
     client::Cluster,
     jobs::{Permission, PodProgress, StripePod},
-    metrics::{CUSTOM_METRICS, PodSample, PrometheusService},
+    metrics::{CUSTOM_METRICS, EXTERNAL_METRICS, ExternalValue, PodSample, PrometheusService},
     read::{ReadError, ReadResult},
     views::{
-        ApiRegistration, ClusterEvent, Condition, DEFAULT_TOLERANCE, Hpa, NodeState, PodState, PodsMetric,
-        Workload,
+        ApiRegistration, ClusterEvent, Condition, DEFAULT_TOLERANCE, ExternalMetric, Hpa, NodeState,
+        PodState, PodsMetric, Workload,
     },
 };
+pub(crate) use self::{client::registration_name, metrics::Series};

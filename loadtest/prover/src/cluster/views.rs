@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
-        autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec},
+        autoscaling::v2::{
+            HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec,
+        },
         core::v1::{ContainerState, Node, Pod},
         events::v1::Event,
     },
@@ -48,6 +50,19 @@ pub struct PodsMetric {
     pub selector: Option<String>,
 }
 
+/// A metric of type `External`, as KEDA makes them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExternalMetric {
+    /// The name in the external metrics API.
+    pub name: String,
+    /// The label selector that the HPA sets for the metric.
+    pub selector: Option<String>,
+    /// The target value.
+    pub target: f64,
+    /// Whether the target is an average per pod; otherwise it is the total.
+    pub is_per_pod: bool,
+}
+
 /// A `HorizontalPodAutoscaler`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hpa {
@@ -63,6 +78,8 @@ pub struct Hpa {
     pub max: i32,
     /// The first metric of type `Pods`.
     pub metric: Option<PodsMetric>,
+    /// The first metric of type `External`.
+    pub external_metric: Option<ExternalMetric>,
     /// The types of all its metrics.
     pub metric_types: Vec<String>,
     /// How far a metric may exceed its target before the HPA adds replicas, as a ratio.
@@ -107,6 +124,7 @@ impl From<HorizontalPodAutoscaler> for Hpa {
                 .map(|metric| metric.type_.clone())
                 .collect(),
             metric: spec.metrics.iter().flatten().find_map(pods_metric),
+            external_metric: spec.metrics.iter().flatten().find_map(external_metric),
             desired: status.desired_replicas,
             conditions: conditions
                 .map(|condition| Condition {
@@ -145,13 +163,25 @@ fn pods_metric(metric: &MetricSpec) -> Option<PodsMetric> {
     Some(PodsMetric {
         name: pods.metric.name.clone(),
         target_per_pod: pods.target.average_value.as_ref().and_then(quantity::number)?,
-        selector: pods
-            .metric
-            .selector
-            .as_ref()
-            .map(selector)
-            .filter(|selector| !selector.is_empty()),
+        selector: metric_selector(&pods.metric),
     })
+}
+
+fn external_metric(metric: &MetricSpec) -> Option<ExternalMetric> {
+    let external = metric.external.as_ref()?;
+    let target = &external.target;
+    let average = target.average_value.as_ref().and_then(quantity::number);
+    Some(ExternalMetric {
+        name: external.metric.name.clone(),
+        selector: metric_selector(&external.metric),
+        target: average.or_else(|| quantity::number(target.value.as_ref()?))?,
+        is_per_pod: average.is_some(),
+    })
+}
+
+fn metric_selector(metric: &MetricIdentifier) -> Option<String> {
+    let text = metric.selector.as_ref().map(selector);
+    text.filter(|selector| !selector.is_empty())
 }
 
 /// Formats a label selector as a query parameter of the API.

@@ -181,6 +181,7 @@ pub(crate) mod tests {
                 target_per_pod: 50.0,
                 selector: None,
             }),
+            external_metric: None,
             metric_types: vec!["Pods".to_owned()],
             scale_up_tolerance: 0.1,
             scale_down_stabilisation: Duration::from_secs(30),

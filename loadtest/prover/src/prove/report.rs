@@ -17,7 +17,7 @@ use super::{
     timeline::Timeline,
     verdict::{Measurements, assess},
 };
-use crate::chain::Diagnosis;
+use wiring::diagnosis::Diagnosis;
 
 /// The version of the JSON format. Increases when a field is removed or changes its meaning, not when a field is added.
 const SCHEMA: &str = "loadtest.scale/v2";

@@ -10,7 +10,7 @@ use super::{
     plan::Expected,
     timeline::{HpaSample, Phase, Sample, Timeline},
 };
-use crate::chain::Diagnosis;
+use wiring::diagnosis::Diagnosis;
 
 /// The duration at the end of the plateau over which the metric is compared with the load, in seconds.
 const COMPARED_SECONDS: f64 = 30.0;

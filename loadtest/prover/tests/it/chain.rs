@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use prover::chain::{ChainOptions, Diagnosis, LinkState, wait_until_healthy};
-use wiring::Link;
+use prover::chain::{ChainOptions, wait_until_healthy};
+use wiring::{
+    Link,
+    diagnosis::{Diagnosis, LinkState},
+};
 
 use crate::{cluster_state::ClusterState, fake_cluster::FakeCluster};
 
@@ -134,7 +137,7 @@ async fn a_service_that_exports_another_metric_name() {
 }
 
 #[tokio::test]
-async fn an_unavailable_or_insecure_api_service() {
+async fn an_unavailable_api_service() {
     let untrusted = |state: &mut ClusterState| {
         let message = "failing or missing response from https://198.19.0.9:6443/apis/custom.metrics.k8s.io/v1beta1: \
                        tls: failed to verify certificate: x509: certificate signed by unknown authority";
@@ -154,10 +157,6 @@ async fn an_unavailable_or_insecure_api_service() {
         state.ca_bundle = None;
     })
     .await;
-    assert_broken(Link::Apiservice, "insecureSkipTLSVerify", |state| {
-        state.insecure = true;
-    })
-    .await;
     let gone = |state: &mut ClusterState| {
         state.unavailable = Some((
             "MissingEndpoints",
@@ -165,6 +164,63 @@ async fn an_unavailable_or_insecure_api_service() {
         ));
     };
     assert_broken(Link::Apiservice, "MissingEndpoints", gone).await;
+}
+
+#[tokio::test]
+async fn an_unverified_certificate_is_a_warning() {
+    let diagnosis = diagnose(|state| {
+        (state.insecure, state.ca_bundle) = (true, None);
+    })
+    .await;
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
+    let link = &diagnosis.links[4];
+    assert_eq!((link.link, link.state), (Link::Apiservice, LinkState::Ok));
+    assert!(
+        link.warnings.len() == 1 && link.warnings[0].contains("insecureSkipTLSVerify"),
+        "{link:#?}"
+    );
+    assert!(
+        !link.detail.contains("verified TLS"),
+        "nothing is verified: {}",
+        link.detail
+    );
+}
+
+#[tokio::test]
+async fn the_maximum_age_follows_the_scrape_interval() {
+    for (interval, age, is_healthy) in [
+        (Some("5s"), 29, true),
+        (Some("5s"), 31, false),
+        (Some("15s"), 39, true),
+        (Some("15s"), 41, false),
+        (Some("1m0s"), 125, true),
+        (Some("1m0s"), 131, false),
+        // Without an interval, the default of Prometheus applies: one minute.
+        (None, 125, true),
+        (None, 131, false),
+    ] {
+        let what = format!("a scrape and a value {age} s old with the interval {interval:?}");
+        for is_sample in [false, true] {
+            let diagnosis = diagnose(|state| {
+                state.scrape_interval = interval;
+                if is_sample {
+                    state.sample_age_seconds = age;
+                } else {
+                    state.scrape_age = f64::from(i32::try_from(age).unwrap());
+                }
+            })
+            .await;
+            assert_eq!(diagnosis.is_healthy(), is_healthy, "{what}: {diagnosis:#?}");
+        }
+    }
+    assert_broken(
+        Link::PrometheusScrape,
+        "was scraped 131 s ago; its scrape interval is 60 s",
+        |state| {
+            (state.scrape_age, state.scrape_interval) = (131.0, Some("1m0s"));
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -199,6 +255,93 @@ async fn a_pod_without_a_recent_value() {
         state.sample_age_seconds = 90;
     })
     .await;
+}
+
+/// An HPA on an external metric, in a cluster without Prometheus and without custom metrics.
+fn external(state: &mut ClusterState) {
+    (state.metric_type, state.prometheus, state.targets) = ("External", false, 0);
+    state.offered.clear();
+}
+
+#[tokio::test]
+async fn an_external_metric_needs_no_prometheus() {
+    let diagnosis = diagnose(external).await;
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
+    for link in [Link::PrometheusScrape, Link::ServiceMetric] {
+        assert_eq!(
+            diagnosis.state(link),
+            Some(LinkState::NotChecked),
+            "{diagnosis:#?}"
+        );
+    }
+    for (link, says) in [
+        (
+            Link::Hpa,
+            "app-a scales Deployment/app-a on the external metric s0-queue, 50 per pod",
+        ),
+        (Link::AdapterRule, "serves s0-queue for scaledobject=app-a"),
+        (Link::PodSamples, "s0-queue is 120; the target is 50 per pod"),
+    ] {
+        let report = diagnosis.links.iter().find(|report| report.link == link).unwrap();
+        assert!(report.detail.contains(says), "{report:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_workload_that_an_external_program_stopped_is_no_fault() {
+    let stopped = |state: &mut ClusterState| {
+        (state.pods, state.active, state.inactive_reason) = (0, false, "ScalingDisabled");
+    };
+    let diagnosis = diagnose(|state| {
+        external(state);
+        stopped(state);
+    })
+    .await;
+    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
+    // Nothing starts the pods of an HPA on a metric of these pods.
+    assert_broken(Link::Pods, "0 of 0 pods", stopped).await;
+}
+
+#[tokio::test]
+async fn the_faults_of_an_external_metric() {
+    let assert_external = async |link, says, change: fn(&mut ClusterState)| {
+        assert_broken(link, says, |state| {
+            external(state);
+            change(state);
+        })
+        .await;
+    };
+    assert_external(
+        Link::Apiservice,
+        "no APIService v1beta1.external.metrics.k8s.io",
+        |state| state.registered = false,
+    )
+    .await;
+    assert_external(Link::Apiservice, "MissingEndpoints", |state| {
+        state.unavailable = Some(("MissingEndpoints", "no addresses"));
+    })
+    .await;
+    assert_external(
+        Link::AdapterRule,
+        "s0-queue cannot be read for scaledobject=app-a: no metric of this name",
+        |state| state.external = None,
+    )
+    .await;
+    assert_external(Link::PodSamples, "the value of s0-queue is 140 s old", |state| {
+        state.sample_age_seconds = 140;
+    })
+    .await;
+    assert_external(Link::HpaActive, "fake message", |state| state.active = false).await;
+    let negative = diagnose(|state| {
+        external(state);
+        state.external = Some(-1);
+    })
+    .await;
+    assert!(negative.is_healthy(), "{negative:#?}");
+    assert!(
+        negative.links[6].warnings[0].contains("s0-queue is negative"),
+        "{negative:#?}"
+    );
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ pub(crate) struct ClusterState {
     pub(crate) desired: usize,
     pub(crate) limited: bool,
     pub(crate) active: bool,
+    /// Why the HPA is not active, if it is not.
+    pub(crate) inactive_reason: &'static str,
     /// The number of pods. The last `unready` of them are not ready.
     pub(crate) pods: usize,
     pub(crate) unready: usize,
@@ -39,6 +41,8 @@ pub(crate) struct ClusterState {
     pub(crate) failing_targets: usize,
     /// The time since the last scrape, in seconds.
     pub(crate) scrape_age: f64,
+    /// The scrape interval that Prometheus states for its targets; `None` if it has no list of targets.
+    pub(crate) scrape_interval: Option<&'static str>,
     /// The series in which the pods count requests.
     pub(crate) exported: &'static str,
     /// Whether the `APIService` of the custom metrics API exists. The next three fields describe it.
@@ -52,6 +56,8 @@ pub(crate) struct ClusterState {
     /// The number of pods with a value of the metric; `None` for all pods.
     pub(crate) sampled: Option<usize>,
     pub(crate) sample_age_seconds: i64,
+    /// The value of the external metric `s0-queue`; `None` if the API does not serve it.
+    pub(crate) external: Option<i64>,
     /// Whether every request to the API server fails.
     pub(crate) api_down: bool,
     /// `maxReplicas` of the HPA.
@@ -72,6 +78,7 @@ impl ClusterState {
             desired: 2,
             limited: false,
             active: true,
+            inactive_reason: "FailedGetPodsMetric",
             pods: 2,
             unready: 0,
             pod_stage: PodStage::Served,
@@ -81,6 +88,7 @@ impl ClusterState {
             targets: 2,
             failing_targets: 0,
             scrape_age: 2.5,
+            scrape_interval: Some("5s"),
             exported: "http_requests_total",
             registered: true,
             ca_bundle: Some("LS0tLS1CRUdJTg=="),
@@ -89,6 +97,7 @@ impl ClusterState {
             metric_sum: 0.0,
             sampled: None,
             sample_age_seconds: 3,
+            external: Some(120),
             api_down: false,
             max: 12,
         }

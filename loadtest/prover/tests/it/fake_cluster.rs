@@ -51,26 +51,35 @@ impl ClusterState {
                 event("Pod", "coredns-1", "Pulled", "Container image already present"),
             ])),
             "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.custom.metrics.k8s.io"
+            | "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
                 if self.registered =>
             {
                 ok(self.registration())
             }
-            "/apis/custom.metrics.k8s.io/v1beta1" => match self.unavailable {
-                _ if !self.registered => failure(
-                    StatusCode::NOT_FOUND,
-                    "the server could not find the requested resource",
-                ),
-                Some((_, message)) => failure(StatusCode::SERVICE_UNAVAILABLE, message),
-                None => ok(self.names()),
-            },
+            "/apis/custom.metrics.k8s.io/v1beta1" | "/apis/external.metrics.k8s.io/v1beta1" => {
+                match self.unavailable {
+                    _ if !self.registered => failure(
+                        StatusCode::NOT_FOUND,
+                        "the server could not find the requested resource",
+                    ),
+                    Some((_, message)) => failure(StatusCode::SERVICE_UNAVAILABLE, message),
+                    None => ok(self.names()),
+                }
+            }
             "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query" => {
                 self.prometheus(query)
+            }
+            "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/targets" => {
+                self.prometheus_targets()
             }
             _ if path.starts_with("/api/v1/namespaces/sample-app/pods/")
                 && path.ends_with(":9000/proxy/metrics") =>
             {
                 let pod = path.split(['/', ':']).nth(6).unwrap();
                 ok(Value::String(self.exposition(pod)))
+            }
+            _ if path.starts_with("/apis/external.metrics.k8s.io/v1beta1/namespaces/sample-app/") => {
+                self.external_values(path.rsplit('/').next().unwrap(), query)
             }
             _ if path.starts_with("/apis/custom.metrics.k8s.io/v1beta1/namespaces/sample-app/pods/*/") => {
                 self.values(path)

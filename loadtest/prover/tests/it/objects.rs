@@ -16,6 +16,9 @@ impl ClusterState {
         let metric = match self.metric_type {
             "Pods" => json!({"type": "Pods", "pods": {"metric": {"name": self.hpa_metric},
                 "target": {"type": "AverageValue", "averageValue": "50"}}}),
+            "External" => json!({"type": "External", "external": {
+                "metric": {"name": "s0-queue", "selector": {"matchLabels": {"scaledobject": "app-a"}}},
+                "target": {"type": "AverageValue", "averageValue": "50"}}}),
             other => {
                 json!({"type": other, "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}})
             }
@@ -29,7 +32,7 @@ impl ClusterState {
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}}},
         "status": {"desiredReplicas": desired, "currentReplicas": current, "conditions": [
             condition("AbleToScale", true, "ReadyForNewScale"),
-            condition("ScalingActive", self.active, if self.active { "ValidMetricFound" } else { "FailedGetPodsMetric" }),
+            condition("ScalingActive", self.active, if self.active { "ValidMetricFound" } else { self.inactive_reason }),
             condition("ScalingLimited", self.limited, if self.limited { "TooManyReplicas" } else { "DesiredWithinRange" }),
         ]}})
     }
@@ -202,6 +205,47 @@ impl ClusterState {
             other => panic!("unexpected query: {other}"),
         };
         ok(json!({"status": "success", "data": {"resultType": "vector", "result": result}}))
+    }
+}
+
+impl ClusterState {
+    /// Returns the values of an external metric.
+    pub(crate) fn external_values(&self, metric: &str, query: &str) -> (StatusCode, Value) {
+        if let Some((_, message)) = self.unavailable {
+            return failure(StatusCode::SERVICE_UNAVAILABLE, message);
+        }
+        let value = self
+            .external
+            .filter(|_| metric == "s0-queue" && query == "labelSelector=scaledobject%3Dapp-a");
+        let Some(value) = value else {
+            return failure(StatusCode::NOT_FOUND, "no metric of this name and selector");
+        };
+        let at = jiff::Timestamp::now() - Duration::from_secs(self.sample_age_seconds.unsigned_abs());
+        let item = json!({"metricName": metric, "metricLabels": {}, "timestamp": at.to_string(), "value": value.to_string()});
+        ok(
+            json!({"kind": "ExternalMetricValueList", "apiVersion": "external.metrics.k8s.io/v1beta1", "metadata": {},
+            "items": [item]}),
+        )
+    }
+
+    /// Returns the targets of Prometheus: the pods, and one of another namespace with another interval.
+    pub(crate) fn prometheus_targets(&self) -> (StatusCode, Value) {
+        let Some(interval) = self.scrape_interval else {
+            return failure(StatusCode::NOT_FOUND, "404 page not found");
+        };
+        let target = |namespace: &str, pod: usize, interval: &str| {
+            json!({"labels": {"namespace": namespace, "pod": Self::pod_name(pod), "job": namespace},
+                "scrapePool": namespace, "health": "up", "scrapeInterval": interval, "scrapeTimeout": "4s"})
+        };
+        let targets: Vec<Value> = (0..self.targets)
+            .flat_map(|pod| {
+                [
+                    target("sample-app", pod, interval),
+                    target("other", pod, "1h0m0s"),
+                ]
+            })
+            .collect();
+        ok(json!({"status": "success", "data": {"activeTargets": targets, "droppedTargets": []}}))
     }
 }
 

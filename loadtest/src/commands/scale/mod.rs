@@ -15,13 +15,14 @@ use engine::{
     units::{Rate, short},
 };
 use prover::{
-    chain::{Diagnosis, wait_until_healthy},
+    chain::wait_until_healthy,
     cluster::{Cluster, Hpa},
     prove::{
         Deadlines, Expected, Progress, Recording, ScaleConfig, ScaleReport, ScaleRun, ScaleVerdict, Setup,
         Timeline, check_tail, drive, predict, safe_rate,
     },
 };
+use wiring::diagnosis::Diagnosis;
 
 pub use self::text::summary;
 use self::{live_timeline::LiveTimeline, suite::suite};
@@ -283,14 +284,18 @@ fn print_plan(setup: &Setup, config: &ScaleConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the metrics chain of each HPA is whole, and prints the diagnosis of each broken chain.
+/// Waits until the metrics chain of each HPA is whole. Prints the diagnosis of each broken chain, and the warnings of each
+/// other.
 async fn diagnose_chains(options: &ScaleOptions, cluster: &Cluster, expected: &[Expected]) -> Vec<Diagnosis> {
     let mut chains = Vec::new();
     for Expected { hpa, .. } in expected {
         let chain = options.cluster.chain(hpa);
         let print = |missing: &str| output::status(missing);
         let diagnosis = wait_until_healthy(cluster, &chain, options.chain_wait, print).await;
-        if !diagnosis.is_healthy() {
+        if diagnosis.is_healthy() {
+            let warnings = diagnosis.links.iter().flat_map(chain::warning_lines);
+            warnings.for_each(output::status);
+        } else {
             output::status_text(chain::render(&diagnosis));
         }
         chains.push(diagnosis);

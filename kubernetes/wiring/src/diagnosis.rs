@@ -1,8 +1,9 @@
-//! The links of a metrics chain, and the state of each link.
+//! The diagnosis of a metrics chain: the state of each link.
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use wiring::Link;
+
+use crate::link::Link;
 
 /// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -14,6 +15,8 @@ pub enum LinkState {
     Broken,
     /// The state is unknown, because an earlier link is broken.
     Unknown,
+    /// The link was not checked: a part of it is not among the manifests, or the metric does not need it.
+    NotChecked,
 }
 
 /// The diagnosis of one link.
@@ -28,6 +31,9 @@ pub struct LinkReport {
     /// Where to look for the cause. Only set for a broken link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub look_at: Option<String>,
+    /// Faults that do not break the link, such as an unverified certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The diagnosis of one HPA's chain.
@@ -46,10 +52,11 @@ impl Diagnosis {
         self.links.iter().find(|link| link.state == LinkState::Broken)
     }
 
-    /// Returns whether every link works.
+    /// Returns whether every link that was checked works.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.links.iter().all(|link| link.state == LinkState::Ok)
+        let works = |link: &LinkReport| matches!(link.state, LinkState::Ok | LinkState::NotChecked);
+        self.links.iter().all(works)
     }
 
     /// Returns the state of one link.

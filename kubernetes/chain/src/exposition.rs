@@ -1,6 +1,9 @@
-//! The series that a binary exports.
+//! The series that the pods export.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// The series of a `/metrics` page: each name with its labels.
 ///
@@ -42,5 +45,21 @@ impl Exposition {
     #[must_use]
     pub fn has_label(&self, name: &str, label: &str) -> bool {
         self.series.get(name).is_some_and(|labels| labels.contains(label))
+    }
+
+    /// Lists the names of series, starting with those that are most similar to `series`.
+    pub(crate) fn list_similar(&self, series: &str) -> String {
+        /// The maximum number of names that a message lists.
+        const MAX_NAMES: usize = 8;
+        let words: BTreeSet<&str> = series.split('_').collect();
+        let mut names: Vec<&str> = self.names().collect();
+        names.sort_by_key(|name| Reverse(name.split('_').filter(|word| words.contains(word)).count()));
+        let more = names.len().saturating_sub(MAX_NAMES);
+        names.truncate(MAX_NAMES);
+        match (names.is_empty(), more) {
+            (true, _) => "nothing".to_owned(),
+            (false, 0) => names.join(", "),
+            (false, more) => format!("{} and {more} more", names.join(", ")),
+        }
     }
 }

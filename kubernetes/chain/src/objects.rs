@@ -1,7 +1,10 @@
 //! Accessors of objects: names, references, pods, containers, ports.
 
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::yaml::parse;
 
 /// Returns the string at a JSON pointer, or the empty string.
 #[must_use]
@@ -116,6 +119,28 @@ pub fn has_labels(template: &Value, selector: &BTreeMap<String, String>) -> bool
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
+/// Whether labels match the label selector at a JSON pointer, with `matchLabels` and `matchExpressions`. An empty selector
+/// matches everything.
+#[must_use]
+pub fn matches_selector(object: &Value, pointer: &str, of: &BTreeMap<String, String>) -> bool {
+    let wanted = labels(object, &format!("{pointer}/matchLabels"));
+    let has_labels = wanted.iter().all(|(key, value)| of.get(key) == Some(value));
+    let expressions = list(object, &format!("{pointer}/matchExpressions"));
+    has_labels
+        && expressions.iter().all(|expression| {
+            let found = of.get(text(expression, "/key"));
+            let is_listed =
+                found.is_some_and(|found| list(expression, "/values").iter().any(|value| value == found));
+            match text(expression, "/operator") {
+                "In" => is_listed,
+                "NotIn" => !is_listed,
+                "Exists" => found.is_some(),
+                "DoesNotExist" => found.is_none(),
+                _ => false,
+            }
+        })
+}
+
 /// Returns all containers of a pod template, init containers included.
 pub fn containers(template: &Value) -> impl Iterator<Item = &Value> {
     list(template, "/spec/initContainers")
@@ -154,16 +179,34 @@ pub fn environment(container: &Value) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-/// Returns the value of a flag in the form `--flag=value`.
+/// Returns the value of a flag in the form `--flag=value` or `--flag value`, from the command or the arguments.
 #[must_use]
 pub fn flag<'container>(container: &'container Value, flag: &str) -> Option<&'container str> {
-    let arguments = list(container, "/args").iter().filter_map(Value::as_str);
-    arguments
-        .filter_map(|argument| argument.strip_prefix(flag)?.strip_prefix('='))
-        .next_back()
+    let words =
+        ["/command", "/args"].map(|pointer| list(container, pointer).iter().filter_map(Value::as_str));
+    let words: Vec<&str> = words.into_iter().flatten().collect();
+    let joined = words
+        .iter()
+        .filter_map(|word| word.strip_prefix(flag)?.strip_prefix('='));
+    let separate = words
+        .windows(2)
+        .filter(|pair| pair[0] == flag)
+        .map(|pair| pair[1]);
+    joined.chain(separate).next_back()
 }
 
-/// Returns the file at `path` in a container, from a mounted ConfigMap.
+/// A file in a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountedFile<'objects> {
+    /// The content, from a ConfigMap.
+    Text(&'objects str),
+    /// A ConfigMap of the objects is mounted there, but has no such file; or nothing is mounted there.
+    Missing,
+    /// The file comes from an object that is not among the objects, or from another type of volume.
+    Elsewhere,
+}
+
+/// Finds the file at `path` in a container.
 #[must_use]
 pub fn mounted_file<'objects>(
     objects: &'objects [Value],
@@ -171,23 +214,74 @@ pub fn mounted_file<'objects>(
     template: &Value,
     container: &Value,
     path: &str,
-) -> Option<&'objects str> {
-    list(container, "/volumeMounts").iter().find_map(|mount| {
-        let file = path
-            .strip_prefix(text(mount, "/mountPath"))?
-            .trim_start_matches('/');
-        let volume = list(template, "/spec/volumes")
-            .iter()
-            .find(|volume| text(volume, "/name") == text(mount, "/name"))?;
-        let config_map = find(
-            objects,
-            "ConfigMap",
-            in_namespace,
-            text(volume, "/configMap/name"),
-        )?;
-        config_map
-            .pointer("/data")
-            .and_then(Value::as_object)
-            .and_then(|data: &Map<_, _>| data.get(file)?.as_str())
+) -> MountedFile<'objects> {
+    let mut found = MountedFile::Missing;
+    for mount in list(container, "/volumeMounts") {
+        let Some(below) = path.strip_prefix(text(mount, "/mountPath").trim_end_matches('/')) else {
+            continue;
+        };
+        let file = match (below, text(mount, "/subPath")) {
+            ("", sub_path) => sub_path,
+            (below, "") if below.starts_with('/') => below.trim_start_matches('/'),
+            _ => continue,
+        };
+        let mut volumes = list(template, "/spec/volumes").iter();
+        let volume = volumes.find(|volume| text(volume, "/name") == text(mount, "/name"));
+        found = volume.map_or(MountedFile::Missing, |volume| {
+            file_of_volume(objects, in_namespace, volume, file)
+        });
+        if matches!(found, MountedFile::Text(_)) {
+            return found;
+        }
+    }
+    found
+}
+
+fn file_of_volume<'objects>(
+    objects: &'objects [Value],
+    in_namespace: &str,
+    volume: &Value,
+    file: &str,
+) -> MountedFile<'objects> {
+    let config_map = find(
+        objects,
+        "ConfigMap",
+        in_namespace,
+        text(volume, "/configMap/name"),
+    );
+    let Some(config_map) = config_map else {
+        return MountedFile::Elsewhere;
+    };
+    let mut items = list(volume, "/configMap/items").iter();
+    let key = match items.find(|item| text(item, "/path") == file) {
+        Some(item) => text(item, "/key"),
+        None => file,
+    };
+    let data = config_map.pointer("/data").and_then(Value::as_object);
+    let content = data.and_then(|data| data.get(key)?.as_str());
+    content.map_or(MountedFile::Missing, MountedFile::Text)
+}
+
+/// Finds a file of a ConfigMap by its content. Returns the title of the ConfigMap and the parsed file.
+pub(crate) fn find_file(objects: &[Value], is_wanted: impl Fn(&Value) -> bool) -> Option<(String, Value)> {
+    of_kind(objects, "ConfigMap").find_map(|config_map| {
+        let files = config_map.pointer("/data").and_then(Value::as_object);
+        // Files of other formats are common.
+        let parsed = files
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, file)| parse(file.as_str()?).ok()?.into_iter().next());
+        Some((title(config_map), parsed.into_iter().find(&is_wanted)?))
     })
+}
+
+/// Returns the number of the container port to which a port of a Service leads. A number needs no declaration in the
+/// container.
+#[must_use]
+pub fn target_port(template: &Value, port: &Value) -> Option<u64> {
+    match port.get("targetPort") {
+        Some(Value::String(name)) => resolve_port(template, &Value::from(name.as_str())),
+        Some(number) => number.as_u64(),
+        None => port.get("port")?.as_u64(),
+    }
 }

@@ -1,0 +1,89 @@
+//! A component of the monitoring: Prometheus or the adapter. It is found by a flag of its container.
+
+use serde_json::Value;
+
+use crate::{
+    objects::{self, MountedFile, containers, flag, labels, mounted_file, namespace, text, title, workloads},
+    permissions::Account,
+    yaml::parse,
+};
+
+/// The container and the workload that creates its pods.
+#[derive(Clone, Copy, Debug)]
+pub struct Component<'objects> {
+    /// The object that creates the pods.
+    pub workload: &'objects Value,
+    /// The pod template.
+    pub template: &'objects Value,
+    /// The container.
+    pub container: &'objects Value,
+}
+
+impl<'objects> Component<'objects> {
+    /// Finds the first container that has a flag.
+    pub(crate) fn with_flag(objects: &'objects [Value], name: &str) -> Option<Self> {
+        workloads(objects).find_map(|(workload, template)| {
+            let container = containers(template).find(|container| flag(container, name).is_some())?;
+            Some(Self {
+                workload,
+                template,
+                container,
+            })
+        })
+    }
+
+    /// Returns the value of a flag of the container.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<&'objects str> {
+        flag(self.container, name)
+    }
+
+    /// Reads the YAML file that a flag names, from the ConfigMap mounted at its path. Returns `None` if the ConfigMap is not
+    /// among the objects.
+    pub(crate) fn file_of(&self, objects: &[Value], name: &str) -> Result<Option<Value>, String> {
+        let of = title(self.workload);
+        let Some(path) = self.flag(name) else {
+            return Ok(None);
+        };
+        match mounted_file(
+            objects,
+            namespace(self.workload),
+            self.template,
+            self.container,
+            path,
+        ) {
+            MountedFile::Elsewhere => Ok(None),
+            MountedFile::Missing => Err(format!("{of} has no file {path}")),
+            MountedFile::Text(file) => {
+                let mut documents = parse(file).map_err(|error| format!("{path}: {error}"))?;
+                documents
+                    .pop()
+                    .map(Some)
+                    .ok_or_else(|| format!("{path} is empty"))
+            }
+        }
+    }
+
+    /// Returns the service account of the pods.
+    #[must_use]
+    pub fn account(&self) -> Account<'objects> {
+        let account = text(self.template, "/spec/serviceAccountName");
+        Account {
+            namespace: namespace(self.workload),
+            name: if account.is_empty() { "default" } else { account },
+        }
+    }
+
+    /// Checks that a Service selects the pods.
+    pub(crate) fn check_selected_by(&self, service: &Value) -> Result<(), String> {
+        let is_selected = namespace(self.workload) == namespace(service)
+            && objects::has_labels(self.template, &labels(service, "/spec/selector"));
+        is_selected.then_some(()).ok_or_else(|| {
+            format!(
+                "{} does not select the pods of {}",
+                title(service),
+                title(self.workload)
+            )
+        })
+    }
+}

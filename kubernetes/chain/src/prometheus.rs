@@ -1,0 +1,123 @@
+//! The configuration of Prometheus: the targets that its jobs keep, with their labels.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    component::Component,
+    discovery::{Labels, endpoint_targets, pod_targets},
+    objects::{find_file, list, namespace, text, title},
+    relabel::relabel,
+};
+
+pub use crate::discovery::Target;
+
+/// Prometheus' default.
+const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Prometheus, as far as the objects contain it.
+#[derive(Debug, Default)]
+pub struct Prometheus<'objects> {
+    /// The container with the flag `--config.file`.
+    pub component: Option<Component<'objects>>,
+    config: Option<Value>,
+}
+
+impl<'objects> Prometheus<'objects> {
+    /// Finds the container and the configuration. Without a container, the configuration is a file of a ConfigMap with
+    /// `scrape_configs`.
+    ///
+    /// # Errors
+    /// If the container names a file that its ConfigMap does not have.
+    pub fn find(objects: &'objects [Value]) -> Result<Self, String> {
+        let component = Component::with_flag(objects, "--config.file");
+        let mounted = match &component {
+            Some(component) => component.file_of(objects, "--config.file")?,
+            None => None,
+        };
+        let config = mounted
+            .or_else(|| find_file(objects, |file| file["scrape_configs"].is_array()).map(|(_, file)| file));
+        Ok(Self { component, config })
+    }
+
+    /// Whether there is a configuration.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.config.is_some()
+    }
+
+    /// Returns the targets of one running pod of the workload, and why other jobs have none.
+    #[must_use]
+    pub fn targets(
+        &self,
+        objects: &[Value],
+        workload: &Value,
+        template: &Value,
+    ) -> (Vec<Target>, Vec<String>) {
+        let (mut targets, mut reasons) = (Vec::new(), Vec::new());
+        let config = self.config.as_ref().unwrap_or(&Value::Null);
+        let global = interval(config, "/global/scrape_interval").unwrap_or(DEFAULT_INTERVAL);
+        for job in list(config, "/scrape_configs") {
+            let interval = interval(job, "/scrape_interval").unwrap_or(global);
+            let job_name = format!("job {}", text(job, "/job_name"));
+            for discovery in list(job, "/kubernetes_sd_configs") {
+                let discovered = match text(discovery, "/role") {
+                    "pod" => pod_targets(workload, template),
+                    "endpoints" | "endpointslice" => endpoint_targets(objects, workload, template),
+                    _ => continue,
+                };
+                if let Err(reason) = check_namespace(discovery, workload) {
+                    reasons.push(format!("{job_name} {reason}"));
+                    continue;
+                }
+                for labels in discovered {
+                    match relabel(list(job, "/relabel_configs"), with_path(job, labels)) {
+                        Ok(labels) => targets.push(Target::new(labels, &job_name, Some(interval))),
+                        Err(rule) => reasons.push(format!("{job_name}: {rule}")),
+                    }
+                }
+            }
+        }
+        reasons.dedup();
+        (targets, reasons)
+    }
+
+    /// Checks that a Service selects the pods of Prometheus, if they are among the objects.
+    pub(crate) fn check_selected_by(&self, service: &Value) -> Result<(), String> {
+        self.component
+            .map_or(Ok(()), |component| component.check_selected_by(service))
+    }
+}
+
+fn interval(object: &Value, pointer: &str) -> Option<Duration> {
+    humantime::parse_duration(text(object, pointer)).ok()
+}
+
+fn check_namespace(discovery: &Value, workload: &Value) -> Result<(), String> {
+    let names = list(discovery, "/namespaces/names");
+    if names.is_empty() || names.iter().any(|listed| listed == namespace(workload)) {
+        return Ok(());
+    }
+    Err(format!(
+        "discovers pods in {}, but {} is in {}",
+        Value::from(names),
+        title(workload),
+        namespace(workload)
+    ))
+}
+
+/// Adds the path and scheme of the job, which relabelling may change.
+fn with_path(job: &Value, mut labels: Labels) -> Labels {
+    for (label, field, default) in [
+        ("__metrics_path__", "/metrics_path", "/metrics"),
+        ("__scheme__", "/scheme", "http"),
+    ] {
+        let value = match text(job, field) {
+            "" => default,
+            value => value,
+        };
+        labels.insert(label.to_owned(), value.to_owned());
+    }
+    labels
+}
