@@ -39,8 +39,8 @@ pub struct ScaleArguments {
     )]
     pub rate: Option<Rate>,
 
-    /// Replicas that the load step must need; the rate follows from it
-    #[arg(short, long, value_name = "NUMBER", conflicts_with = "expect")]
+    /// Replicas that the load step must need; the rate is the middle of those that need exactly this number
+    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "expect")]
     pub replicas: Option<u16>,
 
     /// HPA that receives the whole rate

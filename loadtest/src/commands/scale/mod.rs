@@ -233,12 +233,7 @@ async fn expectations(options: &ScaleOptions, cluster: &Cluster) -> anyhow::Resu
         Step::Rate { hpa: name, rate } => (*rate, read_hpa(cluster, namespace, name).await?),
         Step::Replicas { hpa: name, replicas } => {
             let hpa = read_hpa(cluster, namespace, name).await?;
-            let safe = safe_rate(&hpa, (*replicas).into()).ok_or_else(|| {
-                let name = &hpa.name;
-                BadConfiguration(format!(
-                    "no rate needs exactly {replicas} replicas of {name}, because of the HPA's tolerance"
-                ))
-            })?;
+            let safe = safe_rate(&hpa, (*replicas).into()).map_err(BadConfiguration)?;
             (short(safe).parse().map_err(BadConfiguration)?, hpa)
         }
     };
