@@ -7,6 +7,8 @@ mod chain;
 mod cluster_state;
 #[path = "../../prover/tests/it/fake_cluster.rs"]
 mod fake_cluster;
+#[path = "../../prover/tests/it/fake_watch.rs"]
+mod fake_watch;
 mod job;
 mod job_interrupted;
 mod kubeconfig;

@@ -6,6 +6,7 @@ mod metrics;
 pub mod quantity;
 mod read;
 mod views;
+mod watch;
 
 pub(crate) use self::metrics::Series;
 pub use self::{
@@ -17,4 +18,5 @@ pub use self::{
         ApiRegistration, ClusterEvent, Condition, DEFAULT_TOLERANCE, Hpa, NodeState, PodState, PodsMetric,
         Workload,
     },
+    watch::Watch,
 };

@@ -6,6 +6,7 @@
 mod live_timeline;
 mod suite;
 mod text;
+mod waits;
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use prover::{
 };
 
 pub use self::text::summary;
-use self::{live_timeline::LiveTimeline, suite::suite};
+use self::{live_timeline::LiveTimeline, suite::suite, waits::waits};
 use super::chain;
 use crate::{
     exit::Exit,
@@ -84,10 +85,18 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
         max_failed: options.max_failed,
     };
     let mut runs = Vec::new();
-    for number in 1..=options.repeat {
+    for (start_wait, number) in waits(config.seed, options.repeat).into_iter().zip(1..) {
         if options.repeat > 1 {
-            output::print(&format!("run {number} of {}\n", options.repeat))?;
+            output::print(&format!(
+                "run {number} of {}: the load begins {} s after the cluster is idle\n",
+                options.repeat,
+                short(start_wait.as_secs_f64())
+            ))?;
         }
+        let setup = Setup {
+            start_wait,
+            ..setup.clone()
+        };
         let chains = tokio::select! {
             chains = diagnose_chains(&options, &cluster, &setup.expected) => chains,
             () = interrupt.requested() => Vec::new(),
@@ -168,6 +177,7 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
             ..plan(tail, scale_down)
         }),
         addresses,
+        start_wait: Duration::ZERO,
         deadlines: Deadlines {
             settle: options.settle_deadline.unwrap_or(scale_down).as_secs_f64(),
             scale_up: options.scale_up_deadline.as_secs_f64(),
@@ -187,6 +197,7 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
             .collect(),
         rate: rate.as_per_second(),
         tail_rate: tail.map_or(0.0, |tail| tail.as_per_second()),
+        seed: options.seed.unwrap_or_else(|| fastrand::u32(..).into()),
     };
     Ok(Prepared {
         cluster,
