@@ -11,7 +11,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use e2e::{eventually, kubectl, output, succeed, text, with_diagnostics, xtask};
+use e2e::{
+    COMMAND_DEADLINE, eventually, kubectl, kubectl_within, output, succeed, text, with_diagnostics, xtask,
+};
 use testbed::{paths, versions};
 
 use crate::processes::{Namespace, Process};
@@ -182,13 +184,16 @@ fn a_cluster_starts_once_and_leaves_no_trace() {
         );
         // CoreDNS becomes ready when it reaches the API server through its Service.
         for part in ["daemonset/kube-proxy", "deployment/coredns"] {
-            kubectl(&[
-                "rollout",
-                "status",
-                "--timeout=180s",
-                "--namespace=kube-system",
-                part,
-            ])?;
+            kubectl_within(
+                COMMAND_DEADLINE,
+                &[
+                    "rollout",
+                    "status",
+                    "--timeout=180s",
+                    "--namespace=kube-system",
+                    part,
+                ],
+            )?;
         }
         let routes = succeed(&mut xtask(&["cluster", "exec", "--", "ip", "route"]))?;
         ensure!(
