@@ -128,8 +128,9 @@ fn up_with_few_open_files() -> Result<String> {
 
 /// The forwarder of the API server holds 400 connections open, and still serves another client.
 fn forwards_400_connections() -> Result<()> {
+    let server = "127.0.0.1:6443".parse()?;
     let connections = (0..400)
-        .map(|_| TcpStream::connect("127.0.0.1:6443"))
+        .map(|_| TcpStream::connect_timeout(&server, Duration::from_secs(20)))
         .collect::<Result<Vec<_>, _>>()?;
     eventually("kubectl works while 400 connections are open", node_is_ready)?;
     for connection in &connections {
