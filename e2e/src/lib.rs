@@ -1,18 +1,28 @@
 //! What the tests on a cluster share: commands, HTTP requests, deadlines, and diagnostics after a failure.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use testbed::{cluster, paths, wait};
+use testbed::{cluster, command, paths, wait};
 use wiring::ROLLOUTS;
 
 /// A deadline for operations that take seconds on an idle machine, and longer on a busy one.
 pub const DEADLINE: Duration = Duration::from_mins(4);
+
+/// The deadline of a command. Commands that wait for something give up after at most 4 minutes and say what is missing.
+/// nextest kills a test after 5 minutes, without diagnostics.
+pub const COMMAND_DEADLINE: Duration = Duration::from_secs(270);
+
+/// The deadline of `loadtest scale`, and of a command that runs it. Its phases have deadlines of about 9 minutes together.
+pub const PROOF_DEADLINE: Duration = Duration::from_mins(12);
+
+/// The deadline of each command that prints diagnostics after a failure. The API server may be the reason of the failure.
+const DIAGNOSTICS_DEADLINE: Duration = Duration::from_secs(15);
 
 /// The overlay that the tests deploy, below the root of the workspace.
 pub const OVERLAY: &str = "kubernetes/overlays/local";
@@ -79,20 +89,26 @@ pub fn rounds() -> u32 {
 /// Runs a command until it exits.
 ///
 /// # Errors
-/// When the command cannot be started.
+/// When the command cannot be started, or does not exit within [`COMMAND_DEADLINE`]. The message then contains what it
+/// printed until then.
 pub fn output(command: &mut Command) -> Result<Output> {
-    command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {command:?}"))
+    command::output(command, COMMAND_DEADLINE)
 }
 
 /// Runs a command that must succeed, and returns its standard output.
 ///
 /// # Errors
-/// When the command fails. The message contains its whole output.
+/// When the command fails, or does not exit within [`COMMAND_DEADLINE`]. The message contains its output.
 pub fn succeed(command: &mut Command) -> Result<String> {
-    let output = output(command)?;
+    succeed_within(COMMAND_DEADLINE, command)
+}
+
+/// As [`succeed`], with another deadline.
+///
+/// # Errors
+/// When the command fails, or does not exit before the deadline. The message contains its output.
+pub fn succeed_within(deadline: Duration, command: &mut Command) -> Result<String> {
+    let output = command::output(command, deadline)?;
     if !output.status.success() {
         bail!("{command:?} failed: {}\n{}", output.status, text(&output));
     }
@@ -112,32 +128,29 @@ pub fn text(output: &Output) -> String {
 /// Runs kubectl on the testbed, as a user does, and returns its standard output.
 ///
 /// # Errors
-/// When kubectl fails.
+/// When kubectl fails, or does not exit within a minute.
 pub fn kubectl(arguments: &[&str]) -> Result<String> {
-    succeed(cluster::kubectl().current_dir(paths::workspace()).args(arguments))
+    kubectl_within(Duration::from_mins(1), arguments)
+}
+
+/// As [`kubectl`], with a deadline for commands that wait for something. It must exceed a `--timeout` of kubectl, which says
+/// what is missing.
+///
+/// # Errors
+/// When kubectl fails, or does not exit before the deadline.
+pub fn kubectl_within(deadline: Duration, arguments: &[&str]) -> Result<String> {
+    let mut kubectl = cluster::kubectl();
+    succeed_within(deadline, kubectl.current_dir(paths::workspace()).args(arguments))
 }
 
 /// Applies manifests from memory.
 ///
 /// # Errors
-/// When the API server rejects one.
+/// When the API server rejects one, or kubectl does not exit within a minute.
 pub fn apply(manifests: &str) -> Result<()> {
-    let mut child = cluster::kubectl()
-        .args(["apply", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    child
-        .stdin
-        .take()
-        .context("no pipe to kubectl")?
-        .write_all(manifests.as_bytes())?;
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        bail!("kubectl apply: {}", text(&output));
-    }
-    Ok(())
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(manifests.as_bytes())?;
+    kubectl(&["apply", "-f", &file.path().display().to_string()]).map(drop)
 }
 
 /// Starts the cluster if necessary, deploys the local overlay unchanged, and waits until every Deployment is ready.
@@ -215,14 +228,19 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 /// When a Deployment is not ready within four minutes.
 pub fn wait_for_rollouts() -> Result<()> {
     for rollout in ROLLOUTS {
-        kubectl(&[
-            "rollout",
-            "status",
-            "--timeout=240s",
-            "--namespace",
-            rollout.namespace,
-            &format!("deployment/{}", rollout.deployment),
-        ])?;
+        let deployment = format!("deployment/{}", rollout.deployment);
+        let namespace = rollout.namespace;
+        kubectl_within(
+            COMMAND_DEADLINE,
+            &[
+                "rollout",
+                "status",
+                "--timeout=240s",
+                "--namespace",
+                namespace,
+                &deployment,
+            ],
+        )?;
     }
     Ok(())
 }
@@ -238,7 +256,7 @@ pub fn wait_for_chain() -> Result<()> {
 /// Sends one HTTP/1.1 request on a new connection, and returns status line, headers and body of the response.
 ///
 /// # Errors
-/// When the server cannot be reached, does not respond within 20 s, or closes the connection without a response.
+/// When the server cannot be reached, has not sent the whole response after 20 s, or closes the connection without a response.
 pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<String> {
     const TIMEOUT: Duration = Duration::from_secs(20);
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
@@ -246,14 +264,29 @@ pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, 
         request.extend([name, ": ", value, "\r\n"]);
     }
     let exchange = || -> Result<String> {
+        let end = Instant::now() + TIMEOUT;
         let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
-        connection.set_read_timeout(Some(TIMEOUT))?;
         connection.set_write_timeout(Some(TIMEOUT))?;
         connection.write_all(format!("{request}\r\n").as_bytes())?;
-        let mut response = String::new();
-        connection.read_to_string(&mut response)?;
+        let (mut response, mut buffer) = (Vec::new(), [0; 8192]);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            ensure!(
+                !left.is_zero(),
+                "not the whole response within {TIMEOUT:?}: {}",
+                String::from_utf8_lossy(&response)
+            );
+            connection.set_read_timeout(Some(left))?;
+            match connection.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => response.extend_from_slice(&buffer[..length]),
+                // The deadline.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         ensure!(!response.is_empty(), "connection closed without a response");
-        Ok(response)
+        Ok(String::from_utf8(response)?)
     };
     exchange().with_context(|| format!("{method} http://{address}{path}"))
 }
@@ -282,11 +315,51 @@ pub fn with_diagnostics(body: impl FnOnce() -> Result<()>) {
             "-n sample-app logs -l app.kubernetes.io/name=app-b --tail=20 --prefix",
         ] {
             let words: Vec<_> = arguments.split(' ').collect();
-            let text = kubectl(&words).unwrap_or_else(|error| format!("{error:#}"));
+            let text =
+                kubectl_within(DIAGNOSTICS_DEADLINE, &words).unwrap_or_else(|error| format!("{error:#}"));
             let lines: Vec<_> = text.lines().collect();
             let last = lines[lines.len().saturating_sub(60)..].join("\n");
             eprintln!("--- kubectl {arguments}\n{last}");
         }
         panic!("{error:#}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_hangs_ends_at_its_deadline_with_its_output() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo waiting for the API server; exec sleep 600"]);
+        let start = Instant::now();
+        let error = succeed_within(Duration::from_secs(1), &mut command).unwrap_err();
+        let error = error.to_string();
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+        assert!(
+            error.contains("sleep 600") && error.contains("waiting for the API server"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_response_that_does_not_end_fails_at_the_deadline() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        // Sends a byte each second, so that no single read takes long.
+        std::thread::spawn(move || {
+            let (mut connection, _) = server.accept().unwrap();
+            while connection.write_all(b".").is_ok() {
+                wait::pause(Duration::from_secs(1));
+            }
+        });
+        let start = Instant::now();
+        let error = request(address, "GET", "/", &[]).unwrap_err();
+        assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+        assert!(
+            format!("{error:#}").contains("not the whole response"),
+            "{error:#}"
+        );
     }
 }

@@ -176,6 +176,8 @@ pub struct ScaleOptions {
     pub connections: Option<usize>,
     /// The number of runs.
     pub repeat: u16,
+    /// The seed of the random waits before the loads of several runs; `None` for a random seed.
+    pub seed: Option<u64>,
     /// The time limit for all replicas to become ready.
     pub scale_up_deadline: Duration,
     /// How long the replica count must stay constant.

@@ -16,6 +16,10 @@ use crate::{cgroup, components, images, import, kubeadm, paths, preflight, progr
 const NODE_READY: Duration = Duration::from_mins(3);
 /// How long a running cluster may take to become Ready before `up` replaces it.
 const RECOVERY: Duration = Duration::from_mins(1);
+/// The deadline of a request of kubectl, which ends it after 5 s itself, and of other commands that only read.
+const READ: Duration = Duration::from_secs(15);
+/// The deadline of `kubeadm init`, which takes less than a minute on an idle machine.
+const INIT: Duration = Duration::from_mins(10);
 
 /// Starts the cluster, unless it is up and healthy.
 ///
@@ -87,7 +91,7 @@ pub fn up() -> Result<()> {
             // Preflight expects systemd, a registry and no swap. The testbed needs none of the three.
             "--skip-phases=preflight,show-join-command",
         ]);
-        progress::run_to_log(&mut init, &paths::logs().join("kubeadm.log"))
+        progress::run_to_log(&mut init, &paths::logs().join("kubeadm.log"), INIT)
     })?;
     write_kubeconfig(sandbox)?;
     progress::step("wait until the node is Ready", || {
@@ -108,7 +112,7 @@ pub fn up() -> Result<()> {
 
 /// Writes kubeadm's kubeconfig, with the address of the API server outside the namespaces.
 fn write_kubeconfig(sandbox: Sandbox) -> Result<()> {
-    let original = progress::run(sandbox.enter("cat").arg("/etc/kubernetes/admin.conf"))?;
+    let original = progress::run_within(READ, sandbox.enter("cat").arg("/etc/kubernetes/admin.conf"))?;
     let kubeconfig = original.replace(
         &format!("https://{}:6443", kubeadm::NODE_ADDRESS),
         "https://127.0.0.1:6443",
@@ -133,7 +137,10 @@ pub fn kubectl() -> Command {
 
 fn node_is_ready() -> Result<()> {
     let condition = r#"jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#;
-    let answer = progress::run(kubectl().args(["get", "nodes", "--request-timeout=5s", "-o", condition]))?;
+    let answer = progress::run_within(
+        READ,
+        kubectl().args(["get", "nodes", "--request-timeout=5s", "-o", condition]),
+    )?;
     if answer.trim() != "True" {
         bail!("the node is not Ready yet");
     }
@@ -243,7 +250,10 @@ pub fn status() -> Result<()> {
             kubeadm::NODE_ADDRESS
         );
     }
-    let nodes = progress::run(kubectl().args(["get", "nodes,pods", "-A", "--request-timeout=5s"]))?;
+    let nodes = progress::run_within(
+        READ,
+        kubectl().args(["get", "nodes,pods", "-A", "--request-timeout=5s"]),
+    )?;
     print!("{nodes}");
     Ok(())
 }

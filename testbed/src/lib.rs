@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod cgroup;
 pub mod cluster;
+pub mod command;
 pub mod components;
 pub mod images;
 mod import;

@@ -3,11 +3,13 @@
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::command;
 
 /// The time between two messages that a step is still running.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -57,6 +59,8 @@ pub fn bound_to_this_process(program: &str) -> Command {
 
 /// Runs a command without output on the terminal, and returns its standard output.
 ///
+/// For commands that take as long as the machine needs, such as builds. For all others: [`run_within`].
+///
 /// # Errors
 /// When the command cannot be started, or fails. The message then contains the last 30 lines that it printed.
 pub fn run(command: &mut Command) -> Result<String> {
@@ -65,15 +69,24 @@ pub fn run(command: &mut Command) -> Result<String> {
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot run {shown}"))?;
-    check(&shown, output.status, &output.stderr, &output.stdout)?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    check(&shown, &output)
+}
+
+/// As [`run`], with a deadline.
+///
+/// # Errors
+/// As [`run`], and when the command does not exit before the deadline. It is then killed.
+pub fn run_within(deadline: Duration, command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    check(&shown, &command::output(command, deadline)?)
 }
 
 /// Runs a command and writes its output to `log`, which only its owner can read: the output may contain a secret.
 ///
 /// # Errors
-/// When the command cannot run, or when it fails. The message then contains the end of the output and the path of the log.
-pub fn run_to_log(command: &mut Command, log: &Path) -> Result<()> {
+/// When the command cannot run, when it fails, or when it does not exit before the deadline, and is killed. The message then
+/// contains the end of the output and the path of the log.
+pub fn run_to_log(command: &mut Command, log: &Path, deadline: Duration) -> Result<()> {
     let shown = format!("{command:?}");
     // An existing file would keep its mode.
     let _ = fs::remove_file(log);
@@ -83,24 +96,38 @@ pub fn run_to_log(command: &mut Command, log: &Path) -> Result<()> {
         .mode(0o600)
         .open(log)
         .with_context(|| format!("cannot create {}", log.display()))?;
-    let status = command
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
-        .status()
+        .spawn()
         .with_context(|| format!("cannot run {shown}"))?;
-    let output = fs::read(log)?;
-    check(&shown, status, &output, &[]).with_context(|| format!("the whole output is in {}", log.display()))
+    let status = command::exit_status(&mut child, deadline, || true)?;
+    let printed = fs::read(log)?;
+    let failure = match status {
+        Some(status) if status.success() => return Ok(()),
+        Some(status) => describe_failure(&shown, status, &printed),
+        None => command::describe_timeout(&shown, deadline, &printed),
+    };
+    bail!("the whole output is in {}: {failure}", log.display())
 }
 
-fn check(shown: &str, status: ExitStatus, stderr: &[u8], stdout: &[u8]) -> Result<()> {
-    if status.success() {
-        return Ok(());
+/// Returns the standard output of a command that succeeded.
+fn check(shown: &str, output: &Output) -> Result<String> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output;
+    if !status.success() {
+        let printed = if stderr.is_empty() { stdout } else { stderr };
+        bail!(describe_failure(shown, *status, printed));
     }
-    let text = String::from_utf8_lossy(if stderr.is_empty() { stdout } else { stderr });
-    let lines: Vec<_> = text.lines().collect();
-    let tail = lines[lines.len().saturating_sub(30)..].join("\n");
-    bail!("{shown}\nfailed with {status}:\n{tail}")
+    Ok(String::from_utf8_lossy(stdout).into_owned())
+}
+
+fn describe_failure(shown: &str, status: ExitStatus, printed: &[u8]) -> String {
+    format!("{shown}\nfailed with {status}:\n{}", command::last_lines(printed))
 }
 
 #[cfg(test)]
@@ -116,12 +143,26 @@ mod tests {
         fs::write(&log, "of an earlier run").unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "echo started; echo broken >&2; exit 3"]);
-        let error = format!("{:#}", run_to_log(&mut command, &log).unwrap_err());
+        let error = run_to_log(&mut command, &log, Duration::from_mins(1));
+        let error = format!("{:#}", error.unwrap_err());
         assert!(
             error.contains("broken") && error.contains("command.log"),
             "{error}"
         );
         assert_eq!(fs::read_to_string(&log).unwrap(), "started\nbroken\n");
         assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed_and_its_log_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("command.log");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo started; exec sleep 600"]);
+        let error = run_to_log(&mut command, &log, Duration::from_secs(1));
+        let error = format!("{:#}", error.unwrap_err());
+        for part in ["sleep 600", "within 1 s", "started", "command.log"] {
+            assert!(error.contains(part), "{part:?} is missing in: {error}");
+        }
     }
 }

@@ -92,7 +92,7 @@ impl Sandbox {
                     bail!("the first process exited with {status}: {}", log.trim());
                 }
                 let sandbox = Self::find()?.context("the first process does not hold its lock yet")?;
-                progress::run(sandbox.enter("ctr").args(["version"]))
+                progress::run_within(Duration::from_secs(10), sandbox.enter("ctr").args(["version"]))
                     .context("containerd does not answer yet")?;
                 Ok(sandbox)
             },

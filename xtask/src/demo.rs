@@ -1,10 +1,11 @@
 //! `cargo xtask demo`: deploys the pair on a cluster, drives a step of load, and proves that the pods scale out and in.
 
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use testbed::{cluster, components, paths, progress};
+use testbed::{cluster, command, components, paths, progress};
 use wiring::ROLLOUTS;
 
 use crate::images::{self, Profile};
@@ -12,6 +13,15 @@ use crate::images::{self, Profile};
 /// 392 requests/s need exactly 8 pods at 50 each: the HPA's tolerance of 10 % keeps 7 pods up to 385, and 8 pods up
 /// to 440.
 const RATE: &str = "392";
+
+/// The deadline of a command that asks the cluster for something.
+const REQUEST: Duration = Duration::from_mins(2);
+
+/// The deadline for a Deployment to become ready, as a flag of kubectl. kubectl then says what is missing.
+const ROLLOUT: &str = "--timeout=180s";
+
+/// The deadline of kubectl with [`ROLLOUT`], and of the import of an image on each node.
+const LONG: Duration = Duration::from_mins(4);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -128,7 +138,7 @@ impl Cluster {
                      and `loadtest scale --url URL --context {context}`"
                 );
             };
-            progress::run(command.arg(archive))?;
+            progress::run_within(LONG, command.arg(archive))?;
         }
         Ok(())
     }
@@ -136,7 +146,7 @@ impl Cluster {
     fn deploy(&self) -> Result<()> {
         progress::step("kubectl apply -k kubernetes/overlays/local", || {
             let overlay = paths::workspace().join("kubernetes/overlays/local");
-            progress::run(self.kubectl().args(["apply", "-k"]).arg(overlay)).map(drop)
+            progress::run_within(REQUEST, self.kubectl().args(["apply", "-k"]).arg(overlay)).map(drop)
         })?;
         progress::step("wait for every Deployment", || {
             for rollout in ROLLOUTS {
@@ -144,12 +154,12 @@ impl Cluster {
                 let arguments = [
                     "rollout",
                     "status",
-                    "--timeout=180s",
+                    ROLLOUT,
                     "--namespace",
                     rollout.namespace,
                     &name,
                 ];
-                progress::run(self.kubectl().args(arguments))?;
+                progress::run_within(LONG, self.kubectl().args(arguments))?;
             }
             Ok(())
         })
@@ -161,7 +171,8 @@ impl Cluster {
             return Ok("http://127.0.0.1:30080".to_owned());
         }
         let read = |kind: &[&str], path: &str| {
-            progress::run(
+            progress::run_within(
+                REQUEST,
                 self.kubectl()
                     .arg("get")
                     .args(kind)
@@ -184,9 +195,8 @@ impl Cluster {
 }
 
 fn is_minikube(context: &str) -> bool {
-    let listing = Command::new("minikube")
-        .args(["profile", "list", "--output", "json"])
-        .output();
+    let mut list = Command::new("minikube");
+    let listing = command::output(list.args(["profile", "list", "--output", "json"]), REQUEST);
     listing.is_ok_and(|output| {
         String::from_utf8_lossy(&output.stdout).contains(&format!("\"Name\":\"{context}\""))
     })

@@ -11,7 +11,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use e2e::{eventually, kubectl, output, succeed, text, with_diagnostics, xtask};
+use e2e::{
+    COMMAND_DEADLINE, eventually, kubectl, kubectl_within, output, succeed, text, with_diagnostics, xtask,
+};
 use testbed::{paths, versions};
 
 use crate::processes::{Namespace, Process};
@@ -126,8 +128,9 @@ fn up_with_few_open_files() -> Result<String> {
 
 /// The forwarder of the API server holds 400 connections open, and still serves another client.
 fn forwards_400_connections() -> Result<()> {
+    let server = "127.0.0.1:6443".parse()?;
     let connections = (0..400)
-        .map(|_| TcpStream::connect("127.0.0.1:6443"))
+        .map(|_| TcpStream::connect_timeout(&server, Duration::from_secs(20)))
         .collect::<Result<Vec<_>, _>>()?;
     eventually("kubectl works while 400 connections are open", node_is_ready)?;
     for connection in &connections {
@@ -182,13 +185,16 @@ fn a_cluster_starts_once_and_leaves_no_trace() {
         );
         // CoreDNS becomes ready when it reaches the API server through its Service.
         for part in ["daemonset/kube-proxy", "deployment/coredns"] {
-            kubectl(&[
-                "rollout",
-                "status",
-                "--timeout=180s",
-                "--namespace=kube-system",
-                part,
-            ])?;
+            kubectl_within(
+                COMMAND_DEADLINE,
+                &[
+                    "rollout",
+                    "status",
+                    "--timeout=180s",
+                    "--namespace=kube-system",
+                    part,
+                ],
+            )?;
         }
         let routes = succeed(&mut xtask(&["cluster", "exec", "--", "ip", "route"]))?;
         ensure!(

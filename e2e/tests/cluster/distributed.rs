@@ -6,13 +6,13 @@ use std::process::{Child, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    SHORT_CERTIFICATE, apply, deploy_changed, eventually, image, kubectl, loadtest, succeed, text,
-    with_diagnostics, xtask,
+    COMMAND_DEADLINE, SHORT_CERTIFICATE, apply, deploy_changed, eventually, image, kubectl, loadtest,
+    succeed, text, with_diagnostics, xtask,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use testbed::{archive, cluster, paths};
+use testbed::{archive, cluster, command, paths};
 use wiring::exposition;
 
 use crate::scaling::wait_for_minimum;
@@ -129,7 +129,7 @@ fn job(seconds: u32, interfere: impl FnOnce(&Child) -> Result<()>) -> Result<Run
         .spawn()?;
     let interference = interfere(&running);
     // Wait for the command before any error is returned: the command deletes the Job.
-    let output = running.wait_with_output()?;
+    let output = command::wait(running, "loadtest job", COMMAND_DEADLINE)?;
     println!("{}", text(&output));
     interference.with_context(|| text(&output))?;
     let report = std::fs::read(report).with_context(|| text(&output))?;

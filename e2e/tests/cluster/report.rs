@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{loadtest, output, text};
+use e2e::{PROOF_DEADLINE, loadtest, text};
 use serde_json::Value;
-use testbed::paths;
+use testbed::{command, paths};
 
 /// The file of a report. `target/report` keeps it after the test.
 pub(crate) fn path(name: &str, extension: &str) -> PathBuf {
@@ -22,7 +22,7 @@ pub(crate) fn prove(name: &str, expected: &[(&str, u64)], arguments: &[&str]) ->
         .arg(file("html"))
         .arg("--json")
         .arg(file("json"));
-    let output = output(command.args(arguments))?;
+    let output = command::output(command.args(arguments), PROOF_DEADLINE)?;
     println!("{}", text(&output));
     ensure!(
         output.status.success(),

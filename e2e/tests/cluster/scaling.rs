@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::{
-    OVERLAY, deploy, eventually, kubectl, request, rounds, succeed, wait_for_chain, with_diagnostics, xtask,
+    COMMAND_DEADLINE, OVERLAY, PROOF_DEADLINE, deploy, eventually, kubectl, kubectl_within, request, rounds,
+    succeed, succeed_within, wait_for_chain, with_diagnostics, xtask,
 };
 use testbed::{cluster, kubeadm, paths, wait};
 
@@ -134,7 +135,7 @@ fn an_apply_over_a_running_pair_changes_nothing() {
 
 /// Deletes the overlay, and waits until none of its objects is left.
 fn delete_overlay() -> Result<()> {
-    kubectl(&["delete", "-k", OVERLAY, "--timeout=180s"])?;
+    kubectl_within(COMMAND_DEADLINE, &["delete", "-k", OVERLAY, "--timeout=180s"])?;
     eventually("no object of the overlay is left", || {
         let kinds = "namespaces,clusterroles,clusterrolebindings,apiservices";
         let all = kubectl(&["get", kinds, "-o", "name"])?
@@ -199,7 +200,7 @@ fn the_demo_deploys_again_after_a_delete_on_a_cluster_of_the_kubeconfig() {
             .env("KUBECONFIG", &kubeconfig)
             .env("PATH", format!("{}:{path}", tools.path().display()));
         // 130 requests/s need 3 pods at 50 each: the tolerance keeps 2 pods up to 110, and 3 pods up to 165.
-        let printed = succeed(&mut demo)?;
+        let printed = succeed_within(PROOF_DEADLINE, &mut demo)?;
         ensure!(
             std::fs::read_to_string(imported)? == "app-a.tar\napp-b.tar\nserving-cert.tar\n",
             "{printed}"

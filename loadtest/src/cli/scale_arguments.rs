@@ -39,8 +39,8 @@ pub struct ScaleArguments {
     )]
     pub rate: Option<Rate>,
 
-    /// Replicas that the load step must need; the rate follows from it
-    #[arg(short, long, value_name = "NUMBER", conflicts_with = "expect")]
+    /// Replicas that the load step must need; the rate is the middle of those that need exactly this number
+    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "expect")]
     pub replicas: Option<u16>,
 
     /// HPA that receives the whole rate
@@ -51,9 +51,14 @@ pub struct ScaleArguments {
     #[arg(long, value_name = "HPA=RATE", requires = "rate")]
     pub expect: Vec<HpaRate>,
 
-    /// Number of runs, each from an idle cluster; the report contains the median and the worst of each time
+    /// Number of runs, each from an idle cluster and after a random wait of up to two sync periods of the HPA (30 s); the
+    /// report contains the median and the worst of each time
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Phases")]
     pub repeat: u16,
+
+    /// Seed of the random waits of --repeat (default: random; the report contains it)
+    #[arg(long, value_name = "NUMBER", help_heading = "Phases")]
+    pub seed: Option<u64>,
 
     /// Time limit for all replicas to become ready
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = parse_duration, help_heading = "Phases")]
@@ -128,6 +133,7 @@ impl ScaleArguments {
                 .plan(mix, network, Schedule::from_segments(&[], Spacing::Even)),
             connections: self.load.connections,
             repeat: self.repeat,
+            seed: self.seed,
             scale_up_deadline: self.scale_up_deadline,
             plateau: self.plateau,
             scale_down_deadline: self.scale_down_deadline,

@@ -1,25 +1,17 @@
 //! Serves a fake cluster over HTTP and writes kubeconfigs.
 
-use std::sync::Arc;
-
 use axum::Router;
 use http::Uri;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::{fake_cluster::FakeCluster, objects::body};
+use crate::fake_cluster::FakeCluster;
 
 impl FakeCluster {
     /// Serves the cluster over HTTP and returns a kubeconfig with the context `fake`.
     pub(crate) async fn serve(&self) -> NamedTempFile {
-        let state = Arc::clone(&self.state);
-        let answer = move |uri: Uri| async move {
-            let (code, value) = state
-                .lock()
-                .unwrap()
-                .answer(uri.path(), uri.query().unwrap_or_default());
-            (code, body(&value))
-        };
+        let api = self.api.clone();
+        let answer = move |uri: Uri| api.clone().respond(uri);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });

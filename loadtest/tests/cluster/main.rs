@@ -8,6 +8,8 @@ mod chain_manifests;
 mod cluster_state;
 #[path = "../../prover/tests/it/fake_cluster.rs"]
 mod fake_cluster;
+#[path = "../../prover/tests/it/fake_watch.rs"]
+mod fake_watch;
 mod job;
 mod job_interrupted;
 mod kubeconfig;

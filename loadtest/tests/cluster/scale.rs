@@ -66,7 +66,8 @@ async fn a_successful_run_writes_all_reports() {
 #[tokio::test]
 async fn repeated_runs_report_the_median_of_each_time() {
     let cluster = ScalingCluster::start(follow).await;
-    let ScaleOutput { text, json, page } = cluster.prove(&["--repeat", "2"]).await;
+    // The waits of this seed are about 1.1 and 1.3 s.
+    let ScaleOutput { text, json, page } = cluster.prove(&["--repeat", "2", "--seed", "844"]).await;
     assert!(
         text.contains("run 2 of 2") && text.contains("median and worst of 2 runs"),
         "{text}"
@@ -79,6 +80,18 @@ async fn repeated_runs_report_the_median_of_each_time() {
         .collect();
     assert_eq!(began.len(), 2);
     assert!(began[0].1 < began[1].1 && began.iter().all(|run| *run.0 == "passed"));
+    assert_eq!(json["config"]["seed"], 844);
+    assert!(text.contains("(--seed 844)"), "{text}");
+    for run in json["runs"].as_array().unwrap() {
+        let number = |value: &serde_json::Value| value.as_f64().unwrap_or_else(|| panic!("{value}"));
+        let (wait, settled) = (&run["start_wait_seconds"], &run["marks"]["settled"]);
+        assert!(
+            number(wait) > 0.0 && number(settled) <= -number(wait),
+            "{wait} {settled}"
+        );
+        let since_sync = number(&run["time_to_scale"][0]["since_sync"]["seconds"]);
+        assert!((0.0..15.0).contains(&since_sync), "{since_sync}");
+    }
     let times = json["time_to_scale"].as_array().unwrap();
     let ready = times.iter().find(|time| time["stage"] == "ready").unwrap();
     assert_eq!(ready["runs"], 2, "{ready}");

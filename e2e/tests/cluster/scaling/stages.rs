@@ -10,9 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{apply_changed, apply_overlay, loadtest, output, rounds, text, wait_for_chain, with_diagnostics};
+use e2e::{
+    PROOF_DEADLINE, apply_changed, apply_overlay, loadtest, rounds, text, wait_for_chain, with_diagnostics,
+};
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
+use testbed::command;
 use testbed::kubeadm::NODE_ADDRESS;
 
 use super::{URL, prove_step, wait_for_minimum};
@@ -59,7 +62,7 @@ fn delayed_stages(name: &str) -> Result<Stages> {
     ]);
     // Otherwise the report of an earlier run could be read as the report of this run.
     std::fs::remove_file(&file).ok();
-    let output = output(scale.arg("--json").arg(&file))?;
+    let output = command::output(scale.arg("--json").arg(&file), PROOF_DEADLINE)?;
     println!("{name}\n{}", text(&output));
     first_pod_stages(&file)
 }

@@ -26,6 +26,7 @@ use super::{
     },
     read::{READ_TIMEOUT, ReadError, ReadResult, read, request, with_causes},
     views::{ApiRegistration, ClusterEvent, ExternalMetric, Hpa, NodeState, PodState, PodsMetric, Workload},
+    watch::Watch,
 };
 
 /// The maximum number of events in one read.
@@ -97,24 +98,27 @@ impl Cluster {
         Ok(read(api.get_opt(name)).await?.map(Workload::from))
     }
 
-    /// Returns the pods that match a label selector.
+    /// Returns the pods that match a label selector and have not finished.
     ///
     /// # Errors
     /// Returns an error if the request to the API server fails.
     pub async fn pods(&self, namespace: &str, selector: &str) -> ReadResult<Vec<PodState>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let pods = read(api.list(&ListParams::default().labels(selector))).await?;
-        Ok(pods.items.into_iter().map(PodState::from).collect())
+        Ok(pods.items.into_iter().filter_map(PodState::of).collect())
     }
 
-    /// Returns all nodes of the cluster.
-    ///
-    /// # Errors
-    /// Returns an error if the request to the API server fails.
-    pub async fn nodes(&self) -> ReadResult<Vec<NodeState>> {
-        let api: Api<Node> = Api::all(self.client.clone());
-        let nodes = read(api.list(&ListParams::default())).await?;
-        Ok(nodes.items.into_iter().map(NodeState::from).collect())
+    /// Watches the pods that match a label selector and have not finished.
+    #[must_use]
+    pub fn watch_pods(&self, namespace: &str, selector: &str) -> Watch<PodState> {
+        let api = |client| Api::namespaced(client, namespace);
+        Watch::start(&self.client, api, Some(selector), PodState::of)
+    }
+
+    /// Watches all nodes of the cluster.
+    #[must_use]
+    pub fn watch_nodes(&self) -> Watch<NodeState> {
+        Watch::start(&self.client, Api::all, None, |node: Node| Some(node.into()))
     }
 
     /// Reads `/metrics` of a pod's port through the API server's proxy, and returns the text.

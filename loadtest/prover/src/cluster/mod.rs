@@ -6,6 +6,7 @@ mod metrics;
 pub mod quantity;
 mod read;
 mod views;
+mod watch;
 
 pub use self::{
     client::Cluster,
@@ -16,5 +17,6 @@ pub use self::{
         ApiRegistration, ClusterEvent, Condition, DEFAULT_TOLERANCE, ExternalMetric, Hpa, NodeState,
         PodState, PodsMetric, Workload,
     },
+    watch::Watch,
 };
 pub(crate) use self::{client::registration_name, metrics::Series};

@@ -248,9 +248,16 @@ pub struct PodState {
     pub not_ready_reason: Option<String>,
 }
 
-impl From<Pod> for PodState {
-    fn from(object: Pod) -> Self {
+impl PodState {
+    /// Returns `None` for a pod that has finished, for example because it was evicted: its Deployment has replaced it,
+    /// and the HPA ignores it, but it exists until somebody deletes it. A terminating pod counts until it is gone.
+    #[must_use]
+    pub fn of(object: Pod) -> Option<Self> {
         let status = object.status.unwrap_or_default();
+        let terminating = object.metadata.deletion_timestamp.is_some();
+        if !terminating && matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+            return None;
+        }
         let condition = |kind: &str| {
             status
                 .conditions
@@ -281,14 +288,14 @@ impl From<Pod> for PodState {
             && containers
                 .iter()
                 .all(|container| container.state.as_ref().is_some_and(running));
-        Self {
+        Some(Self {
             name: object.metadata.name.unwrap_or_default(),
             ready,
-            terminating: object.metadata.deletion_timestamp.is_some(),
+            terminating,
             node: object.spec.and_then(|spec| spec.node_name),
             started,
             not_ready_reason: if ready { None } else { not_ready_reason },
-        }
+        })
     }
 }
 

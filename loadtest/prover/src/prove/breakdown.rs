@@ -1,7 +1,7 @@
 //! Breaks down the time from the start of the step to the first request of each new pod: computes the time of each
 //! stage, and its maximum error, from the trace. Pure functions.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,6 +11,10 @@ use super::{
     stage::Stage,
     trace::{PodTrace, TimeRange, Trace},
 };
+
+/// The time between two syncs of an HPA: the default of the controller's `--horizontal-pod-autoscaler-sync-period`, which
+/// no API shows.
+pub const SYNC_PERIOD: Duration = Duration::from_secs(15);
 
 /// An estimated time and its maximum error, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
@@ -85,6 +89,9 @@ impl PodPath {
 pub struct TimeToScale {
     /// The name of the HPA.
     pub hpa: String,
+    /// How long before the load the HPA's last sync was, in seconds, computed from its first decision and the default sync
+    /// period of 15 s; null if no decision was seen.
+    pub since_sync: Option<TimeEstimate>,
     /// The path to each new pod, in the order of their creation.
     pub pods: Vec<PodPath>,
     /// The errors, by the source that could not be read, or by the stage that has no time.
@@ -132,6 +139,7 @@ impl TimeToScale {
         }
         Self {
             hpa: expected.hpa.clone(),
+            since_sync: since_sync(trace),
             pods,
             problems,
         }
@@ -146,6 +154,16 @@ impl TimeToScale {
             .iter()
             .max_by(|one, other| ready(one).total_cmp(&ready(other)))
     }
+}
+
+/// Returns how long before the load the last sync was. The HPA decides in its syncs.
+fn since_sync(trace: &Trace) -> Option<TimeEstimate> {
+    let first = trace.decisions.first()?.time;
+    let decided = TimeEstimate::between(first.earliest, first.latest);
+    Some(TimeEstimate {
+        seconds: (-decided.seconds).rem_euclid(SYNC_PERIOD.as_secs_f64()),
+        ..decided
+    })
 }
 
 /// The time range of each stage; `None` if it was not seen.
@@ -300,7 +318,7 @@ mod tests {
             rate: 392.0,
             replicas,
             scale_up_tolerance: 0.1,
-            scale_down_stabilisation: std::time::Duration::ZERO,
+            scale_down_stabilisation: Duration::ZERO,
         }
     }
 
@@ -337,6 +355,24 @@ mod tests {
                 .into(),
             ..Trace::default()
         }
+    }
+
+    #[test]
+    fn the_first_decision_shows_when_the_last_sync_before_the_load_was() {
+        // The first decision is 10 s after the start of the load, so the sync before it was 5 s before the start.
+        let time = TimeToScale::of(&expected(2, 4), &trace(25.0), &BTreeMap::new());
+        assert_close(time.since_sync, 5.0, 0.0);
+        let second_sync = Trace {
+            decisions: vec![super::super::trace::Decision {
+                replicas: 3,
+                time: range(19.0, 19.5),
+            }],
+            ..Trace::default()
+        };
+        let time = TimeToScale::of(&expected(2, 4), &second_sync, &BTreeMap::new());
+        assert_close(time.since_sync, 10.75, 0.25);
+        let undecided = TimeToScale::of(&expected(2, 4), &Trace::default(), &BTreeMap::new());
+        assert_eq!(undecided.since_sync, None);
     }
 
     #[test]

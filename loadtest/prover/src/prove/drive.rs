@@ -3,18 +3,21 @@
 
 use std::{
     collections::BTreeMap,
+    future::Future,
+    pin::pin,
     time::{Duration, Instant},
 };
 
 use engine::{Interrupt, Load, LoadReport, Snapshot};
 use jiff::Timestamp;
 use tokio::{
+    join,
     task::JoinHandle,
     time::{self, Interval, MissedTickBehavior},
 };
 
 use super::{
-    observe::{Events, observe},
+    observe::{Events, Observer},
     plan::Expected,
     progress::Progress,
     setup::Setup,
@@ -56,6 +59,8 @@ pub struct Recording {
     pub shares: Shares,
     /// The time at which the load began.
     pub began_at: Option<Timestamp>,
+    /// The time between the idle cluster and the start of the load.
+    pub start_wait: Duration,
     /// Whether the user stopped the run.
     pub interrupted: bool,
 }
@@ -71,6 +76,7 @@ impl Recording {
             traces: BTreeMap::new(),
             shares: Shares::default(),
             began_at: None,
+            start_wait: Duration::ZERO,
             interrupted,
         }
     }
@@ -108,6 +114,7 @@ pub async fn drive(
         traces: driver.tracer.map(|tracer| tracer.traces()).unwrap_or_default(),
         shares: driver.shares,
         began_at: driver.began_at,
+        start_wait: setup.start_wait,
         interrupted,
     })
 }
@@ -144,6 +151,7 @@ async fn finish(load: Option<ActiveLoad>) -> anyhow::Result<Option<LoadReport>> 
 struct Driver<'a> {
     cluster: &'a Cluster,
     setup: &'a Setup,
+    observer: Observer,
     timeline: Timeline,
     origin: Instant,
     began_at: Option<Timestamp>,
@@ -167,6 +175,7 @@ impl<'a> Driver<'a> {
         Self {
             cluster,
             setup,
+            observer: Observer::new(cluster, &setup.namespace, &setup.expected),
             timeline: Timeline::new(setup.expected.clone(), setup.deadlines),
             origin: Instant::now(),
             began_at: None,
@@ -186,17 +195,36 @@ impl<'a> Driver<'a> {
         step: &mut Option<ActiveLoad>,
         tail: &mut Option<ActiveLoad>,
     ) -> anyhow::Result<()> {
-        if !self.wait_until_settled().await {
-            return Ok(());
-        }
-        self.shares.begin(request_counts(self.cluster, self.setup).await);
-        let tracer = Tracer::prepare(self.cluster, self.setup).await;
+        let (cluster, setup) = (self.cluster, self.setup);
+        let (counts, tracer) = loop {
+            if !self.wait_until_settled().await {
+                return Ok(());
+            }
+            self.observe_during(Phase::Settling, time::sleep(setup.start_wait))
+                .await;
+            let pods = self.observer.watched_pods();
+            let prepare = async {
+                join!(
+                    request_counts(cluster, setup),
+                    Tracer::prepare(cluster, setup, pods)
+                )
+            };
+            let prepared = self.observe_during(Phase::Settling, prepare).await;
+            if self.is_idle() {
+                break prepared;
+            }
+            self.timeline.marks.settled = None;
+        };
+        self.shares.begin(counts);
         self.begin_step(step, tracer)?;
         self.hold_step(step).await;
         *step = step.take().map(ActiveLoad::stop);
         self.timeline.marks.load_ended = Some(self.now());
         self.tracer.iter_mut().for_each(Tracer::stop);
-        self.shares.end(request_counts(self.cluster, self.setup).await);
+        let counts = self
+            .observe_during(Phase::ScalingDown, request_counts(cluster, setup))
+            .await;
+        self.shares.end(counts);
         if let Some(plan) = &self.setup.tail {
             self.last_snapshot = Snapshot::default();
             *tail = Some(ActiveLoad::Running(Load::start(
@@ -214,20 +242,36 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Waits until every HPA is at its minimum and its metric is idle. Returns `false` at the deadline.
+    /// Waits until the cluster is idle. Returns `false` at the deadline.
     async fn wait_until_settled(&mut self) -> bool {
         while self.now() <= self.setup.deadlines.settle {
             self.sample(Phase::Settling, None).await;
-            let excess = self.timeline.samples.len().saturating_sub(SETTLING_SAMPLES_KEPT);
-            self.timeline.samples.drain(..excess);
-            if self.holds_for_all(|expected, hpa| {
-                is_at_minimum(expected, hpa) && hpa.metric_sum.is_some_and(|sum| sum <= IDLE_RATE)
-            }) {
+            if self.is_idle() {
                 self.timeline.marks.settled = Some(self.now());
                 return true;
             }
         }
         false
+    }
+
+    /// Returns whether every HPA is at its minimum, and its metric is idle.
+    fn is_idle(&self) -> bool {
+        self.holds_for_all(|expected, hpa| {
+            hpa.is_at_minimum(expected) && hpa.metric_sum.is_some_and(|sum| sum <= IDLE_RATE)
+        })
+    }
+
+    /// Runs `work`, and takes samples without load until it is done.
+    async fn observe_during<T>(&mut self, phase: Phase, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                // Boxed: the future is large.
+                () = Box::pin(self.sample(phase, None)) => {}
+            }
+        }
     }
 
     fn begin_step(&mut self, step: &mut Option<ActiveLoad>, mut tracer: Tracer) -> anyhow::Result<()> {
@@ -268,7 +312,7 @@ impl<'a> Driver<'a> {
         let deadline = self.now() + self.setup.deadlines.scale_down;
         while self.now() <= deadline {
             self.sample(Phase::ScalingDown, tail.as_ref()).await;
-            if self.holds_for_all(is_at_minimum) {
+            if self.holds_for_all(|expected, hpa| hpa.is_at_minimum(expected)) {
                 self.timeline.marks.back = Some(self.now());
                 return;
             }
@@ -278,7 +322,7 @@ impl<'a> Driver<'a> {
     /// Waits for the next tick, and records a sample.
     async fn sample(&mut self, phase: Phase, load: Option<&ActiveLoad>) {
         self.ticks.tick().await;
-        let found = observe(self.cluster, &self.setup.namespace, &self.setup.expected).await;
+        let found = self.observer.observe().await;
         self.shares.record(&found);
         let load = match load {
             Some(ActiveLoad::Running(load)) => {
@@ -298,6 +342,10 @@ impl<'a> Driver<'a> {
         };
         (self.on_progress)(Progress::Sample(&sample));
         self.timeline.samples.push(sample);
+        if phase == Phase::Settling {
+            let excess = self.timeline.samples.len().saturating_sub(SETTLING_SAMPLES_KEPT);
+            self.timeline.samples.drain(..excess);
+        }
         self.sample_count += 1;
         if self.sample_count.is_multiple_of(SAMPLES_PER_EVENT_READ) || phase == Phase::Closing {
             self.record_events().await;
@@ -330,10 +378,4 @@ impl<'a> Driver<'a> {
     fn now(&self) -> f64 {
         self.origin.elapsed().as_secs_f64()
     }
-}
-
-/// Returns whether an HPA is at its minimum, without terminating pods.
-fn is_at_minimum(expected: &Expected, hpa: &HpaSample) -> bool {
-    let min = expected.min;
-    hpa.desired == min && hpa.ready == min && usize::try_from(min).is_ok_and(|min| hpa.pods == min)
 }

@@ -19,7 +19,7 @@ mod verdict;
 
 pub use self::{
     assertion::{Assertion, AssertionVerdict},
-    breakdown::{PodPath, StageTime, TimeEstimate, TimeToScale},
+    breakdown::{PodPath, SYNC_PERIOD, StageTime, TimeEstimate, TimeToScale},
     drive::{Recording, drive},
     plan::{Expected, check_tail, predict, safe_rate},
     progress::Progress,

@@ -11,9 +11,6 @@ use crate::cluster::{Hpa, PodsMetric};
 /// How many more replicas than expected `maxReplicas` must allow, so that the metric decides and not the bound.
 const HEADROOM: i32 = 2;
 
-/// A safe rate for N replicas is this share of N targets. The rest is a margin for noise in the metric.
-const SAFE_SHARE: f64 = 0.98;
-
 /// The expected scaling of one HPA.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Expected {
@@ -76,15 +73,11 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
             short(least * (1.0 + hpa.scale_up_tolerance))
         ));
     }
-    let ambiguous_up_to = (1.0 + hpa.scale_up_tolerance) * f64::from(replicas - 1) * target;
+    let ambiguous_up_to = stays_up_to(hpa, replicas - 1, target);
     if rate <= ambiguous_up_to {
         let advice = match safe_rate(hpa, replicas) {
-            Some(safe) => format!("use {} requests/s for {replicas} replicas", short(safe)),
-            None => {
-                format!(
-                    "no rate needs exactly {replicas} replicas: use fewer, or set behavior.scaleUp.tolerance"
-                )
-            }
+            Ok(safe) => format!("use {} requests/s for {replicas} replicas", short(safe)),
+            Err(no_rate) => no_rate,
         };
         return Err(format!(
             "{} requests/s may scale {name} to {} or {replicas} replicas: with a tolerance of {} %, it may stay at {} \
@@ -133,18 +126,44 @@ fn single_metric(hpa: &Hpa) -> Result<&PodsMetric, String> {
     }
 }
 
-/// Returns a rate in requests per second that needs exactly `replicas`, with a margin for noise on both sides. Returns
-/// `None` if the tolerance leaves no such rate. At a tolerance of 10 %, there is none for 11 or more replicas.
-#[must_use]
-pub fn safe_rate(hpa: &Hpa, replicas: i32) -> Option<f64> {
-    let target = hpa.metric.as_ref()?.target_per_pod;
-    let below = (1.0 + hpa.scale_up_tolerance) * f64::from(replicas - 1) * target;
-    let above = f64::from(replicas) * target;
-    let rate = (above * SAFE_SHARE).max(f64::midpoint(below, above));
-    // Prefers an integer. 1e-9 corrects the rounding of 0.98 * 400.
-    let whole = (rate + 1e-9).floor();
-    let rate = if whole > below { whole } else { rate };
-    (below < rate && rate <= above).then_some(rate)
+/// Returns the maximum rate at which an HPA with this number of replicas may add none.
+fn stays_up_to(hpa: &Hpa, replicas: i32, target: f64) -> f64 {
+    (1.0 + hpa.scale_up_tolerance) * f64::from(replicas) * target
+}
+
+/// Returns the rate in requests per second for exactly `replicas`: the middle of the rates for which the HPA neither stays
+/// at one replica less nor adds another, rounded down to an integer if that is one of them. The middle leaves the largest
+/// margin for noise in the metric on both sides.
+///
+/// # Errors
+/// Returns a message if the tolerance leaves no such rate. At a tolerance of 10 %, there is none for 11 or more replicas.
+pub fn safe_rate(hpa: &Hpa, replicas: i32) -> Result<f64, String> {
+    let target = single_metric(hpa)?.target_per_pod;
+    let bounds = |replicas: i32| {
+        let (above, most) = (
+            stays_up_to(hpa, replicas - 1, target),
+            f64::from(replicas) * target,
+        );
+        (above < most).then_some((above, most))
+    };
+    let Some((above, most)) = bounds(replicas) else {
+        let fewer = (1..replicas).rev().find(|fewer| bounds(*fewer).is_some());
+        return Err(format!(
+            "no rate needs exactly {replicas} replicas of {}: with a tolerance of {} %, it may stay at {} replicas up to {} \
+             requests/s, and more than {} requests/s need {} replicas; use at most {} replicas, or set \
+             spec.behavior.scaleUp.tolerance of the HPA (Kubernetes 1.35 or later)",
+            hpa.name,
+            short(hpa.scale_up_tolerance * 100.0),
+            replicas - 1,
+            short(stays_up_to(hpa, replicas - 1, target)),
+            short(f64::from(replicas) * target),
+            replicas + 1,
+            fewer.unwrap_or(1),
+        ));
+    };
+    let middle = f64::midpoint(above, most);
+    let whole = middle.floor();
+    Ok(if whole > above { whole } else { middle })
 }
 
 /// Checks that `tail` requests per second keep the HPA at its minimum, with a margin for noise.
@@ -198,7 +217,7 @@ pub(crate) mod tests {
     fn predict_needs_eight_replicas_for_the_step_of_the_demo() {
         let expected = predict(&hpa(), 392.0).unwrap();
         assert_eq!((expected.replicas, expected.min), (8, 2));
-        assert_eq!(safe_rate(&hpa(), 8), Some(392.0));
+        assert_eq!(safe_rate(&hpa(), 8), Ok(392.0));
         assert_eq!(predict(&hpa(), 400.0).unwrap().replicas, 8);
     }
 
@@ -220,15 +239,52 @@ pub(crate) mod tests {
         let mut wide = hpa();
         wide.max = 100;
         for replicas in 3..=10 {
-            let rate = safe_rate(&wide, replicas).unwrap_or_else(|| panic!("no rate for {replicas}"));
+            let rate = safe_rate(&wide, replicas).unwrap();
             assert_eq!(predict(&wide, rate).unwrap().replicas, replicas, "at {rate}");
         }
         for replicas in 11..=50 {
-            assert_eq!(safe_rate(&wide, replicas), None);
+            let no_rate = safe_rate(&wide, replicas).unwrap_err();
+            assert!(no_rate.contains("use at most 10 replicas"), "{no_rate}");
             assert!(
                 rejection(&wide, f64::from(replicas) * 50.0 - 1.0).contains("behavior.scaleUp.tolerance")
             );
         }
+    }
+
+    #[test]
+    fn safe_rate_is_the_middle_of_what_the_tolerance_leaves() {
+        let rate = |tolerance: f64, replicas: i32| {
+            let mut hpa = hpa();
+            hpa.scale_up_tolerance = tolerance;
+            safe_rate(&hpa, replicas)
+        };
+        // More than 385, at most 400.
+        assert_eq!(rate(0.1, 8), Ok(392.0));
+        // More than 357, at most 400.
+        assert_eq!(rate(0.02, 8), Ok(378.0));
+        assert_eq!(rate(0.0, 8), Ok(375.0));
+        // More than 110, at most 150.
+        assert_eq!(rate(0.1, 3), Ok(130.0));
+        // More than 510, at most 550.
+        assert_eq!(rate(0.02, 11), Ok(530.0));
+        let no_rate = rate(0.1, 11).unwrap_err();
+        for part in [
+            "exactly 11 replicas of app-a",
+            "tolerance of 10 %",
+            "up to 550",
+            "spec.behavior.scaleUp.tolerance",
+        ] {
+            assert!(no_rate.contains(part), "{part} is missing in: {no_rate}");
+        }
+    }
+
+    #[test]
+    fn a_rate_without_an_integer_between_its_bounds_stays_a_fraction() {
+        let mut slow = hpa();
+        slow.metric.as_mut().unwrap().target_per_pod = 0.5;
+        let rate = safe_rate(&slow, 3).unwrap();
+        assert!((rate - 1.3).abs() < 1e-9, "{rate}");
+        assert_eq!(predict(&slow, rate).unwrap().replicas, 3);
     }
 
     #[test]

@@ -22,22 +22,23 @@ use wiring::diagnosis::Diagnosis;
 /// The version of the JSON format. Increases when a field is removed or changes its meaning, not when a field is added.
 const SCHEMA: &str = "loadtest.scale/v2";
 
-/// The verdict on a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+/// The verdict on a run, from the best to the worst. The worst of several runs is the verdict on all of them: a run that
+/// was invalid or interrupted proves nothing, so it does not excuse a failure of another run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScaleVerdict {
     /// Every assertion holds.
     Passed,
-    /// An assertion about the scaling does not hold, or the run did not reach it.
-    Failed,
-    /// The scaling is correct, but too many requests failed.
-    RequestsFailed,
-    /// The scaling is correct, but a threshold on the requests is broken.
-    ThresholdBroken,
-    /// The generator did not hold the rate.
-    Invalid,
     /// A signal stopped the run.
     Interrupted,
+    /// The generator did not hold the rate.
+    Invalid,
+    /// The scaling is correct, but a threshold on the requests is broken.
+    ThresholdBroken,
+    /// The scaling is correct, but too many requests failed.
+    RequestsFailed,
+    /// An assertion about the scaling does not hold, or the run did not reach it.
+    Failed,
 }
 
 impl ScaleVerdict {
@@ -54,8 +55,7 @@ impl ScaleVerdict {
         }
     }
 
-    fn of<'a>(assertions: impl IntoIterator<Item = &'a Assertion>, interrupted: bool) -> Self {
-        let assertions: Vec<_> = assertions.into_iter().collect();
+    fn of(assertions: &[Assertion], interrupted: bool) -> Self {
         let failed = |names: &[&str]| {
             assertions.iter().any(|assertion| {
                 names.contains(&assertion.name) && assertion.verdict == AssertionVerdict::Failed
@@ -95,6 +95,8 @@ pub struct ScaleConfig {
     pub rate: f64,
     /// The rate while scaling down, in requests per second.
     pub tail_rate: f64,
+    /// The seed of the random waits before the loads of several runs.
+    pub seed: u64,
 }
 
 /// The report of one run.
@@ -102,6 +104,8 @@ pub struct ScaleConfig {
 pub struct ScaleRun {
     /// The time at which the load began; null without load.
     pub began_at: Option<Timestamp>,
+    /// The random time between the idle cluster and the start of the load, in seconds; 0 for a single run.
+    pub start_wait_seconds: f64,
     /// The verdict.
     pub verdict: ScaleVerdict,
     /// The assertions, in the order of the run.
@@ -137,6 +141,7 @@ impl ScaleRun {
             traces,
             shares,
             began_at,
+            start_wait,
             interrupted,
         } = recording;
         let measured = Measurements {
@@ -156,6 +161,7 @@ impl ScaleRun {
             .collect();
         Self {
             began_at,
+            start_wait_seconds: start_wait.as_secs_f64(),
             verdict: ScaleVerdict::of(&assertions, interrupted),
             assertions,
             chains,
@@ -191,13 +197,13 @@ impl ScaleReport {
     #[must_use]
     pub fn of(config: ScaleConfig, runs: Vec<ScaleRun>) -> Self {
         let times: Vec<_> = runs.iter().map(|run| &run.time_to_scale[..]).collect();
-        let assertions = runs.iter().flat_map(|run| &run.assertions);
-        let interrupted = runs.iter().any(|run| run.verdict == ScaleVerdict::Interrupted);
+        let worst = runs.iter().map(|run| run.verdict).max();
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             config,
-            verdict: ScaleVerdict::of(assertions, interrupted),
+            // No run proves nothing.
+            verdict: worst.unwrap_or(ScaleVerdict::Failed),
             time_to_scale: spread(&times),
             runs,
         }

@@ -1,5 +1,7 @@
 //! The parameters of a run.
 
+use std::time::Duration;
+
 use engine::{Addresses, Plan};
 
 use super::{plan::Expected, timeline::Deadlines};
@@ -22,6 +24,8 @@ pub struct Setup {
     pub tail: Option<Plan>,
     /// The addresses of the hosts of both loads.
     pub addresses: Addresses,
+    /// The time between the idle cluster and the start of the load.
+    pub start_wait: Duration,
     /// The deadline of each phase.
     pub deadlines: Deadlines,
 }

@@ -120,6 +120,7 @@ mod tests {
         };
         vec![TimeToScale {
             hpa: "app-a".to_owned(),
+            since_sync: None,
             pods: vec![PodPath {
                 pod: "new".to_owned(),
                 stages: Stage::ALL.map(stage).into(),

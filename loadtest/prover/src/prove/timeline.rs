@@ -1,6 +1,9 @@
 //! The record of a run, second by second. The verdict and the plots use it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use engine::{Snapshot, Summary};
 use schemars::JsonSchema;
@@ -51,7 +54,7 @@ pub struct HpaSample {
     pub wanted: i32,
     /// The number of ready pods.
     pub ready: i32,
-    /// The number of existing pods, including terminating pods.
+    /// The number of existing pods, including terminating pods, but not pods that failed, were evicted, or succeeded.
     pub pods: usize,
     /// The sum of the metric over the pods, in its own unit (requests per second); null if the metric has no value.
     pub metric_sum: Option<f64>,
@@ -61,6 +64,14 @@ pub struct HpaSample {
     pub limited: Option<bool>,
     /// The reason of that condition.
     pub limited_reason: String,
+}
+
+impl HpaSample {
+    /// Returns whether the HPA is at its minimum, and no surplus pod is left. A terminating pod still has requests.
+    pub(super) fn is_at_minimum(&self, expected: &Expected) -> bool {
+        let min = expected.min;
+        self.desired == min && self.ready == min && usize::try_from(min).is_ok_and(|min| self.pods == min)
+    }
 }
 
 /// The load at one moment. The totals count the requests of the step, or of the tail after it.
@@ -112,7 +123,7 @@ pub struct NodesSample {
 impl NodesSample {
     /// Counts nodes and zones.
     #[must_use]
-    pub fn of(nodes: &[NodeState]) -> Self {
+    pub fn of(nodes: &[Arc<NodeState>]) -> Self {
         let ready = || nodes.iter().filter(|node| node.ready);
         let zones: BTreeSet<_> = ready().filter_map(|node| node.zone.as_ref()).collect();
         Self {

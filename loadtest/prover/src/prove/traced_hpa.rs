@@ -1,15 +1,20 @@
 //! The chain of one traced HPA: reads each link, and records what the reads show about the step.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::{join, task::JoinSet};
+use tokio::{
+    join,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 use wiring::exposition;
 
 use super::{
+    observe::WatchedPods,
     plan::Expected,
     setup::Setup,
     trace::{Decision, MetricSample, PodTrace, TimeRange, Trace},
@@ -26,6 +31,9 @@ pub(super) const OWN_METRICS: &str = "pods' own metrics";
 /// The number of attempts of a read before the step. On a busy machine, one read may time out.
 const ATTEMPTS: u32 = 3;
 
+/// The time that a watch may need to deliver a change, in seconds: a read without the change may be this late.
+const MAX_WATCH_DELAY: f64 = 0.25;
+
 /// The sources of one HPA's chain, and the trace that is recorded from them.
 pub(super) struct TracedHpa {
     cluster: Cluster,
@@ -33,7 +41,7 @@ pub(super) struct TracedHpa {
     prometheus: PrometheusService,
     series: String,
     expected: Expected,
-    selector: String,
+    pods: WatchedPods,
     pub(super) baseline: Baseline,
     trace: Mutex<Trace>,
 }
@@ -42,7 +50,7 @@ pub(super) struct TracedHpa {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Baseline {
     /// The names of the existing pods.
-    pub(super) pods: Vec<String>,
+    pub(super) pods: BTreeSet<String>,
     /// The port of the pods that Prometheus scrapes; `None` if it scrapes no pod.
     port: Option<String>,
     /// The number of requests that each of these pods has counted.
@@ -55,57 +63,66 @@ pub(super) struct Baseline {
 type Count = (String, ReadResult<f64>);
 
 impl TracedHpa {
-    /// Reads the state before the step.
-    pub(super) async fn before_step(cluster: &Cluster, setup: &Setup, expected: &Expected) -> Self {
-        let mut hpa = Self {
+    pub(super) fn new(cluster: &Cluster, setup: &Setup, expected: Expected, pods: WatchedPods) -> Self {
+        Self {
             cluster: cluster.clone(),
             namespace: setup.namespace.clone(),
             prometheus: setup.prometheus.clone(),
             series: setup.series.clone(),
-            expected: expected.clone(),
-            selector: String::new(),
+            expected,
+            pods,
             baseline: Baseline::default(),
             trace: Mutex::default(),
-        };
-        let found = hpa.read_with_retries(PODS, || hpa.workload()).await;
-        (hpa.selector, hpa.baseline.pods) = found.unwrap_or_default();
-        if hpa.baseline.pods.is_empty() {
-            return hpa;
         }
-        let port = hpa.read_with_retries(PROMETHEUS, || hpa.port()).await;
-        hpa.baseline.port = port.flatten();
+    }
+
+    /// Reads the state before the step, until `deadline`.
+    pub(super) async fn before_step(mut self, deadline: Instant) -> Self {
+        let found = self
+            .read_with_retries(deadline, PODS, || self.pods.watch.objects())
+            .await;
+        let names = found.iter().flatten().map(|pod| pod.name.clone());
+        self.baseline.pods = names.collect();
+        if self.baseline.pods.is_empty() {
+            return self;
+        }
+        let port = self.read_with_retries(deadline, PROMETHEUS, || self.port()).await;
+        self.baseline.port = port.flatten();
         let (counted, scraped, metric) = join!(
-            hpa.read_with_retries(OWN_METRICS, || hpa.counted_before()),
-            hpa.read_with_retries(PROMETHEUS, || hpa.scraped_sum()),
-            hpa.read_with_retries(METRIC, || hpa.metric_sum()),
+            self.read_with_retries(deadline, OWN_METRICS, || self.counted_before()),
+            self.read_with_retries(deadline, PROMETHEUS, || self.scraped_sum()),
+            self.read_with_retries(deadline, METRIC, || self.metric_sum()),
         );
         // Requests that the pods have already counted are not part of the step, even if the next scrape reads them.
         let counted_sum = counted.as_ref().map_or(0.0, |counted| counted.values().sum());
-        hpa.baseline.scraped = scraped.map(|scraped| scraped.max(counted_sum));
-        hpa.baseline.counted = counted;
+        self.baseline.scraped = scraped.map(|scraped| scraped.max(counted_sum));
+        self.baseline.counted = counted;
         let sample = metric.map(|sum| MetricSample {
             time: TimeRange::exactly(0.0),
             sum,
         });
-        hpa.trace().metric.extend(sample);
-        hpa
+        self.trace().metric.extend(sample);
+        self
     }
 
-    /// Reads a value with retries. If all attempts fail, returns `None` and records the error in the trace.
+    /// Reads a value with retries until `deadline`. If no attempt succeeds, returns `None` and records the error in the
+    /// trace.
     async fn read_with_retries<T, F: Future<Output = ReadResult<T>>>(
         &self,
+        deadline: Instant,
         source: &'static str,
         read: impl Fn() -> F,
     ) -> Option<T> {
-        for _ in 1..ATTEMPTS {
-            if let Ok(found) = read().await {
-                return Some(found);
+        let mut problem = "not read before the load began".to_owned();
+        for _ in 0..ATTEMPTS {
+            match timeout_at(deadline, read()).await {
+                Ok(Ok(found)) => return Some(found),
+                Ok(Err(ReadError(error))) => problem = error,
+                Err(_) => break,
             }
         }
-        read()
-            .await
-            .map_err(|ReadError(problem)| self.trace().problems.insert(source, problem))
-            .ok()
+        self.trace().problems.insert(source, problem);
+        None
     }
 
     pub(super) fn name(&self) -> &str {
@@ -114,15 +131,6 @@ impl TracedHpa {
 
     pub(super) fn trace(&self) -> MutexGuard<'_, Trace> {
         self.trace.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the selector of the Deployment, and the names of its pods.
-    async fn workload(&self) -> ReadResult<(String, Vec<String>)> {
-        let deployment = &self.expected.deployment;
-        let workload = self.cluster.workload(&self.namespace, deployment).await?;
-        let selector = workload.map(|workload| workload.selector).unwrap_or_default();
-        let pods = self.cluster.pods(&self.namespace, &selector).await?;
-        Ok((selector, pods.into_iter().map(|pod| pod.name).collect()))
     }
 
     /// Returns the port of the pods that Prometheus scrapes.
@@ -139,7 +147,12 @@ impl TracedHpa {
         format!(
             "namespace=\"{}\",pod=~\"{}\"",
             self.namespace,
-            self.baseline.pods.join("|")
+            self.baseline
+                .pods
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join("|")
         )
     }
 
@@ -153,7 +166,7 @@ impl TracedHpa {
     }
 
     async fn metric_sum(&self) -> ReadResult<f64> {
-        let (metric, selector) = (&self.expected.metric, &self.selector);
+        let (metric, selector) = (&self.expected.metric, &self.pods.selector);
         let samples = self
             .cluster
             .pod_samples(&self.namespace, metric, selector)
@@ -162,7 +175,7 @@ impl TracedHpa {
     }
 
     async fn counted_before(&self) -> ReadResult<BTreeMap<String, f64>> {
-        let counts = self.counts(self.baseline.pods.clone()).await?;
+        let counts = self.counts(self.baseline.pods.iter().cloned().collect()).await?;
         counts.into_iter().map(|(pod, count)| Ok((pod, count?))).collect()
     }
 
@@ -190,16 +203,20 @@ impl TracedHpa {
         trace.pods.values().filter(|pod| reached(pod)).count() >= needed
     }
 
-    pub(super) async fn pods(self: Arc<Self>) -> ReadResult<Vec<PodState>> {
-        self.cluster.pods(&self.namespace, &self.selector).await
+    pub(super) async fn pods(self: Arc<Self>) -> ReadResult<Vec<Arc<PodState>>> {
+        self.pods.watch.objects().await
     }
 
-    pub(super) fn record_pods(&self, trace: &mut Trace, time: TimeRange, pods: Vec<PodState>) -> bool {
+    pub(super) fn record_pods(&self, trace: &mut Trace, time: TimeRange, pods: Vec<Arc<PodState>>) -> bool {
+        let time = TimeRange {
+            earliest: (time.earliest - MAX_WATCH_DELAY).max(0.0),
+            ..time
+        };
         for pod in pods
             .into_iter()
             .filter(|pod| !self.baseline.pods.contains(&pod.name))
         {
-            let new_pod = trace.pods.entry(pod.name).or_default();
+            let new_pod = trace.pods.entry(pod.name.clone()).or_default();
             for (stage, reached) in [
                 (&mut new_pod.created, true),
                 (&mut new_pod.scheduled, pod.node.is_some()),

@@ -15,6 +15,8 @@ use tokio::{
 };
 
 use super::{
+    observe::WatchedPods,
+    plan::Expected,
     setup::Setup,
     trace::{TimeRange, Trace},
     traced_hpa::{HPA, METRIC, OWN_METRICS, PODS, PROMETHEUS, TracedHpa},
@@ -24,6 +26,10 @@ use crate::cluster::{Cluster, ReadError, ReadResult};
 /// The time between two reads of the same link. The average error of a time is half of it.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The time limit for the reads before the step. If the API server does not reach the pods, each attempt takes as long as
+/// a read may take.
+const PREPARATION: Duration = Duration::from_secs(10);
+
 /// The loops of all HPAs.
 pub(super) struct Tracer {
     hpas: Vec<Arc<TracedHpa>>,
@@ -31,15 +37,21 @@ pub(super) struct Tracer {
 }
 
 impl Tracer {
-    /// Reads the state before the step.
-    pub(super) async fn prepare(cluster: &Cluster, setup: &Setup) -> Self {
-        let mut hpas = Vec::new();
-        for expected in &setup.expected {
-            let hpa = TracedHpa::before_step(cluster, setup, expected).await;
-            hpas.push(Arc::new(hpa));
+    /// Reads the state before the step, of all HPAs concurrently. Returns after [`PREPARATION`] at the latest: a link that
+    /// cannot be read until then is not traced.
+    pub(super) async fn prepare(
+        cluster: &Cluster,
+        setup: &Setup,
+        hpas: Vec<(Expected, WatchedPods)>,
+    ) -> Self {
+        let deadline = time::Instant::now() + PREPARATION;
+        let mut reads = JoinSet::new();
+        for (expected, pods) in hpas {
+            let hpa = TracedHpa::new(cluster, setup, expected, pods);
+            reads.spawn(hpa.before_step(deadline));
         }
         Self {
-            hpas,
+            hpas: reads.join_all().await.into_iter().map(Arc::new).collect(),
             loops: JoinSet::new(),
         }
     }

@@ -274,7 +274,7 @@ fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadRe
 fn scaled_down(timeline: &Timeline, expected: &Expected) -> Assertion {
     let (min, limit) = (expected.min, timeline.deadlines.scale_down);
     let text = format!(
-        "back at {min} within {} s after the load, and still there at the end",
+        "back at {min} pods within {} s after the load, and still there at the end",
         short(limit)
     );
     let pending = PendingAssertion::new("scaled-down", Some(expected), text);
@@ -285,21 +285,14 @@ fn scaled_down(timeline: &Timeline, expected: &Expected) -> Assertion {
     let after: Vec<_> = after
         .filter_map(|sample| Some((sample, sample.hpas.get(&expected.hpa)?)))
         .collect();
-    let is_at_minimum = |hpa: &HpaSample| hpa.ready == min && hpa.desired == min;
+    let is_at_minimum = |hpa: &HpaSample| hpa.is_at_minimum(expected);
+    let counts = |hpa: &HpaSample| format!("{} ready, {} wanted, {} pods", hpa.ready, hpa.desired, hpa.pods);
     match (after.iter().find(|(_, hpa)| is_at_minimum(hpa)), after.last()) {
         (_, None) => pending.not_reached(),
-        (None, Some((_, hpa))) => pending.passed_if(
-            false,
-            format!("still {} ready, {} wanted", hpa.ready, hpa.desired),
-        ),
-        (Some(_), Some((sample, hpa))) if !is_at_minimum(hpa) || sample.phase != Phase::Closing => pending
-            .passed_if(
-                false,
-                format!(
-                    "{} ready, {} wanted, {} pods at the end",
-                    hpa.ready, hpa.desired, hpa.pods
-                ),
-            ),
+        (None, Some((_, hpa))) => pending.passed_if(false, format!("still {}", counts(hpa))),
+        (Some(_), Some((sample, hpa))) if !is_at_minimum(hpa) || sample.phase != Phase::Closing => {
+            pending.passed_if(false, format!("{} at the end", counts(hpa)))
+        }
         (Some((sample, _)), _) => {
             let took = sample.at - ended;
             pending.passed_if(took <= limit, format!("back at {min} after {} s", short(took)))

@@ -1,5 +1,7 @@
 //! The state of the fake cluster: a Deployment and its HPA, and everything that a test can break.
 
+use std::collections::BTreeMap;
+
 /// The progress of the pods that the HPA adds to the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PodStage {
@@ -8,6 +10,17 @@ pub(crate) enum PodStage {
     Started,
     Ready,
     Served,
+}
+
+/// A fault of the watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WatchFault {
+    #[default]
+    None,
+    /// The API server sends nothing more, and ends no watch.
+    Hang,
+    /// The version of the next watch is too old: status 410, once.
+    Expired,
 }
 
 /// The state of the fake cluster. A test may change every field while it runs.
@@ -28,6 +41,10 @@ pub(crate) struct ClusterState {
     /// The number of pods. The last `unready` of them are not ready.
     pub(crate) pods: usize,
     pub(crate) unready: usize,
+    /// The number of terminating pods, in addition to `pods`.
+    pub(crate) terminating: usize,
+    /// The number of evicted pods, in addition to `pods`.
+    pub(crate) evicted: usize,
     /// The progress of the pods after the first two.
     pub(crate) pod_stage: PodStage,
     /// The number of requests that all pods have counted.
@@ -60,6 +77,16 @@ pub(crate) struct ClusterState {
     pub(crate) external: Option<i64>,
     /// Whether every request to the API server fails.
     pub(crate) api_down: bool,
+    /// Whether the API server does not reach the pods: it never answers a request to a pod.
+    pub(crate) pods_unreachable: bool,
+    /// The fault of the watches of pods and nodes.
+    pub(crate) watch_fault: WatchFault,
+    /// The number of lists of pods and of nodes that the API server has answered, by path.
+    pub(crate) lists: BTreeMap<String, usize>,
+    /// The number of watches that clients have started.
+    pub(crate) watches: usize,
+    /// Whether the client may not read nodes.
+    pub(crate) nodes_forbidden: bool,
     /// `maxReplicas` of the HPA.
     pub(crate) max: usize,
 }
@@ -81,6 +108,8 @@ impl ClusterState {
             inactive_reason: "FailedGetPodsMetric",
             pods: 2,
             unready: 0,
+            terminating: 0,
+            evicted: 0,
             pod_stage: PodStage::Served,
             counted: 0.0,
             scraped: 0.0,
@@ -99,6 +128,11 @@ impl ClusterState {
             sample_age_seconds: 3,
             external: Some(120),
             api_down: false,
+            pods_unreachable: false,
+            watch_fault: WatchFault::None,
+            lists: BTreeMap::new(),
+            watches: 0,
+            nodes_forbidden: false,
             max: 12,
         }
     }

@@ -5,6 +5,7 @@ mod breakdown;
 mod chain;
 mod cluster_state;
 mod fake_cluster;
+mod fake_watch;
 mod objects;
 mod recording;
 mod scale;
@@ -13,3 +14,4 @@ mod scaling_cluster;
 #[path = "../../../tests/support/schema.rs"]
 mod schema;
 mod verdict;
+mod watch;

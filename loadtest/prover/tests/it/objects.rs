@@ -12,7 +12,7 @@ impl ClusterState {
         format!("app-a-5d8f7-{number}")
     }
 
-    pub(crate) fn hpa(&self) -> Value {
+    pub(crate) fn hpa(&self, name: &str) -> Value {
         let metric = match self.metric_type {
             "Pods" => json!({"type": "Pods", "pods": {"metric": {"name": self.hpa_metric},
                 "target": {"type": "AverageValue", "averageValue": "50"}}}),
@@ -26,8 +26,8 @@ impl ClusterState {
         let condition = |kind: &str, holds: bool, reason: &str| json!({"type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": "fake message"});
         let (desired, current) = (self.desired, self.pods);
         json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "app-a", "namespace": "sample-app"},
-        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app-a"},
+        "metadata": {"name": name, "namespace": "sample-app"},
+        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": 2, "maxReplicas": self.max, "metrics": [metric],
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}}},
         "status": {"desiredReplicas": desired, "currentReplicas": current, "conditions": [
@@ -37,8 +37,8 @@ impl ClusterState {
         ]}})
     }
 
-    pub(crate) fn deployment(&self) -> Value {
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app-a", "namespace": "sample-app"},
+    pub(crate) fn deployment(&self, name: &str) -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "sample-app"},
             "spec": {"replicas": self.pods, "selector": {"matchLabels": {"app.kubernetes.io/name": "app-a"}}, "template": {}},
             "status": {"readyReplicas": (0..self.pods - self.unready).filter(|pod| self.stage_of(*pod) >= PodStage::Ready).count()}})
     }
@@ -46,8 +46,9 @@ impl ClusterState {
     pub(crate) fn pod_list(&self) -> Value {
         let pod = |number: usize| {
             let stage = self.stage_of(number);
-            let ready = number < self.pods - self.unready && stage >= PodStage::Ready;
-            let container = if number >= self.pods - self.unready {
+            let crashes = (self.pods - self.unready..self.pods).contains(&number);
+            let ready = !crashes && number < self.pods && stage >= PodStage::Ready;
+            let container = if crashes {
                 json!({"waiting": {"reason": "CrashLoopBackOff"}})
             } else if stage >= PodStage::Started {
                 json!({"running": {}})
@@ -55,11 +56,16 @@ impl ClusterState {
                 json!({"waiting": {"reason": "ContainerCreating"}})
             };
             let node = (stage >= PodStage::Scheduled).then(|| ["node-a", "node-b"][number % 2]);
-            json!({"metadata": {"name": Self::pod_name(number), "namespace": "sample-app"}, "spec": {"containers": [], "nodeName": node},
+            let deletion = (number >= self.pods).then_some("2027-01-15T08:00:00Z");
+            json!({"metadata": {"name": Self::pod_name(number), "namespace": "sample-app", "deletionTimestamp": deletion}, "spec": {"containers": [], "nodeName": node},
                 "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
                     "containerStatuses": [{"name": "app-a", "ready": ready, "restartCount": 0, "image": "app-a", "imageID": "", "state": container}]}})
         };
-        json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": (0..self.pods).map(pod).collect::<Vec<_>>()})
+        let evicted = (0..self.evicted).map(|number| {
+            json!({"metadata": {"name": format!("app-a-5d8f7-evicted-{number}"), "namespace": "sample-app"},
+                "spec": {"containers": [], "nodeName": "node-a"}, "status": {"phase": "Failed", "reason": "Evicted"}})
+        });
+        json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": (0..self.pods + self.terminating).map(pod).chain(evicted).collect::<Vec<_>>()})
     }
 
     fn stage_of(&self, pod: usize) -> PodStage {
@@ -189,7 +195,8 @@ impl ClusterState {
             "sum(http_requests_total{namespace=\"sample-app\",pod=~\"app-a-5d8f7-0|app-a-5d8f7-1\"})" => {
                 vec![json!({"metric": {}, "value": [0.0, self.scraped.to_string()]})]
             }
-            "sum by (pod) (http_requests_total{namespace=\"sample-app\",pod=~\"(app-a)-.*\"})" => {
+            "sum by (pod) (http_requests_total{namespace=\"sample-app\",pod=~\"(app-a)-.*\"})"
+            | "sum by (pod) (http_requests_total{namespace=\"sample-app\",pod=~\"(app-a|app-b)-.*\"})" => {
                 #[expect(clippy::cast_precision_loss, reason = "a few pods")]
                 let share = self.scraped / self.pods as f64;
                 (0..self.pods)

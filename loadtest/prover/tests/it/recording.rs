@@ -115,6 +115,7 @@ pub(crate) fn recording() -> Recording {
         traces: BTreeMap::from([("app-a".to_owned(), trace())]),
         shares: Shares::default(),
         began_at: Some(Timestamp::from_second(1_750_000_000).unwrap()),
+        start_wait: Duration::ZERO,
         interrupted: false,
     }
 }
@@ -347,6 +348,7 @@ pub(crate) fn report_with_thresholds(thresholds: &[Threshold], recordings: Vec<R
         targets: vec!["GET http://127.0.0.1:30080/hello".to_owned()],
         rate: RATE,
         tail_rate: TAIL,
+        seed: 1,
     };
     let bounds = Bounds {
         max_lag: Duration::from_millis(20),

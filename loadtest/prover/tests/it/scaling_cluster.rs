@@ -97,6 +97,7 @@ impl ScalingCluster {
             prometheus: "monitoring/prometheus:9090".parse().unwrap(),
             series: "http_requests_total".to_owned(),
             addresses: self.addresses.clone(),
+            start_wait: Duration::ZERO,
             deadlines: Deadlines {
                 settle: 10.0,
                 scale_up: 10.0,
@@ -122,6 +123,7 @@ pub(crate) fn judge(recording: Recording) -> ScaleReport {
         targets: Vec::new(),
         rate: 280.0,
         tail_rate: 20.0,
+        seed: 1,
     };
     let bounds = Bounds {
         max_lag: Duration::from_millis(250),

@@ -3,7 +3,8 @@
 use prover::prove::{AssertionVerdict, Marks, Phase, Recording, ScaleReport, ScaleVerdict};
 
 use crate::recording::{
-    change_phase, describe_assertions, fail_one_request, hpa_at, judge, recording, report_with_thresholds,
+    change_phase, describe_assertions, fail_one_request, hpa_at, judge, recording, report,
+    report_with_thresholds,
 };
 
 fn judged(change: impl FnOnce(&mut Recording)) -> ScaleReport {
@@ -210,11 +211,19 @@ fn an_hpa_that_is_late_or_not_back_at_the_minimum_fails() {
         }
         run.timeline.marks.back = None;
     });
-    assert_fails("scaled-down", "back at 2 after 44 s", |run| {
+    assert_fails("scaled-down", "back at 2 after 46 s", |run| {
         run.timeline.deadlines.scale_down = 40.0;
     });
     assert_fails("scaled-down", "3 ready, 3 wanted", |run| {
         change_phase(run, Phase::Closing, |hpa| (hpa.desired, hpa.ready) = (3, 3));
+    });
+    assert_fails("scaled-down", "2 ready, 2 wanted, 3 pods at the end", |run| {
+        change_phase(run, Phase::Closing, |hpa| hpa.pods = 3);
+    });
+    assert_fails("scaled-down", "still 2 ready, 2 wanted, 3 pods", |run| {
+        for phase in [Phase::ScalingDown, Phase::Closing] {
+            change_phase(run, phase, |hpa| hpa.pods = hpa.pods.max(3));
+        }
     });
 }
 
@@ -286,4 +295,42 @@ fn an_interrupted_run_keeps_its_measurements() {
             .any(|assertion| assertion.name == "scaled-up" && assertion.verdict == AssertionVerdict::Passed)
     );
     assert!(report.runs[0].step.is_some());
+}
+
+/// A verdict, and a change of the recording that leads to it.
+type Broken = (ScaleVerdict, fn(&mut Recording));
+
+/// Returns the verdicts from the best to the worst.
+fn all_verdicts() -> [Broken; 5] {
+    [
+        (ScaleVerdict::Passed, |_| ()),
+        (ScaleVerdict::Interrupted, |run| run.interrupted = true),
+        (ScaleVerdict::Invalid, |run| {
+            run.step.as_mut().unwrap().lag_ms.p99 = Some(300.0);
+        }),
+        (ScaleVerdict::RequestsFailed, |run| {
+            fail_one_request(run.step.as_mut().unwrap());
+        }),
+        (ScaleVerdict::Failed, |run| hpa_at(run, 50).ready = 7),
+    ]
+}
+
+#[test]
+fn the_verdict_on_several_runs_is_the_worst_in_any_order() {
+    let verdicts = all_verdicts();
+    for (worse, (worst, break_worst)) in verdicts.iter().enumerate() {
+        for (better, break_better) in &verdicts[..=worse] {
+            let runs = || {
+                [break_worst, break_better].map(|change| {
+                    let mut recording = recording();
+                    change(&mut recording);
+                    recording
+                })
+            };
+            let reversed = runs().into_iter().rev().collect();
+            for report in [report(runs().into()), report(reversed)] {
+                assert_eq!(report.verdict, *worst, "{worst:?} and {better:?}");
+            }
+        }
+    }
 }

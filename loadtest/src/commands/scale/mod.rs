@@ -6,6 +6,7 @@
 mod live_timeline;
 mod suite;
 mod text;
+mod waits;
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use prover::{
 use wiring::diagnosis::Diagnosis;
 
 pub use self::text::summary;
-use self::{live_timeline::LiveTimeline, suite::suite};
+use self::{live_timeline::LiveTimeline, suite::suite, waits::waits};
 use super::chain;
 use crate::{
     exit::Exit,
@@ -85,10 +86,18 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
         max_failed: options.max_failed,
     };
     let mut runs = Vec::new();
-    for number in 1..=options.repeat {
+    for (start_wait, number) in waits(config.seed, options.repeat).into_iter().zip(1..) {
         if options.repeat > 1 {
-            output::print(&format!("run {number} of {}\n", options.repeat))?;
+            output::print(&format!(
+                "run {number} of {}: the load begins {} s after the cluster is idle\n",
+                options.repeat,
+                short(start_wait.as_secs_f64())
+            ))?;
         }
+        let setup = Setup {
+            start_wait,
+            ..setup.clone()
+        };
         let chains = tokio::select! {
             chains = diagnose_chains(&options, &cluster, &setup.expected) => chains,
             () = interrupt.requested() => Vec::new(),
@@ -169,6 +178,7 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
             ..plan(tail, scale_down)
         }),
         addresses,
+        start_wait: Duration::ZERO,
         deadlines: Deadlines {
             settle: options.settle_deadline.unwrap_or(scale_down).as_secs_f64(),
             scale_up: options.scale_up_deadline.as_secs_f64(),
@@ -188,6 +198,7 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
             .collect(),
         rate: rate.as_per_second(),
         tail_rate: tail.map_or(0.0, |tail| tail.as_per_second()),
+        seed: options.seed.unwrap_or_else(|| fastrand::u32(..).into()),
     };
     Ok(Prepared {
         cluster,
@@ -234,12 +245,7 @@ async fn expectations(options: &ScaleOptions, cluster: &Cluster) -> anyhow::Resu
         Step::Rate { hpa: name, rate } => (*rate, read_hpa(cluster, namespace, name).await?),
         Step::Replicas { hpa: name, replicas } => {
             let hpa = read_hpa(cluster, namespace, name).await?;
-            let safe = safe_rate(&hpa, (*replicas).into()).ok_or_else(|| {
-                let name = &hpa.name;
-                BadConfiguration(format!(
-                    "no rate needs exactly {replicas} replicas of {name}, because of the HPA's tolerance"
-                ))
-            })?;
+            let safe = safe_rate(&hpa, (*replicas).into()).map_err(BadConfiguration)?;
             (short(safe).parse().map_err(BadConfiguration)?, hpa)
         }
     };

@@ -83,7 +83,28 @@ fn single_run(time: &TimeToScale, lines: &mut Vec<String>) {
     }
 }
 
+/// Describes when the load of each run began.
+fn starts(report: &ScaleReport) -> impl Iterator<Item = String> {
+    report.runs.iter().zip(1..).map(|(run, number)| {
+        let wait = run.start_wait_seconds;
+        let syncs = run.time_to_scale.iter().map(|time| match time.since_sync {
+            Some(since) => format!(
+                "{:.1} ±{:.1} s after a sync of {}",
+                since.seconds, since.error, time.hpa
+            ),
+            None => format!("no sync of {} seen", time.hpa),
+        });
+        let parts = [format!("run {number}: {wait:.1} s after the cluster was idle")];
+        format!(
+            "  {}",
+            parts.into_iter().chain(syncs).collect::<Vec<_>>().join(", ")
+        )
+    })
+}
+
 fn multiple_runs(report: &ScaleReport, lines: &mut Vec<String>) {
+    lines.push(format!("start of the load (--seed {})", report.config.seed));
+    lines.extend(starts(report));
     for expected in report.expected() {
         lines.push(format!(
             "time to scale, {}: the pod that became ready last, median and worst of {} runs, in seconds",
