@@ -8,6 +8,7 @@ mod arrivals;
 mod bad_configuration;
 pub mod compare;
 mod connection_pool;
+mod content;
 mod counts;
 mod dialer;
 mod exchange;
@@ -43,6 +44,7 @@ pub use tokio_rustls::rustls::pki_types::ServerName;
 pub use self::{
     arrivals::{Arrival, Arrivals, MAX_STRIPES, Stripe},
     bad_configuration::BadConfiguration,
+    content::Content,
     counts::Counts,
     failure::FailureKind,
     interrupt::Interrupt,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    content::Content,
     counts::Counts,
     failure::FailureKind,
     mix::Protocol,
@@ -47,6 +48,8 @@ pub struct IntervalReport {
     /// The distribution of these latencies: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count
     /// above 0.
     pub latency_counts: Vec<(f64, u64)>,
+    /// All of these latencies: an HDR histogram of microseconds, compressed V2 encoding, in base64.
+    pub latency_histogram: String,
 }
 
 /// A period of the schedule in which the rate changed linearly.
@@ -87,6 +90,8 @@ pub struct PlanReport {
     pub max_in_flight: usize,
     /// The age after which connections were replaced, in seconds; null if there was no maximum age.
     pub max_connection_age_seconds: Option<f64>,
+    /// The idle time after which connections were closed, in seconds.
+    pub max_idle_seconds: f64,
     /// The maximum age of a DNS answer when a connection was opened, in seconds; null if names were resolved only once,
     /// before the load.
     pub dns_ttl_seconds: Option<f64>,
@@ -97,6 +102,8 @@ pub struct PlanReport {
     /// Whether TLS accepted any certificate; absent without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
+    /// The headers and the body of the requests.
+    pub content: Content,
     /// The response that counted as a success.
     pub expectations: Expectations,
 }
@@ -111,10 +118,12 @@ impl PlanReport {
             connections: plan.connections,
             max_in_flight: plan.max_in_flight,
             max_connection_age_seconds: plan.max_connection_age.map(|age| age.as_secs_f64()),
+            max_idle_seconds: plan.max_idle.as_secs_f64(),
             dns_ttl_seconds: plan.network.dns_ttl.map(|ttl| ttl.as_secs_f64()),
             threads,
             protocol: plan.mix.protocol(),
             insecure: plan.network.is_insecure(),
+            content: plan.mix.content().clone(),
             expectations: plan.expectations.clone(),
         }
     }

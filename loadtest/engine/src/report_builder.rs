@@ -126,6 +126,7 @@ fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport
             counts,
             latency_ms: Summary::from_histogram(&latency),
             latency_counts: histogram::bucket_counts(&latency),
+            latency_histogram: histogram::encode_text(&latency),
         });
     }
     merged
