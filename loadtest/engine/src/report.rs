@@ -31,7 +31,7 @@ pub struct TargetReport {
     /// The counts of its requests.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Latencies from the intended start, in milliseconds.
+    /// Latencies of all its arrivals from the intended start, in milliseconds; see the `latency_ms` of the run.
     pub latency_ms: Summary,
 }
 
@@ -43,7 +43,7 @@ pub struct IntervalReport {
     /// The counts of the requests whose intended start is in this second.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Latencies of these requests, whenever they completed, in milliseconds.
+    /// Latencies of these arrivals, whenever they completed, in milliseconds; see the `latency_ms` of the run.
     pub latency_ms: Summary,
     /// The distribution of these latencies: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count
     /// above 0.
@@ -209,7 +209,8 @@ pub struct LoadReport {
     pub failure_examples: BTreeMap<FailureKind, String>,
     /// The rates, in requests per second.
     pub rates: Rates,
-    /// Latencies of all sent requests, from the intended start to the end or to the failure, in milliseconds.
+    /// Latencies of all arrivals from the intended start, in milliseconds. An arrival without a complete response (dropped,
+    /// timed out, not connected, reset …) counts with at least the timeout.
     pub latency_ms: Summary,
     /// All latencies: an HDR histogram of microseconds, V2 encoding, in base64.
     #[serde(rename = "latency_histogram")]

@@ -50,6 +50,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// The reasons why the run did not pass; empty for a passed run.
     pub reasons: Vec<String>,
+    /// What a reader of the numbers must know although it does not fail the run, such as dropped arrivals.
+    pub warnings: Vec<String>,
     /// The thresholds, in the order given.
     pub thresholds: Vec<ThresholdReport>,
 }
@@ -85,8 +87,26 @@ impl LoadReport {
         Verdict {
             outcome,
             reasons: interruption.into_iter().chain(invalid).chain(failed).collect(),
+            warnings: self.warnings(),
             thresholds,
         }
+    }
+
+    /// Returns what a reader of the numbers must know, whatever the outcome.
+    fn warnings(&self) -> Vec<String> {
+        let Counts {
+            scheduled, dropped, ..
+        } = self.requests;
+        let is_dropped = dropped > 0;
+        let warning = is_dropped.then(|| {
+            format!(
+                "{dropped} of {scheduled} arrivals were dropped: they were not sent, because {} requests were already in \
+                 flight (--max-in-flight). Each counts in the latencies with at least the timeout of {} s",
+                self.plan.max_in_flight,
+                short(self.plan.timeout_seconds)
+            )
+        });
+        warning.into_iter().collect()
     }
 
     /// Returns the reasons why the run is invalid; empty for a valid run.
@@ -143,7 +163,6 @@ impl LoadReport {
             scheduled,
             sent,
             failed,
-            dropped,
             ..
         } = self.requests;
         let mut reasons = Vec::new();
@@ -162,13 +181,6 @@ impl LoadReport {
                 kinds.join(", "),
                 bounds.max_failed
             ));
-            if dropped > 0 {
-                reasons.push(format!(
-                    "{dropped} of these requests were not sent, because {} requests were already in flight \
-                     (--max-in-flight); the latencies do not include them",
-                    self.plan.max_in_flight
-                ));
-            }
         }
         reasons
     }

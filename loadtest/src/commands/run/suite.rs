@@ -9,7 +9,10 @@ use crate::suite::{Case, CaseStatus, Suite};
 pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> Suite {
     let requests = &report.requests;
     let lag = report.lag_ms.p99.map_or("-".to_owned(), short);
-    let answered = format!("{} sent, {} failed", requests.sent, requests.failed);
+    let mut answered = format!("{} sent, {} failed", requests.sent, requests.failed);
+    if requests.dropped > 0 {
+        answered += &format!(" ({} of them dropped)", requests.dropped);
+    }
     let interruption = if verdict.outcome == Outcome::Interrupted {
         vec!["stopped by a signal before its end".to_owned()]
     } else {
@@ -45,6 +48,7 @@ pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> 
         began_at: Some(report.started_at),
         seconds: report.duration_seconds,
         cases,
+        warnings: verdict.warnings.clone(),
         facts: vec![
             ("requests", answered),
             (

@@ -113,6 +113,9 @@ fn headline(verdict: &Verdict) -> String {
     for reason in &verdict.reasons {
         writeln!(text, "  - {reason}").expect("writing to a String does not fail");
     }
+    for warning in &verdict.warnings {
+        writeln!(text, "  ! {warning}").expect("writing to a String does not fail");
+    }
     text
 }
 
