@@ -34,6 +34,7 @@ mod stripe;
 mod stripe_result;
 mod summary;
 mod target;
+mod target_filter;
 mod threshold;
 mod timer;
 pub mod units;

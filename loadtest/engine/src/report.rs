@@ -33,6 +33,10 @@ pub struct TargetReport {
     pub counts: Counts,
     /// Latencies of all its arrivals from the intended start, in milliseconds; see the `latency_ms` of the run.
     pub latency_ms: Summary,
+    /// All of these latencies: an HDR histogram of microseconds, V2 encoding, in base64.
+    #[serde(rename = "latency_histogram")]
+    #[schemars(with = "String")]
+    pub latencies: Latencies,
 }
 
 /// One second of the run, by the intended start of requests.

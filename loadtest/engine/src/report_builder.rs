@@ -84,6 +84,7 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorde
                 target: target.clone(),
                 counts: record.counts,
                 latency_ms: Summary::from_histogram(&record.latency),
+                latencies: Latencies(record.latency.clone()),
             })
             .collect(),
         intervals: intervals(recorders),

@@ -1,7 +1,7 @@
 //! The flags of `loadtest run`. `loadtest job` shares most of them.
 
 use clap::Args;
-use engine::{BadConfiguration, Plan, Stripe};
+use engine::{BadConfiguration, Plan, Stripe, Threshold};
 use jiff::Timestamp;
 
 use super::{
@@ -78,9 +78,10 @@ impl TaskArguments {
     /// Returns the plan of the load.
     ///
     /// # Errors
-    /// [`BadConfiguration`] without a valid target or a valid schedule.
+    /// [`BadConfiguration`] without a valid target or a valid schedule, or for a threshold about no target.
     pub fn plan(&self) -> anyhow::Result<Plan> {
         let mix = self.load.mix(self.url.as_deref())?;
+        Threshold::check_targets(&self.result.threshold, mix.targets())?;
         let network = self.load.network(&mix)?;
         Ok(self.load.plan(mix, network, self.schedule.schedule()?))
     }
