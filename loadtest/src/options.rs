@@ -36,6 +36,8 @@ pub struct RunOptions {
     pub plan: Plan,
     /// The stripe to send and the common start of all stripes; `None` to send the whole load.
     pub stripe: Option<(Stripe, Timestamp)>,
+    /// The time from which on a broken bound ends the load; `None` to send the whole load.
+    pub abort_after: Option<Duration>,
     /// The bounds of the run and the destinations of its report.
     pub result: ResultOptions,
 }

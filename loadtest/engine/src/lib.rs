@@ -56,7 +56,7 @@ pub use self::{
     plan::Plan,
     probe::{Addresses, Unreachable, probe},
     report::{
-        Connections, IntervalReport, LoadReport, PlanReport, Rates, StageReport, StripeReport, TargetReport,
+        Connections, EarlyEnd, IntervalReport, LoadReport, PlanReport, Rates, StageReport, StripeReport, TargetReport,
     },
     schedule::{Schedule, Spacing},
     segment::Segment,

@@ -17,6 +17,7 @@ use super::{
     summary::{Latencies, Summary},
     target::{Expectations, Target},
 };
+use crate::units::short;
 
 /// The schema version of [`LoadReport`] in JSON. It increases when the meaning of a field changes or a field is
 /// removed, but not when a field is added.
@@ -186,6 +187,23 @@ pub struct StripeReport {
     pub problem: Option<String>,
 }
 
+/// The end of a load that was stopped because it could no longer pass.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct EarlyEnd {
+    /// The time from the start until the arrivals were stopped, in seconds.
+    pub after_seconds: f64,
+    /// The broken bound, with its value at that time.
+    pub reason: String,
+}
+
+impl EarlyEnd {
+    /// Returns the time and the reason as text.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("ended early after {} s: {}", short(self.after_seconds), self.reason)
+    }
+}
+
 /// All measurements of one load.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LoadReport {
@@ -198,6 +216,8 @@ pub struct LoadReport {
     pub started_at: Timestamp,
     /// How long requests were sent, in seconds; shorter than planned if the load was stopped.
     pub duration_seconds: f64,
+    /// When and why the load was ended early; null if it was not.
+    pub ended_early: Option<EarlyEnd>,
     /// The configuration of the generator.
     pub plan: PlanReport,
     /// The processes that sent the load together; absent if one process sent it.

@@ -29,6 +29,17 @@ pub(crate) struct ReportInput<'a> {
 
 /// Builds the report from the measurements of all stripes.
 pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorders: &[R]) -> LoadReport {
+    LoadReport {
+        intervals: intervals(recorders),
+        ..build_totals(input, recorders)
+    }
+}
+
+/// Builds the report without the results of each second.
+pub(crate) fn build_totals<R: Deref<Target = Recorder>>(
+    input: ReportInput<'_>,
+    recorders: &[R],
+) -> LoadReport {
     let length = input.length;
     let mut all = Recorder::new(input.targets.len(), Duration::ZERO);
     for recorder in recorders {
@@ -56,6 +67,7 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorde
         version: env!("CARGO_PKG_VERSION"),
         started_at: input.started_at,
         duration_seconds: length.as_secs_f64(),
+        ended_early: None,
         plan: input.plan,
         stripes: Vec::new(),
         requests: all.counts,
@@ -87,7 +99,7 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorde
                 latencies: Latencies(record.latency.clone()),
             })
             .collect(),
-        intervals: intervals(recorders),
+        intervals: Vec::new(),
         failure_examples: all.examples,
         statuses: all.statuses,
         first_served_seconds: all

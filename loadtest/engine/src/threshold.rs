@@ -124,6 +124,11 @@ impl Threshold {
         )))
     }
 
+    /// Returns whether the threshold can be judged before the load ends. A rate cannot: a ramp starts slowly.
+    pub(crate) fn is_judged_early(&self) -> bool {
+        self.metric != Metric::Rate
+    }
+
     fn observed(&self, report: &LoadReport) -> Option<f64> {
         let selected = match &self.targets {
             Some(filter) => &selected(report, filter),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     counts::Counts,
     failure::FailureKind,
-    report::LoadReport,
+    report::{EarlyEnd, LoadReport},
     threshold::{Threshold, ThresholdReport},
 };
 use crate::units::{MaxFailed, short};
@@ -70,7 +70,8 @@ impl LoadReport {
     #[must_use]
     pub fn judge(&self, bounds: &Bounds, thresholds: &[Threshold], interrupted: bool) -> Verdict {
         let invalid = self.invalid_reasons(bounds);
-        let mut failed = self.failure_reasons(bounds);
+        let mut failed: Vec<String> = self.ended_early.iter().map(EarlyEnd::describe).collect();
+        failed.extend(self.failure_reasons(bounds));
         let thresholds: Vec<_> = thresholds.iter().map(|threshold| threshold.check(self)).collect();
         let broken = thresholds.iter().filter(|threshold| !threshold.holds);
         failed.extend(broken.map(|threshold| format!("threshold {}", threshold.describe())));
@@ -107,6 +108,23 @@ impl LoadReport {
             )
         });
         warning.into_iter().collect()
+    }
+
+    /// Returns the bound that the measurements so far break, with its value; `None` if every bound holds.
+    ///
+    /// What is not measured yet is not broken. Thresholds on the rate are not judged before the end.
+    #[must_use]
+    pub fn broken_so_far(&self, max_failed: MaxFailed, thresholds: &[Threshold]) -> Option<String> {
+        let Counts { scheduled, failed, .. } = self.requests;
+        if scheduled > 0 && !max_failed.allows(failed, scheduled) {
+            return Some(format!(
+                "{failed} of {scheduled} requests failed, the maximum is {max_failed} (--max-failed)"
+            ));
+        }
+        let judged = thresholds.iter().filter(|threshold| threshold.is_judged_early());
+        let mut reports = judged.map(|threshold| threshold.check(self));
+        let broken = reports.find(|report| !report.holds && report.observed.is_some())?;
+        Some(format!("threshold {}", broken.describe()))
     }
 
     /// Returns the reasons why the run is invalid; empty for a valid run.

@@ -256,6 +256,7 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
         version: "0.0.0",
         started_at: Timestamp::from_second(1_750_000_000).unwrap(),
         duration_seconds: seconds,
+        ended_early: None,
         stripes: Vec::new(),
         plan: PlanReport {
             stages: vec![StageReport {

@@ -1,6 +1,6 @@
 //! The result of `run`, `job` and `merge` as a suite of test cases.
 
-use engine::{Bounds, LoadReport, Outcome, Verdict, units::short};
+use engine::{Bounds, EarlyEnd, LoadReport, Outcome, Verdict, units::short};
 
 use super::text::{summary, target};
 use crate::suite::{Case, CaseStatus, Suite};
@@ -13,13 +13,12 @@ pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> 
     if requests.dropped > 0 {
         answered += &format!(" ({} of them dropped)", requests.dropped);
     }
-    let interruption = if verdict.outcome == Outcome::Interrupted {
-        vec!["stopped by a signal before its end".to_owned()]
-    } else {
-        Vec::new()
-    };
+    let interruption =
+        (verdict.outcome == Outcome::Interrupted).then(|| "stopped by a signal before its end".to_owned());
+    let early_end = report.ended_early.as_ref().map(EarlyEnd::describe);
+    let incomplete: Vec<String> = interruption.into_iter().chain(early_end).collect();
     let mut cases = vec![
-        Case::from_failures("the run completes", &interruption, "completed"),
+        Case::from_failures("the run completes", &incomplete, "completed"),
         Case::from_failures(
             "the generator holds the rate",
             &report.invalid_reasons(bounds),
