@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod bad_configuration;
+pub mod capacity;
 pub mod compare;
 mod connection_pool;
 mod content;
@@ -56,7 +57,8 @@ pub use self::{
     plan::Plan,
     probe::{Addresses, Unreachable, probe},
     report::{
-        Connections, EarlyEnd, IntervalReport, LoadReport, PlanReport, Rates, StageReport, StripeReport, TargetReport,
+        Connections, EarlyEnd, IntervalReport, LoadReport, PlanReport, Rates, StageReport, StripeReport,
+        TargetReport,
     },
     schedule::{Schedule, Spacing},
     segment::Segment,

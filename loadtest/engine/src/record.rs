@@ -180,8 +180,14 @@ impl Recorder {
             counts.failed += u64::from(failed);
             counts.retries += u64::from(details.retried);
         });
-        let has_response = result.as_ref().map_or_else(|failure| failure.kind.has_response(), |()| true);
-        let at_least = if has_response { Duration::ZERO } else { self.intervals.timeout() };
+        let has_response = result
+            .as_ref()
+            .map_or_else(|failure| failure.kind.has_response(), |()| true);
+        let at_least = if has_response {
+            Duration::ZERO
+        } else {
+            self.intervals.timeout()
+        };
         self.record_latency(intended, target, latency.max(at_least));
         match result {
             Ok(()) => histogram::record(&mut self.latency_succeeded, latency),
@@ -364,13 +370,20 @@ mod tests {
             let second = recorder.intervals.iter().next().unwrap();
             for latencies in [&recorder.latency, &recorder.targets[0].latency, &second.latency] {
                 let measured = Summary::from_histogram(latencies).p99.unwrap();
-                assert!((measured / expected - 1.0).abs() <= 0.001, "{kind:?}: {measured} ms");
+                assert!(
+                    (measured / expected - 1.0).abs() <= 0.001,
+                    "{kind:?}: {measured} ms"
+                );
             }
             assert!(recorder.latency_succeeded.is_empty());
         }
         let mut recorder = Recorder::new(1, timeout);
         recorder.record_dropped(Duration::ZERO, 0, Duration::from_secs(3));
-        assert_eq!(recorder.latency_sum, Duration::from_secs(3), "a late drop waited longer");
+        assert_eq!(
+            recorder.latency_sum,
+            Duration::from_secs(3),
+            "a late drop waited longer"
+        );
     }
 
     #[test]

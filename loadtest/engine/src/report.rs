@@ -200,7 +200,11 @@ impl EarlyEnd {
     /// Returns the time and the reason as text.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("ended early after {} s: {}", short(self.after_seconds), self.reason)
+        format!(
+            "ended early after {} s: {}",
+            short(self.after_seconds),
+            self.reason
+        )
     }
 }
 

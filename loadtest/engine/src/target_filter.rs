@@ -18,9 +18,8 @@ pub(crate) struct TargetFilter {
 impl TargetFilter {
     /// Returns whether the target has every tag.
     pub(crate) fn selects(&self, target: &Target) -> bool {
-        let is = |tag: &Option<String>, values: &[&str]| {
-            tag.as_deref().is_none_or(|tag| values.contains(&tag))
-        };
+        let is =
+            |tag: &Option<String>, values: &[&str]| tag.as_deref().is_none_or(|tag| values.contains(&tag));
         let path = target.url.path();
         let with_query = target.url.path_and_query().map_or(path, |path| path.as_str());
         is(&self.method, &[target.method.as_str()])
@@ -43,9 +42,17 @@ impl FromStr for TargetFilter {
                 "method" => &mut filter.method,
                 "path" => &mut filter.path,
                 "url" => &mut filter.url,
-                _ => return Err(format!("`{tag}` is not a tag of a target; use method, path or url")),
+                _ => {
+                    return Err(format!(
+                        "`{tag}` is not a tag of a target; use method, path or url"
+                    ));
+                }
             };
-            let value = if tag == "method" { value.to_ascii_uppercase() } else { value.to_owned() };
+            let value = if tag == "method" {
+                value.to_ascii_uppercase()
+            } else {
+                value.to_owned()
+            };
             if field.replace(value).is_some() {
                 return Err(format!("`{tag}` is given twice"));
             }
@@ -72,8 +79,9 @@ mod tests {
             ("path:/b,method:PUT", vec![]),
         ] {
             let filter: TargetFilter = filter.parse().unwrap();
-            let selected: Vec<usize> =
-                (0..3).filter(|position| filter.selects(&targets[*position])).collect();
+            let selected: Vec<usize> = (0..3)
+                .filter(|position| filter.selects(&targets[*position]))
+                .collect();
             assert_eq!(selected, expected, "{filter:?}");
         }
     }

@@ -124,6 +124,14 @@ impl Threshold {
         )))
     }
 
+    /// Returns whether the threshold is an upper bound of a latency.
+    #[must_use]
+    pub fn limits_latency(&self) -> bool {
+        let is_upper_bound = matches!(self.comparison, Comparison::Less | Comparison::LessOrEqual);
+        let is_latency = matches!(self.metric, Metric::Percentile(_) | Metric::Mean | Metric::Max);
+        is_upper_bound && is_latency
+    }
+
     /// Returns whether the threshold can be judged before the load ends. A rate cannot: a ramp starts slowly.
     pub(crate) fn is_judged_early(&self) -> bool {
         self.metric != Metric::Rate

@@ -115,7 +115,9 @@ impl LoadReport {
     /// What is not measured yet is not broken. Thresholds on the rate are not judged before the end.
     #[must_use]
     pub fn broken_so_far(&self, max_failed: MaxFailed, thresholds: &[Threshold]) -> Option<String> {
-        let Counts { scheduled, failed, .. } = self.requests;
+        let Counts {
+            scheduled, failed, ..
+        } = self.requests;
         if scheduled > 0 && !max_failed.allows(failed, scheduled) {
             return Some(format!(
                 "{failed} of {scheduled} requests failed, the maximum is {max_failed} (--max-failed)"

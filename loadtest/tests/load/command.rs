@@ -188,23 +188,54 @@ fn dropped_arrivals_are_named_and_count_in_percentiles_although_the_run_passes()
     let url = format!("{}/slow", two_speeds());
     // The 5 requests in flight last 400 ms, so of 50 arrivals in 1 s about 15 are sent.
     let run = [
-        "run", &url, "-q", "50", "-z", "1s", "--max-in-flight", "5", "-t", "2s", "-o", &file, "--html", &html,
-        "--markdown", &markdown, "--threshold", "failed<=100%",
+        "run",
+        &url,
+        "-q",
+        "50",
+        "-z",
+        "1s",
+        "--max-in-flight",
+        "5",
+        "-t",
+        "2s",
+        "--max-lag",
+        "1s",
+        "-o",
+        &file,
+        "--html",
+        &html,
+        "--markdown",
+        &markdown,
+        "--threshold",
+        "failed<=100%",
     ];
     let output = loadtest(&run);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let warning = "of 50 arrivals were dropped";
-    assert!(text.starts_with("PASSED\n  ! ") && text.contains(warning), "{text}");
+    assert!(
+        text.starts_with("PASSED\n  ! ") && text.contains(warning),
+        "{text}"
+    );
     let report = json(Path::new(&file));
-    assert!(report["verdict"]["warnings"][0].as_str().unwrap().contains(warning), "{report}");
+    assert!(
+        report["verdict"]["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains(warning),
+        "{report}"
+    );
     assert_eq!(report["latency_ms"]["count"], 50, "{report}");
-    for file in [html, markdown] {
+    for file in [&html, &markdown] {
         let page = std::fs::read_to_string(file).unwrap();
         assert!(page.contains(warning), "{page}");
     }
     let output = loadtest(&[&run[..], &["p(90)<1s"]].concat());
-    assert_eq!(output.status.code(), Some(99), "the requests that were sent took 400 ms: {output:?}");
+    assert_eq!(
+        output.status.code(),
+        Some(99),
+        "the requests that were sent took 400 ms: {output:?}"
+    );
 }
 
 #[test]
@@ -213,13 +244,29 @@ fn a_threshold_can_be_about_one_target() {
     let (slow, fast) = (format!("1 GET {url}/slow"), format!("1 GET {url}/fast"));
     let run = |thresholds: &[&str]| {
         let flags = [
-            "run", "--target", &slow, "--target", &fast, "-q", "50", "-z", "1s", "--json", "--threshold",
+            "run",
+            "--target",
+            &slow,
+            "--target",
+            &fast,
+            "-q",
+            "50",
+            "-z",
+            "1s",
+            "--max-lag",
+            "1s",
+            "--json",
+            "--threshold",
         ];
         loadtest(&[&flags, thresholds].concat())
     };
     let output = run(&["med{path:/fast}<350", "min_is_no_metric<1"]);
     assert_eq!(output.status.code(), Some(104), "{output:?}");
-    let holding = ["med{path:/fast}<350", "p(90){method:GET,path:/slow}>=400", "rate{path:/slow}<40"];
+    let holding = [
+        "med{path:/fast}<350",
+        "p(90){method:GET,path:/slow}>=400",
+        "rate{path:/slow}<40",
+    ];
     let output = run(&[&holding[..], &["failed{path:/fast}<1"]].concat());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let output = run(&["med<10s", "p(90){path:/slow}<300"]);
@@ -231,7 +278,10 @@ fn a_threshold_can_be_about_one_target() {
     let output = run(&["p(90){path:/other}<300"]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(104), "{text}");
-    assert!(text.contains("about no target") && text.contains(&format!("GET {url}/slow")), "{text}");
+    assert!(
+        text.contains("about no target") && text.contains(&format!("GET {url}/slow")),
+        "{text}"
+    );
     assert!(output.stdout.is_empty(), "no load was sent");
 }
 
@@ -241,12 +291,27 @@ fn a_broken_threshold_ends_the_run_early() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.json").to_str().unwrap().to_owned();
     let started = Instant::now();
-    let threshold = ["--threshold", "p(50)<100", "--abort-on-fail=2s"];
-    let output = loadtest(&[&["run", &url, "-q", "20", "-z", "60s", "-o", &file], &threshold[..]].concat());
+    let threshold = [
+        "--max-lag",
+        "1s",
+        "--threshold",
+        "p(50)<100",
+        "--abort-on-fail=2s",
+    ];
+    let output = loadtest(
+        &[
+            &["run", &url, "-q", "20", "-z", "60s", "-o", &file],
+            &threshold[..],
+        ]
+        .concat(),
+    );
     let took = started.elapsed();
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(99), "{output:?}");
-    assert!(took > Duration::from_secs(2) && took < Duration::from_secs(30), "took {took:?}");
+    assert!(
+        took > Duration::from_secs(2) && took < Duration::from_secs(30),
+        "took {took:?}"
+    );
     assert!(text.starts_with("FAILED\n  - ended early after "), "{text}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("ending early: threshold p(50)<100"));
     let report = json(Path::new(&file));
@@ -255,14 +320,29 @@ fn a_broken_threshold_ends_the_run_early() {
     assert_eq!(report["duration_seconds"], report["ended_early"]["after_seconds"]);
     let output = loadtest(&["compare", &file, &file]);
     assert_eq!(output.status.code(), Some(104));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("ended early"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("ended early"),
+        "{output:?}"
+    );
 }
 
 #[test]
 fn a_run_whose_thresholds_hold_or_are_judged_at_the_end_is_complete() {
     let url = hello();
     let run = |threshold: &str| {
-        let flags = ["run", &url, "-q", "20", "-z", "3s", "--json", "--abort-on-fail=1s", "--threshold"];
+        let flags = [
+            "run",
+            &url,
+            "-q",
+            "20",
+            "-z",
+            "3s",
+            "--json",
+            "--abort-on-fail=1s",
+            "--max-lag",
+            "1s",
+            "--threshold",
+        ];
         let output = loadtest(&[&flags[..], &[threshold]].concat());
         let report = schema::report(&output.stdout);
         assert_eq!(report["requests"]["sent"], 60, "{report}");

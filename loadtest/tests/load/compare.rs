@@ -247,7 +247,7 @@ fn runs_of_different_loads_are_rejected_with_every_difference() {
             &folder,
             name,
             url,
-            &&[&load[..], &["--arrivals", "poisson", "--seed", seed]].concat(),
+            &[&load[..], &["--arrivals", "poisson", "--seed", seed]].concat(),
         )
     })
     .into();

@@ -191,10 +191,16 @@ fn percentiles_and_thresholds_count_dropped_arrivals_with_at_least_the_timeout()
     let latency = &report.latency_ms;
     assert_eq!(latency.count, report.requests.scheduled, "every arrival counts");
     // Without the dropped arrivals, the p90 would be that of the fast requests.
-    assert!(latency.p50.unwrap() < 1000.0 && latency.p90.unwrap() >= 2_990.0, "{latency:?}");
+    assert!(
+        latency.p50.unwrap() < 1000.0 && latency.p90.unwrap() >= 2_990.0,
+        "{latency:?}"
+    );
     let target = &report.targets[0].latency_ms;
     assert!(target.p90.unwrap() >= 2_990.0, "{target:?}");
-    let worst = report.intervals.iter().map(|second| second.latency_ms.p99.unwrap());
+    let worst = report
+        .intervals
+        .iter()
+        .map(|second| second.latency_ms.p99.unwrap());
     assert!(worst.fold(0.0, f64::max) >= 2_990.0);
     let thresholds = ["failed<30%", "p(85)<1s", "med<1s"].map(|text| text.parse().unwrap());
     let bounds = Bounds {
@@ -202,12 +208,17 @@ fn percentiles_and_thresholds_count_dropped_arrivals_with_at_least_the_timeout()
         ..bounds()
     };
     let verdict = report.judge(&bounds, &thresholds, false);
-    let holds: Vec<bool> = verdict.thresholds.iter().map(|threshold| threshold.holds).collect();
+    let holds: Vec<bool> = verdict
+        .thresholds
+        .iter()
+        .map(|threshold| threshold.holds)
+        .collect();
     assert_eq!(holds, [true, false, true], "{verdict:?}");
     let verdict = report.judge(&bounds, &thresholds[..1], false);
     assert_eq!(verdict.outcome, Outcome::Passed, "{verdict:?}");
     assert!(
-        verdict.warnings[0].contains("arrivals were dropped") && verdict.warnings[0].contains("timeout of 3 s"),
+        verdict.warnings[0].contains("arrivals were dropped")
+            && verdict.warnings[0].contains("timeout of 3 s"),
         "a drop is said even if the run passes: {verdict:?}"
     );
 }

@@ -9,8 +9,12 @@ mod text;
 
 use engine::{Interrupt, Load};
 
-pub(crate) use self::conclude::{RunReport, conclude};
-use self::{probe::probe_hosts, progress::Abort};
+use self::progress::Abort;
+pub(crate) use self::{
+    conclude::{RunReport, conclude},
+    probe::probe_hosts,
+    text::target,
+};
 use crate::{exit::Exit, options::RunOptions};
 
 /// Runs the command. Prints progress to standard error and the report to standard output.

@@ -72,7 +72,8 @@ impl Abort<'_> {
         if load.elapsed() < self.after {
             return None;
         }
-        load.report_so_far().broken_so_far(self.max_failed, self.thresholds)
+        load.report_so_far()
+            .broken_so_far(self.max_failed, self.thresholds)
     }
 }
 

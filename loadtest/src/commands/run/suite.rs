@@ -9,10 +9,11 @@ use crate::suite::{Case, CaseStatus, Suite};
 pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> Suite {
     let requests = &report.requests;
     let lag = report.lag_ms.p99.map_or("-".to_owned(), short);
-    let mut answered = format!("{} sent, {} failed", requests.sent, requests.failed);
-    if requests.dropped > 0 {
-        answered += &format!(" ({} of them dropped)", requests.dropped);
-    }
+    let dropped = match requests.dropped {
+        0 => String::new(),
+        dropped => format!(" ({dropped} of them dropped)"),
+    };
+    let answered = format!("{} sent, {} failed{dropped}", requests.sent, requests.failed);
     let interruption =
         (verdict.outcome == Outcome::Interrupted).then(|| "stopped by a signal before its end".to_owned());
     let early_end = report.ended_early.as_ref().map(EarlyEnd::describe);

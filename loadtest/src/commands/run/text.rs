@@ -135,7 +135,7 @@ fn stripe(stripe: &StripeReport) -> String {
     )
 }
 
-pub(super) fn target(target: &Target) -> String {
+pub(crate) fn target(target: &Target) -> String {
     format!("{} {}", target.method, target.url)
 }
 
