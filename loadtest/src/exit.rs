@@ -11,7 +11,7 @@ pub enum Exit {
     Ok,
     /// The scaling or the metrics chain does not meet an assertion, or the program failed unexpectedly.
     AssertionFailed,
-    /// Too many requests failed, a threshold is broken, or a compared number is worse.
+    /// Too many requests failed, a threshold is broken, no rate is held, or a compared number is worse.
     ThresholdBroken,
     /// The command or its environment is wrong; no load was sent.
     BadConfiguration,

@@ -6,7 +6,7 @@ use clap::Parser;
 use engine::BadConfiguration;
 use loadtest::{
     cli::{Cli, Command},
-    commands::{chain, compare, job, merge, run, scale, schema},
+    commands::{capacity, chain, compare, job, merge, run, scale, schema},
     exit::Exit,
     signals,
 };
@@ -49,6 +49,7 @@ async fn run_command(cli: &Cli) -> anyhow::Result<Exit> {
             job::run(job, result, interrupt).await
         }
         Command::Merge(arguments) => merge::run(arguments.options()?),
+        Command::Capacity(arguments) => capacity::run(arguments.options()?, interrupt).await,
         Command::Chain(arguments) => chain::run(arguments.options(), interrupt).await,
         Command::Scale(arguments) => Box::pin(scale::run(arguments.options()?, interrupt)).await,
         Command::Compare(arguments) => compare::run(&arguments.options()),

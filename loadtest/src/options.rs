@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use engine::{
     Mix, Plan, Stripe, Threshold,
+    capacity::CapacityOptions,
     units::{MaxFailed, Rate},
 };
 use jiff::Timestamp;
@@ -13,6 +14,9 @@ use crate::{
     output::OutputFile,
     report_files::{ReportFiles, ResultFiles},
 };
+
+/// The default upper bound of the generator's lag, except for `scale`. Lag above it distorts the latencies.
+pub const DEFAULT_MAX_LAG: Duration = Duration::from_millis(20);
 
 /// The bounds of a run and the destinations of its report.
 #[derive(Debug)]
@@ -36,8 +40,23 @@ pub struct RunOptions {
     pub plan: Plan,
     /// The stripe to send and the common start of all stripes; `None` to send the whole load.
     pub stripe: Option<(Stripe, Timestamp)>,
+    /// The time from which on a broken bound ends the load; `None` to send the whole load.
+    pub abort_after: Option<Duration>,
     /// The bounds of the run and the destinations of its report.
     pub result: ResultOptions,
+}
+
+/// The options of `loadtest capacity`.
+#[derive(Debug)]
+pub struct CapacityCommandOptions {
+    /// The load, without its schedule.
+    pub plan: Plan,
+    /// The bounds of the search.
+    pub search: CapacityOptions,
+    /// Whether the report is printed as JSON.
+    pub json: bool,
+    /// The JSON report file.
+    pub output: Option<OutputFile>,
 }
 
 /// The options of `loadtest merge`.
@@ -135,6 +154,8 @@ pub enum Report {
     Compare,
     /// The report of `chain`.
     Chain,
+    /// The report of `capacity`.
+    Capacity,
 }
 
 /// The rate of the load step and the HPAs that receive it.

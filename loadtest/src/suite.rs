@@ -60,6 +60,8 @@ pub struct Suite {
     pub seconds: f64,
     /// The checks.
     pub cases: Vec<Case>,
+    /// What the reader of the numbers must know although no check fails.
+    pub warnings: Vec<String>,
     /// Labels and measured values for the reader.
     pub facts: Vec<(&'static str, String)>,
 }
@@ -108,6 +110,9 @@ impl Suite {
         let mut line = |line: std::fmt::Arguments<'_>| {
             writeln!(text, "{line}").expect("writing to a String does not fail");
         };
+        for warning in &self.warnings {
+            line(format_args!("⚠ {}\n", table_cell(warning)));
+        }
         line(format_args!("| | |\n|---|---|"));
         for (label, value) in &self.facts {
             line(format_args!("| {label} | {} |", table_cell(value)));
@@ -166,6 +171,7 @@ mod tests {
                 ),
                 case("settled", CaseStatus::Skipped, "not reached"),
             ],
+            warnings: vec!["3 <dropped>".to_owned()],
             facts: vec![("rate", "10 requests/s".to_owned())],
         }
     }
@@ -197,5 +203,6 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("| rate | 10 requests/s |"), "{text}");
+        assert!(text.contains("\n⚠ 3 &lt;dropped>\n"), "{text}");
     }
 }

@@ -44,6 +44,12 @@ impl FailureKind {
         Self::Generator,
     ];
 
+    /// Returns whether the request got a complete response, although not the expected one.
+    #[must_use]
+    pub fn has_response(self) -> bool {
+        matches!(self, Self::Status | Self::Body)
+    }
+
     /// Returns the name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -7,7 +7,7 @@ use hdrhistogram::{
     Histogram,
     serialization::{self, Serializer as _, V2DeflateSerializer, V2Serializer},
 };
-use serde::{Deserialize, Deserializer, Serializer, de, ser::Error as _};
+use serde::{Deserialize, Deserializer, Serializer, de};
 
 /// Creates a histogram of microseconds with three significant digits. Its range grows with the values.
 pub(crate) fn new() -> Histogram<u64> {
@@ -30,13 +30,18 @@ pub(crate) fn decode(mut encoded: &[u8]) -> Result<Histogram<u64>, String> {
         .map_err(|error| format!("not an HDR histogram: {error:?}"))
 }
 
-/// Serializes for `#[serde(with = "histogram")]`: compressed HDR V2 format in base64. Compression halves the length.
-pub(crate) fn serialize<S: Serializer>(histogram: &Histogram<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+/// Encodes a histogram as text: compressed HDR V2 format in base64. Compression halves the length.
+pub(crate) fn encode_text(histogram: &Histogram<u64>) -> String {
     let mut encoded = Vec::new();
     V2DeflateSerializer::new()
         .serialize(histogram, &mut encoded)
-        .map_err(S::Error::custom)?;
-    serializer.serialize_str(&BASE64_STANDARD.encode(encoded))
+        .expect("writing to memory does not fail");
+    BASE64_STANDARD.encode(encoded)
+}
+
+/// Serializes for `#[serde(with = "histogram")]`, as [`encode_text`].
+pub(crate) fn serialize<S: Serializer>(histogram: &Histogram<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&encode_text(histogram))
 }
 
 /// Deserializes for `#[serde(with = "histogram")]`: the inverse of [`serialize`].

@@ -59,6 +59,11 @@ impl Intervals {
         }
     }
 
+    /// Returns the maximum time until a request completes.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Returns the interval of a request by its intended start.
     pub(crate) fn at(&mut self, intended: Duration) -> &mut Interval {
         let second = usize::try_from(intended.as_secs()).expect("a run lasts less than 2^32 seconds");

@@ -6,8 +6,10 @@
 
 mod arrivals;
 mod bad_configuration;
+pub mod capacity;
 pub mod compare;
 mod connection_pool;
+mod content;
 mod counts;
 mod dialer;
 mod exchange;
@@ -33,6 +35,7 @@ mod stripe;
 mod stripe_result;
 mod summary;
 mod target;
+mod target_filter;
 mod threshold;
 mod timer;
 pub mod units;
@@ -43,6 +46,7 @@ pub use tokio_rustls::rustls::pki_types::ServerName;
 pub use self::{
     arrivals::{Arrival, Arrivals, MAX_STRIPES, Stripe},
     bad_configuration::BadConfiguration,
+    content::Content,
     counts::Counts,
     failure::FailureKind,
     interrupt::Interrupt,
@@ -53,7 +57,8 @@ pub use self::{
     plan::Plan,
     probe::{Addresses, Unreachable, probe},
     report::{
-        Connections, IntervalReport, LoadReport, PlanReport, Rates, StageReport, StripeReport, TargetReport,
+        Connections, EarlyEnd, IntervalReport, LoadReport, PlanReport, Rates, StageReport, StripeReport,
+        TargetReport,
     },
     schedule::{Schedule, Spacing},
     segment::Segment,

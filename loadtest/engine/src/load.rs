@@ -17,7 +17,7 @@ use super::{
     plan::Plan,
     probe::Addresses,
     record::Recorder,
-    report::{LoadReport, PlanReport},
+    report::{EarlyEnd, LoadReport, PlanReport},
     report_builder::{self, ReportInput},
     stripe::{self, StopFlag},
     stripe_result::{SharedLoad, StripeResult},
@@ -50,6 +50,7 @@ pub struct Load {
     recorders: Vec<Arc<Mutex<Recorder>>>,
     completions: Vec<oneshot::Receiver<std::io::Result<()>>>,
     stopped_after: Option<Duration>,
+    ended_early: Option<EarlyEnd>,
 }
 
 impl Load {
@@ -87,6 +88,7 @@ impl Load {
             recorders: Vec::new(),
             completions: Vec::new(),
             stopped_after: None,
+            ended_early: None,
             plan,
         };
         for number in 0..threads {
@@ -163,6 +165,15 @@ impl Load {
         }
     }
 
+    /// Stops the arrivals like [`Load::stop`], because the load can no longer pass for this reason.
+    pub fn end_early(&mut self, reason: String) {
+        self.stop();
+        self.ended_early = Some(EarlyEnd {
+            after_seconds: self.stopped_after.unwrap_or_default().as_secs_f64(),
+            reason,
+        });
+    }
+
     /// Waits until every request has completed: at most one timeout after the last arrival.
     ///
     /// Can be called again after its future was dropped.
@@ -180,25 +191,42 @@ impl Load {
         Ok(())
     }
 
+    /// Returns the measurements so far, without the results of each second.
+    #[must_use]
+    pub fn report_so_far(&self) -> LoadReport {
+        let mut all = Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
+        for recorder in &self.recorders {
+            // Locks one recorder at a time, because its thread waits for the lock.
+            all.merge(&recorder.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        report_builder::build_totals(self.report_input(self.elapsed()), &[Box::new(all)])
+    }
+
     /// Returns the report. Call it after [`Load::drained`].
     #[must_use]
     pub fn report(self) -> LoadReport {
-        let length = self.stopped_after.map_or(self.plan.schedule.duration(), |after| {
-            after.min(self.plan.schedule.duration())
-        });
+        let length = self.stopped_after.unwrap_or(self.plan.schedule.duration());
         let recorders: Vec<_> = self
             .recorders
             .iter()
             .map(|recorder| recorder.lock().unwrap_or_else(PoisonError::into_inner))
             .collect();
-        let input = ReportInput {
+        LoadReport {
+            ended_early: self.ended_early.clone(),
+            ..report_builder::build(self.report_input(length), &recorders)
+        }
+    }
+
+    /// Describes the first `length` of the load, up to the whole load.
+    fn report_input(&self, length: Duration) -> ReportInput<'_> {
+        let length = length.min(self.plan.schedule.duration());
+        ReportInput {
             plan: PlanReport::new(&self.plan, self.threads),
             targets: self.plan.mix.targets(),
             started_at: self.started_at,
             length,
             expected: self.plan.schedule.expected(length),
-        };
-        report_builder::build(input, &recorders)
+        }
     }
 
     /// Returns the measurements of this stripe, to merge with those of other stripes. Call it after [`Load::drained`].

@@ -8,7 +8,10 @@ use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::target::{BadTarget, Target};
+use super::{
+    content::Content,
+    target::{BadTarget, Target},
+};
 
 /// The version of HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +45,7 @@ pub struct Mix {
     /// For each target: the sum of its weight and all weights before it, as a share of the total weight.
     cumulative_shares: Arc<[f64]>,
     protocol: Protocol,
+    content: Content,
 }
 
 impl Mix {
@@ -76,6 +80,7 @@ impl Mix {
             requests,
             cumulative_shares,
             protocol,
+            content: Content::new(headers, body),
         })
     }
 
@@ -89,6 +94,11 @@ impl Mix {
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Returns what a report says about the headers and the body.
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
     }
 
     /// Returns all targets, in the order given.

@@ -50,7 +50,7 @@ pub(crate) struct ServerResponses {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Recorder {
     pub(crate) counts: Counts,
-    /// The latency of every sent request, from its intended start. For a timed-out request, the time until the timeout.
+    /// The latency of every arrival, from its intended start. Without a complete response, it is at least the timeout.
     #[serde(with = "histogram")]
     pub(crate) latency: Histogram<u64>,
     /// The latency of the requests that succeeded.
@@ -127,10 +127,28 @@ impl Recorder {
         self.examples
             .entry(FailureKind::Dropped)
             .or_insert_with(|| "the maximum number of requests (--max-in-flight) was in flight".to_owned());
-        self.count_arrival(intended, target, now.saturating_sub(intended), |counts| {
+        let late = now.saturating_sub(intended);
+        self.count_arrival(intended, target, late, |counts| {
             counts.dropped += 1;
             counts.failed += 1;
         });
+        self.record_latency(intended, target, late.max(self.intervals.timeout()));
+    }
+
+    /// Records the latency of an arrival.
+    ///
+    /// Without a complete response it is at least the timeout: the user of this arrival waited in vain. Otherwise a server
+    /// that refuses connections would look fast.
+    fn record_latency(&mut self, intended: Duration, target: usize, latency: Duration) {
+        for histogram in [
+            &mut self.latency,
+            &mut self.recent_latency,
+            &mut self.targets[target].latency,
+            &mut self.intervals.at(intended).latency,
+        ] {
+            histogram::record(histogram, latency);
+        }
+        self.latency_sum += latency;
     }
 
     fn count_arrival(
@@ -162,11 +180,15 @@ impl Recorder {
             counts.failed += u64::from(failed);
             counts.retries += u64::from(details.retried);
         });
-        histogram::record(&mut self.latency, latency);
-        histogram::record(&mut self.recent_latency, latency);
-        histogram::record(&mut self.targets[target].latency, latency);
-        histogram::record(&mut self.intervals.at(intended).latency, latency);
-        self.latency_sum += latency;
+        let has_response = result
+            .as_ref()
+            .map_or_else(|failure| failure.kind.has_response(), |()| true);
+        let at_least = if has_response {
+            Duration::ZERO
+        } else {
+            self.intervals.timeout()
+        };
+        self.record_latency(intended, target, latency.max(at_least));
         match result {
             Ok(()) => histogram::record(&mut self.latency_succeeded, latency),
             Err(failure) => {
@@ -321,6 +343,47 @@ mod tests {
                 "{measured} ms instead of {expected} ms"
             );
         }
+    }
+
+    #[test]
+    fn an_arrival_without_a_complete_response_counts_with_at_least_the_timeout() {
+        let timeout = Duration::from_secs(1);
+        let short = Duration::from_millis(2);
+        let failed = |kind| CompletedRequest {
+            result: Err(Failure {
+                kind,
+                detail: String::new(),
+            }),
+            ..completed(Duration::ZERO, short)
+        };
+        for kind in FailureKind::ALL {
+            let mut recorder = Recorder::new(1, timeout);
+            if kind == FailureKind::Dropped {
+                recorder.record_dropped(Duration::ZERO, 0, short);
+            } else {
+                recorder.record_completed(failed(kind));
+            }
+            let expected = match kind {
+                FailureKind::Status | FailureKind::Body => 2.0,
+                _ => 1000.0,
+            };
+            let second = recorder.intervals.iter().next().unwrap();
+            for latencies in [&recorder.latency, &recorder.targets[0].latency, &second.latency] {
+                let measured = Summary::from_histogram(latencies).p99.unwrap();
+                assert!(
+                    (measured / expected - 1.0).abs() <= 0.001,
+                    "{kind:?}: {measured} ms"
+                );
+            }
+            assert!(recorder.latency_succeeded.is_empty());
+        }
+        let mut recorder = Recorder::new(1, timeout);
+        recorder.record_dropped(Duration::ZERO, 0, Duration::from_secs(3));
+        assert_eq!(
+            recorder.latency_sum,
+            Duration::from_secs(3),
+            "a late drop waited longer"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    content::Content,
     counts::Counts,
     failure::FailureKind,
     mix::Protocol,
@@ -16,6 +17,7 @@ use super::{
     summary::{Latencies, Summary},
     target::{Expectations, Target},
 };
+use crate::units::short;
 
 /// The schema version of [`LoadReport`] in JSON. It increases when the meaning of a field changes or a field is
 /// removed, but not when a field is added.
@@ -30,8 +32,12 @@ pub struct TargetReport {
     /// The counts of its requests.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Latencies from the intended start, in milliseconds.
+    /// Latencies of all its arrivals from the intended start, in milliseconds; see the `latency_ms` of the run.
     pub latency_ms: Summary,
+    /// All of these latencies: an HDR histogram of microseconds, V2 encoding, in base64.
+    #[serde(rename = "latency_histogram")]
+    #[schemars(with = "String")]
+    pub latencies: Latencies,
 }
 
 /// One second of the run, by the intended start of requests.
@@ -42,11 +48,13 @@ pub struct IntervalReport {
     /// The counts of the requests whose intended start is in this second.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Latencies of these requests, whenever they completed, in milliseconds.
+    /// Latencies of these arrivals, whenever they completed, in milliseconds; see the `latency_ms` of the run.
     pub latency_ms: Summary,
     /// The distribution of these latencies: pairs of an upper bound in milliseconds (0.1, 0.2, 0.5, 1 …) and a count
     /// above 0.
     pub latency_counts: Vec<(f64, u64)>,
+    /// All of these latencies: an HDR histogram of microseconds, compressed V2 encoding, in base64.
+    pub latency_histogram: String,
 }
 
 /// A period of the schedule in which the rate changed linearly.
@@ -87,6 +95,8 @@ pub struct PlanReport {
     pub max_in_flight: usize,
     /// The age after which connections were replaced, in seconds; null if there was no maximum age.
     pub max_connection_age_seconds: Option<f64>,
+    /// The idle time after which connections were closed, in seconds.
+    pub max_idle_seconds: f64,
     /// The maximum age of a DNS answer when a connection was opened, in seconds; null if names were resolved only once,
     /// before the load.
     pub dns_ttl_seconds: Option<f64>,
@@ -97,6 +107,8 @@ pub struct PlanReport {
     /// Whether TLS accepted any certificate; absent without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
+    /// The headers and the body of the requests.
+    pub content: Content,
     /// The response that counted as a success.
     pub expectations: Expectations,
 }
@@ -111,10 +123,12 @@ impl PlanReport {
             connections: plan.connections,
             max_in_flight: plan.max_in_flight,
             max_connection_age_seconds: plan.max_connection_age.map(|age| age.as_secs_f64()),
+            max_idle_seconds: plan.max_idle.as_secs_f64(),
             dns_ttl_seconds: plan.network.dns_ttl.map(|ttl| ttl.as_secs_f64()),
             threads,
             protocol: plan.mix.protocol(),
             insecure: plan.network.is_insecure(),
+            content: plan.mix.content().clone(),
             expectations: plan.expectations.clone(),
         }
     }
@@ -173,6 +187,27 @@ pub struct StripeReport {
     pub problem: Option<String>,
 }
 
+/// The end of a load that was stopped because it could no longer pass.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct EarlyEnd {
+    /// The time from the start until the arrivals were stopped, in seconds.
+    pub after_seconds: f64,
+    /// The broken bound, with its value at that time.
+    pub reason: String,
+}
+
+impl EarlyEnd {
+    /// Returns the time and the reason as text.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!(
+            "ended early after {} s: {}",
+            short(self.after_seconds),
+            self.reason
+        )
+    }
+}
+
 /// All measurements of one load.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LoadReport {
@@ -185,6 +220,8 @@ pub struct LoadReport {
     pub started_at: Timestamp,
     /// How long requests were sent, in seconds; shorter than planned if the load was stopped.
     pub duration_seconds: f64,
+    /// When and why the load was ended early; null if it was not.
+    pub ended_early: Option<EarlyEnd>,
     /// The configuration of the generator.
     pub plan: PlanReport,
     /// The processes that sent the load together; absent if one process sent it.
@@ -200,7 +237,8 @@ pub struct LoadReport {
     pub failure_examples: BTreeMap<FailureKind, String>,
     /// The rates, in requests per second.
     pub rates: Rates,
-    /// Latencies of all sent requests, from the intended start to the end or to the failure, in milliseconds.
+    /// Latencies of all arrivals from the intended start, in milliseconds. An arrival without a complete response (dropped,
+    /// timed out, not connected, reset …) counts with at least the timeout.
     pub latency_ms: Summary,
     /// All latencies: an HDR histogram of microseconds, V2 encoding, in base64.
     #[serde(rename = "latency_histogram")]

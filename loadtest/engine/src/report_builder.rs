@@ -29,6 +29,17 @@ pub(crate) struct ReportInput<'a> {
 
 /// Builds the report from the measurements of all stripes.
 pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorders: &[R]) -> LoadReport {
+    LoadReport {
+        intervals: intervals(recorders),
+        ..build_totals(input, recorders)
+    }
+}
+
+/// Builds the report without the results of each second.
+pub(crate) fn build_totals<R: Deref<Target = Recorder>>(
+    input: ReportInput<'_>,
+    recorders: &[R],
+) -> LoadReport {
     let length = input.length;
     let mut all = Recorder::new(input.targets.len(), Duration::ZERO);
     for recorder in recorders {
@@ -56,6 +67,7 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorde
         version: env!("CARGO_PKG_VERSION"),
         started_at: input.started_at,
         duration_seconds: length.as_secs_f64(),
+        ended_early: None,
         plan: input.plan,
         stripes: Vec::new(),
         requests: all.counts,
@@ -84,9 +96,10 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorde
                 target: target.clone(),
                 counts: record.counts,
                 latency_ms: Summary::from_histogram(&record.latency),
+                latencies: Latencies(record.latency.clone()),
             })
             .collect(),
-        intervals: intervals(recorders),
+        intervals: Vec::new(),
         failure_examples: all.examples,
         statuses: all.statuses,
         first_served_seconds: all
@@ -126,6 +139,7 @@ fn intervals<R: Deref<Target = Recorder>>(recorders: &[R]) -> Vec<IntervalReport
             counts,
             latency_ms: Summary::from_histogram(&latency),
             latency_counts: histogram::bucket_counts(&latency),
+            latency_histogram: histogram::encode_text(&latency),
         });
     }
     merged

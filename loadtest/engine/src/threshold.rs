@@ -1,12 +1,21 @@
-//! Thresholds for the numbers of a run, in the syntax of k6: `p(99)<500`, `rate>990`, `failed<0.1%`. Pure.
+//! Thresholds for the numbers of a run, or of some of its targets, in the syntax of k6: `p(99)<500`, `rate>990`,
+//! `failed{path:/hello}<0.1%`. Pure.
 
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::report::LoadReport;
-use crate::units::{MaxFailed, short};
+use super::{
+    bad_configuration::BadConfiguration,
+    counts::Counts,
+    histogram,
+    report::LoadReport,
+    summary::{Latencies, Summary},
+    target::Target,
+    target_filter::TargetFilter,
+};
+use crate::units::{MaxFailed, short, to_f64};
 
 /// The number that a threshold compares.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +47,8 @@ enum Comparison {
 pub struct Threshold {
     text: String,
     metric: Metric,
+    /// The targets that count; `None` for all requests.
+    targets: Option<TargetFilter>,
     comparison: Comparison,
     bound: f64,
     /// Whether the bound is a share of all arrivals, and not a number.
@@ -59,10 +70,12 @@ pub struct ThresholdReport {
 impl Threshold {
     /// Returns the maximum number of failed requests: `given`, or 0 by default.
     ///
-    /// Without `given`, a threshold on failures replaces the default: the returned maximum then allows any number.
+    /// Without `given`, a threshold on the failures of all requests replaces the default: the returned maximum then allows
+    /// any number.
     #[must_use]
     pub fn max_failed(given: Option<MaxFailed>, thresholds: &[Self]) -> MaxFailed {
-        let is_about_failures = |threshold: &Self| threshold.metric == Metric::Failed;
+        let is_about_failures =
+            |threshold: &Self| threshold.metric == Metric::Failed && threshold.targets.is_none();
         given.unwrap_or_else(|| {
             if thresholds.iter().any(is_about_failures) {
                 MaxFailed::Share(1.0)
@@ -89,31 +102,94 @@ impl Threshold {
         }
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts of requests stay far below 2^52"
-    )]
+    /// Checks that each threshold is about at least one target.
+    ///
+    /// # Errors
+    /// [`BadConfiguration`] for a threshold that selects no target.
+    pub fn check_targets(thresholds: &[Self], targets: &[Target]) -> Result<(), BadConfiguration> {
+        let selects_none = |threshold: &&Self| {
+            let filter = threshold.targets.as_ref();
+            filter.is_some_and(|filter| !targets.iter().any(|target| filter.selects(target)))
+        };
+        let Some(threshold) = thresholds.iter().find(selects_none) else {
+            return Ok(());
+        };
+        let targets: Vec<String> = targets
+            .iter()
+            .map(|target| format!("{} {}", target.method, target.url))
+            .collect();
+        Err(BadConfiguration(format!(
+            "the threshold {threshold} is about no target of this load; the targets are: {}",
+            targets.join(", ")
+        )))
+    }
+
+    /// Returns whether the threshold is an upper bound of a latency.
+    #[must_use]
+    pub fn limits_latency(&self) -> bool {
+        let is_upper_bound = matches!(self.comparison, Comparison::Less | Comparison::LessOrEqual);
+        let is_latency = matches!(self.metric, Metric::Percentile(_) | Metric::Mean | Metric::Max);
+        is_upper_bound && is_latency
+    }
+
+    /// Returns whether the threshold can be judged before the load ends. A rate cannot: a ramp starts slowly.
+    pub(crate) fn is_judged_early(&self) -> bool {
+        self.metric != Metric::Rate
+    }
+
     fn observed(&self, report: &LoadReport) -> Option<f64> {
-        let requests = &report.requests;
+        let selected = match &self.targets {
+            Some(filter) => &selected(report, filter),
+            None => &Selected {
+                requests: report.requests,
+                latency_ms: report.latency_ms,
+                latencies: report.latencies.clone(),
+                rate: report.rates.succeeded,
+            },
+        };
+        let requests = &selected.requests;
         if requests.scheduled == 0 {
             return None;
         }
         let count_or_share = |count: u64| {
-            let divisor = if self.is_share {
-                requests.scheduled as f64
-            } else {
-                1.0
-            };
-            Some(count as f64 / divisor)
+            let divisor = if self.is_share { requests.scheduled } else { 1 };
+            Some(to_f64(count) / to_f64(divisor))
         };
         match self.metric {
-            Metric::Percentile(percentile) => report.latencies.percentile_ms(percentile),
-            Metric::Mean => report.latency_ms.mean,
-            Metric::Max => report.latency_ms.max,
-            Metric::Rate => Some(report.rates.succeeded),
+            Metric::Percentile(percentile) => selected.latencies.percentile_ms(percentile),
+            Metric::Mean => selected.latency_ms.mean,
+            Metric::Max => selected.latency_ms.max,
+            Metric::Rate => Some(selected.rate),
             Metric::Failed => count_or_share(requests.failed),
             Metric::Dropped => count_or_share(requests.dropped),
         }
+    }
+}
+
+/// The measurements that a threshold is about.
+struct Selected {
+    requests: Counts,
+    latency_ms: Summary,
+    latencies: Latencies,
+    /// The rate of successful requests.
+    rate: f64,
+}
+
+/// Returns the measurements of the selected targets together.
+fn selected(report: &LoadReport, filter: &TargetFilter) -> Selected {
+    let mut requests = Counts::default();
+    let mut latencies = histogram::new();
+    let targets = report.targets.iter();
+    for target in targets.filter(|target| filter.selects(&target.target)) {
+        requests.merge(&target.counts);
+        histogram::merge(&mut latencies, &target.latencies.0);
+    }
+    let share = to_f64(requests.succeeded) / to_f64(report.requests.succeeded.max(1));
+    Selected {
+        requests,
+        latency_ms: Summary::from_histogram(&latencies),
+        latencies: Latencies(latencies),
+        rate: report.rates.succeeded * share,
     }
 }
 
@@ -168,11 +244,16 @@ impl FromStr for Threshold {
             _ if rest.starts_with('<') => (Comparison::Less, &rest[1..]),
             _ => (Comparison::More, &rest[1..]),
         };
+        let (metric, targets) = match metric.strip_suffix('}').and_then(|text| text.split_once('{')) {
+            Some((metric, filter)) => (metric, Some(filter.parse()?)),
+            None => (metric, None),
+        };
         let metric = parse_metric(metric)?;
         let (bound, is_share) = parse_bound(metric, bound)?;
         Ok(Self {
             text: compact,
             metric,
+            targets,
             comparison,
             bound,
             is_share,
@@ -270,6 +351,24 @@ mod tests {
     }
 
     #[test]
+    fn only_a_threshold_on_all_failures_replaces_the_default_bound() {
+        let max_failed = |text: &str| Threshold::max_failed(None, &[text.parse().unwrap()]);
+        assert_eq!(max_failed("failed<5%"), MaxFailed::Share(1.0));
+        assert_eq!(max_failed("failed{path:/a}<5%"), MaxFailed::Count(0));
+        assert_eq!(max_failed("p(99)<5"), MaxFailed::Count(0));
+    }
+
+    #[test]
+    fn a_threshold_about_no_target_is_rejected_with_the_targets() {
+        let targets = ["3 GET http://h/a", "1 PUT http://h/b"].map(|text| text.parse().unwrap());
+        let check = |text: &str| Threshold::check_targets(&[text.parse().unwrap()], &targets);
+        assert_eq!(check("p(99)<5").map_err(|error| error.0), Ok(()));
+        assert_eq!(check("p(99){path:/b}<5").map_err(|error| error.0), Ok(()));
+        let error = check("p(99){path:/c}<5").unwrap_err().0;
+        assert!(error.contains("p(99){path:/c}<5") && error.contains("GET http://h/a, PUT http://h/b"));
+    }
+
+    #[test]
     fn errors_of_invalid_thresholds_show_valid_ones() {
         for (text, expected) in [
             ("p(99)", "contains no comparison"),
@@ -281,6 +380,9 @@ mod tests {
             ("rate>-1", "not a number"),
             ("rate>5%", "not a number"),
             ("p(99)<5parsecs", "5parsecs"),
+            ("p(99){name:a}<5", "use method, path or url"),
+            ("p(99){path:/a<5", "p(0) to p(100)"),
+            ("fast{path:/a}<5", "p(0) to p(100)"),
         ] {
             let error = text.parse::<Threshold>().unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     counts::Counts,
     failure::FailureKind,
-    report::LoadReport,
+    report::{EarlyEnd, LoadReport},
     threshold::{Threshold, ThresholdReport},
 };
 use crate::units::{MaxFailed, short};
@@ -50,6 +50,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// The reasons why the run did not pass; empty for a passed run.
     pub reasons: Vec<String>,
+    /// What a reader of the numbers must know although it does not fail the run, such as dropped arrivals.
+    pub warnings: Vec<String>,
     /// The thresholds, in the order given.
     pub thresholds: Vec<ThresholdReport>,
 }
@@ -68,7 +70,8 @@ impl LoadReport {
     #[must_use]
     pub fn judge(&self, bounds: &Bounds, thresholds: &[Threshold], interrupted: bool) -> Verdict {
         let invalid = self.invalid_reasons(bounds);
-        let mut failed = self.failure_reasons(bounds);
+        let mut failed: Vec<String> = self.ended_early.iter().map(EarlyEnd::describe).collect();
+        failed.extend(self.failure_reasons(bounds));
         let thresholds: Vec<_> = thresholds.iter().map(|threshold| threshold.check(self)).collect();
         let broken = thresholds.iter().filter(|threshold| !threshold.holds);
         failed.extend(broken.map(|threshold| format!("threshold {}", threshold.describe())));
@@ -85,8 +88,45 @@ impl LoadReport {
         Verdict {
             outcome,
             reasons: interruption.into_iter().chain(invalid).chain(failed).collect(),
+            warnings: self.warnings(),
             thresholds,
         }
+    }
+
+    /// Returns what a reader of the numbers must know, whatever the outcome.
+    fn warnings(&self) -> Vec<String> {
+        let Counts {
+            scheduled, dropped, ..
+        } = self.requests;
+        let is_dropped = dropped > 0;
+        let warning = is_dropped.then(|| {
+            format!(
+                "{dropped} of {scheduled} arrivals were dropped: they were not sent, because {} requests were already in \
+                 flight (--max-in-flight). Each counts in the latencies with at least the timeout of {} s",
+                self.plan.max_in_flight,
+                short(self.plan.timeout_seconds)
+            )
+        });
+        warning.into_iter().collect()
+    }
+
+    /// Returns the bound that the measurements so far break, with its value; `None` if every bound holds.
+    ///
+    /// What is not measured yet is not broken. Thresholds on the rate are not judged before the end.
+    #[must_use]
+    pub fn broken_so_far(&self, max_failed: MaxFailed, thresholds: &[Threshold]) -> Option<String> {
+        let Counts {
+            scheduled, failed, ..
+        } = self.requests;
+        if scheduled > 0 && !max_failed.allows(failed, scheduled) {
+            return Some(format!(
+                "{failed} of {scheduled} requests failed, the maximum is {max_failed} (--max-failed)"
+            ));
+        }
+        let judged = thresholds.iter().filter(|threshold| threshold.is_judged_early());
+        let mut reports = judged.map(|threshold| threshold.check(self));
+        let broken = reports.find(|report| !report.holds && report.observed.is_some())?;
+        Some(format!("threshold {}", broken.describe()))
     }
 
     /// Returns the reasons why the run is invalid; empty for a valid run.
@@ -143,7 +183,6 @@ impl LoadReport {
             scheduled,
             sent,
             failed,
-            dropped,
             ..
         } = self.requests;
         let mut reasons = Vec::new();
@@ -162,13 +201,6 @@ impl LoadReport {
                 kinds.join(", "),
                 bounds.max_failed
             ));
-            if dropped > 0 {
-                reasons.push(format!(
-                    "{dropped} of these requests were not sent, because {} requests were already in flight \
-                     (--max-in-flight); the latencies do not include them",
-                    self.plan.max_in_flight
-                ));
-            }
         }
         reasons
     }

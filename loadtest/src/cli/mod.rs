@@ -1,5 +1,6 @@
 //! The command line. Flags use the names of oha and hey where these tools have the flag.
 
+mod capacity_arguments;
 mod cluster_arguments;
 mod compare_arguments;
 mod job_arguments;
@@ -15,6 +16,7 @@ mod schema_arguments;
 use clap::{Parser, Subcommand};
 
 pub use self::{
+    capacity_arguments::CapacityArguments,
     cluster_arguments::{ChainArguments, ClusterArguments},
     compare_arguments::CompareArguments,
     job_arguments::{ForwardedFlags, JobArguments},
@@ -46,6 +48,8 @@ pub enum Command {
     Job(Box<JobArguments>),
     /// Merge the results of `run --stripe` into one report
     Merge(MergeArguments),
+    /// Find the highest rate that the targets hold within thresholds
+    Capacity(Box<CapacityArguments>),
     /// Check the metrics chain from the pods to the HPA and name the first broken link
     Chain(ChainArguments),
     /// Send a load step that needs N replicas and prove that the cluster scales to N and back
@@ -57,5 +61,5 @@ pub enum Command {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 an assertion of `scale` or a link of the metrics chain fails, or an \
-unexpected error occurred; 99 too many requests failed, a threshold is broken, or a compared number is worse; \
+unexpected error occurred; 99 too many requests failed, a threshold is broken, no rate is held, or a compared number is worse; \
 104 wrong command or configuration; 105 interrupted; 106 invalid: the generator did not hold the rate, or a stripe was lost";

@@ -17,7 +17,7 @@ pub struct ResultArguments {
     pub max_failed: Option<MaxFailed>,
 
     /// Conditions of a passed run: 'p(99)<500' 'mean<20ms' 'max<2s' 'rate>990' 'failed<0.1%' 'dropped<1' (one or more;
-    /// repeatable)
+    /// repeatable). Conditions on targets: 'p(99){path:/hello}<200' 'failed{method:PUT,url:http://host/jobs}<1'
     #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
     pub threshold: Vec<Threshold>,
 

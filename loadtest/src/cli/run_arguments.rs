@@ -1,7 +1,9 @@
 //! The flags of `loadtest run`. `loadtest job` shares most of them.
 
+use std::time::Duration;
+
 use clap::Args;
-use engine::{BadConfiguration, Plan, Stripe};
+use engine::{BadConfiguration, Plan, Stripe, Threshold, units::parse_duration_or_zero};
 use jiff::Timestamp;
 
 use super::{
@@ -15,6 +17,19 @@ pub struct RunArguments {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub task: TaskArguments,
+
+    /// End the load as soon as a threshold or --max-failed is broken, but not before this time (10s without a value). A
+    /// threshold on the rate is judged only at the end
+    #[arg(
+        long,
+        value_name = "AFTER",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10s",
+        value_parser = parse_duration_or_zero,
+        conflicts_with = "stripe"
+    )]
+    pub abort_on_fail: Option<Duration>,
 
     /// Send one stripe of the load: 0/3, 1/3 or 2/3. Other processes send the other stripes with the same flags.
     /// Prints the result for `loadtest merge`, or writes it to --output
@@ -45,6 +60,7 @@ impl RunArguments {
                 None => self.task.plan()?,
             },
             stripe,
+            abort_after: self.abort_on_fail,
             result: self.task.result.options(self.task.load.max_lag)?,
         })
     }
@@ -78,9 +94,10 @@ impl TaskArguments {
     /// Returns the plan of the load.
     ///
     /// # Errors
-    /// [`BadConfiguration`] without a valid target or a valid schedule.
+    /// [`BadConfiguration`] without a valid target or a valid schedule, or for a threshold about no target.
     pub fn plan(&self) -> anyhow::Result<Plan> {
         let mix = self.load.mix(self.url.as_deref())?;
+        Threshold::check_targets(&self.result.threshold, mix.targets())?;
         let network = self.load.network(&mix)?;
         Ok(self.load.plan(mix, network, self.schedule.schedule()?))
     }

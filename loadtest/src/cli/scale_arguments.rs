@@ -124,6 +124,7 @@ impl ScaleArguments {
         let html = self.html.as_deref().map(OutputFile::open).transpose()?;
         let reports = self.reports.open()?;
         let mix = self.mix()?;
+        Threshold::check_targets(&self.threshold, mix.targets())?;
         let network = self.load.network(&mix)?;
         Ok(ScaleOptions {
             cluster: self.cluster.options(),

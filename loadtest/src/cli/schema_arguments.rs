@@ -15,6 +15,8 @@ pub enum ReportKind {
     Compare,
     /// Report of `chain`
     Chain,
+    /// Report of `capacity`
+    Capacity,
 }
 
 impl From<ReportKind> for Report {
@@ -24,6 +26,7 @@ impl From<ReportKind> for Report {
             ReportKind::Scale => Self::Scale,
             ReportKind::Compare => Self::Compare,
             ReportKind::Chain => Self::Chain,
+            ReportKind::Capacity => Self::Capacity,
         }
     }
 }

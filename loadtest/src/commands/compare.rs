@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::{exit::Exit, options::CompareOptions, output};
 
 /// The version of the JSON format of [`Comparison`]. It increases when a field is removed or changes its meaning.
-const SCHEMA: &str = "loadtest.compare/v1";
+const SCHEMA: &str = "loadtest.compare/v2";
 
 /// The JSON report of the command.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -62,6 +62,9 @@ pub fn run(options: &CompareOptions) -> anyhow::Result<Exit> {
     }
     let (before, after) = (read(before)?, read(after)?);
     check_comparable(&before.iter().chain(&after).collect::<Vec<_>>())?;
+    if let [(_, run)] = &before[..] {
+        run.check_length()?;
+    }
     let measured = |side: &[RunFile<'_>]| -> Vec<RunMetrics> {
         side.iter().map(|(_, run)| RunMetrics::from_run(run)).collect()
     };
@@ -96,21 +99,29 @@ fn read(files: &[PathBuf]) -> Result<Vec<RunFile<'_>>, BadConfiguration> {
 fn check_comparable(all: &[&RunFile<'_>]) -> Result<(), BadConfiguration> {
     for (index, (path, run)) in all.iter().enumerate() {
         for (other_path, other) in &all[..index] {
-            let reason = if run == other {
-                "are the same run"
-            } else if !run.has_same_plan(other) {
-                "did not send the same load (`plan` in the files); compare runs of the same command"
-            } else {
-                continue;
-            };
-            return Err(BadConfiguration(format!(
-                "{} and {} {reason}",
-                other_path.display(),
-                path.display()
-            )));
+            let files = format!("{} and {}", other_path.display(), path.display());
+            if run == other {
+                return Err(BadConfiguration(format!("{files} are the same run")));
+            }
+            let differences = other.load_differences(run);
+            if !differences.is_empty() {
+                return Err(BadConfiguration(format!(
+                    "{files} did not send the same load; compare runs of the same command. The differences:{}",
+                    listed(&differences)
+                )));
+            }
         }
     }
     Ok(())
+}
+
+/// Returns the lines as an indented list. A long list is cut off.
+fn listed(lines: &[String]) -> String {
+    const MAX_LINES: usize = 20;
+    let shown = lines.iter().take(MAX_LINES).map(|line| format!("\n  {line}"));
+    let rest = lines.len().saturating_sub(MAX_LINES);
+    let more = (rest > 0).then(|| format!("\n  and {rest} more"));
+    shown.chain(more).collect()
 }
 
 /// Returns whether every run of `first` began before every run of `second`.
@@ -177,26 +188,42 @@ fn runs(count: usize) -> String {
     }
 }
 
-/// Formats a value with its confidence interval: `value (low … high) unit`.
+/// Formats a value with its confidence interval, if there is one: `value (low … high) unit`.
 fn estimate(estimate: Option<Estimate>, unit: &str) -> String {
-    let Some(Estimate { value, low, high }) = estimate else {
+    let Some(estimate) = estimate else {
         return "-".to_owned();
     };
-    let high = high.map_or("?".to_owned(), short);
-    format!("{} ({} … {high}) {unit}", short(value), short(low))
+    format!("{} {unit}", with_interval(&estimate, short))
 }
 
-/// Formats the change from before to after: `value (low … high) unit` for several runs, otherwise a percentage.
+fn with_interval(estimate: &Estimate, format: impl Fn(f64) -> String) -> String {
+    let interval = estimate.low.zip(estimate.high);
+    let interval = interval.map(|(low, high)| format!(" ({} … {})", format(low), format(high)));
+    format(estimate.value) + &interval.unwrap_or_default()
+}
+
+/// Formats the change from before to after: `value (low … high) unit` for several runs, otherwise a percentage and the
+/// p-value.
 fn difference(row: &Row) -> String {
-    match (row.difference, row.before, row.after) {
-        (Some(Estimate { value, low, high }), ..) => {
+    let percent = |value: f64| format!("{value:+.1}");
+    let (Some(before), Some(after)) = (row.before, row.after) else {
+        return String::new();
+    };
+    let p_value = row
+        .p_value
+        .map(|p_value| format!("p {p_value:.3}  "))
+        .unwrap_or_default();
+    match row.difference {
+        Some(difference) => {
             let unit = if row.unit == "%" { "points" } else { "%" };
-            let high = high.map_or("?".to_owned(), |high| format!("{high:+.1}"));
-            format!("{value:+.1} ({low:+.1} … {high}) {unit}  ")
+            format!("{} {unit}  ", with_interval(&difference, percent))
         }
-        (None, Some(before), Some(after)) if before.value > 0.0 => {
-            format!("{:+.1} %  ", (after.value / before.value - 1.0) * 100.0)
+        None if before.value > 0.0 => {
+            format!(
+                "{} %  {p_value}",
+                percent((after.value / before.value - 1.0) * 100.0)
+            )
         }
-        _ => String::new(),
+        None => p_value,
     }
 }

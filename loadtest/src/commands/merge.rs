@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use engine::{BadConfiguration, CollectedStripe, StripeResult, merge};
+use engine::{BadConfiguration, CollectedStripe, StripeResult, Threshold, merge};
 
 use super::run::conclude;
 use crate::{exit::Exit, options::MergeOptions};
@@ -20,6 +20,7 @@ pub fn run(options: MergeOptions) -> anyhow::Result<Exit> {
         Some((name, result)) => (name.clone(), result.load.clone()),
         None => return Err(BadConfiguration::new("no file is given").into()),
     };
+    Threshold::check_targets(&options.result.thresholds, &load.targets)?;
     let mut parts: Vec<_> = (0..load.stripes).map(|_| None).collect();
     for (name, result) in results {
         if let Some(difference) = load.differs_from(&result.load) {

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub mod capacity;
 pub mod chain;
 pub mod compare;
 pub mod job;

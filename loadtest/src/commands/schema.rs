@@ -1,6 +1,7 @@
 //! `loadtest schema`: prints the JSON Schema of a report, generated from the report's Rust types.
 
 use anyhow::Context;
+use engine::capacity::CapacityReport;
 use prover::prove::ScaleReport;
 use schemars::{Schema, generate::SchemaSettings};
 
@@ -26,6 +27,7 @@ pub fn schema(report: Report) -> Schema {
         Report::Run => generator.into_root_schema_for::<RunReport<'_>>(),
         Report::Scale => generator.into_root_schema_for::<ScaleReport>(),
         Report::Compare => generator.into_root_schema_for::<Comparison>(),
+        Report::Capacity => generator.into_root_schema_for::<CapacityReport>(),
         Report::Chain => generator.into_root_schema_for::<ChainReport>(),
     }
 }

@@ -1,6 +1,7 @@
-//! The commands `run`, `merge` and `compare` against servers on loopback.
+//! The commands `run`, `merge`, `compare` and `capacity` against servers on loopback.
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
+mod capacity;
 mod command;
 mod compare;
 mod process;

@@ -136,6 +136,13 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
         assert_eq!(code, Some(104), "{errors}");
         assert!(errors.contains(message), "{errors}");
     }
+    let threshold = ["--threshold", "p(99){path:/other}<5"];
+    let output = loadtest(&[&["merge", files[0].to_str().unwrap()], &threshold[..]].concat());
+    assert_eq!(output.status.code(), Some(104), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("about no target"),
+        "{output:?}"
+    );
 }
 
 #[test]

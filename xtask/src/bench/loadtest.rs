@@ -4,10 +4,10 @@ use std::thread;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use engine::capacity::{Search, SearchOptions};
 
 use super::generator::{self, Generator, Load, Report};
 use super::program::{self, GENERATOR_CORE, Server};
-use super::search::Search;
 use super::shared::median;
 use super::{accuracy, oha, wrk};
 
@@ -21,6 +21,15 @@ const MIN_ACHIEVED: f64 = 0.99;
 /// The largest accepted p99 latency from the intended start. The server takes about 20 microseconds of it, and the
 /// generator causes the rest.
 const MAX_P99_MS: f64 = 1.0;
+
+/// The search for the highest rate.
+const SEARCH: SearchOptions = SearchOptions {
+    start: 10_000,
+    lowest: 500,
+    highest: u32::MAX,
+    coarse: 1.25,
+    fine: 1.05,
+};
 
 /// Rates that both generators hold easily. CPU times are comparable only at the same rate.
 const COMMON_RATES: [u32; 2] = [10_000, 20_000];
@@ -121,7 +130,7 @@ fn highest_rates(
 
 /// Returns the highest rate of each generator. The generators alternate, and take turns in starting a round.
 fn search(options: Options, generators: &[Generator; 2], server: &Server, round: u32) -> Result<[f64; 2]> {
-    let mut searches = [Search::default(), Search::default()];
+    let mut searches = [Search::new(SEARCH), Search::new(SEARCH)];
     while searches.iter().any(|search| search.next().is_some()) {
         for index in order(round) {
             let Some(rate) = searches[index].next() else {

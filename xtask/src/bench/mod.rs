@@ -6,7 +6,6 @@ mod loadtest;
 mod memory;
 mod oha;
 mod program;
-mod search;
 mod services;
 mod shared;
 mod wrk;

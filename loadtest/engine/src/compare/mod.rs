@@ -2,11 +2,14 @@
 //! not explain.
 
 mod estimate;
+mod load;
 mod numbers;
 mod repeats;
+mod requests;
 mod run;
 #[cfg(test)]
 mod simulation;
+mod swaps;
 
 pub use self::{
     estimate::Estimate,

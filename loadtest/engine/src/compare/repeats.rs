@@ -7,8 +7,7 @@
 //! Latencies are compared by their logarithms, because a slow machine multiplies them. Some runs are much slower, but
 //! none is faster by the same amount. A difference of logarithms is a difference in percent.
 //!
-//! The interval of a single run is not used here. It treats differences between seconds as chance, but in a rising load
-//! the seconds differ in the same way in every run.
+//! The differences between the parts of a run are not used here: they do not contain the effects on a whole run.
 
 use super::estimate::Estimate;
 use crate::units::to_f64;
@@ -31,7 +30,7 @@ impl MetricKind {
     }
 
     /// Converts a value to the scale on which random effects are additive. The resolution of latencies is 1 µs.
-    fn scaled(self, value: f64) -> f64 {
+    pub(crate) fn scaled(self, value: f64) -> f64 {
         match self {
             Self::Latency => value.max(0.001).ln(),
             Self::Share => value,
@@ -68,10 +67,10 @@ impl MetricAcrossRuns {
         Self { kind, runs }
     }
 
-    /// Returns the number of the side with its confidence interval.
+    /// Returns the number of the side, with its confidence interval if there are several runs.
     pub(crate) fn estimate(&self) -> Estimate {
         let Some(mean) = self.mean() else {
-            return self.runs[0];
+            return Estimate::without_interval(self.runs[0].value);
         };
         mean.interval().map(|value| self.kind.unscaled(value))
     }
@@ -148,11 +147,7 @@ impl Mean {
         } else {
             0.0
         };
-        Estimate {
-            value: self.value,
-            low: self.value - margin,
-            high: Some(self.value + margin),
-        }
+        Estimate::with_margin(self.value, margin)
     }
 }
 
@@ -208,17 +203,13 @@ mod tests {
     }
 
     fn across_runs(kind: MetricKind, values: &[f64]) -> MetricAcrossRuns {
-        let runs = values.iter().map(|value| Estimate {
-            value: *value,
-            low: *value,
-            high: Some(*value),
-        });
+        let runs = values.iter().map(|value| Estimate::without_interval(*value));
         MetricAcrossRuns::new(kind, runs.collect())
     }
 
     fn assert_close(estimate: Estimate, low: f64, value: f64, high: f64) {
         let differences = [
-            estimate.low - low,
+            estimate.low.unwrap() - low,
             estimate.value - value,
             estimate.high.unwrap() - high,
         ];
@@ -259,7 +250,7 @@ mod tests {
             let is_close = |value: f64, factor: f64| (value / percent(factor) - 1.0).abs() < 0.01;
             assert!(
                 is_close(difference.value, factor)
-                    && is_close(difference.low, factor / margin)
+                    && is_close(difference.low.unwrap(), factor / margin)
                     && is_close(difference.high.unwrap(), factor * margin),
                 "{difference:?}"
             );

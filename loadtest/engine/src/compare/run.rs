@@ -7,6 +7,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::{
+    load::SentLoad,
+    requests::Requests,
+    swaps::{MIN_PARTS, part_count},
+};
 use crate::{bad_configuration::BadConfiguration, histogram};
 
 /// The supported schema version.
@@ -17,37 +22,31 @@ const SCHEMA: &str = "loadtest.run/v1";
 pub struct Run {
     /// The time at which the first request was due.
     pub started_at: Timestamp,
-    plan: Plan,
-    pub(crate) requests: Requests,
+    #[serde(flatten)]
+    load: SentLoad,
+    requests: Counts,
     /// All latencies, in microseconds.
     #[serde(with = "histogram")]
-    pub(crate) latency_histogram: Histogram<u64>,
+    latency_histogram: Histogram<u64>,
     intervals: Vec<Interval>,
+    #[serde(default)]
+    ended_early: Option<Value>,
     verdict: Verdict,
 }
 
-/// The part of the plan that must be equal in compared runs.
 #[derive(Debug, PartialEq, Deserialize)]
-struct Plan {
-    stages: Value,
-    protocol: Value,
-}
-
-#[derive(Debug, PartialEq, Deserialize)]
-pub(crate) struct Requests {
-    pub(crate) scheduled: u64,
-    pub(crate) failed: u64,
+struct Counts {
+    scheduled: u64,
+    failed: u64,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
 struct Interval {
-    latency_ms: Latency,
-}
-
-#[derive(Debug, PartialEq, Deserialize)]
-struct Latency {
-    count: u64,
-    mean: Option<f64>,
+    second: u64,
+    #[serde(flatten)]
+    requests: Counts,
+    #[serde(with = "histogram")]
+    latency_histogram: Histogram<u64>,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -59,7 +58,7 @@ impl Run {
     /// Reads the file of a valid run.
     ///
     /// # Errors
-    /// When the file cannot be read or is not a run, or when the run is invalid or interrupted.
+    /// When the file cannot be read or is not a run, or when the run is invalid, interrupted or ended early.
     pub fn read(path: &Path) -> Result<Self, BadConfiguration> {
         let bad = |reason: &dyn std::fmt::Display| BadConfiguration(format!("{}: {reason}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| bad(&error))?;
@@ -75,21 +74,68 @@ impl Run {
                 "the run was {}: its numbers say nothing about the server",
                 run.verdict.outcome
             ))),
+            _ if run.ended_early.is_some() => Err(bad(&"the run ended early; compare complete runs")),
             _ => Ok(run),
         }
     }
 
-    /// Returns whether both runs sent the same load.
+    /// Returns the differences between the loads that both runs sent, with both values; empty if they sent the same load.
     #[must_use]
-    pub fn has_same_plan(&self, other: &Self) -> bool {
-        self.plan == other.plan
+    pub fn load_differences(&self, other: &Self) -> Vec<String> {
+        self.load.differences(&other.load)
     }
 
-    /// Returns the number of requests and their mean latency, in milliseconds, of each second with a request.
-    pub(crate) fn seconds(&self) -> Vec<(u64, f64)> {
-        let seconds = self.intervals.iter();
-        seconds
-            .filter_map(|second| Some((second.latency_ms.count, second.latency_ms.mean?)))
-            .collect()
+    /// Returns an error if the run is too short to be compared with a single run.
+    ///
+    /// # Errors
+    /// The reason, and what to do.
+    pub fn check_length(&self) -> Result<(), BadConfiguration> {
+        if self.seconds() < MIN_PARTS {
+            return Err(BadConfiguration(format!(
+                "the load of {} s is too short to compare one run with one run: send at least {MIN_PARTS} s, or give \
+                 at least 2 runs for each side",
+                crate::units::short(self.load.seconds())
+            )));
+        }
+        Ok(())
+    }
+
+    /// Returns the number of seconds of the planned load. The last one can be incomplete.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a run lasts at most a week"
+    )]
+    fn seconds(&self) -> usize {
+        self.load.seconds().ceil() as usize
+    }
+
+    /// Returns all requests.
+    pub(crate) fn all(&self) -> Requests {
+        Requests {
+            latencies: self.latency_histogram.clone(),
+            scheduled: self.requests.scheduled,
+            failed: self.requests.failed,
+        }
+    }
+
+    /// Returns the requests in parts of whole seconds.
+    pub(crate) fn parts(&self) -> Vec<Requests> {
+        let seconds = self.seconds().max(1);
+        let count = part_count(seconds);
+        let empty = || Requests {
+            latencies: histogram::new(),
+            scheduled: 0,
+            failed: 0,
+        };
+        let mut parts: Vec<_> = (0..count).map(|_| empty()).collect();
+        for interval in &self.intervals {
+            let second = usize::try_from(interval.second).unwrap_or(usize::MAX);
+            let part = &mut parts[second.min(seconds - 1) * count / seconds];
+            histogram::merge(&mut part.latencies, &interval.latency_histogram);
+            part.scheduled += interval.requests.scheduled;
+            part.failed += interval.requests.failed;
+        }
+        parts
     }
 }

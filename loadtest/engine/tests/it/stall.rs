@@ -174,11 +174,51 @@ fn a_run_with_dropped_arrivals_fails_instead_of_looking_fast() {
     assert_eq!(report.requests.sent + dropped, 10_000);
     let verdict = report.judge(&bounds(), &[], false);
     assert_eq!(verdict.outcome, Outcome::Failed, "{verdict:?}");
+    assert!(verdict.warnings[0].contains("--max-in-flight"), "{verdict:?}");
+    assert!(verdict.reasons[0].contains("dropped"), "{verdict:?}");
+}
+
+/// 4 % of the arrivals are dropped in a stall, and everything else is fast.
+#[test]
+fn percentiles_and_thresholds_count_dropped_arrivals_with_at_least_the_timeout() {
+    let server = StallingServer::start();
+    let mut plan = support::plan(&server.url, RATE, LENGTH);
+    plan.max_in_flight = 50;
+    plan.timeout = Duration::from_secs(3);
+    let report = support::run_load(plan);
+    let dropped = report.requests.dropped;
+    assert!(dropped > 1_800, "{dropped} dropped");
+    let latency = &report.latency_ms;
+    assert_eq!(latency.count, report.requests.scheduled, "every arrival counts");
+    // Without the dropped arrivals, the p90 would be that of the fast requests.
     assert!(
-        verdict
-            .reasons
-            .iter()
-            .any(|reason| reason.contains("--max-in-flight")),
-        "{verdict:?}"
+        latency.p50.unwrap() < 1000.0 && latency.p90.unwrap() >= 2_990.0,
+        "{latency:?}"
+    );
+    let target = &report.targets[0].latency_ms;
+    assert!(target.p90.unwrap() >= 2_990.0, "{target:?}");
+    let worst = report
+        .intervals
+        .iter()
+        .map(|second| second.latency_ms.p99.unwrap());
+    assert!(worst.fold(0.0, f64::max) >= 2_990.0);
+    let thresholds = ["failed<30%", "p(85)<1s", "med<1s"].map(|text| text.parse().unwrap());
+    let bounds = Bounds {
+        max_failed: MaxFailed::Share(1.0),
+        ..bounds()
+    };
+    let verdict = report.judge(&bounds, &thresholds, false);
+    let holds: Vec<bool> = verdict
+        .thresholds
+        .iter()
+        .map(|threshold| threshold.holds)
+        .collect();
+    assert_eq!(holds, [true, false, true], "{verdict:?}");
+    let verdict = report.judge(&bounds, &thresholds[..1], false);
+    assert_eq!(verdict.outcome, Outcome::Passed, "{verdict:?}");
+    assert!(
+        verdict.warnings[0].contains("arrivals were dropped")
+            && verdict.warnings[0].contains("timeout of 3 s"),
+        "a drop is said even if the run passes: {verdict:?}"
     );
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use engine::{
-    Bounds, Connections, Counts, Expectations, FailureKind, Latencies, LoadReport, PlanReport, Protocol,
-    Rates, Spacing, StageReport, Summary, Threshold, units::MaxFailed,
+    Bounds, Connections, Content, Counts, Expectations, FailureKind, Latencies, LoadReport, PlanReport,
+    Protocol, Rates, Spacing, StageReport, Summary, Threshold, units::MaxFailed,
 };
 use jiff::Timestamp;
 use prover::{
@@ -257,6 +257,7 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
         version: "0.0.0",
         started_at: Timestamp::from_second(1_750_000_000).unwrap(),
         duration_seconds: seconds,
+        ended_early: None,
         stripes: Vec::new(),
         plan: PlanReport {
             stages: vec![StageReport {
@@ -270,9 +271,11 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
             connections: 100,
             max_in_flight: 10_000,
             max_connection_age_seconds: Some(3.0),
+            max_idle_seconds: 4.0,
             dns_ttl_seconds: None,
             protocol: Protocol::Http1,
             insecure: None,
+            content: Content::default(),
             threads: 1,
             expectations: Expectations::default(),
         },

@@ -1,7 +1,5 @@
 //! The end of `run`, `job` and `merge`: the verdict, the reports and the exit code.
 
-use std::time::Duration;
-
 use anyhow::Context;
 use engine::{Bounds, LoadReport, Outcome, Verdict};
 use schemars::JsonSchema;
@@ -10,13 +8,10 @@ use serde::Serialize;
 use super::{suite::suite, text};
 use crate::{
     exit::Exit,
-    options::ResultOptions,
+    options::{DEFAULT_MAX_LAG, ResultOptions},
     output::{self, OutputFile},
     page,
 };
-
-/// The default upper bound of the generator's lag. Lag above it distorts the latencies.
-const DEFAULT_MAX_LAG: Duration = Duration::from_millis(20);
 
 /// The JSON report of a run: the measurements and the verdict.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -9,8 +9,12 @@ mod text;
 
 use engine::{Interrupt, Load};
 
-pub(crate) use self::conclude::{RunReport, conclude};
-use self::probe::probe_hosts;
+use self::progress::Abort;
+pub(crate) use self::{
+    conclude::{RunReport, conclude},
+    probe::probe_hosts,
+    text::target,
+};
 use crate::{exit::Exit, options::RunOptions};
 
 /// Runs the command. Prints progress to standard error and the report to standard output.
@@ -18,7 +22,12 @@ use crate::{exit::Exit, options::RunOptions};
 /// # Errors
 /// [`BadConfiguration`](engine::BadConfiguration) before the load; otherwise a failure of this program or machine.
 pub async fn run(options: RunOptions, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
-    let RunOptions { plan, stripe, result } = options;
+    let RunOptions {
+        plan,
+        stripe,
+        abort_after,
+        result,
+    } = options;
     if let Some((stripe, start_at)) = stripe {
         return stripe::run(plan, stripe, start_at, result.files.output, interrupt).await;
     }
@@ -27,6 +36,11 @@ pub async fn run(options: RunOptions, mut interrupt: Interrupt) -> anyhow::Resul
         return Ok(Exit::Interrupted);
     };
     let mut load = Load::start(plan, &addresses)?;
-    let interrupted = progress::until_drained(&mut load, planned, &mut interrupt).await?;
+    let abort = abort_after.map(|after| Abort {
+        after,
+        max_failed: result.max_failed,
+        thresholds: &result.thresholds,
+    });
+    let interrupted = progress::until_drained(&mut load, planned, abort, &mut interrupt).await?;
     conclude(&load.report(), result, interrupted)
 }

@@ -11,7 +11,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// [`BadConfiguration`] when a host cannot be reached.
-pub(super) async fn probe_hosts(plan: &Plan, interrupt: &mut Interrupt) -> anyhow::Result<Option<Addresses>> {
+pub(crate) async fn probe_hosts(plan: &Plan, interrupt: &mut Interrupt) -> anyhow::Result<Option<Addresses>> {
     tokio::select! {
         probed = probe(&plan.mix, &plan.network, PROBE_TIMEOUT) => Ok(Some(probed.map_err(BadConfiguration::new)?)),
         () = interrupt.requested() => Ok(None),

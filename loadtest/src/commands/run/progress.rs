@@ -5,13 +5,19 @@ use std::{
     time::Duration,
 };
 
-use engine::{Interrupt, Load, Snapshot, units::short};
+use engine::{
+    Interrupt, Load, Snapshot, Threshold,
+    units::{MaxFailed, short},
+};
 use tokio::time::{self, MissedTickBehavior};
 
 /// Shows progress until every request has ended. Returns whether a signal stopped the load.
+///
+/// Ends the load early when `abort` says so.
 pub(super) async fn until_drained(
     load: &mut Load,
     planned: Duration,
+    abort: Option<Abort<'_>>,
     interrupt: &mut Interrupt,
 ) -> anyhow::Result<bool> {
     let mut line = ProgressLine {
@@ -21,7 +27,7 @@ pub(super) async fn until_drained(
     let mut ticks = time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks.tick().await;
-    let mut interrupted = false;
+    let (mut interrupted, mut aborted) = (false, false);
     loop {
         tokio::select! {
             ended = load.drained() => {
@@ -37,8 +43,37 @@ pub(super) async fn until_drained(
                     "stopping: waiting for the requests in flight; a second signal stops at once without a report"
                 );
             }
-            _ = ticks.tick() => line.update(load.snapshot(), planned),
+            _ = ticks.tick() => {
+                line.update(load.snapshot(), planned);
+                let is_sending = !interrupted && !aborted && load.elapsed() < planned;
+                let broken = abort.as_ref().filter(|_| is_sending).and_then(|abort| abort.reason(load));
+                if let Some(reason) = broken {
+                    aborted = true;
+                    line.clear();
+                    crate::output::status(format_args!("ending early: {reason}; waiting for the requests in flight"));
+                    load.end_early(reason);
+                }
+            }
         }
+    }
+}
+
+/// The bounds that end a load early when they are broken.
+pub(super) struct Abort<'a> {
+    /// The time from the start before which no bound is judged.
+    pub(super) after: Duration,
+    pub(super) max_failed: MaxFailed,
+    pub(super) thresholds: &'a [Threshold],
+}
+
+impl Abort<'_> {
+    /// Returns the bound that is broken now, if it is time to judge.
+    fn reason(&self, load: &Load) -> Option<String> {
+        if load.elapsed() < self.after {
+            return None;
+        }
+        load.report_so_far()
+            .broken_so_far(self.max_failed, self.thresholds)
     }
 }
 

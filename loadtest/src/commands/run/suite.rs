@@ -1,6 +1,6 @@
 //! The result of `run`, `job` and `merge` as a suite of test cases.
 
-use engine::{Bounds, LoadReport, Outcome, Verdict, units::short};
+use engine::{Bounds, EarlyEnd, LoadReport, Outcome, Verdict, units::short};
 
 use super::text::{summary, target};
 use crate::suite::{Case, CaseStatus, Suite};
@@ -9,14 +9,17 @@ use crate::suite::{Case, CaseStatus, Suite};
 pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> Suite {
     let requests = &report.requests;
     let lag = report.lag_ms.p99.map_or("-".to_owned(), short);
-    let answered = format!("{} sent, {} failed", requests.sent, requests.failed);
-    let interruption = if verdict.outcome == Outcome::Interrupted {
-        vec!["stopped by a signal before its end".to_owned()]
-    } else {
-        Vec::new()
+    let dropped = match requests.dropped {
+        0 => String::new(),
+        dropped => format!(" ({dropped} of them dropped)"),
     };
+    let answered = format!("{} sent, {} failed{dropped}", requests.sent, requests.failed);
+    let interruption =
+        (verdict.outcome == Outcome::Interrupted).then(|| "stopped by a signal before its end".to_owned());
+    let early_end = report.ended_early.as_ref().map(EarlyEnd::describe);
+    let incomplete: Vec<String> = interruption.into_iter().chain(early_end).collect();
     let mut cases = vec![
-        Case::from_failures("the run completes", &interruption, "completed"),
+        Case::from_failures("the run completes", &incomplete, "completed"),
         Case::from_failures(
             "the generator holds the rate",
             &report.invalid_reasons(bounds),
@@ -45,6 +48,7 @@ pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> 
         began_at: Some(report.started_at),
         seconds: report.duration_seconds,
         cases,
+        warnings: verdict.warnings.clone(),
         facts: vec![
             ("requests", answered),
             (

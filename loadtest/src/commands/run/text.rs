@@ -113,6 +113,9 @@ fn headline(verdict: &Verdict) -> String {
     for reason in &verdict.reasons {
         writeln!(text, "  - {reason}").expect("writing to a String does not fail");
     }
+    for warning in &verdict.warnings {
+        writeln!(text, "  ! {warning}").expect("writing to a String does not fail");
+    }
     text
 }
 
@@ -132,7 +135,7 @@ fn stripe(stripe: &StripeReport) -> String {
     )
 }
 
-pub(super) fn target(target: &Target) -> String {
+pub(crate) fn target(target: &Target) -> String {
     format!("{} {}", target.method, target.url)
 }
 

@@ -58,6 +58,7 @@ pub(super) fn suite(report: &ScaleReport) -> Suite {
         began_at: report.runs.first().and_then(|run| run.began_at),
         seconds: last_samples.map(|sample| sample.at).sum(),
         cases: cases.collect(),
+        warnings: Vec::new(),
         facts: steps.chain(times).collect(),
     }
 }
