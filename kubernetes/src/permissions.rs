@@ -92,7 +92,8 @@ fn permits(rule: &Value, action: Action<'_>) -> bool {
                 .is_some_and(|name| names.iter().any(|value| value == name)))
 }
 
-/// Finds roles with excessive permissions: all verbs, all groups, Secrets, or core resources of the whole cluster.
+/// Finds roles with excessive permissions: all verbs, all groups, Secrets, or core resources of the whole cluster
+/// (unless it names the objects).
 #[must_use]
 pub fn excessive(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -111,7 +112,9 @@ pub fn excessive(objects: &[Value]) -> Vec<Finding> {
                     "covers every resource of the core group",
                 ),
                 (
-                    objects::kind(role) == "ClusterRole" && has("/apiGroups", ""),
+                    objects::kind(role) == "ClusterRole"
+                        && has("/apiGroups", "")
+                        && list(rule, "/resourceNames").is_empty(),
                     "covers every namespace",
                 ),
             ] {

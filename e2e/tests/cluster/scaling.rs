@@ -137,8 +137,7 @@ fn delete_overlay() -> Result<()> {
     kubectl(&["delete", "-k", OVERLAY, "--timeout=180s"])?;
     eventually("no object of the overlay is left", || {
         let kinds = "namespaces,clusterroles,clusterrolebindings,apiservices";
-        let all = kubectl(&["get", kinds, "-o", "name"])?
-            + &kubectl(&["-n", "kube-system", "get", "rolebindings", "-o", "name"])?;
+        let all = kubectl(&["get", kinds, "-o", "name"])?;
         let left: Vec<_> = all
             .lines()
             // Kubernetes itself has roles with such names.

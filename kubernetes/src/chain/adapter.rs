@@ -105,8 +105,11 @@ impl<'objects> Adapter<'objects> {
     /// Checks that the adapter's flags name the Service of Prometheus, and that the adapter accepts them.
     pub(super) fn check_connection(&self, objects: &[Value], prometheus: &Prometheus<'_>) -> Vec<BrokenLink> {
         let mut broken = Vec::new();
-        let url = self.component.flag("--prometheus-url").unwrap_or_default();
-        if let Err(reason) = check_url(objects, url, prometheus, namespace(self.component.workload)) {
+        let url = self
+            .component
+            .expanded_flag("--prometheus-url")
+            .unwrap_or_default();
+        if let Err(reason) = check_url(objects, &url, prometheus, namespace(self.component.workload)) {
             broken.push(BrokenLink::new(
                 Link::AdapterRule,
                 format!("--prometheus-url={url}: {reason}"),

@@ -1,7 +1,7 @@
 //! A component of the monitoring: Prometheus or the adapter. It is found by a flag of its container.
 
 use crate::{
-    objects::{self, containers, flag, labels, mounted_file, name, namespace, text, title, workloads},
+    objects::{self, containers, flag, labels, list, mounted_file, name, namespace, text, title, workloads},
     permissions::Account,
     render,
 };
@@ -43,6 +43,41 @@ impl<'objects> Component<'objects> {
             .ok_or_else(|| format!("{of} has no file {path}"))?;
         let mut documents = render::parse(file).map_err(|error| format!("{path}: {error}"))?;
         documents.pop().ok_or_else(|| format!("{path} is empty"))
+    }
+
+    /// Returns the value of a flag of the container, with its `$(NAME)` expanded.
+    pub(super) fn expanded_flag(&self, name: &str) -> Option<String> {
+        let variables = objects::expanded_environment(self.container);
+        Some(objects::expand(&variables, self.flag(name)?))
+    }
+
+    /// Returns the content of the file `namespace` beside the token: the namespace of the pod, unless a volume replaces the
+    /// automatic one.
+    pub(super) fn own_namespace(&self) -> &'objects str {
+        const DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let mounts = list(self.container, "/volumeMounts").iter();
+        let mount = mounts
+            .into_iter()
+            .find(|mount| text(mount, "/mountPath") == DIRECTORY);
+        let field = mount
+            .and_then(|mount| {
+                let mut volumes = list(self.template, "/spec/volumes").iter();
+                volumes.find(|volume| text(volume, "/name") == text(mount, "/name"))
+            })
+            .into_iter()
+            .flat_map(|volume| list(volume, "/projected/sources"))
+            .flat_map(|source| list(source, "/downwardAPI/items"))
+            .find(|item| text(item, "/path") == "namespace")
+            .map_or("metadata.namespace", |item| text(item, "/fieldRef/fieldPath"));
+        let annotation = field
+            .strip_prefix("metadata.annotations['")
+            .and_then(|rest| rest.strip_suffix("']"));
+        match annotation {
+            Some(key) => self.template["metadata"]["annotations"][key]
+                .as_str()
+                .unwrap_or_default(),
+            None => namespace(self.workload),
+        }
     }
 
     /// Returns the service account of the pods.

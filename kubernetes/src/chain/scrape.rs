@@ -58,7 +58,10 @@ impl<'objects> Prometheus<'objects> {
         for job in list(&self.config, "/scrape_configs") {
             let job_name = text(job, "/job_name");
             for discovery in list(job, "/kubernetes_sd_configs") {
-                let namespaces = list(discovery, "/namespaces/names");
+                let mut namespaces = list(discovery, "/namespaces/names").to_vec();
+                if discovery.pointer("/namespaces/own_namespace") == Some(&Value::Bool(true)) {
+                    namespaces.push(Value::from(self.component.own_namespace()));
+                }
                 if text(discovery, "/role") != "pod" {
                     continue;
                 }

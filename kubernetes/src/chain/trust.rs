@@ -72,16 +72,23 @@ pub(super) fn check(objects: &[Value], adapter: &Adapter<'_>) -> Vec<BrokenLink>
         );
         expect(allowed(objects, account, action), reason);
     }
-    for (role, in_namespace) in [
-        ("system:auth-delegator", None),
-        ("extension-apiserver-authentication-reader", Some("kube-system")),
-    ] {
+    let delegator = "system:auth-delegator";
+    let reason = format!("{} is not bound to {delegator} in the cluster", account.name);
+    expect(bound(objects, account, delegator, None), reason);
+    // The adapter authenticates the API server by the authority in this ConfigMap.
+    for verb in ["get", "list", "watch"] {
+        let action = Action {
+            verb,
+            group: "",
+            resource: "configmaps",
+            name: Some("extension-apiserver-authentication"),
+            namespace: Some("kube-system"),
+        };
         let reason = format!(
-            "{} is not bound to {role} in {}",
-            account.name,
-            in_namespace.unwrap_or("the cluster")
+            "{} may not {verb} the ConfigMap extension-apiserver-authentication in kube-system",
+            account.name
         );
-        expect(bound(objects, account, role, in_namespace), reason);
+        expect(allowed(objects, account, action), reason);
     }
     broken
 }

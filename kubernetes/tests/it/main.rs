@@ -6,6 +6,7 @@ mod chain;
 mod chain_fixture;
 mod configuration;
 mod mutation;
+mod other_names;
 mod overlays;
 mod rendered;
 mod tree;
