@@ -1,4 +1,4 @@
-//! Renders kustomizations with the pinned kubectl.
+//! Renders kustomizations with the pinned kubectl, or with another kustomize.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use testbed::components;
+use testbed::components::{self, Component};
 
 /// Returns the folder of all manifests.
 #[must_use]
@@ -39,6 +39,15 @@ pub fn kustomizations(folder: &str) -> Result<Vec<PathBuf>> {
 pub fn render(kustomization: &Path) -> Result<Vec<Value>> {
     let kubectl = components::kubectl().context("the pinned kubectl is not available")?;
     run(Command::new(kubectl).arg("kustomize").arg(kustomization))
+}
+
+/// Renders a kustomization with a kustomize of [`components::KUSTOMIZE`].
+///
+/// # Errors
+/// If kustomize is not available, or if it rejects the kustomization. The message contains its output.
+pub fn render_with(kustomize: Component, kustomization: &Path) -> Result<Vec<Value>> {
+    components::build(&[kustomize]).with_context(|| format!("{} is not available", kustomize.name))?;
+    run(Command::new(kustomize.path()).arg("build").arg(kustomization))
 }
 
 fn run(command: &mut Command) -> Result<Vec<Value>> {

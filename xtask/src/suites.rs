@@ -94,8 +94,9 @@ fn tools() -> Result<()> {
 }
 
 fn host(session: &Session) -> Result<()> {
-    progress::step("build kubectl, which renders the manifests", || {
-        components::build(&[components::KUBECTL])
+    progress::step("build kubectl and kustomize, which render the manifests", || {
+        components::build(&[components::KUBECTL])?;
+        components::build(&components::KUSTOMIZE)
     })?;
     session.host_tests()
 }

@@ -5,6 +5,7 @@ mod broken_objects;
 mod chain;
 mod chain_fixture;
 mod configuration;
+mod kustomize_versions;
 mod mutation;
 mod other_names;
 mod overlays;

@@ -24,6 +24,8 @@ pub(crate) fn public(overlay: &str) -> &'static [&'static str] {
 pub(crate) struct Overlay {
     /// The name of its folder.
     pub(crate) name: String,
+    /// Its folder.
+    pub(crate) path: PathBuf,
     /// The rendered objects.
     pub(crate) objects: Vec<Value>,
 }
@@ -42,6 +44,7 @@ fn render_all(folder: &str) -> Vec<Overlay> {
         .map(|path: PathBuf| Overlay {
             name: path.file_name().expect("a name").to_string_lossy().into_owned(),
             objects: render::render(&path).unwrap_or_else(|error| panic!("{}: {error:#}", path.display())),
+            path,
         })
         .collect()
 }
