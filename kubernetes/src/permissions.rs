@@ -6,7 +6,8 @@ use crate::{
 };
 use serde_json::Value;
 
-/// Finds roles with excessive permissions: all verbs, all groups, Secrets, or core resources of the whole cluster.
+/// Finds roles with excessive permissions: all verbs, all groups, Secrets, or core resources of the whole cluster
+/// (unless it names the objects).
 #[must_use]
 pub fn excessive(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -25,7 +26,9 @@ pub fn excessive(objects: &[Value]) -> Vec<Finding> {
                     "covers every resource of the core group",
                 ),
                 (
-                    objects::kind(role) == "ClusterRole" && has("/apiGroups", ""),
+                    objects::kind(role) == "ClusterRole"
+                        && has("/apiGroups", "")
+                        && list(rule, "/resourceNames").is_empty(),
                     "covers every namespace",
                 ),
             ] {

@@ -1,4 +1,4 @@
-//! Renders kustomizations with the pinned kubectl.
+//! Renders kustomizations with the pinned kubectl, or with another kustomize.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+use testbed::components::{self, Component};
 
 /// Returns the folder of all manifests.
 #[must_use]
@@ -14,21 +15,21 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the folders of all overlays, sorted by name.
+/// Returns the kustomizations in a folder below [`root`], such as `overlays`, sorted by name.
 ///
 /// # Errors
 /// If the folder cannot be listed.
-pub fn overlays() -> Result<Vec<PathBuf>> {
-    let folder = root().join("overlays");
-    let mut overlays = Vec::new();
+pub fn kustomizations(folder: &str) -> Result<Vec<PathBuf>> {
+    let folder = root().join(folder);
+    let mut kustomizations = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
         if path.join("kustomization.yaml").exists() {
-            overlays.push(path);
+            kustomizations.push(path);
         }
     }
-    overlays.sort();
-    Ok(overlays)
+    kustomizations.sort();
+    Ok(kustomizations)
 }
 
 /// Renders a kustomization. Returns its objects in the order of an apply.
@@ -36,15 +37,24 @@ pub fn overlays() -> Result<Vec<PathBuf>> {
 /// # Errors
 /// If kubectl is not available, or if it rejects the kustomization. The message contains its output.
 pub fn render(kustomization: &Path) -> Result<Vec<Value>> {
-    let kubectl = testbed::components::kubectl().context("the pinned kubectl is not available")?;
-    let output = Command::new(kubectl)
-        .arg("kustomize")
-        .arg(kustomization)
-        .output()?;
+    let kubectl = components::kubectl().context("the pinned kubectl is not available")?;
+    run(Command::new(kubectl).arg("kustomize").arg(kustomization))
+}
+
+/// Renders a kustomization with a kustomize of [`components::KUSTOMIZE`].
+///
+/// # Errors
+/// If kustomize is not available, or if it rejects the kustomization. The message contains its output.
+pub fn render_with(kustomize: Component, kustomization: &Path) -> Result<Vec<Value>> {
+    components::build(&[kustomize]).with_context(|| format!("{} is not available", kustomize.name))?;
+    run(Command::new(kustomize.path()).arg("build").arg(kustomization))
+}
+
+fn run(command: &mut Command) -> Result<Vec<Value>> {
+    let output = command.output()?;
     ensure!(
         output.status.success(),
-        "kubectl kustomize {} failed: {}",
-        kustomization.display(),
+        "{command:?} failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     parse(&String::from_utf8(output.stdout)?)

@@ -24,7 +24,7 @@ macro_rules! components {
     ($($constant:ident = $name:literal in $module:literal from $package:literal;)*) => {
         $(#[doc = concat!("`", $name, "`, from ", $package, ".")]
         pub const $constant: Component = Component { name: $name, module: $module, package: $package };)*
-        /// Every component.
+        /// Every component of the cluster.
         pub const ALL: &[Component] = &[$($constant),*];
     };
 }
@@ -43,6 +43,21 @@ components! {
     PROMETHEUS = "prometheus" in "prometheus" from "github.com/prometheus/prometheus/cmd/prometheus";
     PROMETHEUS_ADAPTER = "adapter" in "prometheus-adapter" from "sigs.k8s.io/prometheus-adapter/cmd/adapter";
 }
+
+/// The oldest kustomize that renders the manifests, and a recent one. Only the tests of the manifests run them, so they are not in
+/// [`ALL`].
+pub const KUSTOMIZE: [Component; 2] = [
+    Component {
+        name: "kustomize-oldest",
+        module: "kustomize-oldest",
+        package: "sigs.k8s.io/kustomize/kustomize/v5",
+    },
+    Component {
+        name: "kustomize-newest",
+        module: "kustomize-newest",
+        package: "sigs.k8s.io/kustomize/kustomize/v5",
+    },
+];
 
 impl Component {
     /// The path of the built program.

@@ -3,13 +3,15 @@
 use std::fmt;
 
 /// The texts of all `go.mod` files below `testbed/go`.
-const GO_MODS: [&str; 6] = [
+const GO_MODS: [&str; 8] = [
     include_str!("../go/kubernetes/go.mod"),
     include_str!("../go/etcd/go.mod"),
     include_str!("../go/coredns/go.mod"),
     include_str!("../go/pause/go.mod"),
     include_str!("../go/prometheus/go.mod"),
     include_str!("../go/prometheus-adapter/go.mod"),
+    include_str!("../go/kustomize-oldest/go.mod"),
+    include_str!("../go/kustomize-newest/go.mod"),
 ];
 
 /// The upstream tag of the pause image, the default of kubeadm 1.35. The testbed's own pause program has the same

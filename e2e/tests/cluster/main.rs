@@ -10,3 +10,4 @@ mod prometheus;
 mod report;
 mod scaling;
 mod storage;
+mod user_overlay;

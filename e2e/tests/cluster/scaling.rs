@@ -2,17 +2,20 @@
 
 mod stages;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    COMMAND_DEADLINE, OVERLAY, PROOF_DEADLINE, deploy, eventually, kubectl, kubectl_within, request, rounds,
-    succeed, succeed_within, wait_for_chain, with_diagnostics, xtask,
+    COMMAND_DEADLINE, OVERLAY, PROOF_DEADLINE, apply_changed, deploy, eventually, kubectl, kubectl_within,
+    request, rounds, succeed, succeed_within, wait_for_chain, with_diagnostics, xtask,
 };
+use serde_json::Value;
 use testbed::{cluster, kubeadm, paths, wait};
 
+use crate::certificate::api_service_bundle;
 use crate::processes::Namespace;
 use crate::report::{check_report, prove};
 
@@ -114,21 +117,91 @@ fn the_pair_answers_on_the_node_port() {
     });
 }
 
+/// What an apply could change: each object without its status, and the pods with their restarts.
+///
+/// kubectl's own output is no evidence: it reports every `PodDisruptionBudget` as "configured", because an apply replaces its spec
+/// as a whole.
+fn deployed_objects() -> Result<BTreeMap<String, Value>> {
+    let kinds = "deployments,replicasets,services,configmaps,serviceaccounts,hpa,pdb,roles,rolebindings,pods";
+    let mut objects = BTreeMap::new();
+    for namespace in ["sample-app", "monitoring"] {
+        let list: Value = serde_json::from_str(&kubectl(&["-n", namespace, "get", kinds, "-o", "json"])?)?;
+        for mut object in list["items"].as_array().context("no list")?.clone() {
+            // Pods of an earlier scale-down may still be shutting down.
+            if !object["metadata"]["deletionTimestamp"].is_null() {
+                continue;
+            }
+            let restarts = object["status"]["containerStatuses"]
+                .as_array()
+                .map(|containers| {
+                    containers
+                        .iter()
+                        .map(|each| each["restartCount"].clone())
+                        .collect()
+                });
+            object["status"] = Value::Array(restarts.unwrap_or_default());
+            let name = format!("{} {namespace}/{}", object["kind"], object["metadata"]["name"]);
+            let metadata = object["metadata"].as_object_mut().context("no metadata")?;
+            // An apply on the server records which client set each field, and the annotation of an apply on the client.
+            for field in ["managedFields", "resourceVersion", "annotations"] {
+                metadata.remove(field);
+            }
+            objects.insert(name, object);
+        }
+    }
+    Ok(objects)
+}
+
+fn deployment_versions() -> Result<String> {
+    let columns = "custom-columns=:.metadata.namespace,:.metadata.name,:.metadata.resourceVersion";
+    kubectl(&["get", "deployments", "-A", "-o", columns])
+}
+
 #[test]
-fn an_apply_over_a_running_pair_changes_nothing() {
+fn applies_on_the_client_and_on_the_server_by_turns_change_nothing() {
     with_diagnostics(|| {
         deploy()?;
-        // kubectl's own output is no evidence: it reports every PodDisruptionBudget as "configured", because an apply
-        // replaces its spec as a whole.
-        let state = || {
-            let kinds = "deployments,replicasets,services,configmaps,serviceaccounts,hpa,pdb,roles,rolebindings,apiservices";
-            let columns = "custom-columns=:.kind,:.metadata.namespace,:.metadata.name,:.metadata.uid,:.metadata.generation";
-            kubectl(&["get", kinds, "-A", "-o", columns])
-        };
-        let before = state()?;
-        kubectl(&["apply", "-k", OVERLAY])?;
-        let after = state()?;
-        ensure!(before == after, "before:\n{before}\nafter:\n{after}");
+        wait_for_minimum()?;
+        wait_for_chain()?;
+        let before = deployed_objects()?;
+        for side in ["false", "true", "false"] {
+            let server_side = format!("--server-side={side}");
+            let apply = ["apply", "-k", OVERLAY, &server_side];
+            kubectl(&apply)?;
+            let first = deployment_versions()?;
+            kubectl(&apply)?;
+            let second = deployment_versions()?;
+            ensure!(
+                first == second,
+                "{server_side}: the second apply wrote a Deployment.\nbefore:\n{first}\nafter:\n{second}"
+            );
+            let after = deployed_objects()?;
+            let differ = |name: &&String| before.get(*name) != after.get(*name);
+            let changed: Vec<_> = before.keys().chain(after.keys()).filter(differ).collect();
+            ensure!(changed.is_empty(), "{server_side}: changed {changed:#?}");
+            // The sidecar would set it again, but only after up to 10 s.
+            ensure!(
+                !api_service_bundle()?.is_empty(),
+                "{server_side} removed the caBundle of the APIService"
+            );
+        }
+
+        // The owner of this field is now the apply on the client.
+        apply_changed(&[(
+            "base/app-a/deployment.yaml",
+            "revisionHistoryLimit: 3",
+            "revisionHistoryLimit: 4",
+        )])?;
+        let apply = ["apply", "-k", OVERLAY, "--server-side"];
+        let conflict = kubectl(&apply).err().context("no conflict")?.to_string();
+        ensure!(
+            conflict.contains("kubectl-client-side-apply") && conflict.contains("--force-conflicts"),
+            "{conflict}"
+        );
+        kubectl(&[&apply[..], &["--force-conflicts"]].concat())?;
+        let limit = "jsonpath={.spec.revisionHistoryLimit}";
+        let limit = kubectl(&["-n", "sample-app", "get", "deployment", "app-a", "-o", limit])?;
+        ensure!(limit == "3", "revisionHistoryLimit is {limit}");
         Ok(())
     });
 }
@@ -138,8 +211,7 @@ fn delete_overlay() -> Result<()> {
     kubectl_within(COMMAND_DEADLINE, &["delete", "-k", OVERLAY, "--timeout=180s"])?;
     eventually("no object of the overlay is left", || {
         let kinds = "namespaces,clusterroles,clusterrolebindings,apiservices";
-        let all = kubectl(&["get", kinds, "-o", "name"])?
-            + &kubectl(&["-n", "kube-system", "get", "rolebindings", "-o", "name"])?;
+        let all = kubectl(&["get", kinds, "-o", "name"])?;
         let left: Vec<_> = all
             .lines()
             // Kubernetes itself has roles with such names.

@@ -122,8 +122,8 @@ impl<'objects> Adapter<'objects> {
         let Some(component) = &self.component else {
             return;
         };
-        let url = component.flag("--prometheus-url").unwrap_or_default();
-        if let Err(reason) = check_url(objects, url, prometheus, namespace(component.workload)) {
+        let url = component.expanded_flag("--prometheus-url").unwrap_or_default();
+        if let Err(reason) = check_url(objects, &url, prometheus, namespace(component.workload)) {
             notes.broken(Link::AdapterRule, format!("--prometheus-url={url}: {reason}"));
         }
         // The adapter's defaults: ten minutes, and the relist interval.

@@ -8,7 +8,7 @@ use crate::{
     component::Component,
     notes::Notes,
     objects::{self, list, name, of_kind, target_port, text, title},
-    permissions::{bound, is_defined},
+    permissions::{Action, allowed, bound, is_defined},
     removed_versions,
 };
 
@@ -193,17 +193,32 @@ fn check_authentication(objects: &[Value], component: &Component<'_>, notes: &mu
     if !is_defined(objects, account) {
         return;
     }
-    for (role, in_namespace) in [
-        ("system:auth-delegator", None),
-        ("extension-apiserver-authentication-reader", Some("kube-system")),
-    ] {
-        if !bound(objects, account, role, in_namespace) {
+    let delegator = "system:auth-delegator";
+    if !bound(objects, account, delegator, None) {
+        notes.broken(
+            Link::Apiservice,
+            format!("{} is not bound to {delegator} in the cluster", account.name),
+        );
+    }
+    // Kubernetes provides a Role for the ConfigMap with the authority by which the adapter authenticates the API server.
+    let reader = "extension-apiserver-authentication-reader";
+    if bound(objects, account, reader, Some("kube-system")) {
+        return;
+    }
+    for verb in ["get", "list", "watch"] {
+        let action = Action {
+            verb,
+            group: "",
+            resource: "configmaps",
+            name: Some("extension-apiserver-authentication"),
+            namespace: Some("kube-system"),
+        };
+        if !allowed(objects, account, action) {
             notes.broken(
                 Link::Apiservice,
                 format!(
-                    "{} is not bound to {role} in {}",
-                    account.name,
-                    in_namespace.unwrap_or("the cluster")
+                    "{} may not {verb} the ConfigMap extension-apiserver-authentication in kube-system: bind it to {reader} there",
+                    account.name
                 ),
             );
         }

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use crate::{
-    objects::{self, MountedFile, containers, flag, labels, mounted_file, namespace, text, title, workloads},
+    objects::{
+        self, MountedFile, containers, flag, labels, list, mounted_file, namespace, text, title, workloads,
+    },
     permissions::Account,
     yaml::parse,
 };
@@ -61,6 +63,39 @@ impl<'objects> Component<'objects> {
                     .map(Some)
                     .ok_or_else(|| format!("{path} is empty"))
             }
+        }
+    }
+
+    /// Returns the value of a flag of the container, with its `$(NAME)` expanded.
+    pub(crate) fn expanded_flag(&self, name: &str) -> Option<String> {
+        let variables = objects::expanded_environment(self.container);
+        Some(objects::expand(&variables, self.flag(name)?))
+    }
+
+    /// Returns the content of the file `namespace` beside the token: the namespace of the pod, unless a volume replaces the
+    /// automatic one.
+    pub(crate) fn own_namespace(&self) -> &'objects str {
+        const DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let mut mounts = list(self.container, "/volumeMounts").iter();
+        let mount = mounts.find(|mount| text(mount, "/mountPath").trim_end_matches('/') == DIRECTORY);
+        let field = mount
+            .and_then(|mount| {
+                let mut volumes = list(self.template, "/spec/volumes").iter();
+                volumes.find(|volume| text(volume, "/name") == text(mount, "/name"))
+            })
+            .into_iter()
+            .flat_map(|volume| list(volume, "/projected/sources"))
+            .flat_map(|source| list(source, "/downwardAPI/items"))
+            .find(|item| text(item, "/path") == "namespace")
+            .map_or("metadata.namespace", |item| text(item, "/fieldRef/fieldPath"));
+        let annotation = field
+            .strip_prefix("metadata.annotations['")
+            .and_then(|rest| rest.strip_suffix("']"));
+        match annotation {
+            Some(key) => self.template["metadata"]["annotations"][key]
+                .as_str()
+                .unwrap_or_default(),
+            None => namespace(self.workload),
         }
     }
 

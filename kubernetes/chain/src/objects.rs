@@ -179,6 +179,27 @@ pub fn environment(container: &Value) -> BTreeMap<&str, &str> {
         .collect()
 }
 
+/// Returns the environment variables of a container that have a literal value. Expands `$(NAME)` of earlier variables, as the
+/// kubelet does.
+#[must_use]
+pub fn expanded_environment(container: &Value) -> BTreeMap<&str, String> {
+    let mut expanded = BTreeMap::new();
+    for variable in list(container, "/env") {
+        if let (Some(name), Some(value)) = (variable["name"].as_str(), variable["value"].as_str()) {
+            expanded.insert(name, expand(&expanded, value));
+        }
+    }
+    expanded
+}
+
+/// Replaces each `$(NAME)` in an argument or a value by the variable. Leaves unknown names unchanged.
+#[must_use]
+pub fn expand(variables: &BTreeMap<&str, String>, text: &str) -> String {
+    variables.iter().fold(text.to_owned(), |text, (name, value)| {
+        text.replace(&format!("$({name})"), value)
+    })
+}
+
 /// Returns the value of a flag in the form `--flag=value` or `--flag value`, from the command or the arguments.
 #[must_use]
 pub fn flag<'container>(container: &'container Value, flag: &str) -> Option<&'container str> {

@@ -67,7 +67,7 @@ impl<'objects> Prometheus<'objects> {
                     "endpoints" | "endpointslice" => endpoint_targets(objects, workload, template),
                     _ => continue,
                 };
-                if let Err(reason) = check_namespace(discovery, workload) {
+                if let Err(reason) = self.check_namespace(discovery, workload) {
                     reasons.push(format!("{job_name} {reason}"));
                     continue;
                 }
@@ -83,6 +83,27 @@ impl<'objects> Prometheus<'objects> {
         (targets, reasons)
     }
 
+    /// Checks that a job discovers the pods of the namespace of a workload. Without the container, its own namespace is not
+    /// known, and any namespace can be it.
+    fn check_namespace(&self, discovery: &Value, workload: &Value) -> Result<(), String> {
+        let mut names = list(discovery, "/namespaces/names").to_vec();
+        if discovery.pointer("/namespaces/own_namespace") == Some(&Value::Bool(true)) {
+            let own = self
+                .component
+                .map_or(namespace(workload), |component| component.own_namespace());
+            names.push(Value::from(own));
+        }
+        if names.is_empty() || names.iter().any(|listed| listed == namespace(workload)) {
+            return Ok(());
+        }
+        Err(format!(
+            "discovers pods in {}, but {} is in {}",
+            Value::from(names),
+            title(workload),
+            namespace(workload)
+        ))
+    }
+
     /// Checks that a Service selects the pods of Prometheus, if they are among the objects.
     pub(crate) fn check_selected_by(&self, service: &Value) -> Result<(), String> {
         self.component
@@ -92,19 +113,6 @@ impl<'objects> Prometheus<'objects> {
 
 fn interval(object: &Value, pointer: &str) -> Option<Duration> {
     humantime::parse_duration(text(object, pointer)).ok()
-}
-
-fn check_namespace(discovery: &Value, workload: &Value) -> Result<(), String> {
-    let names = list(discovery, "/namespaces/names");
-    if names.is_empty() || names.iter().any(|listed| listed == namespace(workload)) {
-        return Ok(());
-    }
-    Err(format!(
-        "discovers pods in {}, but {} is in {}",
-        Value::from(names),
-        title(workload),
-        namespace(workload)
-    ))
 }
 
 /// Adds the path and scheme of the job, which relabelling may change.

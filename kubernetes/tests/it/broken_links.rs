@@ -79,7 +79,34 @@ fn faults_between_the_pods_and_prometheus_are_named() {
     expect_named(&[
         (
             "Prometheus discovers pods of another namespace",
-            |chain| chain.in_file("prometheus", "names: [sample-app]", "names: [default]"),
+            |chain| {
+                let annotation = "/spec/template/metadata/annotations/scraped-namespace";
+                chain.set("Deployment", "prometheus", annotation, json!("default"));
+            },
+            Link::PrometheusScrape,
+            "discovers pods in [\"default\"]",
+        ),
+        (
+            "Prometheus discovers pods of its own namespace",
+            |chain| {
+                let field = "/spec/template/spec/volumes/2/projected/sources/2/downwardAPI/items/0/fieldRef/fieldPath";
+                chain.set("Deployment", "prometheus", field, json!("metadata.namespace"));
+            },
+            Link::PrometheusScrape,
+            "discovers pods in [\"monitoring\"]",
+        ),
+        (
+            "the automatic token replaces the volume with the scraped namespace",
+            |chain| {
+                let mount = "/spec/template/spec/containers/0/volumeMounts/2/mountPath";
+                chain.set("Deployment", "prometheus", mount, json!("/token"));
+            },
+            Link::PrometheusScrape,
+            "discovers pods in [\"monitoring\"]",
+        ),
+        (
+            "Prometheus discovers pods of a listed namespace",
+            |chain| chain.in_file("prometheus", "own_namespace: true", "names: [default]"),
             Link::PrometheusScrape,
             "discovers pods in [\"default\"]",
         ),
@@ -142,9 +169,31 @@ fn faults_between_prometheus_and_the_adapter_are_named() {
     expect_named(&[
         (
             "the adapter queries another Service",
-            |chain| chain.in_arguments(ADAPTER, "prometheus.monitoring", "prometheus.default"),
+            |chain| chain.in_arguments(ADAPTER, "$(PROMETHEUS_SERVICE)", "prometheus.default"),
             Link::AdapterRule,
             "no Service default/prometheus",
+        ),
+        (
+            "the variable names another Service",
+            |chain| {
+                let value = "/spec/template/spec/containers/0/env/0/value";
+                chain.set("Deployment", ADAPTER, value, json!("team-prometheus"));
+            },
+            Link::AdapterRule,
+            "no Service monitoring/team-prometheus",
+        ),
+        (
+            "the variable does not exist",
+            |chain| {
+                chain.set(
+                    "Deployment",
+                    ADAPTER,
+                    "/spec/template/spec/containers/0/env",
+                    json!([]),
+                );
+            },
+            Link::AdapterRule,
+            "no Service monitoring/$(PROMETHEUS_SERVICE)",
         ),
         (
             "the adapter queries another port",
@@ -324,13 +373,10 @@ fn missing_permissions_are_named() {
             "may not patch the APIService",
         ),
         (
-            "kustomize moves the RoleBinding out of kube-system",
-            |chain| {
-                let binding = "prometheus-adapter:auth-reader";
-                chain.set("RoleBinding", binding, "/metadata/namespace", json!("monitoring"));
-            },
+            "the adapter may not read how the API server authenticates its clients",
+            |chain| chain.remove("ClusterRoleBinding", "prometheus-adapter:auth-reader"),
             Link::Apiservice,
-            "extension-apiserver-authentication-reader",
+            "may not watch the ConfigMap extension-apiserver-authentication in kube-system",
         ),
     ]);
 }

@@ -337,6 +337,13 @@ fn faults_of_tokens_images_resources_roles_and_secrets_are_found() {
                 json!([""]),
                 "every namespace",
             ),
+            mutation(
+                "ClusterRole",
+                "prometheus-adapter:auth-reader",
+                "/rules/0/resourceNames",
+                Value::Null,
+                "every namespace",
+            ),
         ],
     );
     let key = "-----BEGIN PRIVATE KEY-----";

@@ -1,6 +1,6 @@
 //! Checks the metrics chain of every overlay, from the `/metrics` page of each binary to the HPAs.
 
-use crate::rendered::OVERLAYS;
+use crate::rendered::all_overlays;
 use manifests::{chain, findings::list};
 
 /// Returns the `/metrics` page of each service right after its start.
@@ -10,7 +10,7 @@ pub(crate) fn binaries() -> [(&'static str, String); 2] {
 
 #[test]
 fn no_link_is_broken() {
-    for overlay in OVERLAYS.iter() {
+    for overlay in all_overlays() {
         for (binary, text) in binaries() {
             let broken = chain::check(&text, &overlay.objects);
             assert!(

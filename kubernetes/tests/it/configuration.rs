@@ -1,6 +1,6 @@
 //! Parses the settings in the manifests with the code of the binaries that read them.
 
-use crate::rendered::{OVERLAYS, Overlay};
+use crate::rendered::{OVERLAYS, Overlay, all_overlays};
 use chain_check::prometheus::Prometheus;
 use clap::{Command, CommandFactory, Parser};
 use manifests::objects::{self, containers, list, text};
@@ -126,12 +126,24 @@ fn services_know_the_name_of_their_pod() {
 
 #[test]
 fn app_a_calls_app_b_through_an_existing_service() {
-    for overlay in OVERLAYS.iter() {
-        let (config, ..) = service::<app_a::Config>(overlay, "app-a");
+    for overlay in all_overlays() {
+        let (config, template, _) = service::<app_a::Config>(overlay, "app-a");
         let url = config.app_b.url;
         let host = url.host_str().expect("a host");
-        let found = objects::find(&overlay.objects, "Service", "sample-app", host)
+        let mut workloads = objects::workloads(&overlay.objects);
+        let (app_a, _) = workloads
+            .find(|(_, other)| *other == template)
+            .expect("a workload");
+        // The host has no namespace, so it is a Service in the namespace of app_a.
+        let found = objects::find(&overlay.objects, "Service", objects::namespace(app_a), host)
             .unwrap_or_else(|| panic!("overlay {}: no Service for {url}", overlay.name));
+        let selector = objects::labels(found, "/spec/selector");
+        let (app_b, _) = container(overlay, "app-b");
+        assert!(
+            objects::has_labels(app_b, &selector),
+            "overlay {}: {url} is not app-b",
+            overlay.name
+        );
         let ports = list(found, "/spec/ports")
             .iter()
             .filter_map(|port| port["port"].as_u64());
@@ -163,12 +175,18 @@ fn app_b_stores_its_database_on_a_volume() {
     }
 }
 
-/// Returns the environment of a container as flags, so that no test changes its own environment. Panics if the binary does
-/// not read a variable.
+/// Returns the environment of a container as flags, so that no test changes its own environment. Panics if neither the binary
+/// nor another variable reads a variable.
 fn flags(command: &Command, container: &Value) -> Vec<String> {
     let arguments: Vec<_> = command.get_arguments().collect();
+    let environment = objects::expanded_environment(container);
     list(container, "/env")
         .iter()
+        .filter(|variable| {
+            let reference = format!("$({})", text(variable, "/name"));
+            let mut values = objects::environment(container).into_values();
+            !values.any(|value| value.contains(&reference))
+        })
         .map(|variable| {
             let name = text(variable, "/name");
             let argument = arguments
@@ -180,7 +198,7 @@ fn flags(command: &Command, container: &Value) -> Vec<String> {
             let value = if variable.get("valueFrom").is_some() {
                 "filled-in"
             } else {
-                text(variable, "/value")
+                environment[name].as_str()
             };
             format!("--{long}={value}")
         })

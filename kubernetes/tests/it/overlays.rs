@@ -1,6 +1,6 @@
 //! Runs the checks of objects against every overlay.
 
-use crate::rendered::{CALLERS, OVERLAYS, known_images, public};
+use crate::rendered::{CALLERS, OVERLAYS, Overlay, all_overlays, known_images, public};
 use manifests::{
     findings::{Finding, list},
     objects, permissions, pods, relations,
@@ -10,9 +10,16 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use wiring::ROLLOUTS;
 
-/// Expects no findings in any overlay.
+/// Expects no findings in any overlay, nor in any example of a user's overlay.
 fn expect_none(check: impl Fn(&[Value]) -> Vec<Finding>) {
-    for overlay in OVERLAYS.iter() {
+    expect_none_in(all_overlays(), check);
+}
+
+fn expect_none_in(
+    overlays: impl Iterator<Item = &'static Overlay>,
+    check: impl Fn(&[Value]) -> Vec<Finding>,
+) {
+    for overlay in overlays {
         let findings = check(&overlay.objects);
         assert!(
             findings.is_empty(),
@@ -70,7 +77,7 @@ fn pods_are_confined() {
 
 #[test]
 fn only_callers_of_the_api_server_mount_a_token() {
-    expect_none(|objects| pods::tokens(objects, &CALLERS));
+    expect_none_in(OVERLAYS.iter(), |objects| pods::tokens(objects, &CALLERS));
 }
 
 #[test]

@@ -24,22 +24,35 @@ pub(crate) fn public(overlay: &str) -> &'static [&'static str] {
 pub(crate) struct Overlay {
     /// The name of its folder.
     pub(crate) name: String,
+    /// Its folder.
+    pub(crate) path: PathBuf,
     /// The rendered objects.
     pub(crate) objects: Vec<Value>,
 }
 
 /// Every overlay.
-pub(crate) static OVERLAYS: LazyLock<Vec<Overlay>> = LazyLock::new(|| {
-    let overlays = render::overlays().expect("overlays");
-    assert!(!overlays.is_empty(), "there are no overlays");
+pub(crate) static OVERLAYS: LazyLock<Vec<Overlay>> = LazyLock::new(|| render_all("overlays"));
+
+/// Examples of the overlays that users write on top of [`OVERLAYS`]: with other names, namespaces, labels and annotations.
+pub(crate) static USER_OVERLAYS: LazyLock<Vec<Overlay>> = LazyLock::new(|| render_all("tests/overlays"));
+
+fn render_all(folder: &str) -> Vec<Overlay> {
+    let overlays = render::kustomizations(folder).expect("overlays");
+    assert!(!overlays.is_empty(), "there are no overlays in {folder}");
     overlays
         .into_iter()
         .map(|path: PathBuf| Overlay {
             name: path.file_name().expect("a name").to_string_lossy().into_owned(),
             objects: render::render(&path).unwrap_or_else(|error| panic!("{}: {error:#}", path.display())),
+            path,
         })
         .collect()
-});
+}
+
+/// Returns every overlay, and then every example of a user's overlay.
+pub(crate) fn all_overlays() -> impl Iterator<Item = &'static Overlay> {
+    OVERLAYS.iter().chain(USER_OVERLAYS.iter())
+}
 
 /// Returns the objects of the local overlay, for mutations.
 pub(crate) fn local() -> Vec<Value> {

@@ -135,6 +135,12 @@ fn faults_of_the_adapter_and_its_permissions_are_named() {
             "targets the port 8443, the adapter listens on 6443",
         ),
         (
+            Link::Apiservice,
+            "metadata: {name: adapter-auth-reader, namespace: kube-system}",
+            "metadata: {name: adapter-auth-reader, namespace: observability}",
+            "may not watch the ConfigMap extension-apiserver-authentication in kube-system",
+        ),
+        (
             Link::HpaActive,
             "name: horizontal-pod-autoscaler",
             "name: hpa",
