@@ -197,6 +197,8 @@ pub struct ScaleOptions {
     pub connections: Option<usize>,
     /// The number of runs.
     pub repeat: u16,
+    /// Whether the arrivals are random, as in a Poisson process.
+    pub arrivals_are_random: bool,
     /// The seed of the random waits before the loads of several runs; `None` for a random seed.
     pub seed: Option<u64>,
     /// The time limit for all replicas to become ready.

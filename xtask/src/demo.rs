@@ -10,9 +10,11 @@ use wiring::ROLLOUTS;
 
 use crate::images::{self, Profile};
 
-/// 392 requests/s need exactly 8 pods at 50 each: the HPA's tolerance of 10 % keeps 7 pods up to 385, and 8 pods up
-/// to 440.
-const RATE: &str = "392";
+/// The replicas that the step of load needs. `loadtest scale` computes the rate from the target and the tolerance of the HPA.
+const REPLICAS: &str = "8";
+
+/// The first minor version of Kubernetes 1 whose API has the tolerance of an HPA.
+const FIRST_WITH_TOLERANCE: u32 = 33;
 
 /// The deadline of a command that asks the cluster for something.
 const REQUEST: Duration = Duration::from_mins(2);
@@ -31,9 +33,9 @@ pub(crate) struct Options {
     /// The URL of `app_a`, if the address of its Service is not reachable from here
     #[arg(long)]
     url: Option<String>,
-    /// The rate of the step, in requests per second
-    #[arg(long, default_value = RATE)]
-    rate: String,
+    /// The rate of the step, in requests per second (default: the rate that needs 8 pods)
+    #[arg(long)]
+    rate: Option<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -58,7 +60,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let (html, json) = (report.join("scale.html"), report.join("scale.json"));
     let mut command = Command::new(images::loadtest(Profile::Quick)?);
     command
-        .args(["scale", "--url", &format!("{url}/hello"), "--rate", &options.rate])
+        .args(["scale", "--url", &format!("{url}/hello")])
+        .args(match &options.rate {
+            Some(rate) => ["--rate", rate],
+            None => ["--replicas", REPLICAS],
+        })
         // A sync period of the HPA, and the 30 s for which the metric is averaged.
         .args(["--plateau", "40s"])
         .arg("--html")
@@ -143,9 +149,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// The overlay for the version of the cluster.
+    fn overlay(&self) -> Result<&'static str> {
+        let answer = progress::run_within(REQUEST, self.kubectl().args(["version", "--output", "json"]))?;
+        let version: serde_json::Value = serde_json::from_str(&answer).context("kubectl version")?;
+        overlay_for(version["serverVersion"]["minor"].as_str().unwrap_or_default())
+    }
+
     fn deploy(&self) -> Result<()> {
-        progress::step("kubectl apply -k kubernetes/overlays/local", || {
-            let overlay = paths::workspace().join("kubernetes/overlays/local");
+        let overlay = self.overlay()?;
+        progress::step(&format!("kubectl apply -k {overlay}"), || {
+            let overlay = paths::workspace().join(overlay);
             progress::run_within(REQUEST, self.kubectl().args(["apply", "-k"]).arg(overlay)).map(drop)
         })?;
         progress::step("wait for every Deployment", || {
@@ -194,10 +208,44 @@ impl Cluster {
     }
 }
 
+/// The overlay for a minor version of Kubernetes 1. Managed clusters append a `+`.
+fn overlay_for(minor: &str) -> Result<&'static str> {
+    let number = minor.trim_end_matches('+').parse::<u32>();
+    let number =
+        number.with_context(|| format!("the version of the cluster is 1.{minor:?}, which is no number"))?;
+    Ok(if number < FIRST_WITH_TOLERANCE {
+        "kubernetes/overlays/local-1.29"
+    } else {
+        "kubernetes/overlays/local"
+    })
+}
+
 fn is_minikube(context: &str) -> bool {
     let mut list = Command::new("minikube");
     let listing = command::output(list.args(["profile", "list", "--output", "json"]), REQUEST);
     listing.is_ok_and(|output| {
         String::from_utf8_lossy(&output.stdout).contains(&format!("\"Name\":\"{context}\""))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_clusters_get_the_overlay_without_the_tolerance() {
+        for (minor, overlay) in [
+            ("29", "local-1.29"),
+            ("32+", "local-1.29"),
+            ("33", "local"),
+            ("35", "local"),
+        ] {
+            assert_eq!(
+                overlay_for(minor).unwrap(),
+                format!("kubernetes/overlays/{overlay}"),
+                "{minor}"
+            );
+        }
+        assert!(overlay_for("").is_err());
+    }
 }

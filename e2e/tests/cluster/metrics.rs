@@ -78,7 +78,7 @@ fn the_latency_of_each_pod_is_served_and_disappears_without_requests() {
         wait_for_minimum()?;
         // The definitions of both metrics in PromQL, with the window of the adapter's rules.
         let duration = |part: &str, pod: &str| {
-            format!(r#"rate(http_request_duration_seconds_{part}{{pod="{pod}"}}[30s])"#)
+            format!(r#"rate(http_request_duration_seconds_{part}{{pod="{pod}"}}[1m])"#)
         };
         let average = |pod: &str| format!("sum({}) / sum({})", duration("sum", pod), duration("count", pod));
         let p99 = |pod: &str| {

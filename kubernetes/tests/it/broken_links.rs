@@ -209,7 +209,7 @@ fn faults_between_prometheus_and_the_adapter_are_named() {
         ),
         (
             "the window is too short for the scrape interval",
-            |chain| chain.in_file("prometheus", "scrape_interval: 5s", "scrape_interval: 10s"),
+            |chain| chain.in_file("prometheus", "scrape_interval: 1s", "scrape_interval: 2s"),
             Link::PodSamples,
             "fewer than three scrapes",
         ),

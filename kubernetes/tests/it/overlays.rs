@@ -1,6 +1,6 @@
 //! Runs the checks of objects against every overlay.
 
-use crate::rendered::{CALLERS, OVERLAYS, Overlay, all_overlays, known_images, public};
+use crate::rendered::{CALLERS, OVERLAYS, Overlay, all_overlays, known_images, overlay, public};
 use manifests::{
     findings::{Finding, list},
     objects, permissions, pods, relations,
@@ -112,4 +112,21 @@ fn the_rollouts_are_the_deployments_of_each_overlay() {
             .collect();
         assert_eq!(deployments, expected, "overlay {}", overlay.name);
     }
+}
+
+#[test]
+fn the_overlay_for_older_clusters_differs_only_in_the_tolerance_that_they_reject() {
+    let mut expected = overlay("local").objects.clone();
+    let mut tolerances = Vec::new();
+    for hpa in expected
+        .iter_mut()
+        .filter(|object| object["kind"] == "HorizontalPodAutoscaler")
+    {
+        let scale_up = hpa["spec"]["behavior"]["scaleUp"]
+            .as_object_mut()
+            .expect("scaleUp");
+        tolerances.extend(scale_up.remove("tolerance"));
+    }
+    assert_eq!(tolerances, ["20m", "20m"]);
+    assert_eq!(overlay("local-1.29").objects, expected);
 }

@@ -15,7 +15,7 @@ pub(crate) const OURS: [&str; 3] = ["app-a", "app-b", "serving-cert"];
 /// which does not authenticate its clients.
 pub(crate) fn public(overlay: &str) -> &'static [&'static str] {
     match overlay {
-        "local" => &["app-a", "prometheus"],
+        "local" | "local-1.29" => &["app-a", "prometheus"],
         _ => &["app-a"],
     }
 }
@@ -56,8 +56,13 @@ pub(crate) fn all_overlays() -> impl Iterator<Item = &'static Overlay> {
 
 /// Returns the objects of the local overlay, for mutations.
 pub(crate) fn local() -> Vec<Value> {
-    let local = OVERLAYS.iter().find(|overlay| overlay.name == "local");
-    local.expect("the local overlay").objects.clone()
+    overlay("local").objects.clone()
+}
+
+/// Returns the overlay with this name.
+pub(crate) fn overlay(name: &str) -> &'static Overlay {
+    let found = OVERLAYS.iter().find(|overlay| overlay.name == name);
+    found.unwrap_or_else(|| panic!("there is no overlay {name}"))
 }
 
 /// Returns the name and tag of every allowed image: the pinned upstream images, and ours with the tags in one file.

@@ -11,6 +11,7 @@ use engine::{
 
 use super::{
     cluster_arguments::ClusterArguments, load_arguments::LoadArguments, report_arguments::ReportArguments,
+    schedule_arguments::ArrivalsArgument,
 };
 use crate::{
     options::{ScaleOptions, Step},
@@ -56,7 +57,11 @@ pub struct ScaleArguments {
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Phases")]
     pub repeat: u16,
 
-    /// Seed of the random waits of --repeat (default: random; the report contains it)
+    /// Spacing of the arrivals: even, or random as for many independent users
+    #[arg(long, value_enum, default_value_t = ArrivalsArgument::Even, help_heading = "Phases")]
+    pub arrivals: ArrivalsArgument,
+
+    /// Seed of the random waits of --repeat and of --arrivals poisson (default: random; the report contains it)
     #[arg(long, value_name = "NUMBER", help_heading = "Phases")]
     pub seed: Option<u64>,
 
@@ -134,6 +139,7 @@ impl ScaleArguments {
                 .plan(mix, network, Schedule::from_segments(&[], Spacing::Even)),
             connections: self.load.connections,
             repeat: self.repeat,
+            arrivals_are_random: matches!(self.arrivals, ArrivalsArgument::Poisson),
             seed: self.seed,
             scale_up_deadline: self.scale_up_deadline,
             plateau: self.plateau,

@@ -43,6 +43,18 @@ async fn the_report_contains_the_node_zone_and_request_count_of_each_pod() {
 }
 
 #[tokio::test]
+async fn random_arrivals_are_those_of_the_seed() {
+    let cluster = ScalingCluster::start(follow).await;
+    let json = cluster
+        .prove(&["--arrivals", "poisson", "--seed", "7"])
+        .await
+        .json;
+    let poisson = serde_json::json!({ "poisson": { "seed": 7 } });
+    assert_eq!(json["config"]["arrivals"], poisson);
+    assert_eq!(json["runs"][0]["step"]["plan"]["spacing"], poisson);
+}
+
+#[tokio::test]
 async fn a_successful_run_writes_all_reports() {
     let cluster = ScalingCluster::start(follow).await;
     let output = cluster.prove(&[]).await;

@@ -45,7 +45,7 @@ fn delayed_stages(name: &str) -> Result<Stages> {
     let file = path(name, "json");
     std::fs::create_dir_all(file.parent().context("no folder")?)?;
     let url = format!("{URL}/hello");
-    // The HPA keeps 2 pods up to 110 requests/s. 195 is so far above that late samples never bring the metric below 110. The number of
+    // The HPA keeps 2 pods up to 102 requests/s. 195 is so far above that late samples never bring the metric below 102. The number of
     // pods and the verdict do not matter here.
     let mut scale = loadtest(&[
         "scale",
@@ -147,9 +147,21 @@ fn delays_show_at_their_stages(usual: &Stages) -> Result<()> {
     apply_changed(&[
         (
             "components/monitoring/prometheus/prometheus.yaml",
-            "  - job_name: sample-app\n",
-            &format!("  - job_name: sample-app\n    proxy_url: http://{proxy}\n"),
+            "  - job_name: requests\n    ",
+            &format!("  - job_name: requests\n    proxy_url: http://{proxy}\n    "),
         ),
+        // A scrape through the proxy takes longer than the usual interval. The window stays four scrapes.
+        (
+            "components/monitoring/prometheus/prometheus.yaml",
+            "scrape_interval: 1s\n",
+            "scrape_interval: 5s\n",
+        ),
+        (
+            "components/monitoring/prometheus/prometheus.yaml",
+            "scrape_timeout: 900ms\n",
+            "scrape_timeout: 4500ms\n",
+        ),
+        ("components/custom-metrics/adapter/config.yaml", "[4s]", "[20s]"),
         (
             "base/app-a/deployment.yaml",
             "readinessProbe:\n",
@@ -157,7 +169,7 @@ fn delays_show_at_their_stages(usual: &Stages) -> Result<()> {
         ),
     ])?;
     let delayed = delayed_stages("stages-delayed")?;
-    let fastest = prometheus::query(r#"min(scrape_duration_seconds{job="sample-app"})"#)?;
+    let fastest = prometheus::query(r#"min(scrape_duration_seconds{job="requests"})"#)?;
     ensure!(fastest >= DELAY, "a scrape took only {fastest} s");
     let (scraped, error) = delayed["scraped"];
     // A scrape in flight at the start of the load does not see the load. The next one takes the full delay.
@@ -169,7 +181,7 @@ fn delays_show_at_their_stages(usual: &Stages) -> Result<()> {
         ready + error >= least,
         "ready took {ready} ±{error} s, less than {least} s"
     );
-    // Not compared: `enough` and `decided`. They wait for periods of 5 and 15 s, so their time depends on when in the
+    // Not compared: `enough` and `decided`. They wait for periods of 1, 5 and 15 s, so their time depends on when in the
     // period the load starts.
     check_same_time(
         usual,

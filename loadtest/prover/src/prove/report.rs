@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Bounds, LoadReport, Threshold};
+use engine::{Bounds, LoadReport, Spacing, Threshold};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -95,7 +95,9 @@ pub struct ScaleConfig {
     pub rate: f64,
     /// The rate while scaling down, in requests per second.
     pub tail_rate: f64,
-    /// The seed of the random waits before the loads of several runs.
+    /// The spacing of the arrivals.
+    pub arrivals: Spacing,
+    /// The seed of the random waits before the loads of several runs, and of random arrivals.
     pub seed: u64,
 }
 

@@ -351,6 +351,7 @@ pub(crate) fn report_with_thresholds(thresholds: &[Threshold], recordings: Vec<R
         targets: vec!["GET http://127.0.0.1:30080/hello".to_owned()],
         rate: RATE,
         tail_rate: TAIL,
+        arrivals: Spacing::Even,
         seed: 1,
     };
     let bounds = Bounds {

@@ -10,7 +10,8 @@ use std::{
 
 use axum::{Router, routing::get};
 use engine::{
-    Addresses, Bounds, Expectations, Interrupt, Mix, Network, Plan, Protocol, Schedule, Target, probe,
+    Addresses, Bounds, Expectations, Interrupt, Mix, Network, Plan, Protocol, Schedule, Spacing, Target,
+    probe,
     units::{MaxFailed, Rate},
 };
 use prover::prove::{Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleRun, Setup, drive};
@@ -123,6 +124,7 @@ pub(crate) fn judge(recording: Recording) -> ScaleReport {
         targets: Vec::new(),
         rate: 280.0,
         tail_rate: 20.0,
+        arrivals: Spacing::Even,
         seed: 1,
     };
     let bounds = Bounds {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use engine::{
-    BadConfiguration, Bounds, Interrupt, Plan, Schedule, probe,
+    BadConfiguration, Bounds, Interrupt, Plan, Schedule, Segment, Spacing, probe,
     units::{Rate, short},
 };
 use prover::{
@@ -161,9 +161,18 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
     let addresses = probe(options.mix(), &options.plan.network, PROBE_TIMEOUT)
         .await
         .map_err(BadConfiguration::new)?;
-    let plan = |rate: Rate, longest: Duration| Plan {
-        schedule: Schedule::constant(rate, longest + SCHEDULE_MARGIN),
-        ..options.plan.clone()
+    let seed = options.seed.unwrap_or_else(|| fastrand::u32(..).into());
+    let arrivals = if options.arrivals_are_random {
+        Spacing::Poisson { seed }
+    } else {
+        Spacing::Even
+    };
+    let plan = |rate: Rate, longest: Duration| {
+        let segment = Segment::constant(longest + SCHEDULE_MARGIN, rate.as_per_second());
+        Plan {
+            schedule: Schedule::from_segments(&[segment], arrivals),
+            ..options.plan.clone()
+        }
     };
     let setup = Setup {
         namespace: options.cluster.namespace.clone(),
@@ -198,7 +207,8 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
             .collect(),
         rate: rate.as_per_second(),
         tail_rate: tail.map_or(0.0, |tail| tail.as_per_second()),
-        seed: options.seed.unwrap_or_else(|| fastrand::u32(..).into()),
+        arrivals,
+        seed,
     };
     Ok(Prepared {
         cluster,
