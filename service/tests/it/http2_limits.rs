@@ -1,12 +1,12 @@
 //! The limits of an HTTP/2 connection, floods that it must bound, and what the metrics say about it.
 
-use super::frames::code::{ENHANCE_YOUR_CALM, REFUSED_STREAM};
+use super::frames::code::{ENHANCE_YOUR_CALM, PROTOCOL_ERROR, REFUSED_STREAM};
 use super::frames::kind::{CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
 use super::frames::{
     ACK, END, END_STREAM, FrameClient, PREFACE, Reaction, block, frame, get, pseudo, setting, wait,
     window_update, with,
 };
-use super::support::TestServer;
+use super::support::{RawClient, TestServer, until};
 use Reaction::{GoAway, Nothing, Reset, Status};
 
 const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -146,6 +146,37 @@ async fn a_request_with_an_invalid_authority_is_counted() {
     assert_eq!(client.reaction(true).await, Status(400));
     let counter = r#"http_requests_total{method="GET",route="/ok",status="400"}"#;
     assert_eq!(server.metric(counter), Some(1.0));
+}
+
+/// Waits until exactly one connection has ended for this reason.
+async fn until_ended(server: &TestServer, reason: &str) {
+    let series = format!(r#"http_connections_closed_total{{reason="{reason}"}}"#);
+    until(reason, || server.metric(&series) == Some(1.0)).await;
+}
+
+#[tokio::test]
+async fn a_connection_with_invalid_http_2_is_counted() {
+    let server = TestServer::start(&[]);
+    let mut client = FrameClient::connect(server.address).await;
+    client.send(&get(2)).await;
+    assert_eq!(client.reaction(false).await, GoAway(PROTOCOL_ERROR));
+    drop(client);
+    until_ended(&server, "invalid_request").await;
+}
+
+#[tokio::test]
+async fn invalid_http_is_counted_also_if_the_client_does_not_close() {
+    let server = TestServer::start(&[]);
+    let mut open = FrameClient::connect(server.address).await;
+    open.send(&get(2)).await;
+    assert_eq!(open.reaction(false).await, GoAway(PROTOCOL_ERROR));
+    until_ended(&server, "invalid_request").await;
+
+    let server = TestServer::start(&[]);
+    let mut open = RawClient::connect(server.address).await;
+    open.send("nonsense\r\n\r\n").await;
+    assert!(open.response().await.starts_with("HTTP/1.1 400 "));
+    until_ended(&server, "invalid_request").await;
 }
 
 /// As over HTTP/1.1: the name of the pod, the methods of a route, and no content for HEAD.
