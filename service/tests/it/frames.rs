@@ -70,6 +70,7 @@ fn length(mut length: usize) -> Vec<u8> {
 
 /// The error codes (RFC 9113, 7).
 pub(crate) mod code {
+    pub(crate) const NO_ERROR: u32 = 0;
     pub(crate) const PROTOCOL_ERROR: u32 = 1;
     pub(crate) const FLOW_CONTROL_ERROR: u32 = 3;
     pub(crate) const FRAME_SIZE_ERROR: u32 = 6;
@@ -285,7 +286,9 @@ impl FrameClient {
             match frame.kind {
                 HEADERS => return Reaction::Status(frame.status()),
                 // NO_ERROR asks the client to stop sending a body that the response does not need (RFC 9113, 8.1).
-                kind::RST_STREAM if frame.number(0) != 0 => return Reaction::Reset(frame.number(0)),
+                kind::RST_STREAM if frame.number(0) != code::NO_ERROR => {
+                    return Reaction::Reset(frame.number(0));
+                }
                 kind::GOAWAY => {
                     let code = frame.number(4);
                     while self.next().await.is_some() {}

@@ -1,6 +1,6 @@
 //! The limits of an HTTP/2 connection, floods that it must bound, and what the metrics say about it.
 
-use super::frames::code::{ENHANCE_YOUR_CALM, PROTOCOL_ERROR, REFUSED_STREAM};
+use super::frames::code::{ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM};
 use super::frames::kind::{CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
 use super::frames::{
     ACK, END, END_STREAM, FrameClient, PREFACE, Reaction, block, frame, get, pseudo, setting, wait,
@@ -161,6 +161,13 @@ async fn a_connection_with_invalid_http_2_is_counted() {
     client.send(&get(2)).await;
     assert_eq!(client.reaction(false).await, GoAway(PROTOCOL_ERROR));
     drop(client);
+    until_ended(&server, "invalid_request").await;
+    // A client that leaves without an error is not.
+    let mut client = FrameClient::connect(server.address).await;
+    client.send(&frame(GOAWAY, 0, 0, &[0; 8])).await;
+    assert_eq!(client.reaction(false).await, GoAway(NO_ERROR));
+    drop(client);
+    until_ended(&server, "client").await;
     until_ended(&server, "invalid_request").await;
 }
 
