@@ -20,12 +20,13 @@ pub struct App {
 }
 
 impl App {
-    /// Opens, migrates and seeds the store, and creates the state for a configuration.
+    /// Loads the users, opens the store, and creates the state for a configuration.
     ///
     /// # Errors
-    /// If the store cannot be used. The message says what to do.
+    /// If the users cannot be loaded or the store cannot be used. The message says what to do.
     pub async fn new(config: &Config, metrics: Metrics) -> Result<Self> {
-        let users = store::open(&config.database_url).await?;
+        let users = config.user_source()?.load().await?;
+        let users = store::open(&config.database_url, &users).await?;
         Ok(Self {
             users,
             metrics,

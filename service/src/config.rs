@@ -20,8 +20,8 @@ pub trait Configuration: Parser {
     /// The settings of the log.
     fn log(&self) -> &LogConfig;
 
-    /// Runs a probe and returns its exit code, if the command line asks for a probe. `None` means to serve.
-    fn probe(&self) -> Option<ExitCode>;
+    /// Runs the command of the command line, such as a probe, and returns its exit code. `None` means to serve.
+    fn run_command(&self) -> Option<ExitCode>;
 
     /// Checks values that depend on each other. The parser has already accepted each value on its own.
     ///
@@ -31,7 +31,7 @@ pub trait Configuration: Parser {
 }
 
 /// A command that replaces serving.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Request /readyz of a running service (at `ADMIN_LISTEN`), and exit 0 if it is ready, 1 if not
     Healthcheck,
@@ -100,11 +100,11 @@ pub struct ServiceConfig {
 }
 
 impl ServiceConfig {
-    /// Runs `command` and returns its exit code, if there is a command.
+    /// Runs a command and returns its exit code.
     #[must_use]
-    pub fn probe(&self, command: Option<&Command>) -> Option<ExitCode> {
-        match command? {
-            Command::Healthcheck => Some(healthcheck::run(self.admin_listen)),
+    pub fn run(&self, command: Command) -> ExitCode {
+        match command {
+            Command::Healthcheck => healthcheck::run(self.admin_listen),
         }
     }
 

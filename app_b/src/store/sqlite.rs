@@ -15,8 +15,8 @@ use subtle::ConstantTimeEq;
 
 use super::failure::OpenError;
 use super::failure::code;
-use super::seed;
-use super::user::{Check, Error, Lookup, TokenHash, User, UserStore};
+use super::table;
+use super::user::{Check, Error, Lookup, Replaced, TokenHash, User, UserRecord, UserStore};
 
 /// Concurrent readers. Each has its own thread.
 const MAX_CONNECTIONS: u32 = 4;
@@ -24,7 +24,8 @@ const MAX_CONNECTIONS: u32 = 4;
 /// Time to wait for a connection of the pool. It is below the timeout of a call from `app_a`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time to wait for another writer. Only the start writes; readers never wait, because of the write-ahead log (WAL).
+/// Time to wait for another writer. The start and a change of the users write; readers never wait, because of the
+/// write-ahead log (WAL).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection pool of one database file.
@@ -45,7 +46,7 @@ fn identity(path: &Path) -> io::Result<FileIdentity> {
 }
 
 impl SqliteStore {
-    pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(super) async fn open(path: &Path, users: &[UserRecord]) -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -74,10 +75,15 @@ impl SqliteStore {
             .run(&pool)
             .await
             .map_err(|error| OpenError::migration(path, error))?;
-        let seeded = seed::run(&pool)
+        let changed = table::replace(&pool, users)
             .await
-            .map_err(|error| OpenError::database(path, "seeded", error))?;
-        tracing::info!(database.path = %path.display(), database.users_seeded = seeded, "database ready");
+            .map_err(|error| OpenError::database(path, "filled with the users", error))?;
+        tracing::info!(
+            database.path = %path.display(),
+            users.count = users.len(),
+            users.changed = changed,
+            "database ready"
+        );
         let identity = identity(path).map_err(|error| OpenError::directory(path, error))?;
         Ok(Self {
             pool,
@@ -117,6 +123,10 @@ impl UserStore for SqliteStore {
         Box::pin(self.find(token))
     }
 
+    fn replace_users<'a>(&'a self, users: &'a [UserRecord]) -> Replaced<'a> {
+        Box::pin(async { table::replace(&self.pool, users).await.map_err(classify) })
+    }
+
     fn check(&self) -> Check<'_> {
         Box::pin(self.is_there())
     }
@@ -142,14 +152,18 @@ async fn check(pool: &SqlitePool, path: &Path) -> Result<(), OpenError> {
 
 /// Returns the embedded migrations. Each runs in its own transaction, which also records that it ran.
 fn migrations() -> Migrator {
-    let users = include_str!("../../migrations/0001_users.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "users".into(),
-        MigrationType::Simple,
-        users,
-        false,
-    )])
+    let migration = |version, description: &'static str, sql: &'static str| {
+        let kind = MigrationType::Simple;
+        Migration::new(version, description.into(), kind, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "users", include_str!("../../migrations/0001_users.sql")),
+        migration(
+            2,
+            "users from a list",
+            include_str!("../../migrations/0002_users_from_a_list.sql"),
+        ),
+    ])
 }
 
 fn classify(error: sqlx::Error) -> Error {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use app_b::store::{self, Lookup, TokenHash, UserStore};
+use app_b::store::{self, Lookup, Replaced, TokenHash, UserRecord, UserStore};
 use app_b::{App, Config};
 use clap::Parser;
 use prometheus::Registry;
@@ -13,21 +13,22 @@ use serde_json::{Value, json};
 use service::server::Server;
 use wiring::exposition;
 
-use super::support::{url, write_seeded_database};
+use super::support::{url, write_demo_database};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Starts `app_b` on a seeded database.
+/// Starts `app_b` with the demonstration users.
 async fn start(flags: &[&str]) -> (SocketAddr, Registry, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app_b.db");
-    write_seeded_database(&path).await;
+    write_demo_database(&path).await;
     let database = format!("--database-url={}", url(&path));
     let common = [
         "test",
         "--listen=127.0.0.1:0",
         "--admin-listen=127.0.0.1:0",
         "--pod-name=pod-7",
+        "--demo-users",
         &database,
     ];
     let config = Config::parse_from(common.iter().chain(flags));
@@ -50,6 +51,10 @@ struct BusyStore;
 
 impl UserStore for BusyStore {
     fn user_by_token(&self, _: TokenHash) -> Lookup<'_> {
+        Box::pin(async { Err(store::Error::Busy(sqlx::Error::PoolTimedOut)) })
+    }
+
+    fn replace_users<'a>(&'a self, _: &'a [UserRecord]) -> Replaced<'a> {
         Box::pin(async { Err(store::Error::Busy(sqlx::Error::PoolTimedOut)) })
     }
 }

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The largest head of a request, in bytes.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HEAD_BYTES: u32 = 64 * 1024;
 
 /// The interval of HTTP/2 pings, which detect a dead peer.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -73,12 +73,13 @@ impl<S: HttpService> Acceptor<S> {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES as usize)
             // Head and body are a few hundred bytes, except in a scrape: one copy costs less than a vectored write.
             .writev(false);
         builder
             .http2()
             .timer(TokioTimer::new())
+            .max_header_list_size(MAX_HEAD_BYTES)
             .keep_alive_interval(Some(PING_INTERVAL));
         let (builder, connections) = (Arc::new(builder), JoinSet::new());
         Ok(Self {

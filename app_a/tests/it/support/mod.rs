@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_b::store::{Lookup, TokenHash, User, UserStore};
+use app_b::store::{Lookup, Replaced, TokenHash, User, UserRecord, UserStore};
 use clap::Parser;
 use service::server::Server;
 use tokio::time::Instant;
@@ -113,6 +113,10 @@ impl UserStore for OneUser {
                 name: "density".to_owned(),
             }))
         })
+    }
+
+    fn replace_users<'a>(&'a self, _: &'a [UserRecord]) -> Replaced<'a> {
+        unreachable!("no test replaces the users")
     }
 }
 
