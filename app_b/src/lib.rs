@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use service::server::{Server, Signals};
+use service::trace::Export;
 
 pub use config::Config;
 pub use router::router;
@@ -30,8 +31,14 @@ pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::install()?;
     let metrics = metrics::Metrics::new();
     let server = Server::bind(&config.service, metrics.registry.clone())?;
+    let export = Export::start(
+        &config.service,
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_VERSION"),
+        &metrics.registry,
+    )?;
     let app = tokio::select! {
-        app = App::new(&config, metrics) => app?,
+        app = App::new(&config, metrics, export.tracer()) => app?,
         () = signals.received() => {
             tracing::info!("stopped before the database was open");
             return Ok(());
@@ -42,6 +49,7 @@ pub async fn run(config: Config) -> Result<()> {
     let outcome = server.run_until_signal(router(app, &config), signals).await;
     monitor.abort();
     users.close().await;
+    export.flush().await;
     outcome
 }
 
