@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use testbed::archive::{self, Config, Entry};
 use testbed::{paths, progress};
 
-use crate::cargo;
+use crate::{cargo, revision};
 
 /// The user that every image runs as: "nonroot" of the distroless images.
 const USER: u64 = 65_532;
@@ -95,9 +95,8 @@ impl Image {
         folder(profile).join(format!("{}.tar", self.name))
     }
 
-    /// A hash of the source that the image is built from, so that changed code rolls out. It covers all of Cargo.lock,
-    /// so an unrelated dependency changes the tag too. It does not cover the compiler and the profile.
-    fn tag(&self) -> Result<String> {
+    /// The source that the image is built from.
+    fn sources(&self) -> Result<Vec<PathBuf>> {
         let root = paths::workspace();
         // The last two files define the layout of the archive and how the process starts.
         let mut files: Vec<_> = [
@@ -117,8 +116,15 @@ impl Image {
             }
         }
         files.sort();
+        Ok(files)
+    }
+
+    /// A hash of the source that the image is built from, so that changed code rolls out. It covers all of Cargo.lock,
+    /// so an unrelated dependency changes the tag too. It does not cover the compiler and the profile.
+    fn tag(&self) -> Result<String> {
+        let root = paths::workspace();
         let mut hash = Sha256::new();
-        for file in files {
+        for file in self.sources()? {
             hash.update(file.strip_prefix(&root)?.to_string_lossy().as_bytes());
             hash.update([0]);
             hash.update(fs::read(&file).with_context(|| file.display().to_string())?);
@@ -131,16 +137,24 @@ impl Image {
         Ok(format!("{}:{}", self.name, self.tag()?))
     }
 
+    /// The environment of the process. The program reads the tag and the revision from it instead of containing them, so that
+    /// the same source gives the same program.
+    fn environment(&self) -> Result<Vec<String>> {
+        let fixed = self.environment.iter().map(|variable| (*variable).to_owned());
+        let revision = revision::of(&paths::workspace(), &self.sources()?);
+        let build = [
+            format!("IMAGE_TAG={}", self.tag()?),
+            format!("IMAGE_REVISION={revision}"),
+        ];
+        Ok(fixed.chain(build).collect())
+    }
+
     fn write(&self, profile: Profile) -> Result<()> {
         let config = Config {
             entrypoint: vec![format!("/{}", self.program)],
             user: format!("{USER}:{USER}"),
             working_directory: "/".to_owned(),
-            environment: self
-                .environment
-                .iter()
-                .map(|variable| (*variable).to_owned())
-                .collect(),
+            environment: self.environment()?,
             ..Config::default()
         };
         let mut entries = vec![Entry::program(
