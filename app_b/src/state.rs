@@ -29,6 +29,7 @@ impl App {
     /// If the store cannot be used. The message says what to do.
     pub async fn new(config: &Config, metrics: Metrics, tracer: Tracer) -> Result<Self> {
         let users = store::open(&config.database_url).await?;
+        users.register_metrics(&metrics.registry);
         Ok(Self {
             users,
             metrics,
