@@ -326,6 +326,55 @@ async fn the_process_metrics_describe_this_process() {
 }
 
 #[tokio::test]
+async fn the_log_level_can_be_changed_while_the_service_runs() {
+    let service = Service::start(APP_A, &[("DRAIN_DELAY", "0s")]).ready().await;
+    let client = Client::new();
+    let level = async |filter: Option<&'static str>| {
+        let url = service.admin_url("/log-level");
+        let request = match filter {
+            Some(filter) => client.put(url).body(filter),
+            None => client.get(url),
+        };
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let hello = async |id: &str| {
+        let request = client.get(service.url("/hello")).header("x-request-id", id);
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    };
+    assert_eq!(level(None).await, (200, "info\n".to_owned()));
+    hello("before").await;
+    assert_eq!(
+        level(Some("info,service=debug\n")).await,
+        (200, "info,service=debug\n".to_owned())
+    );
+    assert_eq!(level(None).await, (200, "info,service=debug\n".to_owned()));
+    hello("during").await;
+    let (status, reason) = level(Some("service=loud")).await;
+    assert_eq!(status, 400, "{reason}");
+    assert!(
+        reason.contains("service=loud") && reason.contains("such as info,app_a=debug"),
+        "{reason}"
+    );
+    hello("still").await;
+    assert_eq!(level(Some("info")).await.0, 200);
+    hello("after").await;
+    let text = service.metrics().await;
+    assert_eq!(exposition::sum(&text, "http_requests_total"), Ok(4.0), "{text}");
+    service.signal(Signal::TERM);
+    let printed = printed(&service.output().await);
+    for (id, is_logged) in [
+        ("before", false),
+        ("during", true),
+        ("still", true),
+        ("after", false),
+    ] {
+        let id = format!(r#""request.id":"{id}""#);
+        assert_eq!(printed.contains(&id), is_logged, "{id}: {printed}");
+    }
+}
+
+#[tokio::test]
 async fn no_token_is_logged_at_any_level() {
     let app_b = format!("http://{}", start_app_b(&[]));
     let variables = [
