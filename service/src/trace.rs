@@ -9,5 +9,3 @@ pub use context::{TRACEPARENT, TRACESTATE, TraceContext};
 pub use export::Export;
 pub use opentelemetry::KeyValue;
 pub use tracer::{Span, Tracer};
-
-pub(crate) use context::Scoped;

@@ -18,7 +18,7 @@ use crate::log_limit::LogLimit;
 use crate::metrics::{HttpMetrics, Measurement, RequestTimer};
 use crate::reply::Cause;
 use crate::request_id::{self, X_REQUEST_ID};
-use crate::trace::{Scoped, Span, TraceContext, Tracer};
+use crate::trace::{Span, TraceContext, Tracer};
 
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
@@ -92,7 +92,7 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
         let log_span =
             tracing::debug_span!("request", request.id = text(&request_id), trace.id = %trace.trace_id());
         let entered = log_span.enter();
-        let inner = trace.scope(self.inner.call(request));
+        let inner = self.inner.call(request);
         drop(entered);
         let instance_name = self.instance_name.clone();
         ObserveFuture {
@@ -112,7 +112,7 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
 pin_project! {
     pub(super) struct ObserveFuture<F> {
         #[pin]
-        inner: Scoped<F>,
+        inner: F,
         log_span: tracing::Span,
         // When the client disconnects, the future is dropped with the timer in this field, which counts a cancelled request.
         request: Option<RequestInFlight>,
@@ -133,7 +133,13 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.log_span.in_scope(|| this.inner.poll(context)))?;
+        let entered = this
+            .request
+            .as_ref()
+            .map(|request| request.span.context().enter());
+        let polled = this.log_span.in_scope(|| this.inner.poll(context));
+        drop(entered);
+        let mut response = ready!(polled)?;
         if let Some(request) = this.request.take() {
             let measurement = request.timer.finish(response.status());
             let trace = request.span.context();

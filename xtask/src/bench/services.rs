@@ -167,7 +167,7 @@ fn count_instructions(database: &Database, broken: &mut Vec<String>) -> Result<(
             variables: &[],
             line: "GET /hello",
             rest: "\r\n",
-            bound: 19_100,
+            bound: 18_900,
         },
         Case {
             name: "app_a",
