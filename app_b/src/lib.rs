@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use service::server::{Server, Signals};
+use service::trace::Export;
 use tokio::task::JoinSet;
 
 pub use commands::Command;
@@ -36,8 +37,14 @@ pub async fn run(config: Config) -> Result<()> {
     let source = config.user_source()?;
     let metrics = metrics::Metrics::new();
     let server = Server::bind(&config.service, metrics.registry.clone())?;
+    let export = Export::start(
+        &config.service,
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_VERSION"),
+        &metrics.registry,
+    )?;
     let app = tokio::select! {
-        app = App::new(&config, metrics) => app?,
+        app = App::new(&config, metrics, export.tracer()) => app?,
         () = signals.received() => {
             tracing::info!("stopped before the database was open");
             return Ok(());
@@ -53,6 +60,7 @@ pub async fn run(config: Config) -> Result<()> {
     let outcome = server.run_until_signal(router(app, &config), signals).await;
     tasks.shutdown().await;
     users.close().await;
+    export.flush().await;
     outcome
 }
 

@@ -5,6 +5,7 @@
 mod directory;
 mod failure;
 mod monitor;
+mod pool_metrics;
 mod sqlite;
 mod table;
 mod url;

@@ -2,6 +2,7 @@
 
 mod log;
 mod report;
+mod trace;
 pub mod values;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use crate::{healthcheck, open_files};
 
 pub use log::{LogConfig, LogFormat};
 pub use report::{EXIT_BAD_CONFIGURATION, Invalid};
+pub use trace::{Endpoint, TraceConfig, TraceSampler};
 
 /// The configuration of a program, as [`crate::runtime::run`] needs it.
 pub trait Configuration: Parser {
@@ -44,13 +46,17 @@ pub struct ServiceConfig {
     #[arg(long, env = "LISTEN", value_name = "ADDRESS:PORT", value_parser = values::address, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 
-    /// Address and port of the admin listener, which serves /metrics, /livez and /readyz
+    /// Address and port of the admin listener, which serves /metrics, /livez, /readyz and /log-level
     #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = values::address, default_value = "127.0.0.1:0")]
     pub admin_listen: SocketAddr,
 
     /// The settings of the log
     #[command(flatten)]
     pub log: LogConfig,
+
+    /// The settings of the trace export
+    #[command(flatten)]
+    pub trace: TraceConfig,
 
     /// Time for a request, from its head to its response
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", value_parser = values::positive_duration, default_value = "10s")]
@@ -135,6 +141,7 @@ impl ServiceConfig {
     /// # Errors
     /// Names the variable to change.
     pub fn check(&self) -> Result<(), Invalid> {
+        self.trace.check()?;
         if self.listen == self.admin_listen && self.listen.port() != 0 {
             return Err(Invalid::new(
                 "ADMIN_LISTEN",

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use prometheus::Registry;
 use sha2::{Digest, Sha256};
 
 /// A store of users and the hashes of their tokens.
@@ -28,6 +29,9 @@ pub trait UserStore: fmt::Debug + Send + Sync {
     fn check(&self) -> Check<'_> {
         Box::pin(std::future::ready(Ok(())))
     }
+
+    /// Registers the metrics of the store, if it has any.
+    fn register_metrics(&self, _registry: &Registry) {}
 
     /// Closes the database. No data is lost without it.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -171,7 +171,9 @@ async fn probes_and_scrapes_do_not_count_as_requests() {
     }
     let text = service.metrics().await;
     let version = env!("CARGO_PKG_VERSION");
-    let build_info = format!(r#"build_info{{service="app_b",version="{version}"}}"#);
+    let build_info = format!(
+        r#"build_info{{image_tag="unknown",revision="unknown",service="app_b",version="{version}"}}"#
+    );
     assert_eq!(exposition::value(&text, &build_info), Some(1.0), "{text}");
     let known = r#"http_requests_total{method="POST",route="/auth",status="200"}"#;
     assert_eq!(exposition::value(&text, known), Some(0.0), "{text}");

@@ -11,6 +11,7 @@ use prometheus::Registry;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use service::server::Server;
+use service::trace::Tracer;
 use wiring::exposition;
 
 use super::support::{url, write_demo_database};
@@ -33,7 +34,7 @@ async fn start(flags: &[&str]) -> (SocketAddr, Registry, tempfile::TempDir) {
     ];
     let config = Config::parse_from(common.iter().chain(flags));
     let metrics = app_b::metrics::Metrics::new();
-    let app = App::new(&config, metrics).await.unwrap();
+    let app = App::new(&config, metrics, Tracer::OFF).await.unwrap();
     let registry = app.metrics.registry.clone();
     (serve(app, &config), registry, directory)
 }
@@ -234,6 +235,7 @@ async fn a_busy_database_is_503_with_retry_after() {
     let app = App {
         users: Arc::new(BusyStore),
         metrics: app_b::metrics::Metrics::new(),
+        tracer: Tracer::OFF,
         legacy_status: false,
     };
     let address = serve(app, &config);
