@@ -2,7 +2,8 @@
 #
 #     docker build --target app_a --tag app-a .
 #
-# `cargo xtask images` writes the same images without Docker.
+# `cargo xtask images` writes the same images without Docker. The build arguments IMAGE_TAG and IMAGE_REVISION become labels of
+# the metric build_info. They are set in the last stages, so that they do not invalidate the cached programs.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
@@ -48,6 +49,9 @@ COPY --from=services --chown=65532:65532 /data /data
 USER 65532:65532
 WORKDIR /
 ENV LISTEN=0.0.0.0:5001 ADMIN_LISTEN=0.0.0.0:9000 DATABASE_URL=sqlite:///data/app_b.db
+ARG IMAGE_TAG=unknown
+ARG IMAGE_REVISION=unknown
+ENV IMAGE_TAG=$IMAGE_TAG IMAGE_REVISION=$IMAGE_REVISION
 EXPOSE 5001 9000
 HEALTHCHECK --interval=2s --timeout=3s --start-period=30s --retries=3 CMD ["/app_b", "healthcheck"]
 ENTRYPOINT ["/app_b"]
@@ -57,6 +61,9 @@ COPY --from=services /programs/app_a /app_a
 USER 65532:65532
 WORKDIR /
 ENV LISTEN=0.0.0.0:5000 ADMIN_LISTEN=0.0.0.0:9000
+ARG IMAGE_TAG=unknown
+ARG IMAGE_REVISION=unknown
+ENV IMAGE_TAG=$IMAGE_TAG IMAGE_REVISION=$IMAGE_REVISION
 EXPOSE 5000 9000
 HEALTHCHECK --interval=2s --timeout=3s --start-period=30s --retries=3 CMD ["/app_a", "healthcheck"]
 ENTRYPOINT ["/app_a"]

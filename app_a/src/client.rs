@@ -15,7 +15,8 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::{Client, Response, Url, redirect, retry};
 use serde::Serialize;
-use service::request_id::X_REQUEST_ID;
+use service::request_id::{self, X_REQUEST_ID};
+use service::trace::{KeyValue, Tracer};
 
 use crate::config::AppBConfig;
 
@@ -70,6 +71,7 @@ pub struct AppB {
     auth: Url,
     timeout: Duration,
     metrics: CallMetrics,
+    tracer: Tracer,
 }
 
 #[derive(Serialize)]
@@ -82,7 +84,7 @@ impl AppB {
     ///
     /// # Errors
     /// If the HTTP client cannot be created.
-    pub fn new(config: &AppBConfig, metrics: CallMetrics) -> Result<Self> {
+    pub fn new(config: &AppBConfig, metrics: CallMetrics, tracer: Tracer) -> Result<Self> {
         let client = Client::builder()
             .connect_timeout(config.connect_timeout)
             .pool_max_idle_per_host(config.pool_max_idle)
@@ -99,29 +101,48 @@ impl AppB {
             auth,
             timeout: config.timeout,
             metrics,
+            tracer,
         })
     }
 
-    /// Asks `app_b` whether a user has this token. Forwards `request_id`.
+    /// Asks `app_b` whether a user has this token. Forwards the id and the trace of `request`.
     ///
     /// # Errors
     /// If `app_b` gives no valid response within the deadline.
-    pub async fn authenticate(
-        &self,
-        token: &str,
-        request_id: Option<&HeaderValue>,
-    ) -> Result<Verdict, Error> {
+    pub async fn authenticate(&self, token: &str, request: &HeaderMap) -> Result<Verdict, Error> {
         let call = self.metrics.start();
-        let result = tokio::time::timeout(self.timeout, self.post(token, request_id)).await;
+        let mut span = self.tracer.call("POST /auth", || self.attributes());
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/html, text/plain;q=0.9"));
+        headers.extend(request_id::of(request).map(|id| (X_REQUEST_ID, id.clone())));
+        span.context().forward(request, &mut headers);
+        let result = tokio::time::timeout(self.timeout, self.post(token, headers)).await;
         let result = result.unwrap_or(Err(Error::Deadline));
-        call.finish(Outcome::of(&result));
+        let outcome = Outcome::of(&result);
+        if result.is_err() {
+            span.fail(outcome.label());
+        }
+        call.finish(outcome);
         result
     }
 
-    async fn post(&self, token: &str, request_id: Option<&HeaderValue>) -> Result<Verdict, Error> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("text/html, text/plain;q=0.9"));
-        headers.extend(request_id.map(|id| (X_REQUEST_ID, id.clone())));
+    /// Describes a call for the traces, by the Semantic Conventions for HTTP Spans. The URL contains no secret.
+    fn attributes(&self) -> Vec<KeyValue> {
+        vec![
+            KeyValue::new("http.request.method", "POST"),
+            KeyValue::new("url.full", self.auth.to_string()),
+            KeyValue::new(
+                "server.address",
+                self.auth.host_str().unwrap_or_default().to_owned(),
+            ),
+            KeyValue::new(
+                "server.port",
+                i64::from(self.auth.port_or_known_default().unwrap_or(80)),
+            ),
+        ]
+    }
+
+    async fn post(&self, token: &str, headers: HeaderMap) -> Result<Verdict, Error> {
         let send = || {
             self.client
                 .post(self.auth.clone())

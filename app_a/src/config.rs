@@ -60,8 +60,8 @@ impl Configuration for Config {
         &self.service.log
     }
 
-    fn probe(&self) -> Option<ExitCode> {
-        self.service.probe(self.command.as_ref())
+    fn run_command(&self) -> Option<ExitCode> {
+        Some(self.service.run(self.command?))
     }
 
     fn check(&self) -> Result<(), Invalid> {

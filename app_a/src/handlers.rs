@@ -8,7 +8,6 @@ use axum::http::header::AUTHORIZATION;
 use axum::response::Response;
 use serde::Serialize;
 use service::reply::Format;
-use service::request_id;
 
 use crate::client::Verdict;
 use crate::error::Error;
@@ -52,7 +51,7 @@ pub(crate) async fn jobs(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
     let Some(token) = token(&headers) else {
         return Err(unauthorized);
     };
-    match app.app_b.authenticate(token, request_id::of(&headers)).await? {
+    match app.app_b.authenticate(token, &headers).await? {
         Verdict::Known => {
             let jobs = Jobs {
                 jobs: [Job {

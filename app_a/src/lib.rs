@@ -12,6 +12,7 @@ pub mod state;
 
 use anyhow::Result;
 use service::server::{Server, Signals};
+use service::trace::Export;
 
 pub use config::Config;
 pub use router::router;
@@ -25,8 +26,16 @@ pub async fn run(config: Config) -> Result<()> {
     let signals = Signals::install()?;
     let metrics = metrics::Metrics::new();
     let server = Server::bind(&config.service, metrics.registry.clone())?;
-    let app = App::new(&config, metrics)?;
-    server.run_until_signal(router(app, &config), signals).await
+    let export = Export::start(
+        &config.service,
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_VERSION"),
+        &metrics.registry,
+    )?;
+    let app = App::new(&config, metrics, export.tracer())?;
+    let outcome = server.run_until_signal(router(app, &config), signals).await;
+    export.flush().await;
+    outcome
 }
 
 /// Returns the text of `/metrics` before the first request.

@@ -14,7 +14,7 @@ use crate::state::App;
 
 /// Returns the routes with the middleware around them.
 pub fn router(app: App, config: &Config) -> impl HttpService + use<> {
-    let metrics = app.metrics.http;
+    let (metrics, tracer) = (app.metrics.http, app.tracer);
     let routes = Router::new()
         // The original accepts POST only. The delivery stages send PUT.
         .route("/jobs", post(jobs).put(jobs))
@@ -24,7 +24,7 @@ pub fn router(app: App, config: &Config) -> impl HttpService + use<> {
     // 504: no handler reads the request body, so a timeout means that app_b did not respond.
     middleware::apply(
         routes,
-        &Settings::new(&config.service, StatusCode::GATEWAY_TIMEOUT),
+        &Settings::new(&config.service, StatusCode::GATEWAY_TIMEOUT, tracer),
         metrics,
     )
 }

@@ -1,11 +1,14 @@
-//! Configuration: the shared settings of a service, and the database.
+//! Configuration: the shared settings of a service, the database, and the source of the users.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-use service::config::{Command, Configuration, Invalid, LogConfig, ServiceConfig};
+use clap::{ArgAction, Parser};
+use service::config::{Configuration, Invalid, LogConfig, ServiceConfig, values};
 
+use crate::commands::Command;
 use crate::store::{DatabaseUrl, database_url};
+use crate::users::Source;
 
 /// The internal service of the pair, which knows the users
 #[derive(Debug, Clone, Parser)]
@@ -25,6 +28,35 @@ pub struct Config {
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = database_url,
           default_value_t = DatabaseUrl::default())]
     pub database_url: DatabaseUrl,
+
+    /// File of the users, one a line; it is read again when it changes. `app_b user-entry NAME` prints a line
+    #[arg(long, env = "USERS_FILE", value_name = "PATH", value_parser = users_file)]
+    pub users_file: Option<PathBuf>,
+
+    /// Accept the demonstration users instead, whose tokens are public
+    #[arg(long, env = "DEMO_USERS", value_name = "BOOL", value_parser = values::boolean, action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    pub demo_users: bool,
+}
+
+impl Config {
+    /// Returns where the users come from.
+    ///
+    /// # Errors
+    /// If no source is set, or both.
+    pub fn user_source(&self) -> Result<Source, Invalid> {
+        match (&self.users_file, self.demo_users) {
+            (Some(path), false) => Ok(Source::File(path.clone())),
+            (None, true) => Ok(Source::Demo),
+            (None, false) => Err(Invalid::because(
+                "there are no users: set USERS_FILE to a file of users, whose lines `app_b user-entry NAME` prints, or \
+                 for a demonstration DEMO_USERS=true, whose tokens are public",
+            )),
+            (Some(_), true) => Err(Invalid::because(
+                "USERS_FILE and DEMO_USERS are both set: keep USERS_FILE, or for a demonstration DEMO_USERS",
+            )),
+        }
+    }
 }
 
 impl Configuration for Config {
@@ -32,11 +64,24 @@ impl Configuration for Config {
         &self.service.log
     }
 
-    fn probe(&self) -> Option<ExitCode> {
-        self.service.probe(self.command.as_ref())
+    fn run_command(&self) -> Option<ExitCode> {
+        let command = self.command.as_ref()?;
+        Some(command.run(&self.service))
     }
 
     fn check(&self) -> Result<(), Invalid> {
-        self.service.check()
+        self.service.check()?;
+        // A command needs no users.
+        if self.command.is_none() {
+            self.user_source()?;
+        }
+        Ok(())
     }
+}
+
+fn users_file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("the path of a file such as /etc/app_b/users".to_owned());
+    }
+    Ok(text.into())
 }

@@ -1,7 +1,7 @@
 //! All metrics of `app_b`, in its own registry.
 
-use prometheus::Registry;
-use service::metrics::{HttpMetrics, register_process};
+use prometheus::{IntGauge, Registry};
+use service::metrics::{HttpMetrics, register, register_process};
 
 use crate::routes::ROUTES;
 
@@ -12,6 +12,8 @@ pub struct Metrics {
     pub registry: Registry,
     /// Requests from clients.
     pub http: HttpMetrics,
+    /// 1 if the users are those of the users file, 0 if its last version could not be used
+    pub users_last_reload_successful: IntGauge,
 }
 
 impl Metrics {
@@ -19,10 +21,17 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
+        let reload = IntGauge::new(
+            "users_last_reload_successful",
+            "1 if the users are those of the users file, 0 if its last version could not be used",
+        );
         let metrics = Self {
             http: HttpMetrics::new(&registry, &ROUTES),
+            users_last_reload_successful: register(&registry, reload),
             registry,
         };
+        // The service starts only with usable users.
+        metrics.users_last_reload_successful.set(1);
         register_process(
             &metrics.registry,
             env!("CARGO_PKG_NAME"),

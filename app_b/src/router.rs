@@ -15,7 +15,7 @@ use crate::state::App;
 
 /// Returns the routes with the middleware around them.
 pub fn router(app: App, config: &Config) -> impl HttpService + use<> {
-    let metrics = app.metrics.http;
+    let (metrics, tracer) = (app.metrics.http, app.tracer);
     let routes = Router::new()
         // The middleware limits the body. The limit of axum, 2 MB, does not apply.
         .route("/auth", post(auth).layer(DefaultBodyLimit::disable()))
@@ -23,7 +23,7 @@ pub fn router(app: App, config: &Config) -> impl HttpService + use<> {
     // 408: the store has a shorter deadline of its own, so a timeout means that the client did not send its body.
     middleware::apply(
         routes,
-        &Settings::new(&config.service, StatusCode::REQUEST_TIMEOUT),
+        &Settings::new(&config.service, StatusCode::REQUEST_TIMEOUT, tracer),
         metrics,
     )
 }

@@ -5,8 +5,9 @@
 mod directory;
 mod failure;
 mod monitor;
-mod seed;
+mod pool_metrics;
 mod sqlite;
+mod table;
 mod url;
 mod user;
 
@@ -15,17 +16,17 @@ use std::sync::Arc;
 pub use failure::OpenError;
 pub use monitor::monitor;
 pub use url::{DatabaseUrl, database_url};
-pub use user::{Check, Error, Lookup, TokenHash, User, UserStore};
+pub use user::{Check, Error, Lookup, Replaced, TokenHash, User, UserRecord, UserStore};
 
-/// Opens the database. Creates it if it does not exist, and migrates and seeds it.
+/// Opens the database. Creates it if it does not exist, migrates it, and makes its users equal to `users`.
 ///
 /// # Errors
 /// Names the file, the failure, and what to do.
-pub async fn open(url: &DatabaseUrl) -> Result<Arc<dyn UserStore>, OpenError> {
+pub async fn open(url: &DatabaseUrl, users: &[UserRecord]) -> Result<Arc<dyn UserStore>, OpenError> {
     directory::create(url.path())?;
     if url.is_default() {
         directory::check_private(url.path())?;
     }
-    let store = sqlite::SqliteStore::open(url.path()).await?;
+    let store = sqlite::SqliteStore::open(url.path(), users).await?;
     Ok(Arc::new(store))
 }

@@ -2,6 +2,7 @@
 
 mod log;
 mod report;
+mod trace;
 pub mod values;
 
 use std::net::SocketAddr;
@@ -14,14 +15,15 @@ use crate::{healthcheck, open_files};
 
 pub use log::{LogConfig, LogFormat};
 pub use report::{EXIT_BAD_CONFIGURATION, Invalid};
+pub use trace::{Endpoint, TraceConfig, TraceSampler};
 
 /// The configuration of a program, as [`crate::runtime::run`] needs it.
 pub trait Configuration: Parser {
     /// The settings of the log.
     fn log(&self) -> &LogConfig;
 
-    /// Runs a probe and returns its exit code, if the command line asks for a probe. `None` means to serve.
-    fn probe(&self) -> Option<ExitCode>;
+    /// Runs the command of the command line, such as a probe, and returns its exit code. `None` means to serve.
+    fn run_command(&self) -> Option<ExitCode>;
 
     /// Checks values that depend on each other. The parser has already accepted each value on its own.
     ///
@@ -31,7 +33,7 @@ pub trait Configuration: Parser {
 }
 
 /// A command that replaces serving.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Request /readyz of a running service (at `ADMIN_LISTEN`), and exit 0 if it is ready, 1 if not
     Healthcheck,
@@ -44,13 +46,17 @@ pub struct ServiceConfig {
     #[arg(long, env = "LISTEN", value_name = "ADDRESS:PORT", value_parser = values::address, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 
-    /// Address and port of the admin listener, which serves /metrics, /livez and /readyz
+    /// Address and port of the admin listener, which serves /metrics, /livez, /readyz and /log-level
     #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = values::address, default_value = "127.0.0.1:0")]
     pub admin_listen: SocketAddr,
 
     /// The settings of the log
     #[command(flatten)]
     pub log: LogConfig,
+
+    /// The settings of the trace export
+    #[command(flatten)]
+    pub trace: TraceConfig,
 
     /// Time for a request, from its head to its response
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", value_parser = values::positive_duration, default_value = "10s")]
@@ -100,11 +106,11 @@ pub struct ServiceConfig {
 }
 
 impl ServiceConfig {
-    /// Runs `command` and returns its exit code, if there is a command.
+    /// Runs a command and returns its exit code.
     #[must_use]
-    pub fn probe(&self, command: Option<&Command>) -> Option<ExitCode> {
-        match command? {
-            Command::Healthcheck => Some(healthcheck::run(self.admin_listen)),
+    pub fn run(&self, command: Command) -> ExitCode {
+        match command {
+            Command::Healthcheck => healthcheck::run(self.admin_listen),
         }
     }
 
@@ -135,6 +141,7 @@ impl ServiceConfig {
     /// # Errors
     /// Names the variable to change.
     pub fn check(&self) -> Result<(), Invalid> {
+        self.trace.check()?;
         if self.listen == self.admin_listen && self.listen.port() != 0 {
             return Err(Invalid::new(
                 "ADMIN_LISTEN",

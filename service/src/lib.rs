@@ -2,10 +2,12 @@
 //! and the server with its shutdown. This crate defines no public route.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
-pub mod admin;
+mod admin;
 pub mod config;
 pub mod console;
 pub mod healthcheck;
+mod log_filter;
+mod log_limit;
 mod log_writer;
 pub mod metrics;
 pub mod middleware;
@@ -16,3 +18,4 @@ pub mod request_id;
 pub mod runtime;
 pub mod server;
 mod telemetry;
+pub mod trace;

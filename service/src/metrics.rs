@@ -1,9 +1,9 @@
 //! The metrics that both services have. Each service registers them in a [`Registry`] of its own; nothing is global.
 
 mod http;
-mod process;
 
 use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::log_writer::DROPPED_LINES;
@@ -34,18 +34,31 @@ pub fn register<M: Collector + Clone + 'static>(
 
 /// Registers `build_info`, the process metrics and the counter of dropped log lines.
 ///
+/// The labels `revision` and `image_tag` of `build_info` come from the environment, which the image sets. They are not
+/// compiled in: the program would differ for each commit, even if its source is the same.
+///
 /// # Panics
 /// When called twice for one registry. This is a programming error that fails every start of the service.
 pub fn register_process(registry: &Registry, service: &str, version: &str) {
-    let help = "Always 1; the labels are the service and its version";
-    let build_info = IntGaugeVec::new(Opts::new("build_info", help), &["service", "version"]);
+    let help = "Always 1; the labels are the service, its version, and the revision and the tag of its image";
+    let labels = ["service", "version", "revision", "image_tag"];
+    let build_info = IntGaugeVec::new(Opts::new("build_info", help), &labels);
+    let (revision, image_tag) = (from_image("IMAGE_REVISION"), from_image("IMAGE_TAG"));
     register(registry, build_info)
-        .with_label_values(&[service, version])
+        .with_label_values(&[service, version, &revision, &image_tag])
         .set(1);
     register(registry, Ok(DROPPED_LINES.clone()));
     registry
-        .register(Box::new(process::ProcessCollector::new()))
+        .register(Box::new(ProcessCollector::for_self()))
         .expect("the names of the process metrics are unique");
+}
+
+/// Returns a variable that the image sets, or `unknown`.
+fn from_image(variable: &str) -> String {
+    let value = std::env::var(variable).ok();
+    value
+        .filter(|value| !value.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Returns all metrics of the registry in the Prometheus text format.

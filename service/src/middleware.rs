@@ -3,7 +3,6 @@
 mod error_bodies;
 mod http_rules;
 mod load_shed;
-mod log_limit;
 mod observe;
 mod timeout;
 
@@ -23,6 +22,7 @@ use crate::config::ServiceConfig;
 use crate::metrics::HttpMetrics;
 use crate::reply::Cause;
 use crate::server::HttpService;
+use crate::trace::Tracer;
 use error_bodies::ErrorBodiesLayer;
 use http_rules::HttpRulesLayer;
 use load_shed::LoadShedLayer;
@@ -41,12 +41,14 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// The largest request body, in bytes.
     pub max_body_bytes: usize,
+    /// Starts the span of each request.
+    pub tracer: Tracer,
 }
 
 impl Settings {
     /// Takes the settings from `config`. A host name that is not a valid header value becomes `unknown`.
     #[must_use]
-    pub fn new(config: &ServiceConfig, timeout_status: StatusCode) -> Self {
+    pub fn new(config: &ServiceConfig, timeout_status: StatusCode, tracer: Tracer) -> Self {
         let unknown = |_| HeaderValue::from_static("unknown");
         Self {
             instance_name: config.instance_name().try_into().unwrap_or_else(unknown),
@@ -54,6 +56,7 @@ impl Settings {
             timeout_status,
             max_in_flight: config.max_in_flight,
             max_body_bytes: config.max_body_bytes,
+            tracer,
         }
     }
 }
@@ -66,7 +69,11 @@ pub fn apply(router: Router, settings: &Settings, metrics: HttpMetrics) -> impl 
     ServiceBuilder::new()
         // Outermost: adds the request id and x-served-by to every response, counts the final status, and counts
         // requests whose client disconnects.
-        .layer(ObserveLayer::new(metrics, &settings.instance_name))
+        .layer(ObserveLayer::new(
+            metrics,
+            settings.tracer,
+            &settings.instance_name,
+        ))
         // Adds a text or JSON body to errors, including the errors of the layers below.
         .layer(ErrorBodiesLayer)
         .layer(HttpRulesLayer)

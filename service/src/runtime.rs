@@ -16,7 +16,7 @@ pub fn run<C: Configuration, F: Future<Output = Result<()>>>(serve: impl FnOnce(
         Ok(config) => config,
         Err(code) => return code,
     };
-    if let Some(code) = config.probe() {
+    if let Some(code) = config.run_command() {
         return code;
     }
     let _log = match telemetry::init(config.log()) {

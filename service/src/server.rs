@@ -87,9 +87,10 @@ impl Server {
             ..limits
         };
         let (_, stage) = watch::channel(Stage::Serving);
+        let routes = admin::router(registry, readiness.clone());
         let admin = Acceptor::new(
             admin_listener,
-            admin::router(registry, readiness.clone()),
+            move |peer| admin::for_peer(&routes, peer),
             admin_limits,
             stage,
             None,
@@ -173,6 +174,7 @@ impl Server {
     /// of a panic.
     pub async fn run(mut self, service: impl HttpService, shutdown: impl Future<Output = ()>) -> Result<()> {
         let (stage, watched) = watch::channel(Stage::Serving);
+        let service = move |_peer| service.clone();
         let acceptor = Acceptor::new(self.listener, service, self.limits, watched, Some(self.bounds))?;
         let mut acceptor = tokio::spawn(acceptor.serve());
         self.readiness.advance(State::Ready);

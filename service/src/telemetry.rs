@@ -6,9 +6,12 @@ use std::panic;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt, reload};
 
 use crate::config::LogConfig;
+use crate::log_filter;
 use crate::log_writer::LogWriter;
 
 /// How long the exit waits for the reader of the log.
@@ -33,21 +36,23 @@ impl Drop for Log {
 pub(crate) fn init(config: &LogConfig) -> io::Result<Log> {
     let on_terminal = io::stdout().is_terminal();
     let writer = Arc::new(LogWriter::start(io::stdout())?);
-    let subscriber = fmt()
-        .with_env_filter(EnvFilter::new(&config.filter))
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(&config.filter));
+    log_filter::install(&config.filter, handle);
+    let lines = fmt::layer()
         // Otherwise a failed write is reported on standard error, and panics if that fails, too.
         .log_internal_errors(false)
         .with_writer(Arc::clone(&writer));
-    if config.format.is_json(on_terminal) {
-        subscriber
+    let lines = if config.format.is_json(on_terminal) {
+        lines
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
-            .init();
+            .boxed()
     } else {
-        subscriber.with_ansi(on_terminal).init();
-    }
+        lines.with_ansi(on_terminal).boxed()
+    };
+    tracing_subscriber::registry().with(filter).with(lines).init();
     panic::set_hook(Box::new(log_panic));
     Ok(Log(writer))
 }

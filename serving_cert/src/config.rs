@@ -97,7 +97,7 @@ impl Configuration for Config {
         &self.log
     }
 
-    fn probe(&self) -> Option<ExitCode> {
+    fn run_command(&self) -> Option<ExitCode> {
         let Command::Check(files) = &self.command else {
             return None;
         };

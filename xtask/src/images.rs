@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use testbed::archive::{self, Config, Entry, HealthCheck};
 use testbed::{paths, progress};
 
-use crate::cargo;
+use crate::{cargo, revision};
 
 /// The user that every image runs as: "nonroot" of the distroless images.
 const USER: u64 = 65_532;
@@ -105,9 +105,8 @@ impl Image {
         folder(profile).join(format!("{}.tar", self.name))
     }
 
-    /// A hash of the source that the image is built from, so that changed code rolls out. It covers all of Cargo.lock,
-    /// so an unrelated dependency changes the tag too. It does not cover the compiler and the profile.
-    fn tag(&self) -> Result<String> {
+    /// The source that the image is built from.
+    fn sources(&self) -> Result<Vec<PathBuf>> {
         let root = paths::workspace();
         // The last two files define the layout of the archive and how the process starts.
         let mut files: Vec<_> = [
@@ -127,8 +126,15 @@ impl Image {
             }
         }
         files.sort();
+        Ok(files)
+    }
+
+    /// A hash of the source that the image is built from, so that changed code rolls out. It covers all of Cargo.lock,
+    /// so an unrelated dependency changes the tag too. It does not cover the compiler and the profile.
+    fn tag(&self) -> Result<String> {
+        let root = paths::workspace();
         let mut hash = Sha256::new();
-        for file in files {
+        for file in self.sources()? {
             hash.update(file.strip_prefix(&root)?.to_string_lossy().as_bytes());
             hash.update([0]);
             hash.update(fs::read(&file).with_context(|| file.display().to_string())?);
@@ -139,6 +145,21 @@ impl Image {
 
     fn reference(&self) -> Result<String> {
         Ok(format!("{}:{}", self.name, self.tag()?))
+    }
+
+    /// The environment of the process. The program reads the tag and the revision from it instead of containing them, so that
+    /// the same source gives the same program. Only a program that listens has metrics, whose labels they are.
+    fn environment(&self) -> Result<Vec<String>> {
+        let fixed = [archive::PATH]
+            .into_iter()
+            .chain(self.environment.iter().copied());
+        let mut environment: Vec<_> = fixed.map(str::to_owned).collect();
+        if !self.ports.is_empty() {
+            let revision = revision::of(&paths::workspace(), &self.sources()?);
+            environment.push(format!("IMAGE_TAG={}", self.tag()?));
+            environment.push(format!("IMAGE_REVISION={revision}"));
+        }
+        Ok(environment)
     }
 
     /// The check of the Dockerfile, so that docker-compose waits for these images too.
@@ -166,11 +187,7 @@ impl Image {
             entrypoint: vec![format!("/{}", self.program)],
             user: format!("{USER}:{USER}"),
             working_directory: "/".to_owned(),
-            environment: [archive::PATH]
-                .iter()
-                .chain(self.environment)
-                .map(|variable| (*variable).to_owned())
-                .collect(),
+            environment: self.environment()?,
             ports: self.ports.to_vec(),
             health_check: (!self.ports.is_empty()).then(|| self.health_check()),
             ..Config::default()

@@ -19,7 +19,7 @@ use testbed::{paths, progress};
 
 use crate::cargo;
 
-/// How long a service may take to start on a busy machine. Hashing the seeded passwords takes most of that time.
+/// How long a service may take to start on a busy machine.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How long a service may take to shut down before it is killed. Longer than its `DRAIN_DEADLINE` of 15 s.
@@ -73,7 +73,10 @@ fn serve(running: &mut Vec<Running>, sender: &Sender<Event>, events: &Receiver<E
     fs::create_dir_all(paths::target().join("up"))?;
     let database_url = format!("sqlite://{}", database.display());
     for (service, variables) in [
-        (&APP_B, vec![("DATABASE_URL", database_url)]),
+        (
+            &APP_B,
+            vec![("DATABASE_URL", database_url), ("DEMO_USERS", "true".to_owned())],
+        ),
         (&APP_A, vec![("APP_B_URL", format!("http://{}", APP_B.address))]),
     ] {
         running.push(service.start(&variables, sender.clone())?);

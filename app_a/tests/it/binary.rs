@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{self, StreamExt};
 use reqwest::{Client, Version};
@@ -278,11 +278,100 @@ async fn probes_and_scrapes_do_not_count_as_requests() {
     }
     let text = service.metrics().await;
     let version = env!("CARGO_PKG_VERSION");
-    let build_info = format!(r#"build_info{{service="app_a",version="{version}"}}"#);
+    let build_info = format!(
+        r#"build_info{{image_tag="unknown",revision="unknown",service="app_a",version="{version}"}}"#
+    );
     assert_eq!(exposition::value(&text, &build_info), Some(1.0), "{text}");
     let known = r#"http_requests_total{method="GET",route="/hello",status="200"}"#;
     assert_eq!(exposition::value(&text, known), Some(0.0), "{text}");
     assert_eq!(exposition::sum(&text, "http_requests_total"), Ok(0.0), "{text}");
+}
+
+#[tokio::test]
+async fn the_revision_and_the_tag_of_the_image_are_labels_of_build_info() {
+    let variables = [("IMAGE_REVISION", "6f1ed00"), ("IMAGE_TAG", "d229ac6c71cb")];
+    let service = Service::start(APP_A, &variables).ready().await;
+    let text = service.metrics().await;
+    let version = env!("CARGO_PKG_VERSION");
+    let build_info = format!(
+        r#"build_info{{image_tag="d229ac6c71cb",revision="6f1ed00",service="app_a",version="{version}"}}"#
+    );
+    assert_eq!(exposition::value(&text, &build_info), Some(1.0), "{text}");
+}
+
+#[tokio::test]
+async fn the_process_metrics_describe_this_process() {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n 333 && exec {APP_A}")]);
+    let before = SystemTime::now();
+    let service = Service::start_with(command, &[]).ready().await;
+    let value = async |name| {
+        let text = service.metrics().await;
+        exposition::value(&text, name).unwrap_or_else(|| panic!("{name}: {text}"))
+    };
+    assert_eq!(value("process_max_fds").await.to_bits(), 333_f64.to_bits());
+    let open = value("process_open_fds").await;
+    assert!(open > 5.0 && open < 333.0, "{open} open files");
+    let resident = value("process_resident_memory_bytes").await;
+    assert!(resident > 1e6, "{resident} bytes");
+    // The clock of the kernel counts from the boot, and both are in whole seconds.
+    let started = value("process_start_time_seconds").await;
+    let expected = before.duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((started - expected).abs() < 5.0, "{started} and {expected}");
+    // The metric is in whole seconds.
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    while value("process_cpu_seconds_total").await < 1.0 {
+        assert!(Instant::now() < deadline, "no CPU time is counted");
+    }
+}
+
+#[tokio::test]
+async fn the_log_level_can_be_changed_while_the_service_runs() {
+    let service = Service::start(APP_A, &[("DRAIN_DELAY", "0s")]).ready().await;
+    let client = Client::new();
+    let level = async |filter: Option<&'static str>| {
+        let url = service.admin_url("/log-level");
+        let request = match filter {
+            Some(filter) => client.put(url).body(filter),
+            None => client.get(url),
+        };
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let hello = async |id: &str| {
+        let request = client.get(service.url("/hello")).header("x-request-id", id);
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    };
+    assert_eq!(level(None).await, (200, "info\n".to_owned()));
+    hello("before").await;
+    assert_eq!(
+        level(Some("info,service=debug\n")).await,
+        (200, "info,service=debug\n".to_owned())
+    );
+    assert_eq!(level(None).await, (200, "info,service=debug\n".to_owned()));
+    hello("during").await;
+    let (status, reason) = level(Some("service=loud")).await;
+    assert_eq!(status, 400, "{reason}");
+    assert!(
+        reason.contains("service=loud") && reason.contains("such as info,app_a=debug"),
+        "{reason}"
+    );
+    hello("still").await;
+    assert_eq!(level(Some("info")).await.0, 200);
+    hello("after").await;
+    let text = service.metrics().await;
+    assert_eq!(exposition::sum(&text, "http_requests_total"), Ok(4.0), "{text}");
+    service.signal(Signal::TERM);
+    let printed = printed(&service.output().await);
+    for (id, is_logged) in [
+        ("before", false),
+        ("during", true),
+        ("still", true),
+        ("after", false),
+    ] {
+        let id = format!(r#""request.id":"{id}""#);
+        assert_eq!(printed.contains(&id), is_logged, "{id}: {printed}");
+    }
 }
 
 #[tokio::test]

@@ -61,6 +61,19 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {
         ("APP_B_TIMEOUT", "10s", "below REQUEST_TIMEOUT"),
         ("APP_B_POOL_MAX_IDLE", "-1", "a whole number"),
         ("APP_B_POOL_IDLE_TIMEOUT", "never", duration),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "collector:4318",
+            "http://collector:4318",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "https://collector:4318",
+            "not https",
+        ),
+        ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_always_on"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2", "a number from 0 to 1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.1", "traceidratio"),
     ];
     for (variable, value, accepted) in cases {
         let output = run(&[(variable, value)], &[]).await;

@@ -18,3 +18,5 @@ mod outage;
 mod process;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod traces;

@@ -40,7 +40,7 @@ const WRITABLE: &str = "give this process a directory it can write to (in a cont
                         DATABASE_URL to a file in such a directory";
 const PRIVATE: &str = "set DATABASE_URL to a file in a directory of your own";
 const FULL: &str = "free some space on that disk, or set DATABASE_URL to a file on another one";
-const DAMAGED: &str = "move the file away; the next start creates a new one with the seeded users";
+const DAMAGED: &str = "move the file away; the next start creates a new one with the users";
 const BUSY: &str = "stop the other process that uses it, or set DATABASE_URL to another file";
 const NEWER: &str = "another version of app_b wrote it: start that version, or move the file away";
 const UNKNOWN: &str = "check the disk, or set DATABASE_URL to another file";

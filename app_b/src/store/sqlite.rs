@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
+use prometheus::Registry;
+use service::metrics::register;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -15,8 +17,9 @@ use subtle::ConstantTimeEq;
 
 use super::failure::OpenError;
 use super::failure::code;
-use super::seed;
-use super::user::{Check, Error, Lookup, TokenHash, User, UserStore};
+use super::pool_metrics::PoolMetrics;
+use super::table;
+use super::user::{Check, Error, Lookup, Replaced, TokenHash, User, UserRecord, UserStore};
 
 /// Concurrent readers. Each has its own thread.
 const MAX_CONNECTIONS: u32 = 4;
@@ -24,13 +27,15 @@ const MAX_CONNECTIONS: u32 = 4;
 /// Time to wait for a connection of the pool. It is below the timeout of a call from `app_a`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time to wait for another writer. Only the start writes; readers never wait, because of the write-ahead log (WAL).
+/// Time to wait for another writer. The start and a change of the users write; readers never wait, because of the
+/// write-ahead log (WAL).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection pool of one database file.
 #[derive(Debug, Clone)]
 pub(super) struct SqliteStore {
     pool: SqlitePool,
+    metrics: PoolMetrics,
     path: PathBuf,
     /// The file that is open.
     identity: FileIdentity,
@@ -45,7 +50,7 @@ fn identity(path: &Path) -> io::Result<FileIdentity> {
 }
 
 impl SqliteStore {
-    pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(super) async fn open(path: &Path, users: &[UserRecord]) -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -74,12 +79,18 @@ impl SqliteStore {
             .run(&pool)
             .await
             .map_err(|error| OpenError::migration(path, error))?;
-        let seeded = seed::run(&pool)
+        let changed = table::replace(&pool, users)
             .await
-            .map_err(|error| OpenError::database(path, "seeded", error))?;
-        tracing::info!(database.path = %path.display(), database.users_seeded = seeded, "database ready");
+            .map_err(|error| OpenError::database(path, "filled with the users", error))?;
+        tracing::info!(
+            database.path = %path.display(),
+            users.count = users.len(),
+            users.changed = changed,
+            "database ready"
+        );
         let identity = identity(path).map_err(|error| OpenError::directory(path, error))?;
         Ok(Self {
+            metrics: PoolMetrics::new(&pool),
             pool,
             path: path.to_owned(),
             identity,
@@ -87,10 +98,11 @@ impl SqliteStore {
     }
 
     async fn find(&self, token: TokenHash) -> Result<Option<User>, Error> {
+        let mut connection = self.metrics.acquire().await.map_err(classify)?;
         let row: Option<(String, Vec<u8>)> =
             sqlx::query_as("SELECT username, token_hash FROM users WHERE token_hash = ?")
                 .bind(token.as_bytes())
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *connection)
                 .await
                 .map_err(classify)?;
         // The duration of the lookup reveals nothing about a token, because the lookup uses its hash. The constant-time
@@ -117,8 +129,16 @@ impl UserStore for SqliteStore {
         Box::pin(self.find(token))
     }
 
+    fn replace_users<'a>(&'a self, users: &'a [UserRecord]) -> Replaced<'a> {
+        Box::pin(async { table::replace(&self.pool, users).await.map_err(classify) })
+    }
+
     fn check(&self) -> Check<'_> {
         Box::pin(self.is_there())
+    }
+
+    fn register_metrics(&self, registry: &Registry) {
+        register(registry, Ok(self.metrics.clone()));
     }
 
     /// Closes the pool. The last connection writes the write-ahead log back to the file.
@@ -142,14 +162,18 @@ async fn check(pool: &SqlitePool, path: &Path) -> Result<(), OpenError> {
 
 /// Returns the embedded migrations. Each runs in its own transaction, which also records that it ran.
 fn migrations() -> Migrator {
-    let users = include_str!("../../migrations/0001_users.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "users".into(),
-        MigrationType::Simple,
-        users,
-        false,
-    )])
+    let migration = |version, description: &'static str, sql: &'static str| {
+        let kind = MigrationType::Simple;
+        Migration::new(version, description.into(), kind, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "users", include_str!("../../migrations/0001_users.sql")),
+        migration(
+            2,
+            "users from a list",
+            include_str!("../../migrations/0002_users_from_a_list.sql"),
+        ),
+    ])
 }
 
 fn classify(error: sqlx::Error) -> Error {
@@ -158,5 +182,60 @@ fn classify(error: sqlx::Error) -> Error {
         Error::Busy(error)
     } else {
         Error::Failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+    use wiring::exposition;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_metrics_of_the_pool_count_its_connections_and_the_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let users = [UserRecord {
+            name: "density".to_owned(),
+            token: TokenHash::of(b"mytoken"),
+            password_hash: None,
+        }];
+        let path = directory.path().join("app_b.db");
+        let store = SqliteStore::open(&path, &users).await.unwrap();
+        let registry = Registry::new();
+        store.register_metrics(&registry);
+        let value = |series| {
+            let text = service::metrics::text(&registry);
+            exposition::value(&text, series).unwrap_or_else(|| panic!("{series}: {text}"))
+        };
+        let used = || value(r#"db_client_connection_count{state="used"}"#);
+        let is = |value: f64, expected: f64| (value - expected).abs() < f64::EPSILON;
+        assert!(is(value("db_client_connection_max"), MAX_CONNECTIONS.into()));
+        // The pool takes a connection back in a task of its own.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is(used(), 0.0) {
+            assert!(Instant::now() < deadline, "{} connections are used", used());
+            tokio::task::yield_now().await;
+        }
+        assert!(value(r#"db_client_connection_count{state="idle"}"#) >= 1.0);
+        assert!(is(value("db_client_connection_wait_time_seconds_count"), 0.0));
+
+        // All connections are used, so the next lookup waits.
+        let mut held = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            held.push(store.pool.acquire().await.unwrap());
+        }
+        assert!(is(used(), MAX_CONNECTIONS.into()));
+        let waiting = {
+            let store = store.clone();
+            tokio::spawn(async move { store.find(TokenHash::of(b"mytoken")).await })
+        };
+        let wait = Duration::from_millis(20);
+        tokio::time::sleep(wait).await;
+        drop(held);
+        assert!(waiting.await.unwrap().unwrap().is_some());
+        assert!(is(value("db_client_connection_wait_time_seconds_count"), 1.0));
+        let waited = value("db_client_connection_wait_time_seconds_sum");
+        assert!(waited >= 0.01, "waited {waited} s");
     }
 }

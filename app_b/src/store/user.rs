@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use prometheus::Registry;
 use sha2::{Digest, Sha256};
 
 /// A store of users and the hashes of their tokens.
@@ -14,6 +15,13 @@ pub trait UserStore: fmt::Debug + Send + Sync {
     /// If the database does not respond.
     fn user_by_token(&self, token: TokenHash) -> Lookup<'_>;
 
+    /// Makes the stored users equal to this list. Returns the number of users that were added, changed or removed. A
+    /// lookup finds either all old or all new users.
+    ///
+    /// # Errors
+    /// If the database cannot be written. The stored users are unchanged then.
+    fn replace_users<'a>(&'a self, users: &'a [UserRecord]) -> Replaced<'a>;
+
     /// Checks that the database is still there and responds.
     ///
     /// # Errors
@@ -21,6 +29,9 @@ pub trait UserStore: fmt::Debug + Send + Sync {
     fn check(&self) -> Check<'_> {
         Box::pin(std::future::ready(Ok(())))
     }
+
+    /// Registers the metrics of the store, if it has any.
+    fn register_metrics(&self, _registry: &Registry) {}
 
     /// Closes the database. No data is lost without it.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -30,6 +41,9 @@ pub trait UserStore: fmt::Debug + Send + Sync {
 
 /// The future of a lookup. It is boxed so that [`UserStore`] is dyn-compatible.
 pub type Lookup<'a> = Pin<Box<dyn Future<Output = Result<Option<User>, Error>> + Send + 'a>>;
+
+/// The future of a replacement.
+pub type Replaced<'a> = Pin<Box<dyn Future<Output = Result<usize, Error>> + Send + 'a>>;
 
 /// The future of a check.
 pub type Check<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
@@ -41,8 +55,19 @@ pub struct User {
     pub name: String,
 }
 
+/// A user to store. It has no `Debug`, so that no log contains the hash of a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    /// The name, which is public.
+    pub name: String,
+    /// The hash of the token.
+    pub token: TokenHash,
+    /// Argon2id in the PHC string format. `None` if the user has no password.
+    pub password_hash: Option<String>,
+}
+
 /// The SHA-256 of a token. The token itself is never stored.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
@@ -52,7 +77,11 @@ impl TokenHash {
         Self(Sha256::digest(token).into())
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn from_bytes(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }

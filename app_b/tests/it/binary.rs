@@ -10,7 +10,9 @@ use wiring::exposition;
 
 use super::log_reader;
 use super::process::{Service, TEST_TIMEOUT, printed};
-use super::support::{SEED, assert_full_seed, url, write_database_that_never_opens, write_seeded_database};
+use super::support::{
+    DEMO, DEMO_USERS, assert_demo_users, start, url, write_database_that_never_opens, write_demo_database,
+};
 
 const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
 
@@ -18,8 +20,8 @@ const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
 async fn a_closed_or_unread_output_loses_only_lines_of_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
-    let variables = [("DATABASE_URL", &*url(&database))];
+    write_demo_database(&database).await;
+    let variables = [DEMO, ("DATABASE_URL", &*url(&database))];
     log_reader::a_closed_output_loses_only_lines(APP_B, &variables).await;
     log_reader::an_unread_output_loses_only_lines(APP_B, &variables).await;
 }
@@ -41,6 +43,8 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {
         ("LISTEN", "nonsense", "127.0.0.1:5000"),
         ("MAX_BODY_BYTES", "64KiB", "a whole number"),
         ("LEGACY_STATUS", "1", "true or false"),
+        ("USERS_FILE", "", "the path of a file"),
+        ("DEMO_USERS", "yes", "true or false"),
     ];
     for (variable, value, accepted) in cases {
         let mut command = Command::new(APP_B);
@@ -60,22 +64,26 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {
 }
 
 #[tokio::test]
-async fn a_second_start_does_not_seed_again() {
+async fn a_second_start_does_not_change_the_users() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
+    write_demo_database(&database).await;
     let database = url(&database);
     let variables = [("DATABASE_URL", database.as_str()), ("DRAIN_DELAY", "0s")];
     for _ in 0..2 {
-        let service = Service::start(APP_B, &variables).ready().await;
-        assert_full_seed(&service.url("")).await;
+        let service = start(&variables).ready().await;
+        assert_demo_users(&service.url("")).await;
         service.signal(Signal::TERM);
         let output = service.output().await;
         assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
-        let seeded_none = printed(&output)
+        let changed_none = printed(&output)
             .lines()
-            .any(|line| line.contains(r#""database.users_seeded":0"#));
-        assert!(seeded_none, "the second start seeded again: {}", printed(&output));
+            .any(|line| line.contains(r#""users.changed":0"#));
+        assert!(
+            changed_none,
+            "the second start changed the users: {}",
+            printed(&output)
+        );
     }
 }
 
@@ -84,7 +92,7 @@ async fn livez_responds_while_readyz_waits_for_the_database() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
     write_database_that_never_opens(&database).await;
-    let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))]);
+    let service = start(&[("DATABASE_URL", &url(&database))]);
     assert_eq!(first_readyz(&service).await, 503);
     assert_eq!(
         reqwest::get(service.admin_url("/livez")).await.unwrap().status(),
@@ -97,7 +105,7 @@ async fn sigterm_while_the_database_opens_exits_0() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
     write_database_that_never_opens(&database).await;
-    let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))]);
+    let service = start(&[("DATABASE_URL", &url(&database))]);
     assert_eq!(first_readyz(&service).await, 503);
     service.signal(Signal::TERM);
     let output = service.output().await;
@@ -125,10 +133,10 @@ async fn no_secret_is_logged_at_any_level() {
         ("DATABASE_URL", database.as_str()),
         ("DRAIN_DELAY", "0s"),
     ];
-    let service = Service::start(APP_B, &variables).ready().await;
+    let service = start(&variables).ready().await;
     let http2 = Client::builder().http2_prior_knowledge().build().unwrap();
     for (client, version) in [(Client::new(), Version::HTTP_11), (http2, Version::HTTP_2)] {
-        for token in SEED
+        for token in DEMO_USERS
             .map(|(_, token)| token)
             .into_iter()
             .chain(["an-unknown-secret"])
@@ -143,7 +151,7 @@ async fn no_secret_is_logged_at_any_level() {
         printed.contains("request completed"),
         "no access log at this level"
     );
-    let tokens = SEED.map(|(_, token)| token);
+    let tokens = DEMO_USERS.map(|(_, token)| token);
     for secret in tokens
         .into_iter()
         .chain(["an-unknown-secret", "devops", "argon2id"])
@@ -156,16 +164,16 @@ async fn no_secret_is_logged_at_any_level() {
 async fn probes_and_scrapes_do_not_count_as_requests() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
-    let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))])
-        .ready()
-        .await;
+    write_demo_database(&database).await;
+    let service = start(&[("DATABASE_URL", &url(&database))]).ready().await;
     for _ in 0..30 {
         service.readyz().await;
     }
     let text = service.metrics().await;
     let version = env!("CARGO_PKG_VERSION");
-    let build_info = format!(r#"build_info{{service="app_b",version="{version}"}}"#);
+    let build_info = format!(
+        r#"build_info{{image_tag="unknown",revision="unknown",service="app_b",version="{version}"}}"#
+    );
     assert_eq!(exposition::value(&text, &build_info), Some(1.0), "{text}");
     let known = r#"http_requests_total{method="POST",route="/auth",status="200"}"#;
     assert_eq!(exposition::value(&text, known), Some(0.0), "{text}");

@@ -4,35 +4,37 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use app_b::store::{self, Lookup, TokenHash, UserStore};
+use app_b::store::{self, Lookup, Replaced, TokenHash, UserRecord, UserStore};
 use app_b::{App, Config};
 use clap::Parser;
 use prometheus::Registry;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use service::server::Server;
+use service::trace::Tracer;
 use wiring::exposition;
 
-use super::support::{url, write_seeded_database};
+use super::support::{url, write_demo_database};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Starts `app_b` on a seeded database.
+/// Starts `app_b` with the demonstration users.
 async fn start(flags: &[&str]) -> (SocketAddr, Registry, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app_b.db");
-    write_seeded_database(&path).await;
+    write_demo_database(&path).await;
     let database = format!("--database-url={}", url(&path));
     let common = [
         "test",
         "--listen=127.0.0.1:0",
         "--admin-listen=127.0.0.1:0",
         "--pod-name=pod-7",
+        "--demo-users",
         &database,
     ];
     let config = Config::parse_from(common.iter().chain(flags));
     let metrics = app_b::metrics::Metrics::new();
-    let app = App::new(&config, metrics).await.unwrap();
+    let app = App::new(&config, metrics, Tracer::OFF).await.unwrap();
     let registry = app.metrics.registry.clone();
     (serve(app, &config), registry, directory)
 }
@@ -50,6 +52,10 @@ struct BusyStore;
 
 impl UserStore for BusyStore {
     fn user_by_token(&self, _: TokenHash) -> Lookup<'_> {
+        Box::pin(async { Err(store::Error::Busy(sqlx::Error::PoolTimedOut)) })
+    }
+
+    fn replace_users<'a>(&'a self, _: &'a [UserRecord]) -> Replaced<'a> {
         Box::pin(async { Err(store::Error::Busy(sqlx::Error::PoolTimedOut)) })
     }
 }
@@ -229,6 +235,7 @@ async fn a_busy_database_is_503_with_retry_after() {
     let app = App {
         users: Arc::new(BusyStore),
         metrics: app_b::metrics::Metrics::new(),
+        tracer: Tracer::OFF,
         legacy_status: false,
     };
     let address = serve(app, &config);

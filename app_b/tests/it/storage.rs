@@ -11,8 +11,8 @@ use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
-use super::process::{Service, TEST_TIMEOUT, free_address, printed};
-use super::support::{auth, execute, files, url, with_file_size_limit, write_seeded_database};
+use super::process::{TEST_TIMEOUT, free_address, printed};
+use super::support::{DEMO, auth, execute, files, start, url, with_file_size_limit, write_demo_database};
 
 const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
 
@@ -23,7 +23,10 @@ async fn run(mut command: Command, database: &Path) -> Output {
         .env_clear()
         .env("LISTEN", address)
         .env("ADMIN_LISTEN", admin);
-    command.env("DATABASE_URL", url(database)).kill_on_drop(true);
+    command
+        .env("DATABASE_URL", url(database))
+        .envs([DEMO])
+        .kill_on_drop(true);
     timeout(TEST_TIMEOUT, command.output())
         .await
         .expect("the binary exits")
@@ -72,7 +75,7 @@ async fn an_unwritable_path_fails_the_start() {
 async fn a_read_only_disk_fails_the_start_and_the_database_stays_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
+    write_demo_database(&database).await;
     let before = std::fs::read(&database).unwrap();
     // The directory is read-only in a new mount namespace. Most systems let any user create one.
     let mut command = Command::new("unshare");
@@ -94,8 +97,8 @@ async fn a_read_only_disk_fails_the_start_and_the_database_stays_unchanged() {
 async fn a_removed_database_turns_readiness_off_with_the_reason_and_is_not_created_again() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
-    let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database)), ("DRAIN_DELAY", "0s")]);
+    write_demo_database(&database).await;
+    let service = start(&[("DATABASE_URL", &url(&database)), ("DRAIN_DELAY", "0s")]);
     let service = service.ready().await;
     for name in files(directory.path()) {
         std::fs::remove_file(directory.path().join(name)).unwrap();
@@ -135,7 +138,7 @@ async fn a_default_directory_that_others_can_write_to_fails_the_start() {
     let default_database = [("XDG_STATE_HOME", state.path().to_str().unwrap())];
 
     set_mode(0o777);
-    let output = Service::start(APP_B, &default_database).output().await;
+    let output = start(&default_database).output().await;
     let printed = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{printed}");
     for part in [
@@ -152,12 +155,10 @@ async fn a_default_directory_that_others_can_write_to_fails_the_start() {
 
     // The check applies to the default directory only, not to a configured one.
     let configured = url(&directory.join("configured.db"));
-    Service::start(APP_B, &[("DATABASE_URL", &configured)])
-        .ready()
-        .await;
+    start(&[("DATABASE_URL", &configured)]).ready().await;
 
     set_mode(0o700);
-    Service::start(APP_B, &default_database).ready().await;
+    start(&default_database).ready().await;
     assert!(directory.join("app_b.db").exists());
 }
 
@@ -209,7 +210,7 @@ async fn a_file_that_is_not_a_database_fails_the_start_and_stays_unchanged() {
 async fn a_damaged_database_fails_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
+    write_demo_database(&database).await;
     let mut bytes = std::fs::read(&database).unwrap();
     // The header stays intact, so that only a check of the pages finds the damage.
     bytes[4096..].fill(0x5a);
@@ -221,7 +222,7 @@ async fn a_damaged_database_fails_the_start() {
 async fn a_database_of_a_newer_version_fails_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
+    write_demo_database(&database).await;
     let statement = "INSERT INTO _sqlx_migrations VALUES (99, 'later', CURRENT_TIMESTAMP, TRUE, x'00', 0)";
     execute(&database, statement).await.unwrap();
     assert_start_fails(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use app_b::Source;
 use app_b::store::{self, database_url};
 use reqwest::Client;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -9,8 +10,10 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-/// The name and the token of each seeded user.
-pub(crate) const SEED: [(&str, &str); 5] = [
+use super::process::Service;
+
+/// The name and the token of each demonstration user.
+pub(crate) const DEMO_USERS: [(&str, &str); 5] = [
     ("density", "mytoken"),
     ("ada", "adas-token"),
     ("edsger", "edsgers-token"),
@@ -18,19 +21,29 @@ pub(crate) const SEED: [(&str, &str); 5] = [
     ("margaret", "margarets-token"),
 ];
 
+/// The setting that enables them.
+pub(crate) const DEMO: (&str, &str) = ("DEMO_USERS", "true");
+
+/// Starts the binary with the demonstration users and these environment variables.
+pub(crate) fn start(variables: &[(&str, &str)]) -> Service {
+    Service::start(env!("CARGO_BIN_EXE_app_b"), &[&[DEMO], variables].concat())
+}
+
 /// Returns the `DATABASE_URL` of a file.
 pub(crate) fn url(path: &Path) -> String {
     format!("sqlite://{}", path.display())
 }
 
-/// Writes a seeded database to `path`. It is created once for all tests, because the password hashes are slow.
-pub(crate) async fn write_seeded_database(path: &Path) {
-    static SEEDED: OnceCell<Vec<u8>> = OnceCell::const_new();
-    let database = SEEDED
+/// Writes a database with the demonstration users to `path`.
+pub(crate) async fn write_demo_database(path: &Path) {
+    static DATABASE: OnceCell<Vec<u8>> = OnceCell::const_new();
+    let database = DATABASE
         .get_or_init(async || {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("app_b.db");
-            let store = store::open(&database_url(&url(&path)).unwrap()).await.unwrap();
+            let users = Source::Demo.load().await.unwrap();
+            let url = database_url(&url(&path)).unwrap();
+            let store = store::open(&url, &users).await.unwrap();
             store.close().await;
             std::fs::read(&path).unwrap()
         })
@@ -38,13 +51,13 @@ pub(crate) async fn write_seeded_database(path: &Path) {
     std::fs::write(path, database).unwrap();
 }
 
-/// Writes a database to `path` that `app_b` never finishes opening. `app_b` queries the table `seeds`, and this
-/// database has an infinite view in its place.
+/// Writes a database to `path` that `app_b` never finishes opening. `app_b` reads the table `users`, and this database has
+/// a view in its place, whose rows SQLite searches without an end.
 pub(crate) async fn write_database_that_never_opens(path: &Path) {
-    write_seeded_database(path).await;
-    execute(path, "DROP TABLE seeds").await.unwrap();
-    let view = "CREATE VIEW seeds AS WITH RECURSIVE endless (name) AS \
-                (SELECT 'x' UNION ALL SELECT name FROM endless) SELECT name FROM endless";
+    write_demo_database(path).await;
+    execute(path, "DROP TABLE users").await.unwrap();
+    let view = "CREATE VIEW users AS WITH RECURSIVE endless (n) AS (SELECT 0 UNION ALL SELECT n FROM endless) \
+                SELECT '' AS username, '' AS password_hash, x'' AS token_hash FROM endless WHERE n > 0";
     execute(path, view).await.unwrap();
 }
 
@@ -66,9 +79,9 @@ pub(crate) async fn auth(service: &str, token: &str) -> (u16, String) {
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
-/// Asserts that the service knows every seeded user.
-pub(crate) async fn assert_full_seed(service: &str) {
-    for (user, token) in SEED {
+/// Asserts that the service knows every demonstration user.
+pub(crate) async fn assert_demo_users(service: &str) {
+    for (user, token) in DEMO_USERS {
         assert_eq!(auth(service, token).await, (200, user.to_owned()));
     }
 }

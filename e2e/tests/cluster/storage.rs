@@ -31,6 +31,8 @@ spec:
       env:
         - name: DATABASE_URL
           value: sqlite:///data/app_b.db
+        - name: DEMO_USERS
+          value: 'true'
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true

@@ -4,6 +4,7 @@ mod engine;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{eventually, request, xtask};
@@ -171,10 +172,8 @@ fn build_and_compare(engine: &Engine) -> Result<()> {
         ("serving-cert", "serving-cert"),
         ("loadtest", "loadtest"),
     ] {
-        let built = format!("built-{image}");
-        let context = context.display().to_string();
-        engine.docker(&["build", "--quiet", "--target", target, "--tag", &built, &context])?;
-        let (built, archive) = (configuration(engine, &built)?, configuration(engine, image)?);
+        let archive = configuration(engine, image)?;
+        let built = build(engine, &context, target, &build_arguments(&archive)?)?;
         for field in FIELDS {
             ensure!(
                 built[field] == archive[field],
@@ -184,7 +183,34 @@ fn build_and_compare(engine: &Engine) -> Result<()> {
             );
         }
     }
+    let unlabelled = build(engine, &context, "app_a", &[])?;
+    let arguments = build_arguments(&unlabelled)?;
+    ensure!(
+        arguments == ["IMAGE_TAG=unknown", "IMAGE_REVISION=unknown"],
+        "without build arguments: {arguments:?}"
+    );
     Ok(())
+}
+
+/// Builds a target of the Dockerfile in `context`. Returns the configuration of the image.
+fn build(engine: &Engine, context: &Path, target: &str, arguments: &[String]) -> Result<Value> {
+    let (tag, context) = (format!("built-{target}"), context.display().to_string());
+    let mut command = vec!["build", "--quiet", "--target", target, "--tag", &tag];
+    for argument in arguments {
+        command.extend(["--build-arg", argument]);
+    }
+    command.push(&context);
+    engine.docker(&command)?;
+    configuration(engine, &tag)
+}
+
+/// The variables of an image that differ between two builds: the tag and the revision of its source. For the Dockerfile they
+/// are build arguments.
+fn build_arguments(configuration: &Value) -> Result<Vec<String>> {
+    let environment = configuration["Env"].as_array().context("no environment")?;
+    let variables = environment.iter().filter_map(Value::as_str);
+    let of_build = variables.filter(|variable| variable.starts_with("IMAGE_"));
+    Ok(of_build.map(str::to_owned).collect())
 }
 
 /// The configuration of an image. An empty value and a missing one are the same.

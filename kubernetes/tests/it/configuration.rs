@@ -1,13 +1,13 @@
 //! Parses the settings in the manifests with the code of the binaries that read them.
 
-use crate::rendered::{OVERLAYS, Overlay, all_overlays};
+use crate::rendered::{BASE, OVERLAYS, Overlay, all_overlays};
 use chain_check::prometheus::Prometheus;
 use clap::{Command, CommandFactory, Parser};
 use manifests::objects::{self, containers, list, text};
 use serde_json::Value;
 use service::config::{Configuration, ServiceConfig};
 use serving_cert::config::{Command as ServingCert, Config as ServingCertConfig};
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// Returns the container of an image, and its pod template.
 fn container<'overlay>(overlay: &'overlay Overlay, image: &str) -> (&'overlay Value, &'overlay Value) {
@@ -173,6 +173,52 @@ fn app_b_stores_its_database_on_a_volume() {
             overlay.name
         );
     }
+}
+
+#[test]
+fn only_the_local_overlays_accept_the_demonstration_users() {
+    for overlay in OVERLAYS.iter().chain([&*BASE]) {
+        let (config, ..) = service::<app_b::Config>(overlay, "app-b");
+        let accepts = config.user_source() == Ok(app_b::Source::Demo);
+        assert_eq!(
+            accepts,
+            overlay.name.starts_with("local"),
+            "overlay {}",
+            overlay.name
+        );
+        let names_them = overlay
+            .objects
+            .iter()
+            .any(|object| object.to_string().contains("DEMO_USERS"));
+        assert_eq!(
+            names_them,
+            overlay.name.starts_with("local"),
+            "overlay {}",
+            overlay.name
+        );
+    }
+}
+
+#[test]
+fn the_users_are_in_a_secret_whose_changes_reach_the_pods() {
+    let (config, template, container) = service::<app_b::Config>(&BASE, "app-b");
+    let Ok(app_b::Source::File(path)) = config.user_source() else {
+        panic!("the base has no users file")
+    };
+    let folder = path.parent().and_then(Path::to_str).expect("a folder");
+    let mount = list(container, "/volumeMounts")
+        .iter()
+        .find(|mount| text(mount, "/mountPath") == folder)
+        .unwrap_or_else(|| panic!("no volume is mounted at {folder}"));
+    // A mount with subPath never changes.
+    assert_eq!(mount.get("subPath"), None);
+    let volume = list(template, "/spec/volumes")
+        .iter()
+        .find(|volume| volume.get("name") == mount.get("name"));
+    assert_eq!(
+        text(volume.expect("a volume"), "/secret/secretName"),
+        "app-b-users"
+    );
 }
 
 /// Returns the environment of a container as flags, so that no test changes its own environment. Panics if neither the binary

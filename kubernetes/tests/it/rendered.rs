@@ -30,6 +30,15 @@ pub(crate) struct Overlay {
     pub(crate) objects: Vec<Value>,
 }
 
+/// The base, which has no image tags yet.
+pub(crate) static BASE: LazyLock<Overlay> = LazyLock::new(|| {
+    let path = render::root().join("base");
+    Overlay {
+        name: "base".to_owned(),
+        objects: render::render(&path).unwrap_or_else(|error| panic!("{}: {error:#}", path.display())),
+    }
+});
+
 /// Every overlay.
 pub(crate) static OVERLAYS: LazyLock<Vec<Overlay>> = LazyLock::new(|| render_all("overlays"));
 

@@ -12,33 +12,33 @@ use crate::console;
 /// Exit code for a bad configuration: `EX_USAGE` of `sysexits.h`.
 pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 
-/// A value that conflicts with another value.
+/// Values that conflict with each other, or a missing one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    variable: &'static str,
-    accepted: String,
-}
+pub struct Invalid(String);
 
 impl Invalid {
     /// `variable` is the environment variable to change. `accepted` completes the sentence "it accepts …".
-    pub fn new(variable: &'static str, accepted: impl Into<String>) -> Self {
-        Self {
-            variable,
-            accepted: accepted.into(),
-        }
+    pub fn new(variable: &'static str, accepted: impl fmt::Display) -> Self {
+        let flag = variable.to_lowercase().replace('_', "-");
+        Self(format!(
+            "{variable} (or --{flag}) cannot be used: it accepts {accepted}"
+        ))
+    }
+
+    /// `reason` names the variables and says what to set.
+    #[must_use]
+    pub fn because(reason: &str) -> Self {
+        Self(reason.to_owned())
     }
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flag = self.variable.to_lowercase().replace('_', "-");
-        write!(
-            formatter,
-            "{} (or --{flag}) cannot be used: it accepts {}",
-            self.variable, self.accepted
-        )
+        formatter.write_str(&self.0)
     }
 }
+
+impl std::error::Error for Invalid {}
 
 /// Prints the error and returns the exit code.
 pub(super) fn print<C: CommandFactory>(error: &Error) -> ExitCode {

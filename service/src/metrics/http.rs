@@ -187,6 +187,16 @@ pub(crate) struct Measurement {
 }
 
 impl RequestTimer {
+    /// The method, as the label of the metrics.
+    pub(crate) fn method(&self) -> &'static str {
+        METHODS[self.method]
+    }
+
+    /// The route, as the label of the metrics.
+    pub(crate) fn route(&self) -> &'static str {
+        self.metrics.routes[self.route].path
+    }
+
     /// Counts the request as completed with `status`.
     pub(crate) fn finish(mut self, status: StatusCode) -> Measurement {
         self.done = true;
@@ -199,8 +209,8 @@ impl RequestTimer {
             elapsed,
         );
         Measurement {
-            method: METHODS[self.method],
-            route: self.metrics.routes[self.route].path,
+            method: self.method(),
+            route: self.route(),
             elapsed,
         }
     }

@@ -1,11 +1,12 @@
-//! The rules for an origin server that neither hyper nor the router enforces: RFC 9112 for `Host`, RFC 9110 for OPTIONS.
+//! The rules for an origin server that neither hyper nor the router enforces: RFC 9112 and RFC 9113 for the target and
+//! the fields of a request, RFC 9110 for OPTIONS.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::http::header::{ALLOW, HOST};
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use axum::http::uri::{Authority, Scheme};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -21,7 +22,7 @@ impl<S> Layer<S> for HttpRulesLayer {
     }
 }
 
-/// Responds 400 to a request with an invalid `Host`, and 200 with `Allow` to OPTIONS.
+/// Responds 400 to an invalid request, and 200 with `Allow` to OPTIONS.
 #[derive(Debug, Clone)]
 pub(super) struct HttpRules<S> {
     inner: S,
@@ -42,7 +43,7 @@ where
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let is_options = request.method() == Method::OPTIONS;
-        if !has_valid_host(request.version(), request.headers()) {
+        if !is_valid(&request) {
             HttpRulesFuture::Responded {
                 status: StatusCode::BAD_REQUEST,
             }
@@ -60,17 +61,56 @@ where
     }
 }
 
-/// Whether the number and the value of `Host` are valid (RFC 9112, 3.2). HTTP/2 has `:authority` instead.
-fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
-    if version >= Version::HTTP_2 {
-        return true;
+fn is_valid<B>(request: &Request<B>) -> bool {
+    if request.version() >= Version::HTTP_2 {
+        is_valid_http2(request.method(), request.uri(), request.headers())
+    } else {
+        has_valid_host(request.version(), request.headers())
     }
+}
+
+/// Whether the number and the value of `Host` are valid (RFC 9112, 3.2).
+fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) => version < Version::HTTP_11,
         (Some(host), None) => is_host(host.as_bytes()),
         (Some(_), Some(_)) => false,
     }
+}
+
+/// Whether the request is well-formed, as far as h2 does not check it (RFC 9113, 8.2.1 and 8.3.1).
+fn is_valid_http2(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    let has_path = !uri.path().is_empty() || method == Method::CONNECT;
+    let has_user = uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'));
+    let is_trimmed = |value: &HeaderValue| value.as_bytes().trim_ascii() == value.as_bytes();
+    has_path && !has_user && headers.values().all(is_trimmed) && agrees_with_authority(uri, headers)
+}
+
+/// Whether there is at most one `Host`, which is valid and names the same server as `:authority`.
+fn agrees_with_authority(uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => true,
+        (Some(host), None) => {
+            is_host(host.as_bytes())
+                && uri
+                    .authority()
+                    .is_none_or(|authority| is_same_server(uri.scheme(), authority, host))
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Whether both name the same host and port. The default port of the scheme may be left out.
+fn is_same_server(scheme: Option<&Scheme>, authority: &Authority, host: &HeaderValue) -> bool {
+    let default_port = if scheme == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let port = |authority: &Authority| authority.port_u16().unwrap_or(default_port);
+    Authority::try_from(host.as_bytes()).is_ok_and(|host| {
+        host.host().eq_ignore_ascii_case(authority.host()) && port(&host) == port(authority)
+    })
 }
 
 /// Whether the value is a host with an optional port. It is empty if the target of the request has no authority.
@@ -136,8 +176,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_valid_host_is_required_except_in_http_1_0_and_http_2() {
-        let cases: [(Version, &[&str], bool); 10] = [
+    fn one_valid_host_is_required_except_in_http_1_0() {
+        let cases: [(Version, &[&str], bool); 9] = [
             (Version::HTTP_11, &["app-a:5000"], true),
             (Version::HTTP_11, &["[::1]:5000"], true),
             (Version::HTTP_11, &[""], true),
@@ -147,7 +187,6 @@ mod tests {
             (Version::HTTP_11, &["a/b"], false),
             (Version::HTTP_11, &["user@a"], false),
             (Version::HTTP_10, &[], true),
-            (Version::HTTP_2, &[], true),
         ];
         for (version, hosts, expected) in cases {
             let mut headers = HeaderMap::new();
@@ -159,6 +198,25 @@ mod tests {
                 expected,
                 "{version:?} {hosts:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_default_port_of_the_scheme_may_be_left_out() {
+        let cases = [
+            ("http://a/", "a", true),
+            ("http://a/", "A:80", true),
+            ("http://a:80/", "a", true),
+            ("https://a/", "a:443", true),
+            ("http://a/", "a:443", false),
+            ("http://a:5000/", "a", false),
+            ("http://a/", "", false),
+            ("http://a/", "user@a", false),
+        ];
+        for (uri, host, expected) in cases {
+            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
+            let agrees = agrees_with_authority(&Uri::from_static(uri), &headers);
+            assert_eq!(agrees, expected, "{uri} {host}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The outermost layer: request id, `x-served-by`, trace, metrics and log of every request.
+//! The outermost layer: request id, trace, `x-served-by`, metrics and log of every request.
 //!
 //! Metrics count requests by route, including cancelled ones. The access log is at level debug. A request that fails is
 //! logged once, with its cause and its id. [`LogLimit`] bounds the log lines of one cause.
@@ -12,13 +12,13 @@ use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
-use tracing::{Level, Span};
+use tracing::Level;
 
+use crate::log_limit::LogLimit;
 use crate::metrics::{HttpMetrics, Measurement, RequestTimer};
 use crate::reply::Cause;
 use crate::request_id::{self, X_REQUEST_ID};
-
-use super::log_limit::LogLimit;
+use crate::trace::{Span, TraceContext, Tracer};
 
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
@@ -26,16 +26,18 @@ const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 #[derive(Debug, Clone)]
 pub(super) struct ObserveLayer {
     metrics: HttpMetrics,
+    tracer: Tracer,
     instance_name: HeaderValue,
     log_limit: &'static LogLimit,
 }
 
 impl ObserveLayer {
-    pub(super) fn new(metrics: HttpMetrics, instance_name: &HeaderValue) -> Self {
+    pub(super) fn new(metrics: HttpMetrics, tracer: Tracer, instance_name: &HeaderValue) -> Self {
         // Leaked to avoid reference-count contention: each response clones the value.
         let bytes = Bytes::from_static(instance_name.as_bytes().to_vec().leak());
         Self {
             metrics,
+            tracer,
             instance_name: HeaderValue::from_maybe_shared(bytes).expect("the bytes come from a header value"),
             log_limit: Box::leak(Box::default()),
         }
@@ -49,6 +51,7 @@ impl<S> Layer<S> for ObserveLayer {
         Observe {
             inner,
             metrics: self.metrics,
+            tracer: self.tracer,
             instance_name: self.instance_name.clone(),
             log_limit: self.log_limit,
         }
@@ -60,6 +63,7 @@ impl<S> Layer<S> for ObserveLayer {
 pub(super) struct Observe<S> {
     inner: S,
     metrics: HttpMetrics,
+    tracer: Tracer,
     instance_name: HeaderValue,
     log_limit: &'static LogLimit,
 }
@@ -80,17 +84,23 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
             secret.set_sensitive(true);
         }
         let request_id = request_id::ensure(request.headers_mut());
-        // At level debug only, because a span costs more than the whole route /hello.
-        let span = tracing::debug_span!("request", request.id = text(&request_id));
-        let entered = span.enter();
+        let span = self
+            .tracer
+            .request(request.headers(), timer.method(), timer.route());
+        let trace = span.context();
+        // At level debug only, because a span of the log costs more than the whole route /hello.
+        let log_span =
+            tracing::debug_span!("request", request.id = text(&request_id), trace.id = %trace.trace_id());
+        let entered = log_span.enter();
         let inner = self.inner.call(request);
         drop(entered);
         let instance_name = self.instance_name.clone();
         ObserveFuture {
             inner,
-            span,
+            log_span,
             request: Some(RequestInFlight {
                 timer,
+                span,
                 request_id,
                 instance_name,
                 log_limit: self.log_limit,
@@ -103,7 +113,7 @@ pin_project! {
     pub(super) struct ObserveFuture<F> {
         #[pin]
         inner: F,
-        span: Span,
+        log_span: tracing::Span,
         // When the client disconnects, the future is dropped with the timer in this field, which counts a cancelled request.
         request: Option<RequestInFlight>,
     }
@@ -112,6 +122,7 @@ pin_project! {
 /// The part of a request that its response needs.
 struct RequestInFlight {
     timer: RequestTimer,
+    span: Span,
     request_id: HeaderValue,
     instance_name: HeaderValue,
     log_limit: &'static LogLimit,
@@ -122,10 +133,24 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.span.in_scope(|| this.inner.poll(context)))?;
+        let entered = this
+            .request
+            .as_ref()
+            .map(|request| request.span.context().enter());
+        let polled = this.log_span.in_scope(|| this.inner.poll(context));
+        drop(entered);
+        let mut response = ready!(polled)?;
         if let Some(request) = this.request.take() {
             let measurement = request.timer.finish(response.status());
-            log(&response, &request.request_id, measurement, request.log_limit);
+            let trace = request.span.context();
+            log(
+                &response,
+                &request.request_id,
+                trace,
+                measurement,
+                request.log_limit,
+            );
+            request.span.respond(response.status());
             let headers = response.headers_mut();
             headers.insert(X_REQUEST_ID, request.request_id);
             headers.insert(X_SERVED_BY, request.instance_name);
@@ -137,6 +162,7 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
 fn log(
     response: &Response,
     request_id: &HeaderValue,
+    trace: TraceContext,
     measurement: Measurement,
     log_limit: &'static LogLimit,
 ) {
@@ -146,31 +172,26 @@ fn log(
         elapsed,
     } = measurement;
     let status = response.status();
+    let (id, code, milliseconds) = (text(request_id), status.as_u16(), elapsed.as_secs_f64() * 1e3);
     if let Some(cause) = response.extensions().get::<Cause>() {
         if !log_limit.admits(cause.text()) {
             return;
         }
-        let (id, code, milliseconds) = (text(request_id), status.as_u16(), elapsed.as_secs_f64() * 1e3);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(
-                request.id = id, http.method = method, http.route = route, http.status = code,
-                duration.ms = milliseconds, error = %cause, "request failed"
+                request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
+                http.route = route, http.status = code, duration.ms = milliseconds, error = %cause, "request failed"
             );
         } else {
             tracing::warn!(
-                request.id = id, http.method = method, http.route = route, http.status = code,
-                duration.ms = milliseconds, error = %cause, "request failed"
+                request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
+                http.route = route, http.status = code, duration.ms = milliseconds, error = %cause, "request failed"
             );
         }
     } else if tracing::enabled!(Level::DEBUG) {
-        let (id, code, milliseconds) = (text(request_id), status.as_u16(), elapsed.as_secs_f64() * 1e3);
         tracing::debug!(
-            request.id = id,
-            http.method = method,
-            http.route = route,
-            http.status = code,
-            duration.ms = milliseconds,
-            "request completed"
+            request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
+            http.route = route, http.status = code, duration.ms = milliseconds, "request completed"
         );
     }
 }

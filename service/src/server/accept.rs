@@ -1,6 +1,7 @@
 //! The accept loop. It survives errors, and returns its open connections when it stops.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,17 +26,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The largest head of a request, in bytes.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HEAD_BYTES: u32 = 64 * 1024;
 
 /// The interval of HTTP/2 pings, which detect a dead peer.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Accepts connections on one listener and serves one service on them.
-pub(super) struct Acceptor<S> {
+/// Accepts connections on one listener and serves a service on each. `F` returns the service for the address of the client.
+pub(super) struct Acceptor<F> {
     listener: TcpListener,
     /// The same socket, to empty its backlog at the end.
     backlog: std::net::TcpListener,
-    service: S,
+    service: F,
     limits: Limits,
     stage: watch::Receiver<Stage>,
     builder: Arc<auto::Builder<TokioExecutor>>,
@@ -55,10 +56,10 @@ pub(super) struct Bounds {
 /// The open connections after accepting has stopped.
 pub(super) struct Connections(JoinSet<Ending>);
 
-impl<S: HttpService> Acceptor<S> {
+impl<S: HttpService, F: Fn(SocketAddr) -> S> Acceptor<F> {
     pub(super) fn new(
         listener: TcpListener,
-        service: S,
+        service: F,
         limits: Limits,
         stage: watch::Receiver<Stage>,
         bounds: Option<Bounds>,
@@ -73,12 +74,13 @@ impl<S: HttpService> Acceptor<S> {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES as usize)
             // Head and body are a few hundred bytes, except in a scrape: one copy costs less than a vectored write.
             .writev(false);
         builder
             .http2()
             .timer(TokioTimer::new())
+            .max_header_list_size(MAX_HEAD_BYTES)
             .keep_alive_interval(Some(PING_INTERVAL));
         let (builder, connections) = (Arc::new(builder), JoinSet::new());
         Ok(Self {
@@ -109,7 +111,7 @@ impl<S: HttpService> Acceptor<S> {
                 biased;
                 () = &mut draining => return self.stop(),
                 accepted = accept(&self.listener, self.bounds.as_ref()) => match accepted {
-                    Ok((stream, permit)) => self.spawn(stream, permit),
+                    Ok((stream, peer, permit)) => self.spawn(stream, peer, permit),
                     Err(error) => self.pause(&error).await,
                 },
                 Some(_) = self.connections.join_next() => {}
@@ -120,24 +122,24 @@ impl<S: HttpService> Acceptor<S> {
     /// Stops accepting. Serves the connections in the backlog first, because the kernel would reset them.
     fn stop(mut self) -> Connections {
         // Directly on the socket: the runtime may not know yet that a connection is waiting.
-        while let Ok((stream, _)) = self.backlog.accept() {
+        while let Ok((stream, peer)) = self.backlog.accept() {
             if let Ok(stream) = stream
                 .set_nonblocking(true)
                 .and_then(|()| TcpStream::from_std(stream))
             {
-                self.spawn(stream, None);
+                self.spawn(stream, peer, None);
             }
         }
         Connections(self.connections)
     }
 
     /// Serves a connection in a task of its own. The task holds the permit.
-    fn spawn(&mut self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
+    fn spawn(&mut self, stream: TcpStream, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
         // Responses are small and complete. Nagle's algorithm would only delay them.
         stream.set_nodelay(true).ok();
         let (builder, service, stage) = (
             Arc::clone(&self.builder),
-            self.service.clone(),
+            (self.service)(peer),
             self.stage.clone(),
         );
         let open = self.bounds.as_ref().map(|bounds| bounds.metrics.open());
@@ -177,14 +179,14 @@ impl<S: HttpService> Acceptor<S> {
 async fn accept(
     listener: &TcpListener,
     bounds: Option<&Bounds>,
-) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
+) -> io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
     let permit = match bounds {
         // Nothing closes the semaphore, so this is always a permit.
         Some(bounds) => Arc::clone(&bounds.permits).acquire_owned().await.ok(),
         None => None,
     };
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
 impl Connections {

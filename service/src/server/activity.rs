@@ -18,6 +18,8 @@ pub(super) struct Activity {
     closing: AtomicBool,
     /// Whether the server has closed its side.
     lingering: AtomicBool,
+    /// Whether the server no longer waits for the client to close its side.
+    linger_is_over: AtomicBool,
     /// Whether a response waits for the client to read.
     write_blocked: AtomicBool,
 }
@@ -33,6 +35,14 @@ impl Activity {
 
     pub(super) fn is_lingering(&self) -> bool {
         self.lingering.load(Relaxed)
+    }
+
+    pub(super) fn end_linger(&self) {
+        self.linger_is_over.store(true, Relaxed);
+    }
+
+    pub(super) fn linger_is_over(&self) -> bool {
+        self.linger_is_over.load(Relaxed)
     }
 
     pub(super) fn set_write_blocked(&self, blocked: bool) {

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::task::{Context, Poll, Waker, ready};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Response, Version};
+use futures_util::FutureExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
@@ -43,7 +45,7 @@ pub(super) async fn serve<S: HttpService>(
         activity: Arc::clone(&activity),
     };
     let mut connection = pin!(builder.serve_connection(stream, service));
-    let mut clock = Clock::new(limits, activity);
+    let mut clock = Clock::new(limits, Arc::clone(&activity));
     loop {
         let current = *stage.borrow_and_update();
         clock.observe();
@@ -51,6 +53,12 @@ pub(super) async fn serve<S: HttpService>(
         match clock.verdict() {
             Verdict::Continue => {}
             Verdict::GoAway => connection.as_mut().graceful_shutdown(),
+            Verdict::Close(ending) if activity.is_lingering() => {
+                // The connection is complete, except that its client has not closed. Its outcome is the reason.
+                activity.end_linger();
+                let outcome = connection.as_mut().now_or_never();
+                return outcome.map_or(ending, |outcome| reason(outcome, &clock));
+            }
             Verdict::Close(ending) => return ending,
         }
         let latest_stage = stage.clone();
@@ -89,19 +97,30 @@ pub(super) async fn serve<S: HttpService>(
             timer.as_mut().poll(context).map(|()| None)
         })
         .await;
-        match outcome {
-            Some(Ok(())) => return clock.completed(),
-            Some(Err(error)) => {
-                let invalid = error.downcast_ref().is_some_and(hyper::Error::is_parse);
-                return if invalid {
-                    Ending::InvalidRequest
-                } else {
-                    Ending::Error
-                };
-            }
-            None => {}
+        if let Some(outcome) = outcome {
+            return reason(outcome, &clock);
         }
     }
+}
+
+/// Returns why a connection completed.
+fn reason(outcome: Result<(), Box<dyn Error + Send + Sync>>, clock: &Clock) -> Ending {
+    match outcome {
+        Ok(()) => clock.completed(),
+        Err(error) if is_invalid_http(&*error) => Ending::InvalidRequest,
+        Err(_) => Ending::Error,
+    }
+}
+
+/// Whether hyper closed the connection because the client did not send valid HTTP. In HTTP/2 it then sends GOAWAY.
+fn is_invalid_http(error: &(dyn Error + 'static)) -> bool {
+    let Some(error) = error.downcast_ref::<hyper::Error>() else {
+        return false;
+    };
+    let http2 = error
+        .source()
+        .and_then(|source| source.downcast_ref::<h2::Error>());
+    error.is_parse() || http2.is_some_and(|error| error.is_go_away() && error.is_library())
 }
 
 /// The service, with the bookkeeping of one connection.

@@ -7,7 +7,7 @@ pub(crate) enum Ending {
     Client,
     /// The connection broke.
     Error,
-    /// The client did not send valid HTTP, or a head that is too large. It got 400 or 431.
+    /// The client did not send valid HTTP. It got 400, 431 or GOAWAY.
     InvalidRequest,
     /// The client did not send a head within the header read timeout.
     HeaderTimeout,

@@ -65,6 +65,9 @@ impl Write for WatchedStream {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
             self.activity.linger();
         }
+        if self.activity.linger_is_over() {
+            return Poll::Ready(Ok(()));
+        }
         let mut scratch = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);

@@ -5,6 +5,12 @@
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod http2_limits;
+#[cfg(test)]
+mod http2_rules;
+#[cfg(test)]
 mod http_rules;
 #[cfg(test)]
 mod middleware;

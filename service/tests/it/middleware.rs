@@ -98,6 +98,38 @@ async fn failures_of_one_cause_are_logged_ten_times_a_second_and_the_rest_is_cou
     assert!((10..50).contains(&logged()), "{} of 50 were logged", logged());
 }
 
+#[tokio::test]
+async fn a_failure_is_logged_with_the_trace_of_its_client_or_a_new_one() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const PARENT: &str = "00f067aa0ba902b7";
+    let (log, _guard) = Log::capture();
+    let server = TestServer::start(&[]);
+    let mut client = RawClient::connect(server.address).await;
+    for traceparent in [
+        format!("00-{TRACE}-{PARENT}-01"),
+        format!("00-{TRACE}-{PARENT}-01").to_uppercase(),
+    ] {
+        client
+            .send(&format!(
+                "GET /fail HTTP/1.1\r\nhost: test\r\ntraceparent: {traceparent}\r\n\r\n"
+            ))
+            .await;
+        client.response().await;
+    }
+    let warnings = log.events("WARN");
+    let [continued, new] = warnings.as_slice() else {
+        panic!("{warnings:?}");
+    };
+    assert_eq!(continued["trace.id"], TRACE);
+    let span = continued["span.id"].as_str().unwrap();
+    assert!(
+        span.len() == 16 && span != PARENT,
+        "{span}: the span of this request, not of its client"
+    );
+    let trace = new["trace.id"].as_str().unwrap();
+    assert!(trace.len() == 32 && trace != TRACE, "{trace}");
+}
+
 /// The captured log: one JSON object per line.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

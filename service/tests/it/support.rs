@@ -19,6 +19,7 @@ use service::metrics::{HttpMetrics, KnownRoute};
 use service::middleware::{self, Settings};
 use service::reply::Cause;
 use service::server::Server;
+use service::trace::Tracer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -70,7 +71,7 @@ impl TestServer {
         let http = HttpMetrics::new(&registry, &known);
         let gate = Arc::new(Semaphore::new(0));
 
-        let settings = Settings::new(&config, StatusCode::GATEWAY_TIMEOUT);
+        let settings = Settings::new(&config, StatusCode::GATEWAY_TIMEOUT, Tracer::OFF);
         let router = middleware::apply(routes(Arc::clone(&gate)), &settings, http);
         let server = Server::bind(&config, registry.clone()).unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address());

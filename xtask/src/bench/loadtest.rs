@@ -87,6 +87,7 @@ fn closed_loop(options: Options, server: &Server) -> Result<f64> {
             1,
             options.seconds,
             &server.address,
+            &wrk::Request::hello(),
         )?);
     }
     let ceiling = median(&mut rates);

@@ -2,12 +2,15 @@
 
 mod accuracy;
 mod generator;
+mod instructions;
 mod loadtest;
 mod memory;
 mod oha;
 mod program;
 mod services;
 mod shared;
+mod startup;
+mod throughput;
 mod wrk;
 
 use std::process::ExitCode;
@@ -18,8 +21,9 @@ use clap::Subcommand;
 /// A benchmark.
 #[derive(Clone, Copy, Subcommand)]
 pub(crate) enum Benchmark {
-    /// Throughput of /hello against a bare axum, image sizes, idle memory
-    Services,
+    /// The services: throughput of /hello and /jobs against bare peers, time to start, instructions per request, idle memory,
+    /// image sizes
+    Services(services::Options),
     /// The load generator against oha and wrk: the highest open-loop rate on one core, CPU time per request, accuracy of the
     /// percentiles. Needs two cores without other load
     Loadtest(loadtest::Options),
@@ -33,14 +37,14 @@ pub(crate) enum Benchmark {
 /// When a program cannot be installed, built or run.
 pub(crate) fn run(benchmark: Option<Benchmark>) -> Result<ExitCode> {
     let all = [
-        Benchmark::Services,
+        Benchmark::Services(services::Options::default()),
         Benchmark::Loadtest(loadtest::Options::default()),
         Benchmark::Memory(memory::Options::default()),
     ];
     let mut broken = Vec::new();
     let wanted = benchmark.map_or(all.to_vec(), |one| vec![one]);
     let measured = wanted.into_iter().try_for_each(|benchmark| match benchmark {
-        Benchmark::Services => services::run(&mut broken),
+        Benchmark::Services(options) => services::run(options, &mut broken),
         Benchmark::Loadtest(options) => loadtest::run(options, &mut broken),
         Benchmark::Memory(options) => memory::run(options, &mut broken),
     });

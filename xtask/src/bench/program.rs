@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use testbed::progress;
 
 /// The core of the server. The generator runs on [`GENERATOR_CORE`].
@@ -38,6 +40,14 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
         Ok(Self(child))
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Errors
+    /// When the process has already exited and was waited for.
+    pub(super) fn terminate(&self) -> Result<()> {
+        kill(Pid::from_raw(self.0.id().try_into()?), Signal::SIGTERM).context("cannot send SIGTERM")
     }
 
     /// Waits until the process exits.
@@ -86,12 +96,15 @@ pub(super) struct Server {
 impl Server {
     /// Starts a service, and waits until its healthcheck succeeds.
     pub(super) fn service(program: &Path, variables: &[(&str, &str)]) -> Result<Self> {
-        let (address, admin) = (free_address()?, free_address()?);
         let mut command = progress::bound_to_this_process(&program.to_string_lossy());
-        command
-            .env("LISTEN", &address)
-            .env("ADMIN_LISTEN", &admin)
-            .envs(variables.iter().copied());
+        command.envs(variables.iter().copied());
+        Self::service_as(command, program)
+    }
+
+    /// Starts a service by `command`, such as an analysis that runs `program`, and waits until its healthcheck succeeds.
+    pub(super) fn service_as(mut command: Command, program: &Path) -> Result<Self> {
+        let (address, admin) = (free_address()?, free_address()?);
+        command.env("LISTEN", &address).env("ADMIN_LISTEN", &admin);
         Self::start(&mut command, address, |_| {
             let mut check = Command::new(program);
             check
@@ -136,6 +149,7 @@ pub(super) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-fn free_address() -> Result<String> {
+/// An address of this machine that no process listens on.
+pub(super) fn free_address() -> Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }

@@ -11,6 +11,23 @@ pub(super) const PROGRAM: &str = "wrk";
 /// The connections of each run, of wrk and of the open-loop generators.
 pub(super) const CONNECTIONS: &str = "64";
 
+/// The request of a run.
+pub(super) struct Request {
+    pub(super) path: &'static str,
+    /// Arguments of wrk that change the default, `GET` without further headers.
+    pub(super) arguments: Vec<String>,
+}
+
+impl Request {
+    /// `GET /hello`
+    pub(super) fn hello() -> Self {
+        Self {
+            path: "/hello",
+            arguments: Vec::new(),
+        }
+    }
+}
+
 /// Installs wrk if it is missing.
 ///
 /// # Errors
@@ -28,11 +45,14 @@ pub(super) fn requests_per_second(
     threads: u32,
     seconds: u32,
     address: &str,
+    request: &Request,
 ) -> Result<f64> {
-    let url = format!("http://{address}/hello");
+    let url = format!("http://{address}{}", request.path);
     wrk.args(["--threads", &threads.to_string()])
         .args(["--connections", CONNECTIONS])
-        .args(["--duration", &format!("{seconds}s"), &url]);
+        .args(["--duration", &format!("{seconds}s")])
+        .args(&request.arguments)
+        .arg(&url);
     let report = progress::run(&mut wrk)?;
     // wrk prints these lines only if there were errors.
     for error in ["Non-2xx", "Socket errors"] {

@@ -6,16 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_b::store::{Lookup, TokenHash, User, UserStore};
+use app_b::store::{Lookup, Replaced, TokenHash, User, UserRecord, UserStore};
 use clap::Parser;
 use service::server::Server;
+use service::trace::Tracer;
 use tokio::time::Instant;
 use wiring::exposition;
 
 /// The time limit of every wait in these tests.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-const COMMON_FLAGS: [&str; 4] = [
+pub(crate) const COMMON_FLAGS: [&str; 4] = [
     "test",
     "--listen=127.0.0.1:0",
     "--admin-listen=127.0.0.1:0",
@@ -30,7 +31,7 @@ pub(crate) fn start_app_a(app_b: SocketAddr, flags: &[&str]) -> AppA {
     let metrics = app_a::metrics::Metrics::new();
     let server = Server::bind(&config.service, metrics.registry.clone()).unwrap();
     let (address, admin) = (server.address().unwrap(), server.admin_address());
-    let app = app_a::App::new(&config, metrics.clone()).unwrap();
+    let app = app_a::App::new(&config, metrics.clone(), Tracer::OFF).unwrap();
     tokio::spawn(server.run(app_a::router(app, &config), std::future::pending()));
     AppA {
         address,
@@ -89,21 +90,26 @@ impl AppA {
 /// Starts the real `app_b` with a user store in memory.
 pub(crate) fn start_app_b(flags: &[&str]) -> SocketAddr {
     let config = app_b::Config::parse_from(COMMON_FLAGS.iter().chain(flags));
-    let metrics = app_b::metrics::Metrics::new();
-    let server = Server::bind(&config.service, metrics.registry.clone()).unwrap();
-    let address = server.address().unwrap();
     let app = app_b::App {
         users: Arc::new(OneUser),
-        metrics,
+        metrics: app_b::metrics::Metrics::new(),
+        tracer: Tracer::OFF,
         legacy_status: config.service.legacy_status,
     };
-    tokio::spawn(server.run(app_b::router(app, &config), std::future::pending()));
+    serve_app_b(app, &config)
+}
+
+/// Serves `app_b` with this state.
+pub(crate) fn serve_app_b(app: app_b::App, config: &app_b::Config) -> SocketAddr {
+    let server = Server::bind(&config.service, app.metrics.registry.clone()).unwrap();
+    let address = server.address().unwrap();
+    tokio::spawn(server.run(app_b::router(app, config), std::future::pending()));
     address
 }
 
 /// A user store with one user, `density`, whose token is `mytoken`.
 #[derive(Debug)]
-struct OneUser;
+pub(crate) struct OneUser;
 
 impl UserStore for OneUser {
     fn user_by_token(&self, token: TokenHash) -> Lookup<'_> {
@@ -113,6 +119,10 @@ impl UserStore for OneUser {
                 name: "density".to_owned(),
             }))
         })
+    }
+
+    fn replace_users<'a>(&'a self, _: &'a [UserRecord]) -> Replaced<'a> {
+        unreachable!("no test replaces the users")
     }
 }
 

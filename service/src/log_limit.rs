@@ -1,4 +1,4 @@
-//! Limits the failures that are logged for one cause. An overload would otherwise add a log line for each request.
+//! Limits the failures that are logged for one cause. An overload would otherwise add a log line for each failure.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,9 +17,9 @@ const MAX_CAUSES: usize = 64;
 /// The name of the shared count.
 const OTHER: &str = "other causes";
 
-/// The limit, shared by all requests of a server.
+/// The limit, shared by everything that can fail for the same causes, such as all requests of a server.
 #[derive(Debug, Default)]
-pub(super) struct LogLimit {
+pub(crate) struct LogLimit {
     causes: Mutex<HashMap<String, Window>>,
 }
 
@@ -46,8 +46,8 @@ impl Window {
 }
 
 impl LogLimit {
-    /// Whether a failure may be logged. The end of the window reports how many were left out.
-    pub(super) fn admits(&'static self, cause: &str) -> bool {
+    /// Whether a failure may be logged. The end of the window reports how many were left out. Call it within a runtime.
+    pub(crate) fn admits(&'static self, cause: &str) -> bool {
         let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
         if !causes.contains_key(cause) && causes.len() >= MAX_CAUSES {
             causes.retain(|_, window| !window.is_done());
@@ -80,7 +80,7 @@ impl LogLimit {
             tracing::warn!(
                 error = cause,
                 log.left_out = window.left_out,
-                "further requests failed with this cause"
+                "further failures had this cause"
             );
         }
     }

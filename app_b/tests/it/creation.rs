@@ -1,4 +1,4 @@
-//! The creation and the seeding of the database: kills and failures on the way, and the content afterwards.
+//! The creation of the database and its users: kills and failures on the way, and the content afterwards.
 
 use std::path::Path;
 use std::process::Output;
@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::process::{Service, free_address, printed};
 use super::support::{
-    assert_full_seed, auth, execute, files, url, with_file_size_limit, write_seeded_database,
+    DEMO, DEMO_USERS, assert_demo_users, auth, execute, files, start, url, with_file_size_limit,
+    write_demo_database,
 };
 
 const APP_B: &str = env!("CARGO_BIN_EXE_app_b");
@@ -32,22 +33,20 @@ async fn count_users(directory: &Path) -> Option<i64> {
 }
 
 #[tokio::test]
-async fn the_start_after_a_kill_at_any_point_serves_the_full_seed() {
+async fn the_start_after_a_kill_at_any_point_serves_all_users() {
     // The duration of a start without a database. The kills are spread over it.
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
     let started = Instant::now();
-    Service::start(APP_B, &[("DATABASE_URL", &url(&database))])
-        .ready()
-        .await;
+    start(&[("DATABASE_URL", &url(&database))]).ready().await;
     let start_duration = started.elapsed();
 
-    let (mut killed, mut killed_before_seed) = (0, 0);
+    let (mut killed, mut killed_before_users) = (0, 0);
     for number in 1..=24_u32 {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("app_b.db");
         let url = url(&database);
-        let service = Service::start(APP_B, &[("DATABASE_URL", &url)]);
+        let service = start(&[("DATABASE_URL", &url)]);
         // Half of the kills are in the first tenth, where SQLite creates the file, the journal and the tables.
         let share = if number % 2 == 0 {
             f64::from(number) / 240.0
@@ -59,20 +58,22 @@ async fn the_start_after_a_kill_at_any_point_serves_the_full_seed() {
         killed += usize::from(service.output().await.status.code().is_none());
 
         let files_left = files(directory.path());
-        killed_before_seed += usize::from(count_users(directory.path()).await == Some(0));
-        let next = Service::start(APP_B, &[("DATABASE_URL", &url)]).ready().await;
-        assert_full_seed(&format!("http://{}", next.address)).await;
+        let users = count_users(directory.path()).await;
+        assert!(matches!(users, None | Some(0 | 5)), "{users:?} of 5 users");
+        killed_before_users += usize::from(users != Some(5));
+        let next = start(&[("DATABASE_URL", &url)]).ready().await;
+        assert_demo_users(&format!("http://{}", next.address)).await;
         assert_eq!(auth(&next.url(""), "wrong").await.0, 401, "{files_left:?}");
     }
     assert_eq!(killed, 24, "a process exited before its kill");
     assert!(
-        killed_before_seed > 0,
-        "no kill came after the tables and before the seed"
+        killed_before_users > 0,
+        "no kill came before the users were complete"
     );
 }
 
 #[tokio::test]
-async fn the_start_after_a_failure_at_each_page_serves_the_full_seed() {
+async fn the_start_after_a_failure_at_each_page_serves_all_users() {
     // A file size limit makes the creation of the database fail. The limit grows by one page at a time, from no page to
     // all pages.
     let mut failures = 0;
@@ -83,10 +84,8 @@ async fn the_start_after_a_failure_at_each_page_serves_the_full_seed() {
         let Some(output) = output else { break };
         failures += 1;
         assert_eq!(output.status.code(), Some(1), "{blocks}: {}", printed(&output));
-        let next = Service::start(APP_B, &[("DATABASE_URL", &url(&database))])
-            .ready()
-            .await;
-        assert_full_seed(&format!("http://{}", next.address)).await;
+        let next = start(&[("DATABASE_URL", &url(&database))]).ready().await;
+        assert_demo_users(&format!("http://{}", next.address)).await;
     }
     assert!(failures > 3, "the limit caused only {failures} failures");
 }
@@ -102,6 +101,7 @@ async fn start_with_file_size_limit(blocks: u32, database: &Path) -> Option<Outp
     command
         .env("DATABASE_URL", url(database))
         .env("DRAIN_DELAY", "0s")
+        .envs([DEMO])
         .kill_on_drop(true);
     let child = command
         .stdout(std::process::Stdio::piped())
@@ -123,31 +123,52 @@ async fn start_with_file_size_limit(blocks: u32, database: &Path) -> Option<Outp
 }
 
 #[tokio::test]
-async fn a_removed_user_stays_removed_after_a_restart() {
+async fn a_start_makes_the_table_equal_to_the_configured_users() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
-    execute(&database, "DELETE FROM users WHERE username = 'ada'")
-        .await
-        .unwrap();
-    let service = Service::start(APP_B, &[("DATABASE_URL", &url(&database))])
-        .ready()
-        .await;
-    assert_eq!(
-        auth(&service.url(""), "adas-token").await,
-        (401, "fail".to_owned())
-    );
-    assert_eq!(
-        auth(&service.url(""), "mytoken").await,
-        (200, "density".to_owned())
-    );
+    write_demo_database(&database).await;
+    for statement in [
+        "DELETE FROM users WHERE username = 'ada'",
+        "UPDATE users SET token_hash = randomblob(32) WHERE username = 'grace'",
+        "INSERT INTO users (username, token_hash) VALUES ('stranger', randomblob(32))",
+    ] {
+        execute(&database, statement).await.unwrap();
+    }
+    let service = start(&[("DATABASE_URL", &url(&database))]).ready().await;
+    assert_demo_users(&service.url("")).await;
+    assert_eq!(count_users(directory.path()).await, Some(5));
+}
+
+/// A database that the version before the users file wrote.
+const PREVIOUS_VERSION: &str = include_str!("fixtures/previous_version.sql");
+
+#[tokio::test]
+async fn a_database_of_the_previous_version_opens_with_the_configured_users() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = directory.path().join("users");
+    std::fs::write(&users, "# nobody\n").unwrap();
+    for (setting, status) in [(DEMO, 200), (("USERS_FILE", users.to_str().unwrap()), 401)] {
+        let database = directory.path().join(setting.0);
+        std::fs::write(&database, "").unwrap();
+        execute(&database, PREVIOUS_VERSION).await.unwrap();
+        let service = Service::start(APP_B, &[setting, ("DATABASE_URL", &url(&database))]);
+        let service = service.ready().await;
+        for (_, token) in DEMO_USERS {
+            assert_eq!(
+                auth(&service.url(""), token).await.0,
+                status,
+                "{} {token}",
+                setting.0
+            );
+        }
+    }
 }
 
 #[tokio::test]
 async fn the_database_rejects_a_user_named_fail() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
+    write_demo_database(&database).await;
     let statement =
         "INSERT INTO users (username, password_hash, token_hash) VALUES ('fail', 'x', randomblob(32))";
     let error = execute(&database, statement).await.unwrap_err();
@@ -158,7 +179,7 @@ async fn the_database_rejects_a_user_named_fail() {
 async fn the_file_contains_neither_tokens_nor_passwords() {
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("app_b.db");
-    write_seeded_database(&database).await;
+    write_demo_database(&database).await;
     let bytes = std::fs::read(&database).unwrap();
     let contains = |needle: &str| {
         bytes
