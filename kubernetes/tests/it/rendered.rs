@@ -31,13 +31,7 @@ pub(crate) struct Overlay {
 }
 
 /// The base, which has no image tags yet.
-pub(crate) static BASE: LazyLock<Overlay> = LazyLock::new(|| {
-    let path = render::root().join("base");
-    Overlay {
-        name: "base".to_owned(),
-        objects: render::render(&path).unwrap_or_else(|error| panic!("{}: {error:#}", path.display())),
-    }
-});
+pub(crate) static BASE: LazyLock<Overlay> = LazyLock::new(|| render_one(render::root().join("base")));
 
 /// Every overlay.
 pub(crate) static OVERLAYS: LazyLock<Vec<Overlay>> = LazyLock::new(|| render_all("overlays"));
@@ -48,14 +42,15 @@ pub(crate) static USER_OVERLAYS: LazyLock<Vec<Overlay>> = LazyLock::new(|| rende
 fn render_all(folder: &str) -> Vec<Overlay> {
     let overlays = render::kustomizations(folder).expect("overlays");
     assert!(!overlays.is_empty(), "there are no overlays in {folder}");
-    overlays
-        .into_iter()
-        .map(|path: PathBuf| Overlay {
-            name: path.file_name().expect("a name").to_string_lossy().into_owned(),
-            objects: render::render(&path).unwrap_or_else(|error| panic!("{}: {error:#}", path.display())),
-            path,
-        })
-        .collect()
+    overlays.into_iter().map(render_one).collect()
+}
+
+fn render_one(path: PathBuf) -> Overlay {
+    Overlay {
+        name: path.file_name().expect("a name").to_string_lossy().into_owned(),
+        objects: render::render(&path).unwrap_or_else(|error| panic!("{}: {error:#}", path.display())),
+        path,
+    }
 }
 
 /// Returns every overlay, and then every example of a user's overlay.
