@@ -168,30 +168,16 @@ impl<'input> Chain<'input> {
                     reasons.join("; ")
                 ),
             ),
-            [first, others @ ..] => {
-                let interval = first
-                    .interval
-                    .map_or(String::new(), |interval| format!(" every {interval:?}"));
-                self.notes.works(
-                    Link::PrometheusScrape,
-                    format!(
-                        "{} scrapes port {}, {}{interval}",
-                        first.job, first.port, first.path
-                    ),
-                );
-                if !others.is_empty() {
-                    let ports: Vec<String> = targets
-                        .iter()
-                        .map(|target| format!("port {} by {}", target.port, target.job))
-                        .collect();
-                    self.notes.warn(
+            _ => {
+                for target in &targets {
+                    let interval = target
+                        .interval
+                        .map_or(String::new(), |interval| format!(" every {interval:?}"));
+                    self.notes.works(
                         Link::PrometheusScrape,
                         format!(
-                            "Prometheus would scrape each pod of {} {} times: {}; if several serve the series, the sum \
-                             counts it as often",
-                            title(workload),
-                            targets.len(),
-                            ports.join(", ")
+                            "{} scrapes port {}, {}{interval}",
+                            target.job, target.port, target.path
                         ),
                     );
                 }
