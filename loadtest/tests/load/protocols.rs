@@ -93,6 +93,28 @@ fn the_flags_select_the_http_version_over_tls() {
 }
 
 #[test]
+fn a_stalled_handshake_delays_only_the_request_that_opens_the_connection() {
+    // The test connection has the number 0, and the load opens the connections 1 and 2.
+    let router = Router::new().route("/", get(|| async { "Hello there" }));
+    for version in [&["--http2"][..], &[]] {
+        let address = tls::serve_tls_with_stalled_handshake(router.clone(), 2);
+        let url = format!("https://{address}/");
+        let run = [
+            "run", &url, "-k", "-q", "40", "-z", "1s", "-t", "3s", "-c", "2", "--json",
+        ];
+        let output = loadtest(&[&run, version].concat());
+        let report = schema::report(&output.stdout);
+        assert_eq!(
+            (&report["requests"]["sent"], &report["requests"]["failed"]),
+            (&40.into(), &1.into()),
+            "{version:?}: {report}"
+        );
+        let p90 = report["latency_ms"]["p90"].as_f64().unwrap();
+        assert!(p90 < 1000.0, "{version:?}: the p90 is {p90} ms");
+    }
+}
+
+#[test]
 fn the_body_comes_from_a_flag_a_file_or_a_form() {
     let echo = |headers: HeaderMap, body: String| async move {
         let kind = headers
