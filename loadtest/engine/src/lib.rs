@@ -37,6 +37,7 @@ mod threshold;
 mod timer;
 pub mod units;
 mod verdict;
+mod warm_up;
 
 pub use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -62,4 +63,5 @@ pub use self::{
     target::{BadTarget, Expectations, Origin, Target, parse_header, parse_method},
     threshold::{Threshold, ThresholdReport},
     verdict::{Bounds, Outcome, Verdict},
+    warm_up::WarmUp,
 };

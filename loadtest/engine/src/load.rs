@@ -19,9 +19,10 @@ use super::{
     record::Recorder,
     report::{LoadReport, PlanReport},
     report_builder::{self, ReportInput},
-    stripe::{self, StopFlag},
+    stripe::{self, Phase, StopFlag},
     stripe_result::{SharedLoad, StripeResult},
     summary::Summary,
+    warm_up::WarmUp,
 };
 
 /// The time from [`Load::start`] to the first arrival. All threads start in this time.
@@ -30,9 +31,13 @@ const START_LEAD_TIME: Duration = Duration::from_millis(20);
 /// The state of a load at one moment, for a live display.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Snapshot {
-    /// The time since the first arrival was due.
+    /// The time since the first arrival of the schedule was due; 0 in the warm-up.
     pub elapsed: Duration,
-    /// The counts since the start.
+    /// The remaining time of the warm-up; 0 after it.
+    pub warm_up_left: Duration,
+    /// The counts of the warm-up.
+    pub warm_up: Counts,
+    /// The counts since the first arrival of the schedule.
     pub counts: Counts,
     /// The latencies of the requests that completed since the last snapshot.
     pub latency: Summary,
@@ -42,11 +47,14 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Load {
     plan: Arc<Plan>,
+    /// When the first arrival of the schedule is due, after the warm-up.
     start: Instant,
-    started_at: Timestamp,
+    /// When the first arrival of the load is due, of the warm-up if there is one.
+    start_at: Timestamp,
     stripe: Stripe,
     threads: usize,
     stop_flag: Arc<StopFlag>,
+    warm_up_recorders: Vec<Arc<Mutex<Recorder>>>,
     recorders: Vec<Arc<Mutex<Recorder>>>,
     completions: Vec<oneshot::Receiver<std::io::Result<()>>>,
     stopped_after: Option<Duration>,
@@ -63,7 +71,7 @@ impl Load {
 
     /// Starts one stripe of a load. Other processes send the other stripes.
     ///
-    /// The first arrival of the whole load is due at `started_at` by the clock of this machine.
+    /// The first arrival of the whole load, or of its warm-up, is due at `start_at` by the clock of this machine.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -71,61 +79,79 @@ impl Load {
         plan: Plan,
         addresses: &Addresses,
         stripe: Stripe,
-        started_at: Timestamp,
+        start_at: Timestamp,
     ) -> anyhow::Result<Self> {
         let threads = plan.thread_count();
         let plan = Arc::new(plan);
         let stop_flag = Arc::new(StopFlag::default());
-        let until_start = Duration::try_from(started_at.duration_since(Timestamp::now())).unwrap_or_default();
-        let start = Instant::now() + until_start;
+        let until_start = Duration::try_from(start_at.duration_since(Timestamp::now())).unwrap_or_default();
+        let warm_up_start = Instant::now() + until_start;
+        let start = warm_up_start + plan.warm_up;
         let mut load = Self {
             start,
-            started_at,
+            start_at,
             stripe,
             threads,
             stop_flag,
+            warm_up_recorders: Vec::new(),
             recorders: Vec::new(),
             completions: Vec::new(),
             stopped_after: None,
             plan,
         };
         for number in 0..threads {
-            let recorder = Arc::new(Mutex::new(Recorder::new(
-                load.plan.mix.targets().len(),
-                load.plan.timeout,
-            )));
-            let setup = stripe::StripeSetup {
+            let phase = |start, schedule| Phase {
                 start,
+                schedule,
+                recorder: Arc::new(Mutex::new(load.new_recorder())),
+            };
+            let warm_up = phase(warm_up_start, load.plan.warm_up_schedule());
+            let measured = phase(start, load.plan.schedule.clone());
+            let recorders = [&warm_up, &measured].map(|phase| Arc::clone(&phase.recorder));
+            let setup = stripe::StripeSetup {
+                phases: [warm_up, measured],
                 plan: Arc::clone(&load.plan),
                 hosts: addresses.0.clone(),
                 stripe: stripe.thread(number, threads),
                 stop_flag: Arc::clone(&load.stop_flag),
-                recorder: Arc::clone(&recorder),
             };
             let (sender, receiver) = oneshot::channel();
             thread::Builder::new()
                 .name(format!("loadtest-{number}"))
                 .spawn(move || drop(sender.send(stripe::run(setup))))
                 .context("starting a generator thread")?;
-            load.recorders.push(recorder);
+            let [warm_up, measured] = recorders;
+            load.warm_up_recorders.push(warm_up);
+            load.recorders.push(measured);
             load.completions.push(receiver);
         }
         Ok(load)
     }
 
+    fn new_recorder(&self) -> Recorder {
+        Recorder::new(self.plan.mix.targets().len(), self.plan.timeout)
+    }
+
     /// Returns the current state. The latencies are those of requests that completed since the last call.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let mut counts = Counts::default();
         let mut latency = histogram::new();
-        for recorder in &self.recorders {
-            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-            counts.merge(&recorder.counts);
-            histogram::merge(&mut latency, &recorder.take_recent_latencies());
-        }
+        let mut counts = |recorders: &[Arc<Mutex<Recorder>>]| {
+            let mut counts = Counts::default();
+            for recorder in recorders {
+                let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+                counts.merge(&recorder.counts);
+                histogram::merge(&mut latency, &recorder.take_recent_latencies());
+            }
+            counts
+        };
+        let (warm_up, measured) = (counts(&self.warm_up_recorders), counts(&self.recorders));
+        let until_measured = self.start.saturating_duration_since(Instant::now());
         Snapshot {
             elapsed: self.elapsed(),
-            counts,
+            warm_up_left: until_measured.min(self.plan.warm_up),
+            warm_up,
+            counts: measured,
             latency: Summary::from_histogram(&latency),
         }
     }
@@ -136,19 +162,19 @@ impl Load {
         self.plan.schedule.rate_at(self.elapsed())
     }
 
-    /// Returns the time at which the first arrival is due.
+    /// Returns the time at which the first arrival of the schedule is due, after the warm-up.
     #[must_use]
     pub fn start_time(&self) -> Instant {
         self.start
     }
 
-    /// Returns the time at which the first arrival is due, as wall-clock time.
+    /// Returns the time at which the first arrival of the schedule is due, as wall-clock time.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
-        self.started_at
+        self.start_at + self.plan.warm_up
     }
 
-    /// Returns the time since the first arrival was due; 0 before it.
+    /// Returns the time since the first arrival of the schedule was due; 0 before it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Instant::now().saturating_duration_since(self.start)
@@ -159,7 +185,9 @@ impl Load {
     /// Used for a load whose length is not known in advance, and for an interrupted load.
     pub fn stop(&mut self) {
         if !self.stop_flag.stopped.swap(true, Ordering::Relaxed) {
-            self.stopped_after = Some(self.elapsed());
+            // The time since the start of the warm-up.
+            let after = (Instant::now() + self.plan.warm_up).saturating_duration_since(self.start);
+            self.stopped_after = Some(after);
         }
     }
 
@@ -183,33 +211,47 @@ impl Load {
     /// Returns the report. Call it after [`Load::drained`].
     #[must_use]
     pub fn report(self) -> LoadReport {
-        let length = self.stopped_after.map_or(self.plan.schedule.duration(), |after| {
-            after.min(self.plan.schedule.duration())
-        });
+        let plan = PlanReport::new(&self.plan, self.threads);
+        let (_, length) = plan.lengths(self.stopped_after);
         let recorders: Vec<_> = self
             .recorders
             .iter()
             .map(|recorder| recorder.lock().unwrap_or_else(PoisonError::into_inner))
             .collect();
         let input = ReportInput {
-            plan: PlanReport::new(&self.plan, self.threads),
+            plan,
             targets: self.plan.mix.targets(),
-            started_at: self.started_at,
+            started_at: self.started_at(),
             length,
             expected: self.plan.schedule.expected(length),
         };
-        report_builder::build(input, &recorders)
+        LoadReport {
+            warm_up: (!self.plan.warm_up.is_zero()).then(|| self.warm_up()),
+            ..report_builder::build(input, &recorders)
+        }
+    }
+
+    /// Returns the warm-up of all threads.
+    fn warm_up(&self) -> WarmUp {
+        let (length, _) = PlanReport::new(&self.plan, self.threads).lengths(self.stopped_after);
+        let mut all = WarmUp::default();
+        for recorder in &self.warm_up_recorders {
+            let recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            all.merge(&WarmUp::new(length, &recorder));
+        }
+        all
     }
 
     /// Returns the measurements of this stripe, to merge with those of other stripes. Call it after [`Load::drained`].
     #[must_use]
     pub fn stripe_result(self) -> StripeResult {
-        let empty = || Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
         let recorders = self.recorders.iter().map(|recorder| {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *recorder, empty())
+            std::mem::replace(&mut *recorder, self.new_recorder())
         });
-        let load = SharedLoad::new(&self.plan, self.stripe.count, self.started_at);
-        StripeResult::new(self.stripe, load, self.stopped_after, recorders.collect())
+        let load = SharedLoad::new(&self.plan, self.stripe.count, self.start_at);
+        let mut result = StripeResult::new(self.stripe, load, self.stopped_after, recorders.collect());
+        result.warm_up = self.warm_up();
+        result
     }
 }

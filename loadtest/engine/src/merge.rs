@@ -8,6 +8,7 @@ use super::{
     report_builder::{self, ReportInput},
     stripe_result::{SharedLoad, StripeResult},
     summary::Summary,
+    warm_up::WarmUp,
 };
 
 /// The result of one stripe, as collected from a pod or a file.
@@ -31,8 +32,9 @@ pub fn merge(
     collected: Vec<CollectedStripe>,
     stopped_after: Option<Duration>,
 ) -> LoadReport {
-    let planned = Duration::from_secs_f64(load.plan.duration_seconds);
+    let (_, planned) = load.plan.lengths(stopped_after);
     let mut longest = None;
+    let mut warm_up = WarmUp::default();
     let mut recorders = Vec::new();
     let mut stripes = Vec::new();
     for (stripe, collected) in (0..).zip(collected) {
@@ -46,6 +48,7 @@ pub fn merge(
             Err(problem) => (Some(problem), Vec::new()),
             Ok(result) => {
                 longest = longest.max(result.length());
+                warm_up.merge(&result.warm_up);
                 (result.problem(stopped_after), result.recorders)
             }
         };
@@ -62,16 +65,20 @@ pub fn merge(
         });
         recorders.extend(stripe_recorders.into_iter().map(Box::new));
     }
-    let length = stopped_after.map_or(planned, |after| longest.unwrap_or(after).min(planned));
+    let length = match stopped_after {
+        Some(_) => longest.unwrap_or(planned),
+        None => planned,
+    };
     let input = ReportInput {
         plan: load.plan.clone(),
         targets: &load.targets,
-        started_at: load.start_at,
+        started_at: load.start_at + Duration::from_secs_f64(load.plan.warm_up_seconds),
         length,
         expected: load.plan.expected(length),
     };
     LoadReport {
         stripes,
+        warm_up: (load.plan.warm_up_seconds > 0.0).then_some(warm_up),
         ..report_builder::build(input, &recorders)
     }
 }
@@ -105,6 +112,7 @@ mod tests {
         let targets = ["3 GET http://h/a", "1 PUT http://h/b"].map(|target| target.parse().unwrap());
         Plan {
             schedule: Schedule::constant("300.3".parse().unwrap(), Duration::from_millis(6100)),
+            warm_up: Duration::ZERO,
             mix: Mix::new(targets.to_vec(), &[], &Bytes::new(), Protocol::Http1).unwrap(),
             network: Network::default(),
             expectations: Expectations::default(),

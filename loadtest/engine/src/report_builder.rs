@@ -58,6 +58,7 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorde
         duration_seconds: length.as_secs_f64(),
         plan: input.plan,
         stripes: Vec::new(),
+        warm_up: None,
         requests: all.counts,
         failures,
         rates: Rates {

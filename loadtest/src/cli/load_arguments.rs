@@ -220,11 +220,12 @@ impl LoadArguments {
         })
     }
 
-    /// Returns the plan to send `mix` on `schedule`.
+    /// Returns the plan to send `mix` on `schedule`, without a warm-up.
     #[must_use]
     pub fn plan(&self, mix: Mix, network: Network, schedule: Schedule) -> Plan {
         Plan {
             schedule,
+            warm_up: Duration::ZERO,
             mix,
             network,
             expectations: Expectations {

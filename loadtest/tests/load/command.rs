@@ -223,6 +223,90 @@ fn junit_markdown_and_html_reports_contain_each_check() {
     );
 }
 
+#[test]
+fn the_reports_show_the_warm_up_and_its_failures_do_not_count() {
+    let counter = support::Counter::default();
+    // The first 50 requests fail.
+    let handler = move || async move {
+        if counter.next() < 50 {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        }
+    };
+    let url = format!(
+        "http://{}/",
+        support::serve(Router::new().route("/", get(handler)))
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let [json_file, html, markdown] =
+        ["run.json", "run.html", "run.md"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    let output = loadtest(&[
+        "run",
+        &url,
+        "-q",
+        "50",
+        "-z",
+        "1s",
+        "--warm-up",
+        "1s",
+        "--max-lag",
+        "1s",
+        "--threshold",
+        "failed<1",
+        "rate>40",
+        "-o",
+        &json_file,
+        "--html",
+        &html,
+        "--markdown",
+        &markdown,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("1 s, 50 sent, 0 succeeded, 50 failed"), "{text}");
+    assert!(text.contains("50 due, 50 sent, 50 succeeded, 0 failed"), "{text}");
+    let report = json(Path::new(&json_file));
+    assert_eq!(report["plan"]["warm_up_seconds"], 1.0);
+    assert_eq!(report["warm_up"]["failures"]["status"], 50);
+    assert_eq!(report["requests"]["failed"], 0);
+    for file in [html, markdown] {
+        let content = std::fs::read_to_string(&file).unwrap();
+        assert!(content.contains("50 sent, 0 succeeded, 50 failed"), "{content}");
+    }
+}
+
+#[test]
+fn the_warm_up_has_the_first_rate_of_stages_and_traces() {
+    let url = hello();
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(trace.path(), "0,0\n1,40\n2,0\n").unwrap();
+    let trace = trace.path().to_str().unwrap();
+    for (flags, warm_up, measured) in [
+        (&["--stage", "1s:60", "--stage", "1s:20"][..], 60, 70),
+        (&["-q", "30", "--stage", "1s:60"], 30, 45),
+        (&["--trace", trace], 40, 40),
+    ] {
+        let output = loadtest(
+            &[
+                &["run", &url, "--json", "--max-lag", "1s", "--warm-up", "1s"],
+                flags,
+            ]
+            .concat(),
+        );
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let report = schema::report(&output.stdout);
+        assert_eq!(
+            (
+                &report["warm_up"]["requests"]["sent"],
+                &report["requests"]["sent"]
+            ),
+            (&warm_up.into(), &measured.into()),
+            "{flags:?}"
+        );
+    }
+}
+
 /// Runs a load with these flags and returns the number of requests due in each second.
 fn scheduled_per_second(flags: &[&str]) -> Vec<u64> {
     let url = hello();
@@ -302,6 +386,10 @@ fn configuration_errors_exit_with_104_before_the_load() {
         (vec!["run", &url, "--stage", "10s:0"], "contains no request"),
         (vec!["run", &url, "--stage", "0s:10"], "contains no request"),
         (vec!["run", &url, "-q", "1", "-z", "200h"], "at most 7 days"),
+        (
+            vec!["run", &url, "-q", "1", "-z", "1h", "--warm-up", "168h"],
+            "with its warm-up",
+        ),
         (
             vec!["run", &url, "-q", "1", "-z", "5s", "--spike", "4s:2s:10"],
             "a spike ends at 6 s",

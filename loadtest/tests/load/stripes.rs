@@ -139,6 +139,37 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
 }
 
 #[test]
+fn the_warm_up_of_all_stripes_is_merged() {
+    let (counter, mut flags) = counting_server();
+    flags.push("--warm-up=1s".to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["0", "1", "2"].map(|name| folder.path().join(name));
+    let start_at = Timestamp::now() + Duration::from_secs(5);
+    let children: Vec<_> = files
+        .iter()
+        .enumerate()
+        .map(|(number, file)| stripe(&flags, &format!("{number}/3"), start_at, file))
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let (code, report, errors) = merge(&[&files[0], &files[1], &files[2]]);
+    assert_eq!(code, Some(0), "{errors}{report}");
+    let report = schema::report(report.as_bytes());
+    assert_eq!(counter.get(), 270);
+    assert_eq!(
+        (
+            &report["warm_up"]["requests"]["succeeded"],
+            &report["requests"]["succeeded"]
+        ),
+        (&90.into(), &180.into())
+    );
+    let started_at: Timestamp = report["started_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(started_at, start_at + Duration::from_secs(1));
+}
+
+#[test]
 fn a_stripe_that_starts_late_sends_nothing() {
     let (counter, flags) = counting_server();
     let folder = tempfile::tempdir().unwrap();

@@ -86,6 +86,7 @@ impl Counter {
 pub(crate) fn plan(url: &str, rate: u32, duration: Duration) -> Plan {
     Plan {
         schedule: Schedule::constant(Rate::per_second(rate), duration),
+        warm_up: Duration::ZERO,
         mix: Mix::new(
             vec![Target::new(http::Method::GET, url).unwrap()],
             &[],

@@ -75,7 +75,7 @@ pub async fn send(
     on_progress: &mut (dyn FnMut(&str) + Send),
 ) -> anyhow::Result<JobOutcome> {
     let plan = &options.plan;
-    let load_time = plan.schedule.duration() + plan.timeout;
+    let load_time = plan.warm_up + plan.schedule.duration() + plan.timeout;
     let threads = plan.threads.unwrap_or(1);
     let thread_time = plan.schedule.duration() * u32::try_from(threads).unwrap_or(u32::MAX);
     if thread_time > MAX_DURATION {

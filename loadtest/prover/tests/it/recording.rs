@@ -257,6 +257,7 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
         started_at: Timestamp::from_second(1_750_000_000).unwrap(),
         duration_seconds: seconds,
         stripes: Vec::new(),
+        warm_up: None,
         plan: PlanReport {
             stages: vec![StageReport {
                 seconds,
@@ -267,6 +268,7 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
             duration_seconds: seconds,
             timeout_seconds: 10.0,
             connections: 100,
+            warm_up_seconds: 0.0,
             max_in_flight: 10_000,
             max_connection_age_seconds: Some(3.0),
             dns_ttl_seconds: None,

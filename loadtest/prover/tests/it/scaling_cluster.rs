@@ -75,6 +75,7 @@ impl ScalingCluster {
     pub(crate) fn setup(&self) -> Setup {
         let plan = |rate| Plan {
             schedule: Schedule::constant(Rate::per_second(rate), Duration::from_mins(1)),
+            warm_up: Duration::ZERO,
             mix: self.mix.clone(),
             network: Network::default(),
             expectations: Expectations::default(),

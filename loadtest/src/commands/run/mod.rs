@@ -22,11 +22,11 @@ pub async fn run(options: RunOptions, mut interrupt: Interrupt) -> anyhow::Resul
     if let Some((stripe, start_at)) = stripe {
         return stripe::run(plan, stripe, start_at, result.files.output, interrupt).await;
     }
-    let planned = plan.schedule.duration();
+    let lengths = (plan.warm_up, plan.schedule.duration());
     let Some(addresses) = probe_hosts(&plan, &mut interrupt).await? else {
         return Ok(Exit::Interrupted);
     };
     let mut load = Load::start(plan, &addresses)?;
-    let interrupted = progress::until_drained(&mut load, planned, &mut interrupt).await?;
+    let interrupted = progress::until_drained(&mut load, lengths, &mut interrupt).await?;
     conclude(&load.report(), result, interrupted)
 }

@@ -2,7 +2,7 @@
 
 use engine::{Bounds, LoadReport, Outcome, Verdict, units::short};
 
-use super::text::{summary, target};
+use super::text::{summary, target, warm_up};
 use crate::suite::{Case, CaseStatus, Suite};
 
 /// Returns the suite with one case per check.
@@ -45,17 +45,21 @@ pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> 
         began_at: Some(report.started_at),
         seconds: report.duration_seconds,
         cases,
-        facts: vec![
-            ("requests", answered),
-            (
+        facts: [
+            report.warm_up.as_ref().map(|warm| ("warm-up", warm_up(warm))),
+            Some(("requests", answered)),
+            Some((
                 "rate",
                 format!(
                     "{} requested, {} succeeded (requests/s)",
                     short(report.rates.requested),
                     short(report.rates.succeeded)
                 ),
-            ),
-            ("latency", summary(&report.latency_ms)),
-        ],
+            )),
+            Some(("latency", summary(&report.latency_ms))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     }
 }

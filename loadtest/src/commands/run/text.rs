@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use engine::{LoadReport, StripeReport, Summary, Target, Verdict, units::short};
+use engine::{LoadReport, StripeReport, Summary, Target, Verdict, WarmUp, units::short};
 
 /// How many pods and stripes the text lists. The JSON lists all of them.
 const MAX_LISTED: usize = 20;
@@ -21,6 +21,9 @@ pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
     }
     if report.plan.insecure == Some(true) {
         line("TLS", "certificates NOT verified (--insecure)");
+    }
+    if let Some(warm) = &report.warm_up {
+        line("warm-up", &warm_up(warm));
     }
     let requests = &report.requests;
     line(
@@ -130,6 +133,23 @@ fn stripe(stripe: &StripeReport) -> String {
         number(stripe.lag_ms.p99),
         if stripe.problem.is_some() { ", LOST" } else { "" }
     )
+}
+
+/// Returns the length and the requests of the warm-up.
+pub(super) fn warm_up(warm_up: &WarmUp) -> String {
+    let requests = &warm_up.requests;
+    let mut text = format!(
+        "{} s, {} sent, {} succeeded, {} failed; no other number counts them",
+        short(warm_up.seconds),
+        requests.sent,
+        requests.succeeded,
+        requests.failed
+    );
+    for (kind, count) in &warm_up.failures {
+        let example = warm_up.failure_examples.get(kind).map_or("", String::as_str);
+        write!(text, "; {count} {}: {example}", kind.name()).expect("writing to a String does not fail");
+    }
+    text
 }
 
 pub(super) fn target(target: &Target) -> String {
