@@ -29,6 +29,7 @@ mod report;
 mod report_builder;
 mod schedule;
 mod segment;
+mod slowest;
 mod stripe;
 mod stripe_result;
 mod summary;
@@ -58,6 +59,7 @@ pub use self::{
     },
     schedule::{Schedule, Spacing},
     segment::Segment,
+    slowest::SlowRequest,
     stripe_result::{SharedLoad, StripeResult},
     summary::{Latencies, Summary},
     target::{BadTarget, Expectations, Origin, Target, parse_header, parse_method},

@@ -19,6 +19,7 @@ use super::{
     record::Recorder,
     report::{LoadReport, PlanReport},
     report_builder::{self, ReportInput},
+    slowest::Slowest,
     stripe::{self, Phase, StopFlag},
     stripe_result::{SharedLoad, StripeResult},
     summary::Summary,
@@ -129,7 +130,9 @@ impl Load {
     }
 
     fn new_recorder(&self) -> Recorder {
-        Recorder::new(self.plan.mix.targets().len(), self.plan.timeout)
+        let mut recorder = Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
+        recorder.slowest = Slowest::new(self.plan.slowest);
+        recorder
     }
 
     /// Returns the current state. The latencies are those of requests that completed since the last call.

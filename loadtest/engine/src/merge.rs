@@ -102,6 +102,7 @@ mod tests {
             report::{PlanReport, StageReport},
             schedule::{Schedule, Spacing},
             segment::Segment,
+            slowest::Slowest,
             target::Expectations,
         },
         *,
@@ -121,6 +122,7 @@ mod tests {
             max_in_flight: 1000,
             max_connection_age: None,
             max_idle: Duration::from_secs(2),
+            slowest: 5,
             threads: Some(2),
         }
     }
@@ -134,6 +136,7 @@ mod tests {
         let plan = plan();
         let mut random = Rng::with_seed(stripe.first);
         let mut recorder = Recorder::new(2, plan.timeout);
+        recorder.slowest = Slowest::new(plan.slowest);
         for arrival in plan.schedule.arrivals(stripe) {
             let target = plan.mix.choose(arrival.index);
             recorder.record_sent(arrival.at, target, Duration::from_micros(random.u64(1..500)));
@@ -217,6 +220,7 @@ mod tests {
             serde_json::to_string_pretty(&merged).unwrap(),
             serde_json::to_string_pretty(&one).unwrap()
         );
+        assert_eq!(one.slowest.len(), plan.slowest);
         let arrivals = plan.schedule.arrivals(Stripe::WHOLE).count() as u64;
         assert_eq!(one.requests.sent, arrivals);
         assert_eq!(

@@ -31,6 +31,8 @@ pub struct Plan {
     pub max_connection_age: Option<Duration>,
     /// The maximum idle time of a connection.
     pub max_idle: Duration,
+    /// The maximum number of requests in the list of the slowest ones.
+    pub slowest: usize,
     /// The number of generator threads; `None` to choose it from the rate.
     pub threads: Option<usize>,
 }

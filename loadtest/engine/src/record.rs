@@ -2,7 +2,7 @@
 //!
 //! All durations are in HDR histograms, so memory grows with the length of a run and not with the number of requests.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use super::{
     failure::{Failure, FailureKind},
     histogram,
     intervals::Intervals,
+    slowest::{RankedRequest, Slowest},
 };
 
 /// The maximum number of distinct `x-served-by` values. It bounds the memory if the server sends a new value each time.
@@ -73,6 +74,7 @@ pub(crate) struct Recorder {
     pub(crate) statuses: BTreeMap<u16, u64>,
     pub(crate) served_by: BTreeMap<String, ServerResponses>,
     pub(crate) targets: Vec<TargetRecord>,
+    pub(crate) slowest: Slowest,
     pub(crate) body_bytes: u64,
     pub(crate) opened: u64,
     /// The time from the start until the last arrival was sent or dropped.
@@ -106,6 +108,7 @@ impl Recorder {
                 };
                 targets
             ],
+            slowest: Slowest::default(),
             body_bytes: 0,
             opened: 0,
             last_taken_up: Duration::ZERO,
@@ -167,6 +170,20 @@ impl Recorder {
         histogram::record(&mut self.targets[target].latency, latency);
         histogram::record(&mut self.intervals.at(intended).latency, latency);
         self.latency_sum += latency;
+        self.slowest.offer(latency, || RankedRequest {
+            latency,
+            intended: Reverse(intended),
+            target,
+            lag: details.lag,
+            connection_wait: details.connection_wait,
+            connect_time: details.connect_time,
+            status: details.status,
+            failure: result.as_ref().err().map(|failure| failure.kind),
+            served_by: details
+                .served_by
+                .as_ref()
+                .map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()),
+        });
         match result {
             Ok(()) => histogram::record(&mut self.latency_succeeded, latency),
             Err(failure) => {
@@ -253,6 +270,7 @@ impl Recorder {
             mine.counts.merge(&others.counts);
             histogram::merge(&mut mine.latency, &others.latency);
         }
+        self.slowest.merge(&other.slowest);
         self.body_bytes += other.body_bytes;
         self.opened += other.opened;
         self.last_taken_up = self.last_taken_up.max(other.last_taken_up);

@@ -13,6 +13,7 @@ use super::{
     plan::Plan,
     schedule::{Schedule, Spacing},
     segment::Segment,
+    slowest::SlowRequest,
     summary::{Latencies, Summary},
     target::{Expectations, Target},
     warm_up::WarmUp,
@@ -230,6 +231,8 @@ pub struct LoadReport {
     pub latency_succeeded_ms: Summary,
     /// The delay of the generator itself, from the intended start until the request was started, in milliseconds.
     pub lag_ms: Summary,
+    /// The requests with the highest latencies, the slowest first; at most as many as `--slowest` allows.
+    pub slowest: Vec<SlowRequest>,
     /// The connections of the client.
     pub connections: Connections,
     /// Responses by status.

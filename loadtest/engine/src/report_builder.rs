@@ -75,6 +75,7 @@ pub(crate) fn build<R: Deref<Target = Recorder>>(input: ReportInput<'_>, recorde
         latencies: Latencies(all.latency),
         latency_succeeded_ms: Summary::from_histogram(&all.latency_succeeded),
         lag_ms: Summary::from_histogram(&all.lag),
+        slowest: all.slowest.report(input.started_at, input.targets),
         connections: Connections {
             opened: all.opened,
             connect_ms: Summary::from_histogram(&all.connect),

@@ -236,8 +236,12 @@ impl Dispatcher {
         let phase = &self.setup.phases[phase];
         let start = phase.start + intended;
         let deadline = (start + plan.timeout).into();
-        phase.recorder().record_sent(intended, target, start.elapsed());
-        let mut details = ExchangeDetails::default();
+        let lag = start.elapsed();
+        phase.recorder().record_sent(intended, target, lag);
+        let mut details = ExchangeDetails {
+            lag,
+            ..ExchangeDetails::default()
+        };
         let exchange = exchange::exchange(
             &self.pools_by_target[target],
             || plan.mix.request(target),

@@ -122,6 +122,10 @@ pub struct LoadArguments {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
     pub max_lag: Option<Duration>,
 
+    /// Number of the slowest requests that the report lists with their times, parts and servers, up to 1000
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1000), help_heading = "Reports")]
+    pub slowest: u16,
+
     /// Number of generator threads (default: one per 10,000 requests/s, up to the number of cores; 1 per stripe)
     #[arg(long, value_parser = parse_positive, help_heading = "Generator")]
     pub threads: Option<usize>,
@@ -237,6 +241,7 @@ impl LoadArguments {
             max_in_flight: self.max_in_flight,
             max_connection_age: self.max_connection_age.0,
             max_idle: self.max_idle,
+            slowest: usize::from(self.slowest),
             threads: self.threads,
         }
     }

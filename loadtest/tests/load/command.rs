@@ -224,6 +224,60 @@ fn junit_markdown_and_html_reports_contain_each_check() {
 }
 
 #[test]
+fn the_reports_list_the_slowest_requests() {
+    let handler = || async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        ([("x-served-by", "pod-1")], "Hello there")
+    };
+    let url = format!(
+        "http://{}/",
+        support::serve(Router::new().route("/", get(handler)))
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let html = file.path().to_str().unwrap();
+    let run = |slowest: &str, more: &[&str]| {
+        let flags = [
+            "run",
+            &url,
+            "-q",
+            "40",
+            "-z",
+            "500ms",
+            "--max-lag",
+            "1s",
+            "--slowest",
+            slowest,
+        ];
+        let output = loadtest(&[&flags, more].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run("3", &["--html", html]);
+    let listed: Vec<_> = text.lines().filter(|line| line.contains(" response ")).collect();
+    assert_eq!(listed.len(), 3, "{text}");
+    let is_complete = |line: &&str| line.contains(&format!("GET {url}, 200 from pod-1; lag "));
+    assert!(listed.iter().all(is_complete), "{text}");
+    let page = std::fs::read_to_string(html).unwrap();
+    assert!(page.contains("Slowest requests"), "{page}");
+    assert_eq!(
+        page.matches(&format!("<td>pod-1</td><td>GET {url}</td>")).count(),
+        3,
+        "{page}"
+    );
+
+    let report = schema::report(run("1000", &["--json"]).as_bytes());
+    let latencies: Vec<f64> = report["slowest"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["latency_ms"].as_f64().unwrap())
+        .collect();
+    assert_eq!(latencies.len(), 20);
+    assert!(latencies.is_sorted_by(|one, next| one >= next), "{latencies:?}");
+    assert!(!run("0", &[]).contains("slowest"));
+}
+
+#[test]
 fn the_reports_show_the_warm_up_and_its_failures_do_not_count() {
     let counter = support::Counter::default();
     // The first 50 requests fail.

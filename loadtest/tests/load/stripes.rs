@@ -104,6 +104,12 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
     let targets = |report: &Value| [0, 1].map(|target| report["targets"][target]["sent"].as_u64().unwrap());
     assert_eq!(targets(&report), targets(&one));
     assert_eq!(report["plan"]["stages"], one["plan"]["stages"]);
+    // The list is that of all stripes: the highest latency is the first.
+    let slowest = report["slowest"].as_array().unwrap();
+    assert_eq!(slowest.len(), 10);
+    let (first, max) = (&slowest[0]["latency_ms"], &report["latency_ms"]["max"]);
+    let ratio = first.as_f64().unwrap() / max.as_f64().unwrap();
+    assert!((0.998..1.002).contains(&ratio), "{first} ms, maximum {max} ms");
 
     let (code, report, _) = merge(&[&files[2], &files[0]]);
     assert_eq!(code, Some(106), "{report}");

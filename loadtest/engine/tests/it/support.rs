@@ -101,6 +101,7 @@ pub(crate) fn plan(url: &str, rate: u32, duration: Duration) -> Plan {
         max_in_flight: 10_000,
         max_connection_age: Some(Duration::from_secs(3)),
         max_idle: Duration::from_secs(2),
+        slowest: 10,
         threads: None,
     }
 }

@@ -258,6 +258,7 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
         duration_seconds: seconds,
         stripes: Vec::new(),
         warm_up: None,
+        slowest: Vec::new(),
         plan: PlanReport {
             stages: vec![StageReport {
                 seconds,

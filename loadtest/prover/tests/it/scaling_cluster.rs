@@ -84,6 +84,7 @@ impl ScalingCluster {
             max_in_flight: 1000,
             max_connection_age: Some(Duration::from_secs(3)),
             max_idle: Duration::from_secs(2),
+            slowest: 10,
             threads: None,
         };
         Setup {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use engine::{LoadReport, StripeReport, Summary, Target, Verdict, WarmUp, units::short};
+use engine::{LoadReport, SlowRequest, StripeReport, Summary, Target, Verdict, WarmUp, units::short};
 
-/// How many pods and stripes the text lists. The JSON lists all of them.
+/// How many pods, stripes and slow requests the text lists. The JSON lists all of them.
 const MAX_LISTED: usize = 20;
 
 /// Returns the report.
@@ -98,14 +98,10 @@ pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
         }
     }
     if !report.served_by.is_empty() {
-        let listed = report.served_by.iter().take(MAX_LISTED);
-        let more = report.served_by.len().saturating_sub(MAX_LISTED);
-        let rest = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        line("served by", &format!("{}{rest}", counts(listed)));
+        line("served by", &served_by(report));
+    }
+    for (position, request) in report.slowest.iter().take(MAX_LISTED).enumerate() {
+        line(if position == 0 { "slowest" } else { "" }, &slow_request(request));
     }
     format!("{}{text}", headline(verdict))
 }
@@ -132,6 +128,39 @@ fn stripe(stripe: &StripeReport) -> String {
         counts.failed,
         number(stripe.lag_ms.p99),
         if stripe.problem.is_some() { ", LOST" } else { "" }
+    )
+}
+
+fn served_by(report: &LoadReport) -> String {
+    let listed = report.served_by.iter().take(MAX_LISTED);
+    let more = report.served_by.len().saturating_sub(MAX_LISTED);
+    let rest = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("{}{rest}", counts(listed))
+}
+
+/// Returns the time, the result and the parts of the latency of one request.
+fn slow_request(request: &SlowRequest) -> String {
+    let status = request.status.map(|status| status.to_string());
+    let failure = request.failure.map(|kind| kind.name().to_owned());
+    let server = request.served_by.as_ref().map(|name| format!("from {name}"));
+    let result: Vec<String> = [status, failure, server].into_iter().flatten().collect();
+    let connect = request
+        .connect_ms
+        .map_or(String::new(), |connect| format!(" (connect {})", short(connect)));
+    format!(
+        "{} ms at {} s, {}: {}, {}; lag {} + wait {}{connect} + response {} ms",
+        short(request.latency_ms),
+        short(request.due_seconds),
+        request.due_at.strftime("%H:%M:%S%.3fZ"),
+        request.target,
+        result.join(" "),
+        short(request.lag_ms),
+        short(request.wait_ms),
+        number(request.response_ms)
     )
 }
 
