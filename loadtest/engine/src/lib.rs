@@ -36,6 +36,7 @@ mod summary;
 mod target;
 mod threshold;
 mod timer;
+mod tls;
 pub mod units;
 mod verdict;
 mod warm_up;
@@ -51,7 +52,7 @@ pub use self::{
     load::{Load, Snapshot},
     merge::{CollectedStripe, merge},
     mix::{Mix, Protocol},
-    network::{BadTls, Network, Resolve, Tls},
+    network::{Network, Resolve},
     plan::Plan,
     probe::{Addresses, Unreachable, probe},
     report::{
@@ -64,6 +65,7 @@ pub use self::{
     summary::{Latencies, Summary},
     target::{BadTarget, Expectations, Origin, Target, parse_header, parse_method},
     threshold::{Threshold, ThresholdReport},
+    tls::{BadTls, ClientCertificate, Tls},
     verdict::{Bounds, Outcome, Verdict},
     warm_up::WarmUp,
 };

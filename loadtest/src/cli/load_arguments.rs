@@ -5,8 +5,8 @@ use std::{fs, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use clap::Args;
 use engine::{
-    BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule, ServerName, Target, Tls,
-    parse_header, parse_method,
+    BadConfiguration, ClientCertificate, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule,
+    ServerName, Target, Tls, parse_header, parse_method,
     units::{Limit, parse_duration, parse_duration_or_zero, parse_limit},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -104,6 +104,14 @@ pub struct LoadArguments {
     /// PEM file with the certificate authorities to trust (default: those of this machine)
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub cacert: Option<PathBuf>,
+
+    /// PEM file with the certificate that the client presents, followed by its intermediate certificates
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = "Network")]
+    pub cert: Option<PathBuf>,
+
+    /// PEM file with the private key of --cert, not encrypted
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "Network")]
+    pub key: Option<PathBuf>,
 
     /// TLS server name to request and to verify (default: the host of the URL)
     #[arg(long, value_name = "NAME", value_parser = parse_server_name, help_heading = "Network")]
@@ -209,13 +217,20 @@ impl LoadArguments {
     /// Returns the network settings for the hosts of `mix`.
     ///
     /// # Errors
-    /// [`BadConfiguration`] when a target needs TLS and there is no certificate authority to trust.
+    /// [`BadConfiguration`] when a target needs TLS and there is no certificate authority to trust, or when the client
+    /// certificate cannot be used.
     pub fn network(&self, mix: &Mix) -> anyhow::Result<Network> {
         let name = self.sni.clone();
+        let client = self.cert.as_deref().zip(self.key.as_deref());
+        if client.is_some() && !mix.needs_tls() {
+            return Err(BadConfiguration::new("--cert needs a URL with https://").into());
+        }
+        let client = client.map(|(certificate, key)| ClientCertificate::read(certificate, key));
+        let client = client.transpose().map_err(BadConfiguration::new)?;
         let tls = match (mix.needs_tls(), self.insecure) {
             (false, _) => Ok(None),
-            (true, false) => Tls::verifying(self.cacert.as_deref(), name, mix.protocol()).map(Some),
-            (true, true) => Tls::insecure(name, mix.protocol()).map(Some),
+            (true, false) => Tls::verifying(self.cacert.as_deref(), client, name, mix.protocol()).map(Some),
+            (true, true) => Tls::insecure(client, name, mix.protocol()).map(Some),
         };
         Ok(Network {
             resolve: self.resolve.clone(),
