@@ -23,6 +23,8 @@ const SERVED_BY: &str = "x-served-by";
 /// The observed properties of an exchange. They are also valid when the exchange fails or times out.
 #[derive(Debug, Default)]
 pub(crate) struct ExchangeDetails {
+    /// The time from the intended start to the start of the exchange.
+    pub(crate) lag: Duration,
     /// The time from the start of the exchange until a connection was available; `None` if none became available.
     pub(crate) connection_wait: Option<Duration>,
     /// The time to open a connection; `None` if no connection was opened.

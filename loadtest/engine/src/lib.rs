@@ -31,6 +31,7 @@ mod report;
 mod report_builder;
 mod schedule;
 mod segment;
+mod slowest;
 mod stripe;
 mod stripe_result;
 mod summary;
@@ -38,8 +39,10 @@ mod target;
 mod target_filter;
 mod threshold;
 mod timer;
+mod tls;
 pub mod units;
 mod verdict;
+mod warm_up;
 
 pub use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -53,7 +56,7 @@ pub use self::{
     load::{Load, Snapshot},
     merge::{CollectedStripe, merge},
     mix::{Mix, Protocol},
-    network::{BadTls, Network, Resolve, Tls},
+    network::{Network, Resolve},
     plan::Plan,
     probe::{Addresses, Unreachable, probe},
     report::{
@@ -62,9 +65,12 @@ pub use self::{
     },
     schedule::{Schedule, Spacing},
     segment::Segment,
+    slowest::SlowRequest,
     stripe_result::{SharedLoad, StripeResult},
     summary::{Latencies, Summary},
     target::{BadTarget, Expectations, Origin, Target, parse_header, parse_method},
     threshold::{Threshold, ThresholdReport},
+    tls::{BadTls, ClientCertificate, Tls},
     verdict::{Bounds, Outcome, Verdict},
+    warm_up::WarmUp,
 };

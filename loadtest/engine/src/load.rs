@@ -19,9 +19,11 @@ use super::{
     record::Recorder,
     report::{EarlyEnd, LoadReport, PlanReport},
     report_builder::{self, ReportInput},
-    stripe::{self, StopFlag},
+    slowest::Slowest,
+    stripe::{self, Phase, StopFlag},
     stripe_result::{SharedLoad, StripeResult},
     summary::Summary,
+    warm_up::WarmUp,
 };
 
 /// The time from [`Load::start`] to the first arrival. All threads start in this time.
@@ -30,9 +32,13 @@ const START_LEAD_TIME: Duration = Duration::from_millis(20);
 /// The state of a load at one moment, for a live display.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Snapshot {
-    /// The time since the first arrival was due.
+    /// The time since the first arrival of the schedule was due; 0 in the warm-up.
     pub elapsed: Duration,
-    /// The counts since the start.
+    /// The remaining time of the warm-up; 0 after it.
+    pub warm_up_left: Duration,
+    /// The counts of the warm-up.
+    pub warm_up: Counts,
+    /// The counts since the first arrival of the schedule.
     pub counts: Counts,
     /// The latencies of the requests that completed since the last snapshot.
     pub latency: Summary,
@@ -42,11 +48,14 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Load {
     plan: Arc<Plan>,
+    /// When the first arrival of the schedule is due, after the warm-up.
     start: Instant,
-    started_at: Timestamp,
+    /// When the first arrival of the load is due, of the warm-up if there is one.
+    start_at: Timestamp,
     stripe: Stripe,
     threads: usize,
     stop_flag: Arc<StopFlag>,
+    warm_up_recorders: Vec<Arc<Mutex<Recorder>>>,
     recorders: Vec<Arc<Mutex<Recorder>>>,
     completions: Vec<oneshot::Receiver<std::io::Result<()>>>,
     stopped_after: Option<Duration>,
@@ -64,7 +73,7 @@ impl Load {
 
     /// Starts one stripe of a load. Other processes send the other stripes.
     ///
-    /// The first arrival of the whole load is due at `started_at` by the clock of this machine.
+    /// The first arrival of the whole load, or of its warm-up, is due at `start_at` by the clock of this machine.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -72,19 +81,21 @@ impl Load {
         plan: Plan,
         addresses: &Addresses,
         stripe: Stripe,
-        started_at: Timestamp,
+        start_at: Timestamp,
     ) -> anyhow::Result<Self> {
         let threads = plan.thread_count();
         let plan = Arc::new(plan);
         let stop_flag = Arc::new(StopFlag::default());
-        let until_start = Duration::try_from(started_at.duration_since(Timestamp::now())).unwrap_or_default();
-        let start = Instant::now() + until_start;
+        let until_start = Duration::try_from(start_at.duration_since(Timestamp::now())).unwrap_or_default();
+        let warm_up_start = Instant::now() + until_start;
+        let start = warm_up_start + plan.warm_up;
         let mut load = Self {
             start,
-            started_at,
+            start_at,
             stripe,
             threads,
             stop_flag,
+            warm_up_recorders: Vec::new(),
             recorders: Vec::new(),
             completions: Vec::new(),
             stopped_after: None,
@@ -92,42 +103,60 @@ impl Load {
             plan,
         };
         for number in 0..threads {
-            let recorder = Arc::new(Mutex::new(Recorder::new(
-                load.plan.mix.targets().len(),
-                load.plan.timeout,
-            )));
-            let setup = stripe::StripeSetup {
+            let phase = |start, schedule| Phase {
                 start,
+                schedule,
+                recorder: Arc::new(Mutex::new(load.new_recorder())),
+            };
+            let warm_up = phase(warm_up_start, load.plan.warm_up_schedule());
+            let measured = phase(start, load.plan.schedule.clone());
+            let recorders = [&warm_up, &measured].map(|phase| Arc::clone(&phase.recorder));
+            let setup = stripe::StripeSetup {
+                phases: [warm_up, measured],
                 plan: Arc::clone(&load.plan),
                 hosts: addresses.0.clone(),
                 stripe: stripe.thread(number, threads),
                 stop_flag: Arc::clone(&load.stop_flag),
-                recorder: Arc::clone(&recorder),
             };
             let (sender, receiver) = oneshot::channel();
             thread::Builder::new()
                 .name(format!("loadtest-{number}"))
                 .spawn(move || drop(sender.send(stripe::run(setup))))
                 .context("starting a generator thread")?;
-            load.recorders.push(recorder);
+            let [warm_up, measured] = recorders;
+            load.warm_up_recorders.push(warm_up);
+            load.recorders.push(measured);
             load.completions.push(receiver);
         }
         Ok(load)
     }
 
+    fn new_recorder(&self) -> Recorder {
+        let mut recorder = Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
+        recorder.slowest = Slowest::new(self.plan.slowest);
+        recorder
+    }
+
     /// Returns the current state. The latencies are those of requests that completed since the last call.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let mut counts = Counts::default();
         let mut latency = histogram::new();
-        for recorder in &self.recorders {
-            let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-            counts.merge(&recorder.counts);
-            histogram::merge(&mut latency, &recorder.take_recent_latencies());
-        }
+        let mut counts = |recorders: &[Arc<Mutex<Recorder>>]| {
+            let mut counts = Counts::default();
+            for recorder in recorders {
+                let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+                counts.merge(&recorder.counts);
+                histogram::merge(&mut latency, &recorder.take_recent_latencies());
+            }
+            counts
+        };
+        let (warm_up, measured) = (counts(&self.warm_up_recorders), counts(&self.recorders));
+        let until_measured = self.start.saturating_duration_since(Instant::now());
         Snapshot {
             elapsed: self.elapsed(),
-            counts,
+            warm_up_left: until_measured.min(self.plan.warm_up),
+            warm_up,
+            counts: measured,
             latency: Summary::from_histogram(&latency),
         }
     }
@@ -138,19 +167,19 @@ impl Load {
         self.plan.schedule.rate_at(self.elapsed())
     }
 
-    /// Returns the time at which the first arrival is due.
+    /// Returns the time at which the first arrival of the schedule is due, after the warm-up.
     #[must_use]
     pub fn start_time(&self) -> Instant {
         self.start
     }
 
-    /// Returns the time at which the first arrival is due, as wall-clock time.
+    /// Returns the time at which the first arrival of the schedule is due, as wall-clock time.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
-        self.started_at
+        self.start_at + self.plan.warm_up
     }
 
-    /// Returns the time since the first arrival was due; 0 before it.
+    /// Returns the time since the first arrival of the schedule was due; 0 before it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Instant::now().saturating_duration_since(self.start)
@@ -161,7 +190,9 @@ impl Load {
     /// Used for a load whose length is not known in advance, and for an interrupted load.
     pub fn stop(&mut self) {
         if !self.stop_flag.stopped.swap(true, Ordering::Relaxed) {
-            self.stopped_after = Some(self.elapsed());
+            // The time since the start of the warm-up.
+            let after = (Instant::now() + self.plan.warm_up).saturating_duration_since(self.start);
+            self.stopped_after = Some(after);
         }
     }
 
@@ -169,7 +200,7 @@ impl Load {
     pub fn end_early(&mut self, reason: String) {
         self.stop();
         self.ended_early = Some(EarlyEnd {
-            after_seconds: self.stopped_after.unwrap_or_default().as_secs_f64(),
+            after_seconds: self.lengths().1.as_secs_f64(),
             reason,
         });
     }
@@ -191,7 +222,7 @@ impl Load {
         Ok(())
     }
 
-    /// Returns the measurements so far, without the results of each second.
+    /// Returns the measurements so far, without the warm-up and the results of each second.
     #[must_use]
     pub fn report_so_far(&self) -> LoadReport {
         let mut all = Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
@@ -205,7 +236,7 @@ impl Load {
     /// Returns the report. Call it after [`Load::drained`].
     #[must_use]
     pub fn report(self) -> LoadReport {
-        let length = self.stopped_after.unwrap_or(self.plan.schedule.duration());
+        let (_, length) = self.lengths();
         let recorders: Vec<_> = self
             .recorders
             .iter()
@@ -213,31 +244,53 @@ impl Load {
             .collect();
         LoadReport {
             ended_early: self.ended_early.clone(),
+            warm_up: (!self.plan.warm_up.is_zero()).then(|| self.warm_up()),
             ..report_builder::build(self.report_input(length), &recorders)
         }
     }
 
-    /// Describes the first `length` of the load, up to the whole load.
+    fn plan_report(&self) -> PlanReport {
+        PlanReport::new(&self.plan, self.threads)
+    }
+
+    /// Returns how long the warm-up and the measured part had arrivals.
+    fn lengths(&self) -> (Duration, Duration) {
+        self.plan_report().lengths(self.stopped_after)
+    }
+
+    /// Describes the first `length` of the measured part, up to the whole.
     fn report_input(&self, length: Duration) -> ReportInput<'_> {
         let length = length.min(self.plan.schedule.duration());
         ReportInput {
-            plan: PlanReport::new(&self.plan, self.threads),
+            plan: self.plan_report(),
             targets: self.plan.mix.targets(),
-            started_at: self.started_at,
+            started_at: self.started_at(),
             length,
             expected: self.plan.schedule.expected(length),
         }
     }
 
+    /// Returns the warm-up of all threads.
+    fn warm_up(&self) -> WarmUp {
+        let (length, _) = self.lengths();
+        let mut all = WarmUp::default();
+        for recorder in &self.warm_up_recorders {
+            let recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+            all.merge(&WarmUp::new(length, &recorder));
+        }
+        all
+    }
+
     /// Returns the measurements of this stripe, to merge with those of other stripes. Call it after [`Load::drained`].
     #[must_use]
     pub fn stripe_result(self) -> StripeResult {
-        let empty = || Recorder::new(self.plan.mix.targets().len(), self.plan.timeout);
         let recorders = self.recorders.iter().map(|recorder| {
             let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *recorder, empty())
+            std::mem::replace(&mut *recorder, self.new_recorder())
         });
-        let load = SharedLoad::new(&self.plan, self.stripe.count, self.started_at);
-        StripeResult::new(self.stripe, load, self.stopped_after, recorders.collect())
+        let load = SharedLoad::new(&self.plan, self.stripe.count, self.start_at);
+        let mut result = StripeResult::new(self.stripe, load, self.stopped_after, recorders.collect());
+        result.warm_up = self.warm_up();
+        result
     }
 }

@@ -8,6 +8,7 @@ use super::{
     report_builder::{self, ReportInput},
     stripe_result::{SharedLoad, StripeResult},
     summary::Summary,
+    warm_up::WarmUp,
 };
 
 /// The result of one stripe, as collected from a pod or a file.
@@ -31,8 +32,9 @@ pub fn merge(
     collected: Vec<CollectedStripe>,
     stopped_after: Option<Duration>,
 ) -> LoadReport {
-    let planned = Duration::from_secs_f64(load.plan.duration_seconds);
+    let (_, planned) = load.plan.lengths(stopped_after);
     let mut longest = None;
+    let mut warm_up = WarmUp::default();
     let mut recorders = Vec::new();
     let mut stripes = Vec::new();
     for (stripe, collected) in (0..).zip(collected) {
@@ -46,6 +48,7 @@ pub fn merge(
             Err(problem) => (Some(problem), Vec::new()),
             Ok(result) => {
                 longest = longest.max(result.length());
+                warm_up.merge(&result.warm_up);
                 (result.problem(stopped_after), result.recorders)
             }
         };
@@ -62,16 +65,20 @@ pub fn merge(
         });
         recorders.extend(stripe_recorders.into_iter().map(Box::new));
     }
-    let length = stopped_after.map_or(planned, |after| longest.unwrap_or(after).min(planned));
+    let length = match stopped_after {
+        Some(_) => longest.unwrap_or(planned),
+        None => planned,
+    };
     let input = ReportInput {
         plan: load.plan.clone(),
         targets: &load.targets,
-        started_at: load.start_at,
+        started_at: load.start_at + Duration::from_secs_f64(load.plan.warm_up_seconds),
         length,
         expected: load.plan.expected(length),
     };
     LoadReport {
         stripes,
+        warm_up: (load.plan.warm_up_seconds > 0.0).then_some(warm_up),
         ..report_builder::build(input, &recorders)
     }
 }
@@ -95,6 +102,7 @@ mod tests {
             report::{PlanReport, StageReport},
             schedule::{Schedule, Spacing},
             segment::Segment,
+            slowest::Slowest,
             target::Expectations,
         },
         *,
@@ -105,6 +113,7 @@ mod tests {
         let targets = ["3 GET http://h/a", "1 PUT http://h/b"].map(|target| target.parse().unwrap());
         Plan {
             schedule: Schedule::constant("300.3".parse().unwrap(), Duration::from_millis(6100)),
+            warm_up: Duration::ZERO,
             mix: Mix::new(targets.to_vec(), &[], &Bytes::new(), Protocol::Http1).unwrap(),
             network: Network::default(),
             expectations: Expectations::default(),
@@ -113,6 +122,7 @@ mod tests {
             max_in_flight: 1000,
             max_connection_age: None,
             max_idle: Duration::from_secs(2),
+            slowest: 5,
             threads: Some(2),
         }
     }
@@ -126,6 +136,7 @@ mod tests {
         let plan = plan();
         let mut random = Rng::with_seed(stripe.first);
         let mut recorder = Recorder::new(2, plan.timeout);
+        recorder.slowest = Slowest::new(plan.slowest);
         for arrival in plan.schedule.arrivals(stripe) {
             let target = plan.mix.choose(arrival.index);
             recorder.record_sent(arrival.at, target, Duration::from_micros(random.u64(1..500)));
@@ -209,6 +220,7 @@ mod tests {
             serde_json::to_string_pretty(&merged).unwrap(),
             serde_json::to_string_pretty(&one).unwrap()
         );
+        assert_eq!(one.slowest.len(), plan.slowest);
         let arrivals = plan.schedule.arrivals(Stripe::WHOLE).count() as u64;
         assert_eq!(one.requests.sent, arrivals);
         assert_eq!(

@@ -1,28 +1,16 @@
 //! Connections to hosts: DNS or user-defined addresses, plain TCP or TLS.
 
 use std::{
-    fs, io,
+    io,
     net::{IpAddr, SocketAddr},
-    path::Path,
     str::FromStr,
-    sync::Arc,
     time::Duration,
 };
 
-use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
-use tokio_rustls::{
-    TlsConnector,
-    client::TlsStream,
-    rustls::{
-        self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
-    },
-};
+use tokio_rustls::client::TlsStream;
 
-use super::{mix::Protocol, target::Origin};
+use super::{target::Origin, tls::Tls};
 
 /// An address that replaces DNS for a host and port, as in `curl --resolve`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,164 +41,6 @@ impl FromStr for Resolve {
     }
 }
 
-/// An invalid TLS configuration.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct BadTls(String);
-
-/// How a connection verifies the certificate of the server.
-#[derive(Clone, Debug)]
-pub struct Tls {
-    config: Arc<ClientConfig>,
-    /// The server name to send (SNI) and to verify; `None` for the host of the URL.
-    server_name: Option<ServerName<'static>>,
-    /// Whether any certificate is accepted.
-    is_insecure: bool,
-}
-
-impl Tls {
-    /// Verifies certificates with the authorities in `ca`, a file in PEM format. `None` uses those of this machine.
-    ///
-    /// # Errors
-    /// When `ca` cannot be read, or there is no certificate authority.
-    pub fn verifying(
-        ca: Option<&Path>,
-        server_name: Option<ServerName<'static>>,
-        protocol: Protocol,
-    ) -> Result<Self, BadTls> {
-        let roots = match ca {
-            Some(path) => load_authorities(path)?,
-            None => load_system_authorities()?,
-        };
-        let config = config_builder()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self::new(config, server_name, protocol, false))
-    }
-
-    /// Accepts any certificate.
-    ///
-    /// # Errors
-    /// Never with the TLS versions in use.
-    pub fn insecure(server_name: Option<ServerName<'static>>, protocol: Protocol) -> Result<Self, BadTls> {
-        let config = config_builder()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(crypto_provider())))
-            .with_no_client_auth();
-        Ok(Self::new(config, server_name, protocol, true))
-    }
-
-    fn new(
-        mut config: ClientConfig,
-        server_name: Option<ServerName<'static>>,
-        protocol: Protocol,
-        is_insecure: bool,
-    ) -> Self {
-        config.alpn_protocols = vec![protocol.alpn().to_vec()];
-        Self {
-            config: Arc::new(config),
-            server_name,
-            is_insecure,
-        }
-    }
-
-    async fn handshake(&self, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let name = match &self.server_name {
-            Some(name) => name.clone(),
-            None => ServerName::try_from(host.to_owned())
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
-        };
-        let stream = TlsConnector::from(Arc::clone(&self.config))
-            .connect(name, stream)
-            .await
-            .map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?;
-        // A server without ALPN uses HTTP/1.1.
-        let wants_http2 = self.config.alpn_protocols[0] == b"h2";
-        if wants_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Err(io::Error::other("the server does not speak HTTP/2"));
-        }
-        Ok(stream)
-    }
-}
-
-fn crypto_provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
-}
-
-fn config_builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, BadTls> {
-    ClientConfig::builder_with_provider(crypto_provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| BadTls(error.to_string()))
-}
-
-fn load_authorities(path: &Path) -> Result<RootCertStore, BadTls> {
-    let bad = |why: String| BadTls(format!("{}: {why}", path.display()));
-    let pem = fs::read(path).map_err(|error| bad(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(bad("no certificate in PEM format".to_owned()));
-    }
-    Ok(roots)
-}
-
-fn load_system_authorities() -> Result<RootCertStore, BadTls> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(BadTls(
-            "this machine has no certificate authorities; install ca-certificates, or pass a file with --cacert"
-                .to_owned(),
-        ));
-    }
-    Ok(roots)
-}
-
-/// Accepts every certificate, but still verifies the signatures with the key of the certificate.
-#[derive(Debug)]
-struct AcceptAnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 /// How the generator connects to hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
@@ -233,7 +63,7 @@ impl Network {
     /// Returns whether any certificate is accepted; `None` without TLS.
     #[must_use]
     pub fn is_insecure(&self) -> Option<bool> {
-        self.tls.as_ref().map(|tls| tls.is_insecure)
+        self.tls.as_ref().map(Tls::is_insecure)
     }
 
     /// Returns all addresses of the host of the origin.

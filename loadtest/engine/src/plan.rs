@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use super::{mix::Mix, network::Network, schedule::Schedule, target::Expectations};
+use super::{mix::Mix, network::Network, schedule::Schedule, segment::Segment, target::Expectations};
 
 /// The rate that one thread holds with a margin, in requests per second. Below it, a second thread would only add
 /// wake-ups.
@@ -13,6 +13,8 @@ const RATE_PER_THREAD: f64 = 10_000.0;
 pub struct Plan {
     /// When requests are due.
     pub schedule: Schedule,
+    /// How long requests are sent before the schedule, at its first rate above 0. The report does not count them.
+    pub warm_up: Duration,
     /// The content of the requests.
     pub mix: Mix,
     /// How the generator connects to the hosts.
@@ -29,11 +31,19 @@ pub struct Plan {
     pub max_connection_age: Option<Duration>,
     /// The maximum idle time of a connection.
     pub max_idle: Duration,
+    /// The maximum number of requests in the list of the slowest ones.
+    pub slowest: usize,
     /// The number of generator threads; `None` to choose it from the rate.
     pub threads: Option<usize>,
 }
 
 impl Plan {
+    /// Returns the schedule of the warm-up.
+    pub(crate) fn warm_up_schedule(&self) -> Schedule {
+        let segment = Segment::constant(self.warm_up, self.schedule.first_rate());
+        Schedule::from_segments(&[segment], self.schedule.spacing())
+    }
+
     pub(crate) fn thread_count(&self) -> usize {
         let max_threads = self.max_in_flight.min(self.connections).max(1);
         let wanted = self.threads.unwrap_or_else(|| {

@@ -2,7 +2,7 @@
 //!
 //! All durations are in HDR histograms, so memory grows with the length of a run and not with the number of requests.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use super::{
     failure::{Failure, FailureKind},
     histogram,
     intervals::Intervals,
+    slowest::{RankedRequest, Slowest},
 };
 
 /// The maximum number of distinct `x-served-by` values. It bounds the memory if the server sends a new value each time.
@@ -73,6 +74,7 @@ pub(crate) struct Recorder {
     pub(crate) statuses: BTreeMap<u16, u64>,
     pub(crate) served_by: BTreeMap<String, ServerResponses>,
     pub(crate) targets: Vec<TargetRecord>,
+    pub(crate) slowest: Slowest,
     pub(crate) body_bytes: u64,
     pub(crate) opened: u64,
     /// The time from the start until the last arrival was sent or dropped.
@@ -106,6 +108,7 @@ impl Recorder {
                 };
                 targets
             ],
+            slowest: Slowest::default(),
             body_bytes: 0,
             opened: 0,
             last_taken_up: Duration::ZERO,
@@ -132,7 +135,20 @@ impl Recorder {
             counts.dropped += 1;
             counts.failed += 1;
         });
-        self.record_latency(intended, target, late.max(self.intervals.timeout()));
+        let counted = late.max(self.intervals.timeout());
+        self.record_latency(intended, target, counted);
+        self.slowest.offer(counted, || RankedRequest {
+            latency: counted,
+            intended: Reverse(intended),
+            target,
+            elapsed: late,
+            lag: late,
+            connection_wait: None,
+            connect_time: None,
+            status: None,
+            failure: Some(FailureKind::Dropped),
+            served_by: None,
+        });
     }
 
     /// Records the latency of an arrival.
@@ -188,7 +204,23 @@ impl Recorder {
         } else {
             self.intervals.timeout()
         };
-        self.record_latency(intended, target, latency.max(at_least));
+        let counted = latency.max(at_least);
+        self.record_latency(intended, target, counted);
+        self.slowest.offer(counted, || RankedRequest {
+            latency: counted,
+            intended: Reverse(intended),
+            target,
+            elapsed: latency,
+            lag: details.lag,
+            connection_wait: details.connection_wait,
+            connect_time: details.connect_time,
+            status: details.status,
+            failure: result.as_ref().err().map(|failure| failure.kind),
+            served_by: details
+                .served_by
+                .as_ref()
+                .map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()),
+        });
         match result {
             Ok(()) => histogram::record(&mut self.latency_succeeded, latency),
             Err(failure) => {
@@ -275,6 +307,7 @@ impl Recorder {
             mine.counts.merge(&others.counts);
             histogram::merge(&mut mine.latency, &others.latency);
         }
+        self.slowest.merge(&other.slowest);
         self.body_bytes += other.body_bytes;
         self.opened += other.opened;
         self.last_taken_up = self.last_taken_up.max(other.last_taken_up);
@@ -285,6 +318,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use jiff::Timestamp;
 
     use super::{
         super::{intervals::Interval, summary::Summary},
@@ -358,6 +392,7 @@ mod tests {
         };
         for kind in FailureKind::ALL {
             let mut recorder = Recorder::new(1, timeout);
+            recorder.slowest = Slowest::new(1);
             if kind == FailureKind::Dropped {
                 recorder.record_dropped(Duration::ZERO, 0, short);
             } else {
@@ -376,6 +411,16 @@ mod tests {
                 );
             }
             assert!(recorder.latency_succeeded.is_empty());
+            // The list has the same latency, and the real times of its parts.
+            let targets = ["1 GET http://h/".parse().unwrap()];
+            let [listed] = &recorder.slowest.report(Timestamp::UNIX_EPOCH, &targets)[..] else {
+                panic!("{kind:?} is not listed");
+            };
+            let parts = listed.lag_ms + listed.wait_ms + listed.response_ms.unwrap_or_default();
+            assert_eq!(
+                (listed.failure, listed.latency_ms, parts),
+                (Some(kind), expected, 2.0)
+            );
         }
         let mut recorder = Recorder::new(1, timeout);
         recorder.record_dropped(Duration::ZERO, 0, Duration::from_secs(3));

@@ -14,8 +14,10 @@ use super::{
     plan::Plan,
     schedule::{Schedule, Spacing},
     segment::Segment,
+    slowest::SlowRequest,
     summary::{Latencies, Summary},
     target::{Expectations, Target},
+    warm_up::WarmUp,
 };
 use crate::units::short;
 
@@ -87,6 +89,9 @@ pub struct PlanReport {
     pub spacing: Spacing,
     /// The length of the schedule, in seconds.
     pub duration_seconds: f64,
+    /// The length of the warm-up before the schedule, in seconds; 0 without a warm-up.
+    #[serde(default)]
+    pub warm_up_seconds: f64,
     /// The maximum time from the intended start to the end of a response, in seconds.
     pub timeout_seconds: f64,
     /// The maximum number of connections to each host.
@@ -119,6 +124,7 @@ impl PlanReport {
             stages: plan.schedule.segments().map(StageReport::from).collect(),
             spacing: plan.schedule.spacing(),
             duration_seconds: plan.schedule.duration().as_secs_f64(),
+            warm_up_seconds: plan.warm_up.as_secs_f64(),
             timeout_seconds: plan.timeout.as_secs_f64(),
             connections: plan.connections,
             max_in_flight: plan.max_in_flight,
@@ -130,6 +136,18 @@ impl PlanReport {
             insecure: plan.network.is_insecure(),
             content: plan.mix.content().clone(),
             expectations: plan.expectations.clone(),
+        }
+    }
+
+    /// Returns the lengths of the warm-up and of the measured part.
+    ///
+    /// `stopped_after` is the time from the start of the load until it was stopped; `None` if it was not stopped.
+    pub(crate) fn lengths(&self, stopped_after: Option<Duration>) -> (Duration, Duration) {
+        let warm_up = Duration::from_secs_f64(self.warm_up_seconds);
+        let measured = Duration::from_secs_f64(self.duration_seconds);
+        match stopped_after {
+            None => (warm_up, measured),
+            Some(after) => (after.min(warm_up), after.saturating_sub(warm_up).min(measured)),
         }
     }
 
@@ -190,7 +208,7 @@ pub struct StripeReport {
 /// The end of a load that was stopped because it could no longer pass.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct EarlyEnd {
-    /// The time from the start until the arrivals were stopped, in seconds.
+    /// The time from `started_at` until the arrivals were stopped, in seconds.
     pub after_seconds: f64,
     /// The broken bound, with its value at that time.
     pub reason: String,
@@ -216,7 +234,7 @@ pub struct LoadReport {
     pub schema: &'static str,
     /// The version of this program.
     pub version: &'static str,
-    /// When the first request was due, by the clock of this machine.
+    /// When the first counted request was due, by the clock of this machine.
     pub started_at: Timestamp,
     /// How long requests were sent, in seconds; shorter than planned if the load was stopped.
     pub duration_seconds: f64,
@@ -227,6 +245,9 @@ pub struct LoadReport {
     /// The processes that sent the load together; absent if one process sent it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stripes: Vec<StripeReport>,
+    /// The warm-up, which no other number counts; absent without a warm-up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUp>,
     /// The counts of all requests.
     pub requests: Counts,
     /// Failures by kind. All kinds are present, most of them with 0.
@@ -248,6 +269,8 @@ pub struct LoadReport {
     pub latency_succeeded_ms: Summary,
     /// The delay of the generator itself, from the intended start until the request was started, in milliseconds.
     pub lag_ms: Summary,
+    /// The requests with the highest latencies, the slowest first; at most as many as `--slowest` allows.
+    pub slowest: Vec<SlowRequest>,
     /// The connections of the client.
     pub connections: Connections,
     /// Responses by status.

@@ -70,6 +70,7 @@ pub(crate) fn build_totals<R: Deref<Target = Recorder>>(
         ended_early: None,
         plan: input.plan,
         stripes: Vec::new(),
+        warm_up: None,
         requests: all.counts,
         failures,
         rates: Rates {
@@ -86,6 +87,7 @@ pub(crate) fn build_totals<R: Deref<Target = Recorder>>(
         latencies: Latencies(all.latency),
         latency_succeeded_ms: Summary::from_histogram(&all.latency_succeeded),
         lag_ms: Summary::from_histogram(&all.lag),
+        slowest: all.slowest.report(input.started_at, input.targets),
         connections: Connections {
             opened: all.opened,
             connect_ms: Summary::from_histogram(&all.connect),

@@ -118,6 +118,16 @@ impl Schedule {
             })
     }
 
+    /// Returns the first rate above 0, in requests per second: the rate at the start, or the rate at the end of a ramp
+    /// from 0. Returns 0 if the rate is always 0.
+    #[must_use]
+    pub fn first_rate(&self) -> f64 {
+        self.segments()
+            .flat_map(|segment| [segment.from, segment.to])
+            .find(|rate| *rate > 0.0)
+            .unwrap_or(0.0)
+    }
+
     /// Returns the highest rate, in requests per second.
     #[must_use]
     pub fn peak_rate(&self) -> f64 {
@@ -237,6 +247,20 @@ mod tests {
         assert_eq!(arrivals.len(), 20);
         assert_eq!(arrivals[9], Duration::from_millis(900));
         assert_eq!(arrivals[10], Duration::from_secs(6));
+    }
+
+    #[test]
+    fn the_first_rate_is_the_first_one_above_0() {
+        for (segments, first) in [
+            (vec![ramp(1, 20.0, 90.0)], 20.0),
+            (vec![ramp(1, 0.0, 90.0), ramp(1, 90.0, 10.0)], 90.0),
+            (vec![ramp(0, 0.0, 50.0), ramp(1, 70.0, 70.0)], 70.0),
+            (vec![ramp(1, 0.0, 0.0), ramp(1, 30.0, 0.0)], 30.0),
+            (vec![ramp(1, 0.0, 0.0)], 0.0),
+        ] {
+            let rate = Schedule::from_segments(&segments, Spacing::Even).first_rate();
+            assert!((rate - first).abs() < 1e-9, "{segments:?}: {rate}");
+        }
     }
 
     #[test]

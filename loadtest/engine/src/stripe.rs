@@ -6,7 +6,7 @@ use std::{
     io,
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -26,6 +26,7 @@ use super::{
     mix::Protocol,
     plan::Plan,
     record::{CompletedRequest, Recorder},
+    schedule::Schedule,
     target::Origin,
     timer::PreciseTimer,
 };
@@ -48,14 +49,31 @@ pub(crate) struct StopFlag {
     pub(crate) stopped: AtomicBool,
 }
 
-/// The inputs of a stripe. Only `stripe` and `recorder` differ between the stripes of a load.
-pub(crate) struct StripeSetup {
+/// A part of the load with its own start and its own measurements.
+pub(crate) struct Phase {
     pub(crate) start: Instant,
+    pub(crate) schedule: Schedule,
+    pub(crate) recorder: Arc<Mutex<Recorder>>,
+}
+
+impl Phase {
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The positions of the phases.
+const WARM_UP: usize = 0;
+const MEASURED: usize = 1;
+
+/// The inputs of a stripe. Only `stripe` and the recorders differ between the stripes of a load.
+pub(crate) struct StripeSetup {
+    /// The warm-up, and the measured part after it.
+    pub(crate) phases: [Phase; 2],
     pub(crate) plan: Arc<Plan>,
     pub(crate) hosts: BTreeMap<Origin, Host>,
     pub(crate) stripe: Stripe,
     pub(crate) stop_flag: Arc<StopFlag>,
-    pub(crate) recorder: Arc<Mutex<Recorder>>,
 }
 
 /// Runs the stripe until all its requests have completed. Blocks the thread.
@@ -64,14 +82,14 @@ pub(crate) fn run(setup: StripeSetup) -> io::Result<()> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
     let dispatcher = Rc::new(Dispatcher::new(setup));
-    runtime.block_on(async {
+    let opened_in_warm_up = runtime.block_on(async {
         let housekeeping = task::spawn_local(housekeeping(Rc::clone(&dispatcher)));
-        let result = dispatcher.dispatch().await;
+        let result = dispatcher.dispatch_phases().await;
         dispatcher.drained().await;
         housekeeping.abort();
         result
     })?;
-    dispatcher.recorder().opened = dispatcher.pools.iter().map(|pool| pool.opened()).sum();
+    dispatcher.setup.phases[MEASURED].recorder().opened = dispatcher.opened() - opened_in_warm_up;
     // Does not wait for a running DNS lookup, which no request needs any more.
     runtime.shutdown_background();
     Ok(())
@@ -138,65 +156,92 @@ impl Dispatcher {
         }
     }
 
-    /// Launches each arrival when it is due, until the schedule ends or the load is stopped.
-    async fn dispatch(self: &Rc<Self>) -> io::Result<()> {
-        let StripeSetup {
-            start,
-            ref plan,
-            stripe,
-            ref stop_flag,
-            ..
-        } = self.setup;
+    /// Returns the number of connections opened so far.
+    fn opened(&self) -> u64 {
+        self.pools.iter().map(|pool| pool.opened()).sum()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.setup.stop_flag.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Dispatches the warm-up and the measured part. Returns the number of connections opened before the measured part.
+    async fn dispatch_phases(self: &Rc<Self>) -> io::Result<u64> {
         let timer = PreciseTimer::new()?;
-        let mut arrivals = plan.schedule.arrivals(stripe).peekable();
+        self.dispatch(WARM_UP, &timer).await?;
+        self.wait_until(self.setup.phases[MEASURED].start, &timer).await?;
+        let opened = self.opened();
+        self.dispatch(MEASURED, &timer).await?;
+        Ok(opened)
+    }
+
+    /// Waits until `moment` or until the load is stopped.
+    async fn wait_until(&self, moment: Instant, timer: &PreciseTimer) -> io::Result<()> {
+        loop {
+            let now = Instant::now();
+            if moment <= now || self.is_stopped() {
+                return Ok(());
+            }
+            timer.sleep_until(moment.min(now + STOP_CHECK_INTERVAL)).await?;
+        }
+    }
+
+    /// Launches each arrival of a phase when it is due, until its schedule ends or the load is stopped.
+    async fn dispatch(self: &Rc<Self>, phase: usize, timer: &PreciseTimer) -> io::Result<()> {
+        let Phase {
+            start, ref schedule, ..
+        } = self.setup.phases[phase];
+        let mut arrivals = schedule.arrivals(self.setup.stripe).peekable();
         let mut launched = 0;
         let mut last_wake_up = start;
         while let Some(next) = arrivals.peek()
-            && !stop_flag.stopped.load(Ordering::Relaxed)
+            && !self.is_stopped()
         {
             let (due, now) = (start + next.at, Instant::now());
             if due <= now {
-                self.launch(*next);
+                self.launch(phase, *next);
                 arrivals.next();
                 launched += 1;
                 if launched % LAUNCHES_PER_YIELD == 0 {
                     task::yield_now().await;
                 }
             } else {
-                timer
-                    .sleep_until(
-                        due.max(last_wake_up + MIN_WAKE_INTERVAL)
-                            .min(now + STOP_CHECK_INTERVAL),
-                    )
-                    .await?;
+                let wake_up = due.max(last_wake_up + MIN_WAKE_INTERVAL);
+                self.wait_until(wake_up, timer).await?;
                 last_wake_up = Instant::now();
             }
         }
         // Only a stopped load has arrivals left. Those that were already due count as missed.
         let now = Instant::now();
         let missed = arrivals.take_while(|arrival| start + arrival.at <= now).count();
-        self.recorder().missed = missed as u64;
+        self.setup.phases[phase].recorder().missed = missed as u64;
         Ok(())
     }
 
-    fn launch(self: &Rc<Self>, Arrival { index, at: intended }: Arrival) {
+    fn launch(self: &Rc<Self>, phase: usize, Arrival { index, at: intended }: Arrival) {
         let target = self.setup.plan.mix.choose(index);
         if self.in_flight.get() >= self.max_in_flight {
-            self.recorder()
-                .record_dropped(intended, target, self.setup.start.elapsed());
+            let phase = &self.setup.phases[phase];
+            let now = phase.start.elapsed();
+            phase.recorder().record_dropped(intended, target, now);
             return;
         }
         self.in_flight.set(self.in_flight.get() + 1);
-        task::spawn_local(Rc::clone(self).run_request(intended, target));
+        task::spawn_local(Rc::clone(self).run_request(phase, intended, target));
     }
 
-    async fn run_request(self: Rc<Self>, intended: Duration, target: usize) {
+    async fn run_request(self: Rc<Self>, phase: usize, intended: Duration, target: usize) {
         let in_flight = InFlight(&self);
         let plan = &self.setup.plan;
-        let start = self.setup.start + intended;
+        let phase = &self.setup.phases[phase];
+        let start = phase.start + intended;
         let deadline = (start + plan.timeout).into();
-        self.recorder().record_sent(intended, target, start.elapsed());
-        let mut details = ExchangeDetails::default();
+        let lag = start.elapsed();
+        phase.recorder().record_sent(intended, target, lag);
+        let mut details = ExchangeDetails {
+            lag,
+            ..ExchangeDetails::default()
+        };
         let exchange = exchange::exchange(
             &self.pools_by_target[target],
             || plan.mix.request(target),
@@ -210,7 +255,7 @@ impl Dispatcher {
             Ok(Err(failure)) => (None, Err(failure)),
             Err(_) => (None, Err(Failure::timeout())),
         };
-        self.recorder().record_completed(CompletedRequest {
+        phase.recorder().record_completed(CompletedRequest {
             intended,
             target,
             latency,
@@ -229,10 +274,6 @@ impl Dispatcher {
         while self.in_flight.get() > 0 {
             self.all_completed.notified().await;
         }
-    }
-
-    fn recorder(&self) -> std::sync::MutexGuard<'_, Recorder> {
-        self.setup.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -254,10 +295,9 @@ async fn housekeeping(dispatcher: Rc<Dispatcher>) {
     loop {
         ticks.tick().await;
         dispatcher.pools.iter().for_each(|pool| pool.close_stale());
-        dispatcher
-            .recorder()
-            .intervals
-            .compact(dispatcher.setup.start.elapsed());
+        for phase in &dispatcher.setup.phases {
+            phase.recorder().intervals.compact(phase.start.elapsed());
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{arrivals::Stripe, plan::Plan, record::Recorder, report::PlanReport, target::Target};
+use super::{
+    arrivals::Stripe, plan::Plan, record::Recorder, report::PlanReport, target::Target, warm_up::WarmUp,
+};
 use crate::units::short;
 
 /// The version of [`StripeResult`]'s JSON form.
@@ -21,7 +23,7 @@ const LINE_PREFIX: &str = r#"{"schema":"loadtest.stripe/"#;
 pub struct SharedLoad {
     /// The version of this program.
     pub version: String,
-    /// When the first request of the load is due.
+    /// When the first request of the load is due, of the warm-up if there is one.
     pub start_at: Timestamp,
     /// The number of stripes.
     pub stripes: u64,
@@ -84,6 +86,8 @@ pub struct StripeResult {
     late_seconds: Option<f64>,
     /// The time from the start until the stripe was stopped early, in seconds.
     stopped_after_seconds: Option<f64>,
+    /// The warm-up of all threads.
+    pub(super) warm_up: WarmUp,
     /// The measurements of each thread.
     pub(super) recorders: Vec<Recorder>,
 }
@@ -101,6 +105,7 @@ impl StripeResult {
             load,
             late_seconds: None,
             stopped_after_seconds: stopped_after.map(|after| after.as_secs_f64()),
+            warm_up: WarmUp::default(),
             recorders,
         }
     }
@@ -157,18 +162,16 @@ impl StripeResult {
             .ok_or_else(|| "its result is inconsistent".to_owned())
     }
 
-    /// Returns how long the stripe sent requests: until it was stopped, or until the end of the schedule.
+    /// Returns the length of the measured part: until the stripe was stopped, or until the end of the schedule.
     ///
     /// Returns `None` for a late stripe, which sent nothing.
     pub(super) fn length(&self) -> Option<Duration> {
         if self.late_seconds.is_some() {
             return None;
         }
-        let planned = self.load.plan.duration_seconds;
-        let length = self
-            .stopped_after_seconds
-            .map_or(planned, |after| after.min(planned));
-        Duration::try_from_secs_f64(length).ok()
+        let stopped_after = self.stopped_after_seconds.map(Duration::try_from_secs_f64);
+        let (_, measured) = self.load.plan.lengths(stopped_after.transpose().ok()?);
+        Some(measured)
     }
 
     /// Returns the reason why this stripe did not send its part of the load; `None` if it did.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, error::ErrorKind, parser::ValueSource};
-use engine::{MAX_STRIPES, units::parse_duration};
+use engine::{BadConfiguration, MAX_STRIPES, units::parse_duration};
 use prover::{
     cluster::quantity::{self, Quantity},
     job::{JobOptions, LoadFlag},
@@ -46,6 +46,11 @@ pub struct JobArguments {
     #[arg(long, value_name = "QUANTITY", default_value = "100m", value_parser = parse_cpu, help_heading = "Job")]
     pub cpu: Quantity,
 
+    /// Secret of type kubernetes.io/tls with the certificate that the pods present and its key, instead of --cert and
+    /// --key
+    #[arg(long, value_name = "NAME", help_heading = "Job")]
+    pub cert_secret: Option<String>,
+
     /// Keep the Job and its pods for inspection
     #[arg(long, help_heading = "Job")]
     pub keep: bool,
@@ -59,10 +64,23 @@ impl JobArguments {
     /// Returns the options of the Job and of its result.
     ///
     /// # Errors
-    /// As for [`TaskArguments::plan_in_stripes`], and when a report file cannot be opened.
+    /// As for [`TaskArguments::plan_in_stripes`], when a report file cannot be opened, and for a client certificate in
+    /// a file or without TLS.
     pub fn options(&self) -> anyhow::Result<(JobOptions, ResultOptions)> {
+        if self.task.load.cert.is_some() {
+            return Err(BadConfiguration::new(
+                "--cert and --key do not reach the pods: files become annotations, which must not contain a private \
+                 key; create a Secret with `kubectl create secret tls NAME --cert=FILE --key=FILE`, and pass its name \
+                 with --cert-secret",
+            )
+            .into());
+        }
+        let plan = self.task.plan_in_stripes(self.stripes)?;
+        if self.cert_secret.is_some() && !plan.mix.needs_tls() {
+            return Err(BadConfiguration::new("--cert-secret needs a URL with https://").into());
+        }
         let job = JobOptions {
-            plan: self.task.plan_in_stripes(self.stripes)?,
+            plan,
             url: self.task.url.clone(),
             flags: self.forwarded.0.clone(),
             stripes: self.stripes,
@@ -71,6 +89,7 @@ impl JobArguments {
             namespace: self.namespace.clone(),
             start_in: self.start_in,
             cpu: self.cpu.clone(),
+            cert_secret: self.cert_secret.clone(),
             keep: self.keep,
         };
         Ok((job, self.task.result.options(self.task.load.max_lag)?))

@@ -5,8 +5,8 @@ use std::{fs, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use clap::Args;
 use engine::{
-    BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule, ServerName, Target, Tls,
-    parse_header, parse_method,
+    BadConfiguration, ClientCertificate, Expectations, Mix, Network, Plan, Protocol, Resolve, Schedule,
+    ServerName, Target, Tls, parse_header, parse_method,
     units::{Limit, parse_duration, parse_duration_or_zero, parse_limit},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -105,6 +105,14 @@ pub struct LoadArguments {
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub cacert: Option<PathBuf>,
 
+    /// PEM file with the certificate that the client presents, followed by its intermediate certificates
+    #[arg(long, value_name = "FILE", requires = "key", help_heading = "Network")]
+    pub cert: Option<PathBuf>,
+
+    /// PEM file with the private key of --cert, not encrypted
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "Network")]
+    pub key: Option<PathBuf>,
+
     /// TLS server name to request and to verify (default: the host of the URL)
     #[arg(long, value_name = "NAME", value_parser = parse_server_name, help_heading = "Network")]
     pub sni: Option<ServerName<'static>>,
@@ -121,6 +129,10 @@ pub struct LoadArguments {
     /// 250ms, because scaling depends on the rate and not on the latency)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
     pub max_lag: Option<Duration>,
+
+    /// Number of the slowest requests that the report lists with their times, parts and servers, up to 1000
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1000), help_heading = "Reports")]
+    pub slowest: u16,
 
     /// Number of generator threads (default: one per 10,000 requests/s, up to the number of cores; 1 per stripe)
     #[arg(long, value_parser = parse_positive, help_heading = "Generator")]
@@ -205,13 +217,20 @@ impl LoadArguments {
     /// Returns the network settings for the hosts of `mix`.
     ///
     /// # Errors
-    /// [`BadConfiguration`] when a target needs TLS and there is no certificate authority to trust.
+    /// [`BadConfiguration`] when a target needs TLS and there is no certificate authority to trust, or when the client
+    /// certificate cannot be used.
     pub fn network(&self, mix: &Mix) -> anyhow::Result<Network> {
         let name = self.sni.clone();
+        let client = self.cert.as_deref().zip(self.key.as_deref());
+        if client.is_some() && !mix.needs_tls() {
+            return Err(BadConfiguration::new("--cert needs a URL with https://").into());
+        }
+        let client = client.map(|(certificate, key)| ClientCertificate::read(certificate, key));
+        let client = client.transpose().map_err(BadConfiguration::new)?;
         let tls = match (mix.needs_tls(), self.insecure) {
             (false, _) => Ok(None),
-            (true, false) => Tls::verifying(self.cacert.as_deref(), name, mix.protocol()).map(Some),
-            (true, true) => Tls::insecure(name, mix.protocol()).map(Some),
+            (true, false) => Tls::verifying(self.cacert.as_deref(), client, name, mix.protocol()).map(Some),
+            (true, true) => Tls::insecure(client, name, mix.protocol()).map(Some),
         };
         Ok(Network {
             resolve: self.resolve.clone(),
@@ -220,11 +239,12 @@ impl LoadArguments {
         })
     }
 
-    /// Returns the plan to send `mix` on `schedule`.
+    /// Returns the plan to send `mix` on `schedule`, without a warm-up.
     #[must_use]
     pub fn plan(&self, mix: Mix, network: Network, schedule: Schedule) -> Plan {
         Plan {
             schedule,
+            warm_up: Duration::ZERO,
             mix,
             network,
             expectations: Expectations {
@@ -236,6 +256,7 @@ impl LoadArguments {
             max_in_flight: self.max_in_flight,
             max_connection_age: self.max_connection_age.0,
             max_idle: self.max_idle,
+            slowest: usize::from(self.slowest),
             threads: self.threads,
         }
     }

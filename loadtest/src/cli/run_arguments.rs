@@ -99,7 +99,10 @@ impl TaskArguments {
         let mix = self.load.mix(self.url.as_deref())?;
         Threshold::check_targets(&self.result.threshold, mix.targets())?;
         let network = self.load.network(&mix)?;
-        Ok(self.load.plan(mix, network, self.schedule.schedule()?))
+        Ok(Plan {
+            warm_up: self.schedule.warm_up.unwrap_or_default(),
+            ..self.load.plan(mix, network, self.schedule.schedule()?)
+        })
     }
 
     /// Returns the plan of a load in `stripes`, with 1 thread per stripe unless `--threads` sets the number.

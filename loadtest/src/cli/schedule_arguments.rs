@@ -49,6 +49,10 @@ pub struct ScheduleArguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "duration", "stage"])]
     pub trace: Option<PathBuf>,
 
+    /// Send requests for this long before the schedule, at its first rate above 0; the report does not count them
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub warm_up: Option<Duration>,
+
     /// Spacing of the arrivals: even, or random as for many independent users
     #[arg(long, value_enum, default_value_t = ArrivalsArgument::Even)]
     pub arrivals: ArrivalsArgument,
@@ -82,8 +86,8 @@ impl ScheduleArguments {
             None => self.stages(),
         };
         let length: Duration = segments.iter().map(|segment| segment.length).sum();
-        if length > MAX_LENGTH {
-            return Err(BadConfiguration::new("a run lasts at most 7 days").into());
+        if length.saturating_add(self.warm_up.unwrap_or_default()) > MAX_LENGTH {
+            return Err(BadConfiguration::new("a run lasts at most 7 days, with its warm-up").into());
         }
         let segments = with_spikes(segments, &self.spike).map_err(BadConfiguration::new)?;
         let spacing = match self.arrivals {

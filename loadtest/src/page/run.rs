@@ -3,7 +3,7 @@
 use anyhow::Context;
 use askama::Template;
 use engine::{
-    IntervalReport, LoadReport, Outcome,
+    IntervalReport, LoadReport, Outcome, SlowRequest,
     units::{short, to_f64},
 };
 
@@ -28,6 +28,7 @@ struct Page<'a> {
     heat_map: String,
     summaries: Vec<(&'static str, Vec<String>)>,
     failures: Vec<(&'static str, u64, &'a str)>,
+    slowest: Vec<[String; 11]>,
 }
 
 /// A case with its CSS class and label.
@@ -74,6 +75,7 @@ pub fn render(report: &LoadReport, outcome: Outcome, suite: &Suite) -> anyhow::R
                 (kind.name(), *count, example)
             })
             .collect(),
+        slowest: report.slowest.iter().map(slow_cells).collect(),
     };
     page.render().context("rendering the page")
 }
@@ -85,6 +87,25 @@ fn row(case: &Case) -> Row<'_> {
         CaseStatus::Skipped => ("unknown", "not reached"),
     };
     Row { class, word, case }
+}
+
+/// Returns the table cells of one of the slowest requests.
+fn slow_cells(request: &SlowRequest) -> [String; 11] {
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), short);
+    let text = |value: Option<String>| value.unwrap_or("–".to_owned());
+    [
+        short(request.due_seconds),
+        request.due_at.strftime("%H:%M:%S%.3fZ").to_string(),
+        short(request.latency_ms),
+        short(request.lag_ms),
+        short(request.wait_ms),
+        number(request.connect_ms),
+        number(request.response_ms),
+        text(request.status.map(|status| status.to_string())),
+        text(request.failure.map(|kind| kind.name().to_owned())),
+        text(request.served_by.clone()),
+        request.target.clone(),
+    ]
 }
 
 fn requests(report: &LoadReport) -> Chart {

@@ -160,7 +160,7 @@ fn a_signal_ends_a_search_with_105_and_the_steps_so_far() {
 }
 
 #[test]
-fn a_search_without_a_bound_for_the_latency_is_rejected() {
+fn a_search_without_a_bound_for_the_latency_or_with_unsuitable_flags_is_rejected() {
     for (flags, message) in [
         (&[][..], "--threshold"),
         (&["--threshold", "failed<1%"], "no --threshold limits the latency"),
@@ -172,6 +172,10 @@ fn a_search_without_a_bound_for_the_latency_is_rejected() {
         (
             &["--threshold", "p(99)<5", "--from", "0"],
             "0 is not in 1..=1000000",
+        ),
+        (
+            &["--threshold", "p(99)<5", "--warm-up", "1s"],
+            "unexpected argument '--warm-up'",
         ),
     ] {
         let output = loadtest(&[&["capacity", "http://127.0.0.1:1/"], flags].concat());

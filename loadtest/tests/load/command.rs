@@ -226,6 +226,15 @@ fn dropped_arrivals_are_named_and_count_in_percentiles_although_the_run_passes()
         "{report}"
     );
     assert_eq!(report["latency_ms"]["count"], 50, "{report}");
+    let slowest = &report["slowest"][0];
+    assert_eq!(slowest["failure"], "dropped", "{slowest}");
+    let (listed, max) = (&slowest["latency_ms"], &report["latency_ms"]["max"]);
+    let ratio = listed.as_f64().unwrap() / max.as_f64().unwrap();
+    assert!(
+        (ratio - 1.0).abs() < 1e-3,
+        "the slowest of the list took {listed} ms, of the percentiles {max} ms"
+    );
+    assert!(text.contains("response - ms; counts with the timeout"), "{text}");
     for file in [&html, &markdown] {
         let page = std::fs::read_to_string(file).unwrap();
         assert!(page.contains(warning), "{page}");
@@ -326,6 +335,36 @@ fn a_broken_threshold_ends_the_run_early() {
     );
 }
 
+/// In the warm-up every bound is broken. The minimum time begins after it.
+#[test]
+fn a_run_does_not_end_early_in_its_warm_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.json").to_str().unwrap().to_owned();
+    let url = format!("{}/slow", two_speeds());
+    let load = [
+        "run",
+        &url,
+        "-q",
+        "20",
+        "-z",
+        "60s",
+        "--max-lag",
+        "1s",
+        "-o",
+        &file,
+    ];
+    let warm_up = ["--warm-up", "3s", "--threshold", "p(50)<100"];
+    for (flag, minimum) in [("--abort-on-fail=0s", 0.0), ("--abort-on-fail=2s", 2.0)] {
+        let output = loadtest(&[&load[..], &warm_up, &[flag]].concat());
+        assert_eq!(output.status.code(), Some(99), "{output:?}");
+        let report = json(Path::new(&file));
+        assert_eq!(report["warm_up"]["seconds"], 3.0, "{report}");
+        let after = report["ended_early"]["after_seconds"].as_f64().unwrap();
+        assert!((minimum..30.0).contains(&after), "{after}");
+        assert_eq!(report["duration_seconds"], report["ended_early"]["after_seconds"]);
+    }
+}
+
 #[test]
 fn a_run_whose_thresholds_hold_or_are_judged_at_the_end_is_complete() {
     let url = hello();
@@ -408,6 +447,144 @@ fn junit_markdown_and_html_reports_contain_each_check() {
     );
 }
 
+#[test]
+fn the_reports_list_the_slowest_requests() {
+    let handler = || async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        ([("x-served-by", "pod-1")], "Hello there")
+    };
+    let url = format!(
+        "http://{}/",
+        support::serve(Router::new().route("/", get(handler)))
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let html = file.path().to_str().unwrap();
+    let run = |slowest: &str, more: &[&str]| {
+        let flags = [
+            "run",
+            &url,
+            "-q",
+            "40",
+            "-z",
+            "500ms",
+            "--max-lag",
+            "1s",
+            "--slowest",
+            slowest,
+        ];
+        let output = loadtest(&[&flags, more].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run("3", &["--html", html]);
+    let listed: Vec<_> = text.lines().filter(|line| line.contains(" response ")).collect();
+    assert_eq!(listed.len(), 3, "{text}");
+    let is_complete = |line: &&str| line.contains(&format!("GET {url}, 200 from pod-1; lag "));
+    assert!(listed.iter().all(is_complete), "{text}");
+    let page = std::fs::read_to_string(html).unwrap();
+    assert!(page.contains("Slowest requests"), "{page}");
+    assert_eq!(
+        page.matches(&format!("<td>pod-1</td><td>GET {url}</td>")).count(),
+        3,
+        "{page}"
+    );
+
+    let report = schema::report(run("1000", &["--json"]).as_bytes());
+    let latencies: Vec<f64> = report["slowest"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["latency_ms"].as_f64().unwrap())
+        .collect();
+    assert_eq!(latencies.len(), 20);
+    assert!(latencies.is_sorted_by(|one, next| one >= next), "{latencies:?}");
+    assert!(!run("0", &[]).contains("slowest"));
+}
+
+#[test]
+fn the_reports_show_the_warm_up_and_its_failures_do_not_count() {
+    let counter = support::Counter::default();
+    // The first 50 requests fail.
+    let handler = move || async move {
+        if counter.next() < 50 {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        }
+    };
+    let url = format!(
+        "http://{}/",
+        support::serve(Router::new().route("/", get(handler)))
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let [json_file, html, markdown] =
+        ["run.json", "run.html", "run.md"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    let output = loadtest(&[
+        "run",
+        &url,
+        "-q",
+        "50",
+        "-z",
+        "1s",
+        "--warm-up",
+        "1s",
+        "--max-lag",
+        "1s",
+        "--threshold",
+        "failed<1",
+        "rate>40",
+        "-o",
+        &json_file,
+        "--html",
+        &html,
+        "--markdown",
+        &markdown,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("1 s, 50 sent, 0 succeeded, 50 failed"), "{text}");
+    assert!(text.contains("50 due, 50 sent, 50 succeeded, 0 failed"), "{text}");
+    let report = json(Path::new(&json_file));
+    assert_eq!(report["plan"]["warm_up_seconds"], 1.0);
+    assert_eq!(report["warm_up"]["failures"]["status"], 50);
+    assert_eq!(report["requests"]["failed"], 0);
+    for file in [html, markdown] {
+        let content = std::fs::read_to_string(&file).unwrap();
+        assert!(content.contains("50 sent, 0 succeeded, 50 failed"), "{content}");
+    }
+}
+
+#[test]
+fn the_warm_up_has_the_first_rate_of_stages_and_traces() {
+    let url = hello();
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(trace.path(), "0,0\n1,40\n2,0\n").unwrap();
+    let trace = trace.path().to_str().unwrap();
+    for (flags, warm_up, measured) in [
+        (&["--stage", "1s:60", "--stage", "1s:20"][..], 60, 70),
+        (&["-q", "30", "--stage", "1s:60"], 30, 45),
+        (&["--trace", trace], 40, 40),
+    ] {
+        let output = loadtest(
+            &[
+                &["run", &url, "--json", "--max-lag", "1s", "--warm-up", "1s"],
+                flags,
+            ]
+            .concat(),
+        );
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let report = schema::report(&output.stdout);
+        assert_eq!(
+            (
+                &report["warm_up"]["requests"]["sent"],
+                &report["requests"]["sent"]
+            ),
+            (&warm_up.into(), &measured.into()),
+            "{flags:?}"
+        );
+    }
+}
+
 /// Runs a load with these flags and returns the number of requests due in each second.
 fn scheduled_per_second(flags: &[&str]) -> Vec<u64> {
     let url = hello();
@@ -487,6 +664,10 @@ fn configuration_errors_exit_with_104_before_the_load() {
         (vec!["run", &url, "--stage", "10s:0"], "contains no request"),
         (vec!["run", &url, "--stage", "0s:10"], "contains no request"),
         (vec!["run", &url, "-q", "1", "-z", "200h"], "at most 7 days"),
+        (
+            vec!["run", &url, "-q", "1", "-z", "1h", "--warm-up", "168h"],
+            "with its warm-up",
+        ),
         (
             vec!["run", &url, "-q", "1", "-z", "5s", "--spike", "4s:2s:10"],
             "a spike ends at 6 s",

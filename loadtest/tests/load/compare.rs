@@ -191,6 +191,12 @@ fn runs_of_different_loads_are_rejected_with_every_difference() {
             ][..],
         ),
         (
+            "warm-up",
+            &new,
+            flags(&["--warm-up", "200ms"]),
+            &["plan.warm_up_seconds: 0.0 and 0.2"],
+        ),
+        (
             "network",
             &new,
             flags(&["--dns-ttl", "5s", "-t", "3s", "--max-idle", "1s"]),

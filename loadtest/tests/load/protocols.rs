@@ -82,6 +82,113 @@ fn the_report_mentions_an_unverified_certificate() {
     assert!(text.contains(r#""insecure": false"#), "{text}");
 }
 
+/// Runs a short load against the bank with the certificate in one file and the key in another.
+fn run_as(bank: &tls::Bank, certificate: &str, key: &str, flags: &[&str]) -> (Option<i32>, String) {
+    let (certificate, key) = (bank.file(certificate), bank.file(key));
+    let run = [
+        "run",
+        &bank.url,
+        "-k",
+        "-q",
+        "20",
+        "-z",
+        "500ms",
+        "--max-lag",
+        "1s",
+        "--cert",
+        &certificate,
+        "--key",
+        &key,
+    ];
+    loadtest_output(&[&run, flags].concat())
+}
+
+#[test]
+fn a_server_that_requires_a_client_certificate_gets_it() {
+    let bank = tls::Bank::open(Router::new().route("/", get(|| async { "Hello there" })));
+    for version in [&[][..], &["--http2"]] {
+        let (code, text) = run_as(&bank, "alice.crt", "alice.key", version);
+        assert_eq!(code, Some(0), "{version:?}: {text}");
+    }
+    let both = [bank.file("alice.crt"), bank.file("alice.key")].map(|file| std::fs::read(file).unwrap());
+    std::fs::write(bank.file("both.pem"), both.concat()).unwrap();
+    let (code, text) = run_as(&bank, "both.pem", "both.pem", &[]);
+    assert_eq!(code, Some(0), "one file can contain both: {text}");
+
+    let (code, text) = loadtest_output(&[
+        "run",
+        &bank.url,
+        "-k",
+        "-q",
+        "20",
+        "-z",
+        "500ms",
+        "--max-lag",
+        "1s",
+    ]);
+    assert_eq!(code, Some(99), "{text}");
+    assert!(text.contains("CertificateRequired"), "{text}");
+    let (code, text) = run_as(&bank, "mallory.crt", "mallory.key", &[]);
+    assert_eq!(code, Some(99), "another authority certifies mallory: {text}");
+    assert!(text.contains("received fatal alert"), "{text}");
+}
+
+#[test]
+fn an_unusable_client_certificate_exits_with_104_and_a_reason() {
+    let bank = tls::Bank::open(Router::new());
+    std::fs::write(bank.file("empty"), "").unwrap();
+    std::fs::write(
+        bank.file("broken"),
+        "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    for (certificate, key, message) in [
+        ("missing", "alice.key", "missing: No such file"),
+        ("alice.crt", "missing", "missing: No such file"),
+        ("empty", "alice.key", "empty: no certificate in PEM format"),
+        ("broken", "alice.key", "broken: "),
+        (
+            "alice.crt",
+            "alice.crt",
+            "alice.crt: no private key in PEM format",
+        ),
+        (
+            "alice.crt",
+            "bob.key",
+            "bob.key: the key does not belong to the certificate in",
+        ),
+    ] {
+        let (code, text) = run_as(&bank, certificate, key, &[]);
+        assert_eq!(code, Some(104), "{certificate}, {key}: {text}");
+        assert!(text.contains(message), "{certificate}, {key}: {text}");
+    }
+    let (certificate, key) = (bank.file("alice.crt"), bank.file("alice.key"));
+    let client = ["--cert", &certificate, "--key", &key];
+    let load = ["-q", "20", "-z", "500ms"];
+    let job = ["job", "--stripes", "2", "--image", "i:1"];
+    let secret = ["--cert-secret", "client"];
+    for (arguments, message) in [
+        ([&["run", &bank.url], &client[..2], &load].concat(), "--key"),
+        ([&["run", &bank.url], &client[2..], &load].concat(), "--cert"),
+        (
+            [&["run", "http://127.0.0.1:1/"], &client[..], &load].concat(),
+            "https://",
+        ),
+        (
+            [&job[..], &[&bank.url, "-k"], &client, &load].concat(),
+            "--cert-secret",
+        ),
+        (
+            [&job[..], &["http://127.0.0.1:1/"], &secret, &load].concat(),
+            "https://",
+        ),
+    ] {
+        let (code, text) = loadtest_output(&arguments);
+        assert_eq!(code, Some(104), "{arguments:?}: {text}");
+        assert!(text.contains(message), "{arguments:?}: {text}");
+    }
+}
+
 #[test]
 fn the_flags_select_the_http_version_over_tls() {
     let shop = Shop::open();
@@ -90,6 +197,28 @@ fn the_flags_select_the_http_version_over_tls() {
     assert_eq!(code, Some(0), "{text}");
     let (code, text) = shop.run("127.0.0.1", &[&expecting("HTTP/2.0")[..], &["--http2"]].concat());
     assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn a_stalled_handshake_delays_only_the_request_that_opens_the_connection() {
+    // The test connection has the number 0, and the load opens the connections 1 and 2.
+    let router = Router::new().route("/", get(|| async { "Hello there" }));
+    for version in [&["--http2"][..], &[]] {
+        let address = tls::serve_tls_with_stalled_handshake(router.clone(), 2);
+        let url = format!("https://{address}/");
+        let run = [
+            "run", &url, "-k", "-q", "40", "-z", "1s", "-t", "3s", "-c", "2", "--json",
+        ];
+        let output = loadtest(&[&run, version].concat());
+        let report = schema::report(&output.stdout);
+        assert_eq!(
+            (&report["requests"]["sent"], &report["requests"]["failed"]),
+            (&40.into(), &1.into()),
+            "{version:?}: {report}"
+        );
+        let p90 = report["latency_ms"]["p90"].as_f64().unwrap();
+        assert!(p90 < 1000.0, "{version:?}: the p90 is {p90} ms");
+    }
 }
 
 #[test]

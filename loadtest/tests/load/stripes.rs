@@ -104,6 +104,12 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
     let targets = |report: &Value| [0, 1].map(|target| report["targets"][target]["sent"].as_u64().unwrap());
     assert_eq!(targets(&report), targets(&one));
     assert_eq!(report["plan"]["stages"], one["plan"]["stages"]);
+    // The list is that of all stripes: the highest latency is the first.
+    let slowest = report["slowest"].as_array().unwrap();
+    assert_eq!(slowest.len(), 10);
+    let (first, max) = (&slowest[0]["latency_ms"], &report["latency_ms"]["max"]);
+    let ratio = first.as_f64().unwrap() / max.as_f64().unwrap();
+    assert!((0.998..1.002).contains(&ratio), "{first} ms, maximum {max} ms");
 
     let (code, report, _) = merge(&[&files[2], &files[0]]);
     assert_eq!(code, Some(106), "{report}");
@@ -143,6 +149,37 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
         String::from_utf8_lossy(&output.stderr).contains("about no target"),
         "{output:?}"
     );
+}
+
+#[test]
+fn the_warm_up_of_all_stripes_is_merged() {
+    let (counter, mut flags) = counting_server();
+    flags.push("--warm-up=1s".to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["0", "1", "2"].map(|name| folder.path().join(name));
+    let start_at = Timestamp::now() + Duration::from_secs(5);
+    let children: Vec<_> = files
+        .iter()
+        .enumerate()
+        .map(|(number, file)| stripe(&flags, &format!("{number}/3"), start_at, file))
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let (code, report, errors) = merge(&[&files[0], &files[1], &files[2]]);
+    assert_eq!(code, Some(0), "{errors}{report}");
+    let report = schema::report(report.as_bytes());
+    assert_eq!(counter.get(), 270);
+    assert_eq!(
+        (
+            &report["warm_up"]["requests"]["succeeded"],
+            &report["requests"]["succeeded"]
+        ),
+        (&90.into(), &180.into())
+    );
+    let started_at: Timestamp = report["started_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(started_at, start_at + Duration::from_secs(1));
 }
 
 #[test]

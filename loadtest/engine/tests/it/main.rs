@@ -6,3 +6,4 @@ mod http2;
 mod measurement;
 mod stall;
 mod support;
+mod warm_up;

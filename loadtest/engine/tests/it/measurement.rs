@@ -188,6 +188,62 @@ fn a_mix_keeps_its_shares_and_the_report_has_each_target() {
 }
 
 #[test]
+fn the_slowest_requests_are_listed_with_their_times_and_servers() {
+    let counter = Counter::default();
+    // The requests 20, 40 and 60 are slow: 300, 500 and 400 ms.
+    let handler = move || async move {
+        let (milliseconds, pod) = match counter.next() {
+            20 => (300, "pod-a"),
+            40 => (500, "pod-b"),
+            60 => (400, "pod-c"),
+            _ => (0, "pod-d"),
+        };
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        let status = if milliseconds == 400 { 503 } else { 200 };
+        (StatusCode::from_u16(status).unwrap(), [("x-served-by", pod)])
+    };
+    let address = support::serve(Router::new().route("/", get(handler)));
+    let url = format!("http://{address}/");
+    let mut plan = support::plan(&url, 40, Duration::from_secs(2));
+    (plan.slowest, plan.threads) = (3, Some(2));
+    let report = support::run_load(plan);
+    let found: Vec<_> = report
+        .slowest
+        .iter()
+        .map(|one| {
+            (
+                one.served_by.as_deref().unwrap(),
+                one.status.unwrap(),
+                one.failure,
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("pod-b", 200, None),
+            ("pod-c", 503, Some(FailureKind::Status)),
+            ("pod-a", 200, None)
+        ]
+    );
+    for (request, due, latency) in [
+        (&report.slowest[0], 1.0, 500.0),
+        (&report.slowest[1], 1.5, 400.0),
+        (&report.slowest[2], 0.5, 300.0),
+    ] {
+        assert!((request.due_seconds - due).abs() < 0.06, "{request:?}");
+        let at = report.started_at + Duration::from_secs_f64(request.due_seconds);
+        assert_eq!(request.due_at, at);
+        assert_eq!(request.target, format!("GET {url}"));
+        assert!(request.latency_ms >= latency - 1.0, "{request:?}");
+        let response = request.response_ms.unwrap();
+        assert!(response >= latency - 1.0, "{request:?}");
+        let sum = request.lag_ms + request.wait_ms + response;
+        assert!((sum - request.latency_ms).abs() < 0.01, "{request:?}");
+    }
+}
+
+#[test]
 fn two_threads_send_the_same_requests_as_one() {
     let address = support::serve(Router::new().route("/", get(|| async { "Hello there" })));
     let mut plan = support::plan(&format!("http://{address}/"), 997, Duration::from_millis(1500));

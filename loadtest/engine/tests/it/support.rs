@@ -86,6 +86,7 @@ impl Counter {
 pub(crate) fn plan(url: &str, rate: u32, duration: Duration) -> Plan {
     Plan {
         schedule: Schedule::constant(Rate::per_second(rate), duration),
+        warm_up: Duration::ZERO,
         mix: Mix::new(
             vec![Target::new(http::Method::GET, url).unwrap()],
             &[],
@@ -100,6 +101,7 @@ pub(crate) fn plan(url: &str, rate: u32, duration: Duration) -> Plan {
         max_in_flight: 10_000,
         max_connection_age: Some(Duration::from_secs(3)),
         max_idle: Duration::from_secs(2),
+        slowest: 10,
         threads: None,
     }
 }

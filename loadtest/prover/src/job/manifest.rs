@@ -9,7 +9,7 @@ use k8s_openapi::{
         core::v1::{
             Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, ObjectFieldSelector,
             PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile,
-            SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+            SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -19,6 +19,9 @@ use k8s_openapi::{
 };
 
 use super::pod_input::{INPUT_FOLDER, PodInput};
+
+/// The directory of the client certificate inside the pods.
+const CERTIFICATE_FOLDER: &str = "/client-certificate";
 
 /// The user and group ID of the images of this project.
 const USER: i64 = 65_532;
@@ -34,6 +37,8 @@ pub struct Manifest<'a> {
     pub image: &'a str,
     /// The CPU request of each pod.
     pub cpu: &'a Quantity,
+    /// The Secret with the client certificate and its key; `None` for no certificate.
+    pub cert_secret: Option<&'a str>,
     /// The URL of the requests; `None` if a flag names the targets.
     pub url: Option<&'a str>,
     /// The flags and files of the load.
@@ -121,7 +126,11 @@ fn pod(manifest: &Manifest<'_>) -> PodSpec {
             }),
             ..TopologySpreadConstraint::default()
         }]),
-        volumes: input_volume(manifest.input).map(|volume| vec![volume]),
+        volumes: not_empty(
+            input_volume(manifest.input)
+                .into_iter()
+                .chain(manifest.cert_secret.map(certificate_volume)),
+        ),
         containers: vec![container(manifest)],
         ..PodSpec::default()
     }
@@ -132,14 +141,16 @@ fn container(manifest: &Manifest<'_>) -> Container {
         ("cpu", manifest.cpu.clone()),
         ("memory", Quantity("64Mi".to_owned())),
     ];
-    let mounts = (!manifest.input.files.is_empty()).then(|| {
-        vec![VolumeMount {
-            name: "input".to_owned(),
-            mount_path: INPUT_FOLDER.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]
-    });
+    let mount = |name: &str, folder: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: folder.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let input = (!manifest.input.files.is_empty()).then(|| mount("input", INPUT_FOLDER));
+    let certificate = manifest
+        .cert_secret
+        .map(|_| mount("client-certificate", CERTIFICATE_FOLDER));
     Container {
         name: "loadtest".to_owned(),
         image: Some(manifest.image.to_owned()),
@@ -157,7 +168,7 @@ fn container(manifest: &Manifest<'_>) -> Container {
             requests: Some(request.map(|(name, quantity)| (name.to_owned(), quantity)).into()),
             ..ResourceRequirements::default()
         }),
-        volume_mounts: mounts,
+        volume_mounts: not_empty(input.into_iter().chain(certificate)),
         ..Container::default()
     }
 }
@@ -170,13 +181,37 @@ fn arguments(manifest: &Manifest<'_>) -> Vec<String> {
         format!("--stripe=$(JOB_COMPLETION_INDEX)/{}", manifest.load.stripes),
         format!("--start-at={}", manifest.load.start_at),
     ];
+    let certificate_flags = manifest.cert_secret.map(|_| {
+        // The names of the files in a Secret of type kubernetes.io/tls.
+        [("cert", "tls.crt"), ("key", "tls.key")]
+            .map(|(flag, file)| format!("--{flag}={CERTIFICATE_FOLDER}/{file}"))
+    });
     let user_flags = manifest.input.arguments.iter().map(String::as_str);
     let user_flags = user_flags.chain(manifest.url).map(|text| text.replace('$', "$$"));
     ["run".to_owned()]
         .into_iter()
         .chain(user_flags)
+        .chain(certificate_flags.into_iter().flatten())
         .chain(job_flags)
         .collect()
+}
+
+/// Returns `None` for an empty list, so that the Job does not contain the field.
+fn not_empty<T>(items: impl Iterator<Item = T>) -> Option<Vec<T>> {
+    let items: Vec<T> = items.collect();
+    (!items.is_empty()).then_some(items)
+}
+
+/// Returns the volume that mounts the client certificate.
+fn certificate_volume(secret: &str) -> Volume {
+    Volume {
+        name: "client-certificate".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
 }
 
 /// Returns the volume that mounts the user's files from the annotations of the pod; `None` without files.
@@ -225,10 +260,15 @@ mod tests {
     }
 
     fn job_json(input: &PodInput, keep: bool) -> Value {
+        job_json_with_secret(input, keep, None)
+    }
+
+    fn job_json_with_secret(input: &PodInput, keep: bool, cert_secret: Option<&str>) -> Value {
         let job = job(&Manifest {
             name: "loadtest-1",
             image: "loadtest:1",
             cpu: &Quantity("2".to_owned()),
+            cert_secret,
             url: Some("http://app-a.sample-app.svc/$(HOME)"),
             input,
             load: &load(),
@@ -306,6 +346,30 @@ mod tests {
         }
         for absent in ["hostNetwork", "hostPID", "hostIPC"] {
             assert!(pod[absent].is_null(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn the_client_certificate_is_a_secret_that_only_the_pod_mounts() {
+        let input = PodInput::read(&[flag("rate", "90")]).unwrap();
+        let job = job_json_with_secret(&input, false, Some("client-tls"));
+        let template = &job["spec"]["template"];
+        let pod = &template["spec"];
+        assert_eq!(
+            pod["volumes"],
+            json!([{"name": "client-certificate", "secret": {"secretName": "client-tls"}}])
+        );
+        let container = &pod["containers"][0];
+        assert_eq!(
+            container["volumeMounts"],
+            json!([{"name": "client-certificate", "mountPath": "/client-certificate", "readOnly": true}])
+        );
+        let arguments = container["args"].as_array().unwrap();
+        for argument in [
+            "--cert=/client-certificate/tls.crt",
+            "--key=/client-certificate/tls.key",
+        ] {
+            assert!(arguments.contains(&json!(argument)), "{arguments:?}");
         }
     }
 

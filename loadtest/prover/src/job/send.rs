@@ -52,6 +52,8 @@ pub struct JobOptions {
     pub start_in: Duration,
     /// The CPU request of each pod.
     pub cpu: Quantity,
+    /// The Secret with the certificate that the pods present to the server, and its key.
+    pub cert_secret: Option<String>,
     /// Whether the Job remains after the load.
     pub keep: bool,
 }
@@ -75,7 +77,7 @@ pub async fn send(
     on_progress: &mut (dyn FnMut(&str) + Send),
 ) -> anyhow::Result<JobOutcome> {
     let plan = &options.plan;
-    let load_time = plan.schedule.duration() + plan.timeout;
+    let load_time = plan.warm_up + plan.schedule.duration() + plan.timeout;
     let threads = plan.threads.unwrap_or(1);
     let thread_time = plan.schedule.duration() * u32::try_from(threads).unwrap_or(u32::MAX);
     if thread_time > MAX_DURATION {
@@ -103,6 +105,7 @@ pub async fn send(
         name: &name,
         image: &options.image,
         cpu: &options.cpu,
+        cert_secret: options.cert_secret.as_deref(),
         url: options.url.as_deref(),
         input: &input,
         load: &load,

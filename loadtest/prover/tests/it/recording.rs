@@ -259,6 +259,8 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
         duration_seconds: seconds,
         ended_early: None,
         stripes: Vec::new(),
+        warm_up: None,
+        slowest: Vec::new(),
         plan: PlanReport {
             stages: vec![StageReport {
                 seconds,
@@ -269,6 +271,7 @@ fn load(rate: f64, seconds: f64) -> LoadReport {
             duration_seconds: seconds,
             timeout_seconds: 10.0,
             connections: 100,
+            warm_up_seconds: 0.0,
             max_in_flight: 10_000,
             max_connection_age_seconds: Some(3.0),
             max_idle_seconds: 4.0,

@@ -76,6 +76,7 @@ impl ScalingCluster {
     pub(crate) fn setup(&self) -> Setup {
         let plan = |rate| Plan {
             schedule: Schedule::constant(Rate::per_second(rate), Duration::from_mins(1)),
+            warm_up: Duration::ZERO,
             mix: self.mix.clone(),
             network: Network::default(),
             expectations: Expectations::default(),
@@ -84,6 +85,7 @@ impl ScalingCluster {
             max_in_flight: 1000,
             max_connection_age: Some(Duration::from_secs(3)),
             max_idle: Duration::from_secs(2),
+            slowest: 10,
             threads: None,
         };
         Setup {

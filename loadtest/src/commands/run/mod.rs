@@ -31,7 +31,7 @@ pub async fn run(options: RunOptions, mut interrupt: Interrupt) -> anyhow::Resul
     if let Some((stripe, start_at)) = stripe {
         return stripe::run(plan, stripe, start_at, result.files.output, interrupt).await;
     }
-    let planned = plan.schedule.duration();
+    let lengths = (plan.warm_up, plan.schedule.duration());
     let Some(addresses) = probe_hosts(&plan, &mut interrupt).await? else {
         return Ok(Exit::Interrupted);
     };
@@ -41,6 +41,6 @@ pub async fn run(options: RunOptions, mut interrupt: Interrupt) -> anyhow::Resul
         max_failed: result.max_failed,
         thresholds: &result.thresholds,
     });
-    let interrupted = progress::until_drained(&mut load, planned, abort, &mut interrupt).await?;
+    let interrupted = progress::until_drained(&mut load, lengths, abort, &mut interrupt).await?;
     conclude(&load.report(), result, interrupted)
 }

@@ -16,13 +16,16 @@ use tokio::time::{self, MissedTickBehavior};
 /// Ends the load early when `abort` says so.
 pub(super) async fn until_drained(
     load: &mut Load,
-    planned: Duration,
+    (warm_up, planned): (Duration, Duration),
     abort: Option<Abort<'_>>,
     interrupt: &mut Interrupt,
 ) -> anyhow::Result<bool> {
     let mut line = ProgressLine {
         is_terminal: io::stderr().is_terminal(),
-        previous: Snapshot::default(),
+        previous: Snapshot {
+            warm_up_left: warm_up,
+            ..Snapshot::default()
+        },
     };
     let mut ticks = time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -60,7 +63,7 @@ pub(super) async fn until_drained(
 
 /// The bounds that end a load early when they are broken.
 pub(super) struct Abort<'a> {
-    /// The time from the start before which no bound is judged.
+    /// The time from the start of the measured part before which no bound is judged.
     pub(super) after: Duration,
     pub(super) max_failed: MaxFailed,
     pub(super) thresholds: &'a [Threshold],
@@ -102,23 +105,32 @@ impl ProgressLine {
 }
 
 fn describe(before: &Snapshot, now: &Snapshot, planned: Duration) -> String {
-    let seconds = (now.elapsed.saturating_sub(before.elapsed))
-        .as_secs_f64()
-        .max(f64::EPSILON);
+    let elapsed =
+        now.elapsed.saturating_sub(before.elapsed) + before.warm_up_left.saturating_sub(now.warm_up_left);
+    let seconds = elapsed.as_secs_f64().max(f64::EPSILON);
+    let sent = |snapshot: &Snapshot| snapshot.warm_up.sent + snapshot.counts.sent;
     #[expect(
         clippy::cast_precision_loss,
         reason = "the requests of one second, for display"
     )]
-    let rate = (now.counts.sent - before.counts.sent) as f64 / seconds;
+    let rate = (sent(now) - sent(before)) as f64 / seconds;
+    let (position, failed) = if now.warm_up_left.is_zero() {
+        let position = format!(
+            "{:>4} of {} s",
+            now.elapsed.as_secs(),
+            short(planned.as_secs_f64())
+        );
+        (position, now.counts.failed)
+    } else {
+        let left = now.warm_up_left.as_secs_f64().ceil();
+        (format!("warm-up, {} s left", short(left)), now.warm_up.failed)
+    };
     let milliseconds = |value: Option<f64>| value.map_or("-".to_owned(), short);
     format!(
-        "{:>4} of {} s  {:>7} requests/s  p50 {} ms  p99 {} ms  in flight {}  failed {}",
-        now.elapsed.as_secs(),
-        short(planned.as_secs_f64()),
+        "{position}  {:>7} requests/s  p50 {} ms  p99 {} ms  in flight {}  failed {failed}",
         short(rate),
         milliseconds(now.latency.p50),
         milliseconds(now.latency.p99),
-        now.counts.in_flight(),
-        now.counts.failed
+        now.warm_up.in_flight() + now.counts.in_flight(),
     )
 }

@@ -2,7 +2,7 @@
 
 use engine::{Bounds, EarlyEnd, LoadReport, Outcome, Verdict, units::short};
 
-use super::text::{summary, target};
+use super::text::{summary, target, warm_up};
 use crate::suite::{Case, CaseStatus, Suite};
 
 /// Returns the suite with one case per check.
@@ -49,17 +49,21 @@ pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> 
         seconds: report.duration_seconds,
         cases,
         warnings: verdict.warnings.clone(),
-        facts: vec![
-            ("requests", answered),
-            (
+        facts: [
+            report.warm_up.as_ref().map(|warm| ("warm-up", warm_up(warm))),
+            Some(("requests", answered)),
+            Some((
                 "rate",
                 format!(
                     "{} requested, {} succeeded (requests/s)",
                     short(report.rates.requested),
                     short(report.rates.succeeded)
                 ),
-            ),
-            ("latency", summary(&report.latency_ms)),
-        ],
+            )),
+            Some(("latency", summary(&report.latency_ms))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     }
 }

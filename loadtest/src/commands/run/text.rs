@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use engine::{LoadReport, StripeReport, Summary, Target, Verdict, units::short};
+use engine::{LoadReport, SlowRequest, StripeReport, Summary, Target, Verdict, WarmUp, units::short};
 
-/// How many pods and stripes the text lists. The JSON lists all of them.
+/// How many pods, stripes and slow requests the text lists. The JSON lists all of them.
 const MAX_LISTED: usize = 20;
 
 /// Returns the report.
@@ -21,6 +21,9 @@ pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
     }
     if report.plan.insecure == Some(true) {
         line("TLS", "certificates NOT verified (--insecure)");
+    }
+    if let Some(warm) = &report.warm_up {
+        line("warm-up", &warm_up(warm));
     }
     let requests = &report.requests;
     line(
@@ -95,14 +98,10 @@ pub(super) fn render(report: &LoadReport, verdict: &Verdict) -> String {
         }
     }
     if !report.served_by.is_empty() {
-        let listed = report.served_by.iter().take(MAX_LISTED);
-        let more = report.served_by.len().saturating_sub(MAX_LISTED);
-        let rest = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        line("served by", &format!("{}{rest}", counts(listed)));
+        line("served by", &served_by(report));
+    }
+    for (position, request) in report.slowest.iter().take(MAX_LISTED).enumerate() {
+        line(if position == 0 { "slowest" } else { "" }, &slow_request(request));
     }
     format!("{}{text}", headline(verdict))
 }
@@ -133,6 +132,63 @@ fn stripe(stripe: &StripeReport) -> String {
         number(stripe.lag_ms.p99),
         if stripe.problem.is_some() { ", LOST" } else { "" }
     )
+}
+
+fn served_by(report: &LoadReport) -> String {
+    let listed = report.served_by.iter().take(MAX_LISTED);
+    let more = report.served_by.len().saturating_sub(MAX_LISTED);
+    let rest = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("{}{rest}", counts(listed))
+}
+
+/// Returns the time, the result and the parts of the latency of one request.
+fn slow_request(request: &SlowRequest) -> String {
+    let status = request.status.map(|status| status.to_string());
+    let failure = request.failure.map(|kind| kind.name().to_owned());
+    let server = request.served_by.as_ref().map(|name| format!("from {name}"));
+    let result: Vec<String> = [status, failure, server].into_iter().flatten().collect();
+    let connect = request
+        .connect_ms
+        .map_or(String::new(), |connect| format!(" (connect {})", short(connect)));
+    let parts = request.lag_ms + request.wait_ms + request.response_ms.unwrap_or(0.0);
+    // The parts are whole microseconds.
+    let counted = if request.latency_ms > parts + 0.01 {
+        "; counts with the timeout"
+    } else {
+        ""
+    };
+    format!(
+        "{} ms at {} s, {}: {}, {}; lag {} + wait {}{connect} + response {} ms{counted}",
+        short(request.latency_ms),
+        short(request.due_seconds),
+        request.due_at.strftime("%H:%M:%S%.3fZ"),
+        request.target,
+        result.join(" "),
+        short(request.lag_ms),
+        short(request.wait_ms),
+        number(request.response_ms)
+    )
+}
+
+/// Returns the length and the requests of the warm-up.
+pub(super) fn warm_up(warm_up: &WarmUp) -> String {
+    let requests = &warm_up.requests;
+    let mut text = format!(
+        "{} s, {} sent, {} succeeded, {} failed; no other number counts them",
+        short(warm_up.seconds),
+        requests.sent,
+        requests.succeeded,
+        requests.failed
+    );
+    for (kind, count) in &warm_up.failures {
+        let example = warm_up.failure_examples.get(kind).map_or("", String::as_str);
+        write!(text, "; {count} {}: {example}", kind.name()).expect("writing to a String does not fail");
+    }
+    text
 }
 
 pub(crate) fn target(target: &Target) -> String {
