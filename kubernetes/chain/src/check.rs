@@ -159,30 +159,29 @@ impl<'input> Chain<'input> {
         // Prometheus scrapes targets with the same labels once.
         targets.dedup();
         reasons.extend(rejected);
-        match targets.as_slice() {
-            [] => self.notes.broken(
+        if targets.is_empty() {
+            self.notes.broken(
                 Link::PrometheusScrape,
                 format!(
                     "no job scrapes the pods of {}: {}",
                     title(workload),
                     reasons.join("; ")
                 ),
-            ),
-            _ => {
-                for target in &targets {
-                    let interval = target
-                        .interval
-                        .map_or(String::new(), |interval| format!(" every {interval:?}"));
-                    self.notes.works(
-                        Link::PrometheusScrape,
-                        format!(
-                            "{} scrapes port {}, {}{interval}",
-                            target.job, target.port, target.path
-                        ),
-                    );
-                }
-                self.targets = Some(targets);
+            );
+        } else {
+            for target in &targets {
+                let interval = target
+                    .interval
+                    .map_or(String::new(), |interval| format!(" every {interval:?}"));
+                self.notes.works(
+                    Link::PrometheusScrape,
+                    format!(
+                        "{} scrapes port {}, {}{interval}",
+                        target.job, target.port, target.path
+                    ),
+                );
             }
+            self.targets = Some(targets);
         }
         if let Some(component) = &self.prometheus.component {
             let verbs = ["get", "list", "watch"];

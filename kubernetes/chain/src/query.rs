@@ -1,4 +1,4 @@
-//! The selectors in a query of PromQL.
+//! The selectors in a query of `PromQL`.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
