@@ -1,4 +1,7 @@
-//! The client to `app_b`: one connection pool, and one deadline for each call.
+//! The client to `app_b`: several connection pools, and one deadline for each call.
+//!
+//! The calls take turns among the pools. A single pool would use the connection again that was returned last, so that nearly all
+//! calls would reach one pod of `app_b`: a Service assigns a pod to each connection.
 //!
 //! A call is retried once, within its deadline, if its connection closed before a response. A killed pod leaves such
 //! connections in the pool, and `/auth` is safe to retry because it only reads. Other failures are not retried: a refused
@@ -8,6 +11,8 @@ pub mod metrics;
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -64,14 +69,53 @@ impl Outcome {
     }
 }
 
-/// The client to `app_b`. Clones share its connection pool.
+/// The client to `app_b`. Clones share its connection pools.
 #[derive(Debug, Clone)]
 pub struct AppB {
-    client: Client,
+    pools: Arc<Pools>,
     auth: Url,
     timeout: Duration,
     metrics: CallMetrics,
     tracer: Tracer,
+}
+
+/// Connection pools that take turns.
+#[derive(Debug)]
+struct Pools {
+    pools: Vec<Client>,
+    /// The number of the next call.
+    next: AtomicUsize,
+}
+
+impl Pools {
+    fn new(config: &AppBConfig) -> Result<Self> {
+        let pools = (0..config.connections).map(|number| {
+            // The remainder goes to the first pools, so that the sum is the configured number.
+            let is_larger = number < config.pool_max_idle % config.connections;
+            let max_idle = config.pool_max_idle / config.connections + usize::from(is_larger);
+            Client::builder()
+                .connect_timeout(config.connect_timeout)
+                .pool_max_idle_per_host(max_idle)
+                .pool_idle_timeout(config.pool_idle_timeout)
+                .redirect(redirect::Policy::none())
+                .retry(retry::never())
+                .no_proxy()
+                .http1_only()
+                .build()
+        });
+        Ok(Self {
+            pools: pools
+                .collect::<Result<Vec<_>, _>>()
+                .context("creating the HTTP client")?,
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// The pool for one call.
+    fn next(&self) -> &Client {
+        let call = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.pools[call % self.pools.len()]
+    }
 }
 
 #[derive(Serialize)]
@@ -85,19 +129,10 @@ impl AppB {
     /// # Errors
     /// If the HTTP client cannot be created.
     pub fn new(config: &AppBConfig, metrics: CallMetrics, tracer: Tracer) -> Result<Self> {
-        let client = Client::builder()
-            .connect_timeout(config.connect_timeout)
-            .pool_max_idle_per_host(config.pool_max_idle)
-            .pool_idle_timeout(config.pool_idle_timeout)
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .no_proxy()
-            .http1_only()
-            .build()
-            .context("creating the HTTP client")?;
+        let pools = Arc::new(Pools::new(config)?);
         let auth = config.url.join("/auth").context("the URL of app_b")?;
         Ok(Self {
-            client,
+            pools,
             auth,
             timeout: config.timeout,
             metrics,
@@ -143,9 +178,9 @@ impl AppB {
     }
 
     async fn post(&self, token: &str, headers: HeaderMap) -> Result<Verdict, Error> {
+        let pool = self.pools.next();
         let send = || {
-            self.client
-                .post(self.auth.clone())
+            pool.post(self.auth.clone())
                 .headers(headers.clone())
                 .form(&Credentials { token })
                 .send()

@@ -44,7 +44,12 @@ pub struct AppBConfig {
           value_parser = values::positive_duration, default_value = "3s")]
     pub timeout: Duration,
 
-    /// Largest number of idle connections to `app_b`; 0 opens a connection for each call
+    /// Connections that the calls to `app_b` take turns on; more are open when more calls run at once
+    #[arg(long = "app-b-connections", env = "APP_B_CONNECTIONS", id = "app_b_connections",
+          value_name = "CONNECTIONS", value_parser = connections, default_value = "8")]
+    pub connections: usize,
+
+    /// Largest number of idle connections to `app_b`, at least `APP_B_CONNECTIONS`; 0 opens a connection for each call
     #[arg(long = "app-b-pool-max-idle", env = "APP_B_POOL_MAX_IDLE", id = "app_b_pool_max_idle",
           value_name = "CONNECTIONS", value_parser = values::count, default_value = "64")]
     pub pool_max_idle: usize,
@@ -76,8 +81,25 @@ impl Configuration for Config {
                 "a duration of at most APP_B_TIMEOUT",
             ));
         }
+        // Otherwise some of the calls would always open a connection.
+        if (1..self.app_b.connections).contains(&self.app_b.pool_max_idle) {
+            return Err(Invalid::new(
+                "APP_B_POOL_MAX_IDLE",
+                "a whole number of at least APP_B_CONNECTIONS, or 0",
+            ));
+        }
         Ok(())
     }
+}
+
+/// The largest number of pools. Each is a client with memory of its own.
+const MAX_CONNECTIONS: usize = 256;
+
+fn connections(text: &str) -> Result<usize, String> {
+    let number = values::positive_count(text).ok();
+    number
+        .filter(|number| *number <= MAX_CONNECTIONS)
+        .ok_or_else(|| format!("a whole number from 1 to {MAX_CONNECTIONS}"))
 }
 
 fn app_b_url(text: &str) -> Result<Url, String> {

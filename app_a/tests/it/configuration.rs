@@ -59,7 +59,10 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {
         ("APP_B_CONNECT_TIMEOUT", "1", duration),
         ("APP_B_CONNECT_TIMEOUT", "4s", "at most APP_B_TIMEOUT"),
         ("APP_B_TIMEOUT", "10s", "below REQUEST_TIMEOUT"),
+        ("APP_B_CONNECTIONS", "0", "from 1 to 256"),
+        ("APP_B_CONNECTIONS", "257", "from 1 to 256"),
         ("APP_B_POOL_MAX_IDLE", "-1", "a whole number"),
+        ("APP_B_POOL_MAX_IDLE", "7", "at least APP_B_CONNECTIONS"),
         ("APP_B_POOL_IDLE_TIMEOUT", "never", duration),
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -7,6 +7,8 @@ mod binary;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 #[path = "../../../service/tests/support/log_reader.rs"]

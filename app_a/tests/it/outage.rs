@@ -163,7 +163,8 @@ async fn an_overloaded_app_b_is_503_with_retry_after() {
 
 #[tokio::test]
 async fn a_connection_that_closes_without_a_response_causes_one_retry() {
-    let (app_a, proxy) = start_pair(&[]).await;
+    // Both calls use the same connection.
+    let (app_a, proxy) = start_pair(&["--app-b-connections=1"]).await;
     assert_eq!(app_a.put_jobs().await.status(), 200);
     // The peer closes the connection once, and then works.
     proxy.set(Mode::CloseOnce);

@@ -18,7 +18,7 @@ use crate::log_limit::LogLimit;
 use crate::metrics::{HttpMetrics, Measurement, RequestTimer};
 use crate::reply::Cause;
 use crate::request_id::{self, X_REQUEST_ID};
-use crate::trace::{Span, TraceContext, Tracer};
+use crate::trace::{Span, Tracer};
 
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
@@ -84,13 +84,11 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
             secret.set_sensitive(true);
         }
         let request_id = request_id::ensure(request.headers_mut());
-        let span = self
+        let mut span = self
             .tracer
             .request(request.headers(), timer.method(), timer.route());
-        let trace = span.context();
         // At level debug only, because a span of the log costs more than the whole route /hello.
-        let log_span =
-            tracing::debug_span!("request", request.id = text(&request_id), trace.id = %trace.trace_id());
+        let log_span = tracing::debug_span!("request", request.id = text(&request_id), trace.id = %span.context().trace_id());
         let entered = log_span.enter();
         let inner = self.inner.call(request);
         drop(entered);
@@ -133,20 +131,16 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let entered = this
-            .request
-            .as_ref()
-            .map(|request| request.span.context().enter());
+        let entered = this.request.as_mut().map(|request| request.span.enter());
         let polled = this.log_span.in_scope(|| this.inner.poll(context));
         drop(entered);
         let mut response = ready!(polled)?;
-        if let Some(request) = this.request.take() {
+        if let Some(mut request) = this.request.take() {
             let measurement = request.timer.finish(response.status());
-            let trace = request.span.context();
             log(
                 &response,
                 &request.request_id,
-                trace,
+                &mut request.span,
                 measurement,
                 request.log_limit,
             );
@@ -162,7 +156,7 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
 fn log(
     response: &Response,
     request_id: &HeaderValue,
-    trace: TraceContext,
+    span: &mut Span,
     measurement: Measurement,
     log_limit: &'static LogLimit,
 ) {
@@ -177,6 +171,7 @@ fn log(
         if !log_limit.admits(cause.text()) {
             return;
         }
+        let trace = span.context();
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(
                 request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
@@ -189,6 +184,7 @@ fn log(
             );
         }
     } else if tracing::enabled!(Level::DEBUG) {
+        let trace = span.context();
         tracing::debug!(
             request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
             http.route = route, http.status = code, duration.ms = milliseconds, "request completed"

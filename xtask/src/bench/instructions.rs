@@ -32,7 +32,7 @@ pub(super) struct Case<'a> {
     pub(super) line: &'a str,
     /// The other headers, each with its end of line, and the body after an empty line.
     pub(super) rest: &'a str,
-    /// The most instructions: 10 % above the measured number.
+    /// The most instructions: 5 % above the measured number.
     pub(super) bound: u64,
 }
 

@@ -171,7 +171,7 @@ fn count_instructions(database: &Database, broken: &mut Vec<String>) -> Result<(
             variables: &[],
             line: "GET /hello",
             rest: "\r\n",
-            bound: 18_900,
+            bound: 18_000,
         },
         Case {
             name: "app_a",
@@ -179,7 +179,7 @@ fn count_instructions(database: &Database, broken: &mut Vec<String>) -> Result<(
             variables: &[("APP_B_URL", &backend_url)],
             line: "PUT /jobs",
             rest: &format!("{AUTHORIZATION}\r\n\r\n"),
-            bound: 100_000,
+            bound: 95_000,
         },
         Case {
             name: "app_b",
@@ -187,7 +187,7 @@ fn count_instructions(database: &Database, broken: &mut Vec<String>) -> Result<(
             variables: &database,
             line: "POST /auth",
             rest: form,
-            bound: 58_200,
+            bound: 59_500,
         },
     ];
     instructions::measure(&cases, broken)
