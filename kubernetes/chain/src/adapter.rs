@@ -100,21 +100,26 @@ impl<'objects> Adapter<'objects> {
         names
     }
 
-    /// Returns the rule that offers the metric, with the exported series that it reads. Of several rules the adapter uses the
-    /// last. Without such a series, returns every rule that could offer the metric, with the series that it needs.
-    pub(crate) fn offers(&self, of: Rules, metric: &str, exposition: Option<&Exposition>) -> Vec<Offer<'_>> {
-        let exported = self.rules(of).filter_map(|rule| {
-            let mut series = rule.matching(exposition?).into_iter();
-            let series = series.find(|series| rule.metric_name(series).as_deref() == Some(metric))?;
-            Some(Offer { rule, series })
+    /// Returns the rule that offers the metric, with the series that it reads from the first exposition that has one. Of several
+    /// rules the adapter uses the last. Without such a series, returns every rule that could offer the metric, with the series
+    /// that it needs.
+    pub(crate) fn offers(&self, of: Rules, metric: &str, expositions: &[&Exposition]) -> Vec<Offer<'_>> {
+        let offer = |rule: Rule<'_>, exposition: &Exposition| {
+            let mut series = rule.matching(exposition).into_iter();
+            series.find(|series| rule.metric_name(series).as_deref() == Some(metric))
+        };
+        let exported = expositions.iter().find_map(|exposition| {
+            let offers = self.rules(of).filter_map(|rule| {
+                let series = offer(rule, exposition)?;
+                Some(Offer { rule, series })
+            });
+            offers.last()
         });
         let needed = self.rules(of).filter_map(|rule| {
             let series = rule.series_for(metric)?;
             Some(Offer { rule, series })
         });
-        exported
-            .last()
-            .map_or_else(|| needed.collect(), |offer| vec![offer])
+        exported.map_or_else(|| needed.collect(), |offer| vec![offer])
     }
 
     /// Checks that the adapter's flags name the Service of Prometheus, and that the adapter accepts them.

@@ -159,44 +159,29 @@ impl<'input> Chain<'input> {
         // Prometheus scrapes targets with the same labels once.
         targets.dedup();
         reasons.extend(rejected);
-        match targets.as_slice() {
-            [] => self.notes.broken(
+        if targets.is_empty() {
+            self.notes.broken(
                 Link::PrometheusScrape,
                 format!(
                     "no job scrapes the pods of {}: {}",
                     title(workload),
                     reasons.join("; ")
                 ),
-            ),
-            [first, others @ ..] => {
-                let interval = first
+            );
+        } else {
+            for target in &targets {
+                let interval = target
                     .interval
                     .map_or(String::new(), |interval| format!(" every {interval:?}"));
                 self.notes.works(
                     Link::PrometheusScrape,
                     format!(
                         "{} scrapes port {}, {}{interval}",
-                        first.job, first.port, first.path
+                        target.job, target.port, target.path
                     ),
                 );
-                if !others.is_empty() {
-                    let ports: Vec<String> = targets
-                        .iter()
-                        .map(|target| format!("port {} by {}", target.port, target.job))
-                        .collect();
-                    self.notes.warn(
-                        Link::PrometheusScrape,
-                        format!(
-                            "Prometheus would scrape each pod of {} {} times: {}; if several serve the series, the sum \
-                             counts it as often",
-                            title(workload),
-                            targets.len(),
-                            ports.join(", ")
-                        ),
-                    );
-                }
-                self.targets = Some(targets);
             }
+            self.targets = Some(targets);
         }
         if let Some(component) = &self.prometheus.component {
             let verbs = ["get", "list", "watch"];

@@ -2,14 +2,14 @@
 //!
 //! <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#kubernetes_sd_config>
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::objects::{containers, has_labels, labels, list, name, namespace, of_kind, target_port, text};
-
-/// The labels of a target.
-pub(crate) type Labels = BTreeMap<String, String>;
+use crate::{
+    objects::{containers, has_labels, labels, list, name, namespace, of_kind, target_port, text},
+    relabel::Labels,
+};
 
 const META: &str = "__meta_kubernetes";
 
@@ -29,11 +29,18 @@ pub struct Target {
     pub job: String,
     /// The scrape interval, if the manifests define it.
     pub interval: Option<Duration>,
+    /// The relabelling rules of the samples, with the field names of Prometheus.
+    pub(crate) metric_rules: Vec<Value>,
 }
 
 impl Target {
     /// Creates a target from the labels after relabelling.
-    pub(crate) fn new(mut labels: Labels, job: &str, interval: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        mut labels: Labels,
+        job: &str,
+        interval: Option<Duration>,
+        metric_rules: Vec<Value>,
+    ) -> Self {
         let address = labels.remove("__address__").unwrap_or_default();
         let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let default_port = if labels.get("__scheme__").is_some_and(|scheme| scheme == "https") {
@@ -41,6 +48,7 @@ impl Target {
         } else {
             80
         };
+        labels.entry("instance".to_owned()).or_insert(address);
         let path = labels.remove("__metrics_path__").unwrap_or_default();
         labels.retain(|label, value| !label.starts_with("__") && !value.is_empty());
         Self {
@@ -49,6 +57,7 @@ impl Target {
             path,
             job: job.to_owned(),
             interval,
+            metric_rules,
         }
     }
 }

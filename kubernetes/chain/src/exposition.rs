@@ -5,13 +5,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-/// The series of a `/metrics` page: each name with its labels.
+use crate::relabel::Labels;
+
+/// The series of a `/metrics` page, by their name.
 ///
 /// A metric without samples is not in the list. Prometheus misses the first request of a counter that appears only with
 /// that request.
 #[derive(Clone, Debug, Default)]
 pub struct Exposition {
-    series: BTreeMap<String, BTreeSet<String>>,
+    series: BTreeMap<String, Vec<Labels>>,
 }
 
 impl Exposition {
@@ -20,14 +22,23 @@ impl Exposition {
     /// # Errors
     /// If the page does not follow the text format.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut series: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for sample in wiring::exposition::parse(text)? {
-            series
-                .entry(sample.name)
-                .or_default()
-                .extend(sample.labels.into_keys());
+        let samples = wiring::exposition::parse(text)?.into_iter();
+        Ok(Self::of(samples.map(|sample| (sample.name, sample.labels))))
+    }
+
+    /// Creates a list of series from their names and labels.
+    pub(crate) fn of(samples: impl Iterator<Item = (String, Labels)>) -> Self {
+        let mut series: BTreeMap<String, Vec<Labels>> = BTreeMap::new();
+        for (name, labels) in samples {
+            series.entry(name).or_default().push(labels);
         }
-        Ok(Self { series })
+        Self { series }
+    }
+
+    /// Returns the name and the labels of each series.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = (&str, &Labels)> {
+        let series = self.series.iter();
+        series.flat_map(|(name, samples)| samples.iter().map(|labels| (name.as_str(), labels)))
     }
 
     /// Returns the names of all series.
@@ -39,12 +50,6 @@ impl Exposition {
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.series.contains_key(name)
-    }
-
-    /// Whether the series has the label.
-    #[must_use]
-    pub fn has_label(&self, name: &str, label: &str) -> bool {
-        self.series.get(name).is_some_and(|labels| labels.contains(label))
     }
 
     /// Lists the names of series, starting with those that are most similar to `series`.

@@ -20,10 +20,12 @@ mod notes;
 pub mod objects;
 pub mod permissions;
 pub mod prometheus;
+pub mod query;
 mod relabel;
 mod removed_versions;
 pub mod rule;
 mod rule_check;
+pub mod stored;
 mod yaml;
 
 pub use self::{check::check, component::Component, exposition::Exposition, input::Input, yaml::parse};

@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::{
-    discovery::{Labels, Target, endpoint_targets, pod_targets, services},
+    discovery::{Target, endpoint_targets, pod_targets, services},
     objects::{
         kind, labels, list, matches_selector, name, namespace, of_kind, resolve_port, target_port, text,
         title,
     },
-    relabel::relabel,
+    relabel::{Labels, Relabelling},
 };
 
 /// The default of the operator.
@@ -70,13 +70,17 @@ fn targets_of(
         let port = text(endpoint, "/port");
         wanted.push(port.to_owned());
         let of_endpoint = humantime::parse_duration(text(endpoint, "/interval")).ok();
+        let relabelling = Relabelling::parse(&snake_case_rules(endpoint, "/relabelings"))?;
+        let metric_rules = snake_case_rules(endpoint, "/metricRelabelings");
         let is_wanted = |labels: &&Labels| is_port(endpoint, labels, template, kind(monitor) == "PodMonitor");
         for labels in discovered.iter().filter(is_wanted) {
             let labels = with_labels(monitor, endpoint, labels.clone(), workload);
-            match relabel(&snake_case_rules(endpoint), labels) {
-                Ok(labels) => targets.push(Target::new(labels, &title(monitor), of_endpoint.or(interval))),
-                Err(rule) => return Err(rule),
-            }
+            targets.push(Target::new(
+                relabelling.apply(labels)?,
+                &title(monitor),
+                of_endpoint.or(interval),
+                metric_rules.clone(),
+            ));
         }
     }
     if targets.is_empty() {
@@ -194,14 +198,14 @@ fn with_labels(monitor: &Value, endpoint: &Value, mut labels: Labels, workload: 
     labels
 }
 
-/// Returns the `relabelings` of an endpoint with the field names of Prometheus.
-fn snake_case_rules(endpoint: &Value) -> Vec<Value> {
+/// Returns the relabelling rules of a field of an endpoint with the field names of Prometheus.
+fn snake_case_rules(endpoint: &Value, field: &str) -> Vec<Value> {
     let renamed = |field: &str| match field {
         "sourceLabels" => "source_labels".to_owned(),
         "targetLabel" => "target_label".to_owned(),
         other => other.to_owned(),
     };
-    let rules = list(endpoint, "/relabelings").iter().filter_map(Value::as_object);
+    let rules = list(endpoint, field).iter().filter_map(Value::as_object);
     rules
         .map(|rule| {
             let fields = rule.iter().map(|(field, value)| (renamed(field), value.clone()));

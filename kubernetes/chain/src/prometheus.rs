@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::{
     component::Component,
-    discovery::{Labels, endpoint_targets, pod_targets},
+    discovery::{endpoint_targets, pod_targets},
     objects::{find_file, list, namespace, text, title},
-    relabel::relabel,
+    relabel::{Labels, Relabelling},
 };
 
 pub use crate::discovery::Target;
@@ -71,9 +71,20 @@ impl<'objects> Prometheus<'objects> {
                     reasons.push(format!("{job_name} {reason}"));
                     continue;
                 }
+                let relabelling = Relabelling::parse(list(job, "/relabel_configs"));
+                let metric_rules = list(job, "/metric_relabel_configs");
                 for labels in discovered {
-                    match relabel(list(job, "/relabel_configs"), with_path(job, labels)) {
-                        Ok(labels) => targets.push(Target::new(labels, &job_name, Some(interval))),
+                    let relabelled = relabelling
+                        .as_ref()
+                        .map_err(Clone::clone)
+                        .and_then(|relabelling| relabelling.apply(with_defaults(job, labels)));
+                    match relabelled {
+                        Ok(labels) => targets.push(Target::new(
+                            labels,
+                            &job_name,
+                            Some(interval),
+                            metric_rules.to_vec(),
+                        )),
                         Err(rule) => reasons.push(format!("{job_name}: {rule}")),
                     }
                 }
@@ -115,11 +126,12 @@ fn interval(object: &Value, pointer: &str) -> Option<Duration> {
     humantime::parse_duration(text(object, pointer)).ok()
 }
 
-/// Adds the path and scheme of the job, which relabelling may change.
-fn with_path(job: &Value, mut labels: Labels) -> Labels {
+/// Adds the name, the path and the scheme of the job, which relabelling may change.
+fn with_defaults(job: &Value, mut labels: Labels) -> Labels {
     for (label, field, default) in [
         ("__metrics_path__", "/metrics_path", "/metrics"),
         ("__scheme__", "/scheme", "http"),
+        ("job", "/job_name", ""),
     ] {
         let value = match text(job, field) {
             "" => default,

@@ -2,7 +2,7 @@
 //!
 //! It follows pkg/naming of prometheus-adapter v0.12.0.
 
-use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use regex::Regex;
 use serde_json::Value;
@@ -10,19 +10,14 @@ use serde_json::Value;
 use crate::{
     exposition::Exposition,
     objects::{list, text},
+    query::{Matcher, Read},
+    stored::{Count, Stored},
 };
 
 /// A series selector: the name and the label matchers.
 static SELECTOR: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?s)^\s*([a-zA-Z_:][\w:]*)?\s*(?:\{(.*)\})?\s*$").expect("a valid pattern")
 });
-static MATCHER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r#"(\w+)\s*(=~|!~|!=|=)\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')"#)
-        .expect("a valid pattern")
-});
-/// A range selector in a query.
-static RANGE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"([a-zA-Z_:][\w:]*)\s*\{[^}]*\}\s*\[(\w+)\]").expect("a valid pattern"));
 /// The reference to the first capture group, or to the whole name, in a name template.
 static REFERENCE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\$(?:\{[01]\}|[01]\b)").expect("a valid pattern"));
@@ -33,6 +28,7 @@ static GROUP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\([^()]*\)").expec
 /// The functions that make a rate of a counter.
 static RATE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b(rate|irate|increase|delta|deriv)\s*\(").expect("a valid pattern"));
+static SUM: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bsum\b").expect("a valid pattern"));
 static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[a-zA-Z_:][\w:]*$").expect("a valid pattern"));
 
 /// A rule of the adapter.
@@ -48,6 +44,10 @@ pub struct QueryFaults {
     pub missing_series: Vec<String>,
     /// Why a value is sometimes missing or wrong.
     pub warnings: Vec<String>,
+    /// Why the sum counts a request several times.
+    pub repeated: Vec<String>,
+    /// The series that several ports of a pod may serve, so that the sum would count it as often.
+    pub of_several_ports: Vec<String>,
 }
 
 impl<'config> Rule<'config> {
@@ -70,14 +70,9 @@ impl<'config> Rule<'config> {
         let Some((selected, matchers)) = self.selector() else {
             return false;
         };
-        let names = matchers.iter().filter(|[label, ..]| label == "__name__");
+        let mut names = matchers.iter().filter(|matcher| matcher.label == "__name__");
         selected.is_none_or(|selected| selected == series)
-            && names.clone().all(|[_, operator, value]| match operator.as_str() {
-                "=" => value == series,
-                "!=" => value != series,
-                "=~" => matches(&format!("^(?:{value})$"), series),
-                _ => !matches(&format!("^(?:{value})$"), series),
-            })
+            && names.all(|matcher| matcher.accepts(series))
             && list(self.0, "/seriesFilters").iter().all(|filter| {
                 match (text(filter, "/is"), text(filter, "/isNot")) {
                     ("", pattern) => !matches(pattern, series),
@@ -92,8 +87,8 @@ impl<'config> Rule<'config> {
         let (name, matchers) = self.selector()?;
         let by_label = matchers
             .into_iter()
-            .find(|[label, operator, _]| label == "__name__" && operator == "=");
-        name.or(by_label.map(|[.., value]| value))
+            .find(|matcher| matcher.label == "__name__" && matcher.operator == "=");
+        name.or(by_label.map(|matcher| matcher.value))
     }
 
     /// Returns the metric name of a series, from `name.matches` and `name.as` with the defaults of `NamersFromConfig`.
@@ -211,7 +206,12 @@ impl<'config> Rule<'config> {
                 None => faults.push(format!("the rule for {query} names no label for the {resource}")),
             }
         }
-        for [label, operator, value] in self.selector().map(|(_, matchers)| matchers).unwrap_or_default() {
+        for Matcher {
+            label,
+            operator,
+            value,
+        } in self.selector().map(|(_, matchers)| matchers).unwrap_or_default()
+        {
             let is_required =
                 (operator == "!=" && value.is_empty()) || (operator == "=" && !value.is_empty());
             if is_required && label != "__name__" && !has(&label) {
@@ -223,15 +223,10 @@ impl<'config> Rule<'config> {
         faults
     }
 
-    /// Checks that the query selects the requested objects, reads series that exist, and uses windows of at least three
-    /// scrapes. Such a window still holds two samples if one scrape fails.
+    /// Checks that the query selects the requested objects, reads series that Prometheus stores once, and uses windows of at
+    /// least three scrapes by the job that stores the series. Such a window still holds two samples if one scrape fails.
     #[must_use]
-    pub fn query_faults(
-        self,
-        series: &str,
-        is_exported: impl Fn(&str) -> bool,
-        scrape_interval: Option<Duration>,
-    ) -> QueryFaults {
+    pub fn query_faults(self, series: &str, stored: &Stored<'_>) -> QueryFaults {
         let query = text(self.0, "/metricsQuery").replace("<<.Series>>", series);
         let mut faults = QueryFaults::default();
         for (part, instead) in [
@@ -247,42 +242,60 @@ impl<'config> Rule<'config> {
                 "the query for {series} makes no rate of the counter, so the value only grows"
             ));
         }
-        let mut read = BTreeSet::new();
-        for range in RANGE.captures_iter(&query) {
-            let (name, window) = (&range[1], &range[2]);
-            if read.insert(name.to_owned()) && !is_exported(name) {
-                faults.missing_series.push(name.to_owned());
-            }
-            let (Some(interval), Ok(length)) = (scrape_interval, humantime::parse_duration(window)) else {
-                continue;
+        let exposition = stored.exposition();
+        let mut known = BTreeSet::from([series.to_owned()]);
+        for read in Read::all(&query) {
+            let name = &read.series;
+            let is_stored = match &exposition {
+                Some(exposition) => exposition.has(name),
+                None => stored.why_dropped(name).is_none(),
             };
-            let what =
-                format!("the window {window} over {name} holds fewer than three scrapes of {interval:?}");
-            if length < 2 * interval {
-                faults
-                    .broken
-                    .push(format!("{what}, and a rate needs two: use {:?}", 3 * interval));
-            } else if length < 3 * interval {
-                faults
-                    .warnings
-                    .push(format!("{what}, so one failed scrape loses the value"));
+            if read.window.is_some() && known.insert(name.clone()) && !is_stored {
+                faults.missing_series.push(name.clone());
+            }
+            faults.check_window(&read, stored);
+            if SUM.is_match(&query) {
+                match stored.count(&read) {
+                    Count::Repeated(reason) => faults.repeated.push(reason),
+                    Count::SeveralPorts => faults.of_several_ports.push(name.clone()),
+                    Count::Once => {}
+                }
             }
         }
         faults
     }
 
     /// Parses the selector into the name and the label matchers.
-    fn selector(self) -> Option<(Option<String>, Vec<[String; 3]>)> {
+    fn selector(self) -> Option<(Option<String>, Vec<Matcher>)> {
         let parsed = SELECTOR.captures(self.series_query())?;
         let matchers = parsed.get(2).map_or("", |matchers| matchers.as_str());
-        let matchers = MATCHER
-            .captures_iter(matchers)
-            .map(|found| {
-                let value = found.get(3).or(found.get(4)).map_or("", |value| value.as_str());
-                [found[1].to_owned(), found[2].to_owned(), value.to_owned()]
-            })
-            .collect();
-        Some((parsed.get(1).map(|name| name.as_str().to_owned()), matchers))
+        Some((
+            parsed.get(1).map(|name| name.as_str().to_owned()),
+            Matcher::all(matchers),
+        ))
+    }
+}
+
+impl QueryFaults {
+    fn check_window(&mut self, read: &Read, stored: &Stored<'_>) {
+        let Some(target) = stored.slowest(read) else {
+            return;
+        };
+        let window = read.window.as_deref().unwrap_or_default();
+        let (Some(interval), Ok(length)) = (target.interval, humantime::parse_duration(window)) else {
+            return;
+        };
+        let what = format!(
+            "the window {window} over {} of {} holds fewer than three scrapes of {interval:?}",
+            read.series, target.job
+        );
+        if length < 2 * interval {
+            self.broken
+                .push(format!("{what}, and a rate needs two: use {:?}", 3 * interval));
+        } else if length < 3 * interval {
+            self.warnings
+                .push(format!("{what}, so one failed scrape loses the value"));
+        }
     }
 }
 

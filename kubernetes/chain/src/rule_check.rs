@@ -1,7 +1,5 @@
 //! The rule of the adapter that makes the metric of an HPA: its series, labels and query.
 
-use std::{collections::BTreeSet, time::Duration};
-
 use serde_json::Value;
 use wiring::Link;
 
@@ -14,6 +12,7 @@ use crate::{
     objects::title,
     prometheus::Prometheus,
     rule::Rule,
+    stored::Stored,
 };
 
 /// What the check of a rule compares.
@@ -52,12 +51,15 @@ impl RuleCheck<'_> {
             );
             return;
         }
-        let mut offers = self.adapter.offers(rules, &metric.name, self.exposition);
+        let stored = Stored::new(self.targets, self.exposition);
+        let in_prometheus = stored.exposition();
+        let expositions: Vec<&Exposition> = in_prometheus.iter().chain(self.exposition).collect();
+        let mut offers = self.adapter.offers(rules, &metric.name, &expositions);
         if of_pods {
-            self.keep_applicable(&mut offers, resources);
+            self.keep_applicable(&stored, &mut offers, resources);
         }
         if offers.is_empty() {
-            self.explain_missing_rule(rules, metric, notes);
+            self.explain_missing_rule(rules, metric, in_prometheus.as_ref(), notes);
             return;
         }
         let series = list_alternatives(offers.iter().map(|offer| &*offer.series));
@@ -66,14 +68,31 @@ impl RuleCheck<'_> {
             Link::AdapterRule,
             format!("the rule for {rule} makes {} of {series}", metric.name),
         );
-        self.check_series(&offers, &series, of_pods, notes);
+        self.check_series(&stored, &offers, &series, of_pods, notes);
         for offer in &offers {
-            self.check_labels(offer, resources, of_pods, notes);
-            self.check_query(offer, of_pods, notes);
+            if of_pods {
+                self.check_labels(&stored, offer, resources, notes);
+            }
+            self.check_query(&stored, offer, of_pods, notes);
         }
     }
 
-    fn check_series(&self, offers: &[Offer<'_>], series: &str, of_pods: bool, notes: &mut Notes) {
+    fn check_series(
+        &self,
+        stored: &Stored<'_>,
+        offers: &[Offer<'_>],
+        series: &str,
+        of_pods: bool,
+        notes: &mut Notes,
+    ) {
+        let dropped = offers
+            .iter()
+            .filter_map(|offer| stored.why_dropped(&offer.series));
+        let dropped: Vec<String> = dropped.collect();
+        if of_pods && dropped.len() == offers.len() {
+            notes.all_broken(Link::ServiceMetric, dropped);
+            return;
+        }
         let Some(exposition) = self.exposition else {
             notes.not_checked(
                 Link::ServiceMetric,
@@ -81,7 +100,13 @@ impl RuleCheck<'_> {
             );
             return;
         };
-        if offers.iter().any(|offer| exposition.has(&offer.series)) {
+        let in_prometheus = stored.exposition();
+        let is_stored = |offer: &Offer<'_>| {
+            in_prometheus
+                .as_ref()
+                .is_some_and(|stored| stored.has(&offer.series))
+        };
+        if offers.iter().any(is_stored) {
             notes.works(Link::ServiceMetric, format!("the pods export {series}"));
         } else if of_pods {
             let similar = offers.first().map_or("", |offer| &*offer.series);
@@ -98,7 +123,13 @@ impl RuleCheck<'_> {
         }
     }
 
-    fn explain_missing_rule(&self, rules: Rules, metric: &Metric, notes: &mut Notes) {
+    fn explain_missing_rule(
+        &self,
+        rules: Rules,
+        metric: &Metric,
+        in_prometheus: Option<&Exposition>,
+        notes: &mut Notes,
+    ) {
         let wanted = format!("{} scales on {}", title(self.hpa), metric.name);
         let is_predictable = self.adapter.rules(rules).all(Rule::is_predictable);
         if self.exposition.is_none() && !is_predictable {
@@ -108,7 +139,7 @@ impl RuleCheck<'_> {
             );
             return;
         }
-        let names = self.adapter.metric_names(rules, self.exposition);
+        let names = self.adapter.metric_names(rules, in_prometheus);
         let offered = if names.is_empty() {
             "no name that is known".to_owned()
         } else {
@@ -120,19 +151,15 @@ impl RuleCheck<'_> {
     }
 
     /// Without a `/metrics` page, drops the rules that need labels which no target has, if others need none.
-    fn keep_applicable(&self, offers: &mut Vec<Offer<'_>>, resources: &[&str]) {
-        let is_applicable = |offer: &Offer<'_>| self.label_faults(offer, resources).is_empty();
+    fn keep_applicable(&self, stored: &Stored<'_>, offers: &mut Vec<Offer<'_>>, resources: &[&str]) {
+        let is_applicable = |offer: &Offer<'_>| label_faults(stored, offer, resources).is_empty();
         if self.exposition.is_none() && offers.iter().any(is_applicable) {
             offers.retain(is_applicable);
         }
     }
 
-    fn check_labels(&self, offer: &Offer<'_>, resources: &[&str], of_pods: bool, notes: &mut Notes) {
-        let faults = if of_pods {
-            self.label_faults(offer, resources)
-        } else {
-            Vec::new()
-        };
+    fn check_labels(&self, stored: &Stored<'_>, offer: &Offer<'_>, resources: &[&str], notes: &mut Notes) {
+        let faults = label_faults(stored, offer, resources);
         if self.exposition.is_some() {
             notes.all_broken(Link::AdapterRule, faults);
         } else {
@@ -145,39 +172,13 @@ impl RuleCheck<'_> {
         }
     }
 
-    /// Returns the labels that the rule needs and that neither relabelling nor the pods add. If the targets are not known,
-    /// there are no faults.
-    fn label_faults(&self, offer: &Offer<'_>, resources: &[&str]) -> Vec<String> {
-        let Some(targets) = self.targets else {
-            return Vec::new();
-        };
-        // Keeps only the labels that every target has.
-        let sets = targets
-            .iter()
-            .map(|target| target.labels.keys().cloned().collect::<BTreeSet<_>>());
-        let labels = sets
-            .reduce(|labels, of_target| &labels & &of_target)
-            .unwrap_or_default();
-        offer.rule.label_faults(resources, |label| {
-            let exported = self
-                .exposition
-                .is_some_and(|exposition| exposition.has_label(&offer.series, label));
-            exported || labels.contains(label)
-        })
-    }
-
-    fn check_query(&self, offer: &Offer<'_>, of_pods: bool, notes: &mut Notes) {
-        let is_exported = |name: &str| {
-            name == offer.series || !of_pods || self.exposition.is_none_or(|exposition| exposition.has(name))
-        };
-        let faults = offer
-            .rule
-            .query_faults(&offer.series, is_exported, self.scrape_interval());
-        for name in faults.missing_series {
-            notes.broken(
-                Link::ServiceMetric,
-                format!("a query reads {name}, which the pods do not export"),
-            );
+    fn check_query(&self, stored: &Stored<'_>, offer: &Offer<'_>, of_pods: bool, notes: &mut Notes) {
+        let faults = offer.rule.query_faults(&offer.series, stored);
+        // Another target may export the series that the pods do not.
+        for name in faults.missing_series.iter().filter(|_| of_pods) {
+            let why = stored.why_dropped(name);
+            let why = why.unwrap_or_else(|| "the pods do not export it".to_owned());
+            notes.broken(Link::ServiceMetric, format!("a query reads {name}: {why}"));
         }
         if faults.broken.is_empty() {
             notes.works(Link::PodSamples, "the query selects the requested objects");
@@ -186,16 +187,31 @@ impl RuleCheck<'_> {
         for warning in faults.warnings {
             notes.warn(Link::PodSamples, warning);
         }
+        notes.all_broken(Link::PrometheusScrape, faults.repeated);
+        for series in faults.of_several_ports {
+            let targets = self.targets.unwrap_or_default();
+            let ports: Vec<String> = targets
+                .iter()
+                .map(|target| format!("port {} by {}", target.port, target.job))
+                .collect();
+            notes.warn(
+                Link::PrometheusScrape,
+                format!(
+                    "Prometheus would scrape each pod {} times: {}; if several serve {series}, the sum counts it as often",
+                    targets.len(),
+                    ports.join(", ")
+                ),
+            );
+        }
     }
+}
 
-    /// Returns the longest scrape interval of the pods, if it is known.
-    fn scrape_interval(&self) -> Option<Duration> {
-        self.targets
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|target| target.interval)
-            .max()
-    }
+/// Returns the labels that the rule needs and that the stored series does not have. If no job is known to store it, there are
+/// no faults.
+fn label_faults(stored: &Stored<'_>, offer: &Offer<'_>, resources: &[&str]) -> Vec<String> {
+    stored.labels(&offer.series).map_or(Vec::new(), |labels| {
+        offer.rule.label_faults(resources, |label| labels.contains(label))
+    })
 }
 
 /// Lists different texts, as in `a, b or c`.

@@ -7,3 +7,4 @@ mod fixture;
 mod operator;
 mod partial;
 mod resource;
+mod two_jobs;

@@ -113,3 +113,21 @@ fn faults_of_monitors_are_named() {
         assert_only_broken(&diagnosis, Link::PrometheusScrape, says);
     }
 }
+
+#[test]
+fn the_relabelling_of_the_samples_of_a_monitor_counts() {
+    let drop = "metricRelabelings: [{sourceLabels: [__name__], regex: orders_.*, action: drop}]";
+    for (monitor, endpoint) in [(SERVICE, "interval: 15s"), (POD_MONITOR, "portNumber: 8080")] {
+        let dropped = replaced(monitor, endpoint, &format!("{endpoint}, {drop}"));
+        assert_only_broken(
+            &diagnose(&with(&dropped), Some(METRICS)),
+            Link::ServiceMetric,
+            "/shop: drop \"orders_.*\" of __name__ drops \"orders_total\"",
+        );
+    }
+    assert_only_broken(
+        &diagnose(&with(&[SERVICE, POD_MONITOR].concat()), Some(METRICS)),
+        Link::PrometheusScrape,
+        "counted twice: ServiceMonitor default/shop and PodMonitor observability/shop both store",
+    );
+}
