@@ -126,9 +126,10 @@ pub(super) fn check_pod_samples(evidence: &Evidence) -> Finding {
         match samples.iter().find(|sample| sample.pod == *pod) {
             None => problems.push(format!("pod {pod} has no value")),
             Some(sample) => {
-                let max_age = max_age_seconds(evidence, pod);
+                let interval = evidence.scrape_interval(pod);
+                let max_age = max_age_seconds(interval);
                 if let Some(old) = sample.at.map(age).filter(|age| *age > max_age) {
-                    let interval = describe_interval(evidence, pod);
+                    let interval = describe_interval(interval);
                     problems.push(format!("the value of pod {pod} is {old:.0} s old; {interval}"));
                 }
             }

@@ -8,7 +8,7 @@ use tokio::join;
 
 use crate::cluster::{
     ApiRegistration, CUSTOM_METRICS, Cluster, EXTERNAL_METRICS, ExternalMetric, ExternalValue, Hpa,
-    PodSample, PodState, PrometheusService, ReadResult, Workload,
+    PodSample, PodState, PrometheusService, ReadResult, Series, Workload,
 };
 
 /// The age in seconds up to which a scrape or a value is recent with any scrape interval.
@@ -27,24 +27,48 @@ pub struct ChainOptions {
     pub series: String,
 }
 
-/// The status of one pod as a Prometheus target.
+/// The status of one Prometheus target. Several jobs, and several ports, make several targets of a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TargetStatus {
+    /// The job that scrapes the target.
+    pub(crate) job: String,
+    /// The address and the port.
+    pub(crate) instance: String,
     /// Whether the last scrape succeeded.
     pub(crate) up: bool,
     /// The time since the last scrape, in seconds.
     pub(crate) age: f64,
+    /// The age of the series from this target, in seconds; `None` if it does not deliver the series.
+    pub(crate) series_age: Option<f64>,
 }
 
 /// The status of the namespace in Prometheus.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PrometheusStatus {
     /// The targets, by the name of the pod.
-    pub(crate) targets: BTreeMap<String, TargetStatus>,
+    pub(crate) targets: BTreeMap<String, Vec<TargetStatus>>,
     /// The pods that export the series.
     pub(crate) exporting_pods: BTreeSet<String>,
     /// The names of all exported metrics. Only read if a pod does not export the series.
     pub(crate) metric_names: BTreeSet<String>,
+}
+
+impl PrometheusStatus {
+    /// Returns the targets of a pod.
+    pub(crate) fn targets_of(&self, pod: &str) -> &[TargetStatus] {
+        self.targets.get(pod).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Returns the targets of a pod that deliver the series, or all of its targets if none does.
+    pub(crate) fn deliverers(&self, pod: &str) -> Vec<&TargetStatus> {
+        let all = self.targets_of(pod);
+        let deliverers: Vec<_> = all.iter().filter(|target| target.series_age.is_some()).collect();
+        if deliverers.is_empty() {
+            all.iter().collect()
+        } else {
+            deliverers
+        }
+    }
 }
 
 /// The evidence about all links.
@@ -62,8 +86,8 @@ pub(crate) struct Evidence {
     pub(crate) samples: Option<ReadResult<Vec<PodSample>>>,
     /// `None` if the HPA scales on a metric of its pods, or on no external metric.
     pub(crate) external: Option<ExternalEvidence>,
-    /// The scrape intervals in seconds, by the name of the pod. Only read if a scrape or a value is not recent.
-    pub(crate) scrape_intervals: BTreeMap<String, f64>,
+    /// The scrape intervals in seconds, by the pod and the job. Only read if a scrape or a value is not recent.
+    pub(crate) scrape_intervals: BTreeMap<(String, String), f64>,
 }
 
 /// The evidence about an external metric.
@@ -139,13 +163,31 @@ pub(crate) async fn gather(cluster: &Cluster, options: &ChainOptions) -> Evidenc
 impl Evidence {
     /// Whether every scrape and every value is recent with any scrape interval.
     fn is_recent(&self) -> bool {
-        let targets = self.prometheus.iter().flat_map(|status| status.targets.values());
+        let targets = self
+            .prometheus
+            .iter()
+            .flat_map(|status| status.targets.values().flatten());
         let samples = self.samples.iter().flatten().flatten();
         let times = samples.filter_map(|sample| sample.at);
         targets
-            .map(|target| target.age)
+            .map(|target| target.series_age.unwrap_or(target.age))
             .chain(times.map(|at| self.now.duration_since(at).as_secs_f64()))
             .all(|age| age <= RECENT_SECONDS)
+    }
+
+    /// Returns the scrape interval in seconds of the job that delivers the series of a pod, if Prometheus tells it. Of several
+    /// jobs, the longest interval counts.
+    pub(crate) fn scrape_interval(&self, pod: &str) -> Option<f64> {
+        let deliverers = self.prometheus.as_ref().ok()?.deliverers(pod).into_iter();
+        deliverers
+            .filter_map(|target| self.interval_of(pod, target))
+            .reduce(f64::max)
+    }
+
+    /// Returns the scrape interval in seconds of a target, if Prometheus tells it.
+    pub(crate) fn interval_of(&self, pod: &str, target: &TargetStatus) -> Option<f64> {
+        let key = (pod.to_owned(), target.job.clone());
+        self.scrape_intervals.get(&key).copied()
     }
 }
 
@@ -181,25 +223,33 @@ async fn read_prometheus(cluster: &Cluster, options: &ChainOptions) -> ReadResul
     let query = |text: String| async move { cluster.prometheus(&options.prometheus, &text).await };
     let up = query(format!("up{{namespace=\"{namespace}\"}}")).await?;
     let ages = query(format!("time() - timestamp(up{{namespace=\"{namespace}\"}})")).await?;
-    let exporting = query(format!("count by (pod) ({series}{{namespace=\"{namespace}\"}})")).await?;
+    // Each age of the series belongs to the target that delivers it. After a failed scrape, the series of the target ends.
+    let series_ages = query(format!(
+        "time() - max by (pod, job, instance) (timestamp({series}{{namespace=\"{namespace}\"}}))"
+    ))
+    .await?;
     let mut status = PrometheusStatus {
-        exporting_pods: exporting.iter().map(|series| series.label("pod")).collect(),
+        exporting_pods: series_ages.iter().map(|series| series.label("pod")).collect(),
         ..PrometheusStatus::default()
     };
-    let ages: BTreeMap<String, f64> = ages
-        .iter()
-        .map(|series| (series.label("pod"), series.number()))
-        .collect();
+    let by_target = |ages: &[Series]| -> BTreeMap<[String; 3], f64> {
+        let ages = ages.iter();
+        ages.map(|series| (target_of(series), series.number())).collect()
+    };
+    let (ages, series_ages) = (by_target(&ages), by_target(&series_ages));
     for target in &up {
-        let pod = target.label("pod");
-        let age = ages.get(&pod).copied().unwrap_or(f64::NAN);
-        status.targets.insert(
-            pod,
-            TargetStatus {
-                up: target.number() > 0.5,
-                age,
-            },
-        );
+        let key = target_of(target);
+        let (age, series_age) = (ages.get(&key), series_ages.get(&key).copied());
+        let age = age.copied().unwrap_or(f64::NAN);
+        let [pod, job, instance] = key;
+        let targets = status.targets.entry(pod).or_default();
+        targets.push(TargetStatus {
+            job,
+            instance,
+            up: target.number() > 0.5,
+            age,
+            series_age,
+        });
     }
     if up
         .iter()
@@ -209,4 +259,9 @@ async fn read_prometheus(cluster: &Cluster, options: &ChainOptions) -> ReadResul
         status.metric_names = names.iter().map(|series| series.label("__name__")).collect();
     }
     Ok(status)
+}
+
+/// Returns the pod, the job and the address of a target.
+fn target_of(series: &Series) -> [String; 3] {
+    ["pod", "job", "instance"].map(|label| series.label(label))
 }

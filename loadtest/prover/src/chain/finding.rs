@@ -50,27 +50,24 @@ pub(super) fn ready_pod_names(evidence: &Evidence) -> Result<Vec<&str>, Finding>
     }
 }
 
-/// Returns the maximum age in seconds of a scrape or a value of a pod: two scrape intervals, so that one scrape may fail.
-pub(super) fn max_age_seconds(evidence: &Evidence, pod: &str) -> f64 {
-    let interval = scrape_interval_seconds(evidence, pod).unwrap_or(DEFAULT_SCRAPE_INTERVAL_SECONDS);
+/// Returns the maximum age in seconds of a scrape or a value with a scrape interval in seconds: two intervals, so that one scrape
+/// may fail.
+pub(super) fn max_age_seconds(interval: Option<f64>) -> f64 {
+    let interval = interval.unwrap_or(DEFAULT_SCRAPE_INTERVAL_SECONDS);
     (2.0 * interval + AGE_MARGIN_SECONDS).max(RECENT_SECONDS)
 }
 
 /// The maximum age in seconds of a value whose interval is not known.
 pub(super) const MAX_AGE_SECONDS: f64 = 2.0 * DEFAULT_SCRAPE_INTERVAL_SECONDS + AGE_MARGIN_SECONDS;
 
-/// Describes the scrape interval of a pod, as in `its scrape interval is 5 s`.
-pub(super) fn describe_interval(evidence: &Evidence, pod: &str) -> String {
-    match scrape_interval_seconds(evidence, pod) {
+/// Describes a scrape interval, as in `its scrape interval is 5 s`.
+pub(super) fn describe_interval(interval: Option<f64>) -> String {
+    match interval {
         Some(interval) => format!("its scrape interval is {} s", short(interval)),
         None => format!(
             "Prometheus does not tell its scrape interval, {DEFAULT_SCRAPE_INTERVAL_SECONDS:.0} s is assumed"
         ),
     }
-}
-
-fn scrape_interval_seconds(evidence: &Evidence, pod: &str) -> Option<f64> {
-    evidence.scrape_intervals.get(pod).copied()
 }
 
 /// Lists the first [`MAX_NAMES`] names and the number of the others.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use wiring::Link;
 
 use super::{
-    evidence::{ChainOptions, Evidence, PrometheusStatus},
+    evidence::{ChainOptions, Evidence, PrometheusStatus, TargetStatus},
     finding::{
         Finding::{self, BlockedBy},
         broken, describe_interval, list_names, max_age_seconds, ready_pod_names, works,
@@ -35,25 +35,38 @@ pub(super) fn check_scrape(evidence: &Evidence, options: &ChainOptions) -> Findi
         Ok(pods) => pods,
         Err(needs) => return needs,
     };
-    let mut problems = Vec::new();
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for pod in &pods {
-        match prometheus.targets.get(*pod) {
-            None => problems.push(format!("pod {pod} is not a target")),
-            Some(target) if !target.up => problems.push(format!("the scrapes of pod {pod} fail")),
-            Some(target) if target.age > max_age_seconds(evidence, pod) => problems.push(format!(
-                "pod {pod} was scraped {:.0} s ago; {}",
-                target.age,
-                describe_interval(evidence, pod)
-            )),
-            Some(_) => {}
+        let targets = prometheus.targets_of(pod);
+        if targets.is_empty() {
+            problems.push(format!("pod {pod} is not a target"));
+        }
+        let deliverers = prometheus.deliverers(pod);
+        for target in targets {
+            let by = if targets.len() > 1 {
+                format!(" by job {}", target.job)
+            } else {
+                String::new()
+            };
+            // Another port of the pod need not serve metrics.
+            let is_required = deliverers
+                .iter()
+                .any(|deliverer| deliverer.instance == target.instance);
+            if !target.up && is_required {
+                problems.push(format!("the scrapes of pod {pod}{by} fail"));
+            } else if !target.up {
+                warnings.push(format!(
+                    "the scrapes of pod {pod}{by} fail at {}, which does not export {}",
+                    target.instance, options.series
+                ));
+            } else if deliverers.contains(&target) {
+                problems.extend(describe_age(evidence, pod, target, &by));
+            }
         }
     }
     if problems.is_empty() {
-        return works(format!(
-            "Prometheus scrapes {} of {} ready pods",
-            pods.len(),
-            pods.len()
-        ));
+        let detail = format!("Prometheus scrapes {} of {} ready pods", pods.len(), pods.len());
+        return Finding::Works(detail, warnings);
     }
     let what = if prometheus.targets.is_empty() {
         format!("any pod of {}", options.namespace)
@@ -66,13 +79,25 @@ pub(super) fn check_scrape(evidence: &Evidence, options: &ChainOptions) -> Findi
     )
 }
 
+/// Explains that the last scrape, or the series that it delivered, is too old.
+fn describe_age(evidence: &Evidence, pod: &str, target: &TargetStatus, by: &str) -> Option<String> {
+    let age = target.series_age.unwrap_or(target.age);
+    let interval = evidence.interval_of(pod, target);
+    (age > max_age_seconds(interval)).then(|| {
+        format!(
+            "pod {pod} was scraped{by} {age:.0} s ago; {}",
+            describe_interval(interval)
+        )
+    })
+}
+
 pub(super) fn check_service_metric(evidence: &Evidence, options: &ChainOptions) -> Finding {
     let (Ok(prometheus), Ok(pods)) = (&evidence.prometheus, ready_pod_names(evidence)) else {
         return BlockedBy(Link::PrometheusScrape);
     };
     let targets: Vec<&str> = pods
         .into_iter()
-        .filter(|pod| prometheus.targets.get(*pod).is_some_and(|target| target.up))
+        .filter(|pod| prometheus.targets_of(pod).iter().any(|target| target.up))
         .collect();
     if targets.is_empty() {
         return BlockedBy(Link::PrometheusScrape);

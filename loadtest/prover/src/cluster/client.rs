@@ -228,13 +228,12 @@ impl Cluster {
             .map_err(ReadError)
     }
 
-    /// Returns the scrape intervals of the pods of a namespace in seconds, by the name of the pod, from the targets of
-    /// Prometheus. A pod with several targets has the longest of their intervals.
+    /// Returns the scrape intervals in seconds of the pods of a namespace, by the pod and the job, from the targets of Prometheus.
     pub(crate) async fn scrape_intervals(
         &self,
         service: &PrometheusService,
         namespace: &str,
-    ) -> ReadResult<BTreeMap<String, f64>> {
+    ) -> ReadResult<BTreeMap<(String, String), f64>> {
         let answer = self.get_json::<TargetsAnswer>(&service.targets_path()).await?;
         Ok(answer.intervals(namespace))
     }

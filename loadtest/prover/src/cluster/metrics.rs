@@ -207,8 +207,9 @@ struct ActiveTarget {
 }
 
 impl TargetsAnswer {
-    /// Returns the longest scrape interval of each pod of a namespace, in seconds.
-    pub(crate) fn intervals(self, namespace: &str) -> BTreeMap<String, f64> {
+    /// Returns the scrape interval in seconds of each pod of a namespace and each job. Of several targets with the same pod and
+    /// job, the longest interval counts.
+    pub(crate) fn intervals(self, namespace: &str) -> BTreeMap<(String, String), f64> {
         let mut intervals = BTreeMap::new();
         for target in self.data.active_targets {
             let label = |name| target.labels.get(name).map_or("", String::as_str);
@@ -217,7 +218,8 @@ impl TargetsAnswer {
                 continue;
             };
             if label("namespace") == namespace {
-                let longest = intervals.entry(label("pod").to_owned()).or_insert(0.0_f64);
+                let key = (label("pod").to_owned(), label("job").to_owned());
+                let longest = intervals.entry(key).or_insert(0.0_f64);
                 *longest = longest.max(interval.as_secs_f64());
             }
         }

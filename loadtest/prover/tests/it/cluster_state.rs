@@ -23,6 +23,17 @@ pub(crate) enum WatchFault {
     Expired,
 }
 
+/// A second target of each pod.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SecondTarget {
+    pub(crate) job: &'static str,
+    pub(crate) port: u16,
+    pub(crate) up: bool,
+    /// The time since its last scrape, in seconds.
+    pub(crate) age: f64,
+    pub(crate) interval: &'static str,
+}
+
 /// The state of the fake cluster. A test may change every field while it runs.
 #[expect(clippy::struct_excessive_bools, reason = "each is one possible fault")]
 #[derive(Clone, Debug)]
@@ -58,6 +69,8 @@ pub(crate) struct ClusterState {
     pub(crate) failing_targets: usize,
     /// The time since the last scrape, in seconds.
     pub(crate) scrape_age: f64,
+    /// A second target of each pod, which does not deliver the series.
+    pub(crate) second_target: Option<SecondTarget>,
     /// The scrape interval that Prometheus states for its targets; `None` if it has no list of targets.
     pub(crate) scrape_interval: Option<&'static str>,
     /// The series in which the pods count requests.
@@ -117,6 +130,7 @@ impl ClusterState {
             targets: 2,
             failing_targets: 0,
             scrape_age: 2.5,
+            second_target: None,
             scrape_interval: Some("5s"),
             exported: "http_requests_total",
             registered: true,

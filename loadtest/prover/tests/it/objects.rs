@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::cluster_state::{ClusterState, PodStage};
+use crate::cluster_state::{ClusterState, PodStage, SecondTarget};
 
 impl ClusterState {
     fn pod_name(number: usize) -> String {
@@ -167,26 +167,46 @@ impl ClusterState {
             .unwrap()
             .1
             .into_owned();
+        let sample = |pod: usize, job: &str, port: u16, value: f64| {
+            json!({"metric": {"pod": Self::pod_name(pod), "job": job, "instance": format!("10.0.0.{pod}:{port}")},
+                "value": [0.0, value.to_string()]})
+        };
         let each = |value: &dyn Fn(usize) -> f64| -> Vec<Value> {
-            (0..self.targets)
-                .map(|pod| json!({"metric": {"pod": Self::pod_name(pod), "instance": format!("10.0.0.{pod}:9000")}, "value": [0.0, value(pod).to_string()]}))
+            let pods = 0..self.targets;
+            pods.map(|pod| sample(pod, "sample-app", 9000, value(pod)))
                 .collect()
         };
+        let second = |value: &dyn Fn(SecondTarget) -> f64| -> Vec<Value> {
+            let targets = self.second_target.iter();
+            let of_pods = |second: &SecondTarget| {
+                let second = *second;
+                let pods = 0..self.targets;
+                pods.map(move |pod| (pod, second)).collect::<Vec<_>>()
+            };
+            targets
+                .flat_map(of_pods)
+                .map(|(pod, second)| sample(pod, second.job, second.port, value(second)))
+                .collect()
+        };
+        let is_up = |pod: usize| pod < self.targets - self.failing_targets;
         let result = match query.as_str() {
-            "up{namespace=\"sample-app\"}" => each(&|pod| {
-                if pod < self.targets - self.failing_targets {
-                    1.0
-                } else {
-                    0.0
-                }
-            }),
-            "time() - timestamp(up{namespace=\"sample-app\"})" => each(&|_| self.scrape_age),
-            "count by (pod) (http_requests_total{namespace=\"sample-app\"})"
-                if self.exported != "http_requests_total" =>
-            {
-                vec![]
+            "up{namespace=\"sample-app\"}" => [
+                each(&|pod| f64::from(u8::from(is_up(pod)))),
+                second(&|second| f64::from(u8::from(second.up))),
+            ]
+            .concat(),
+            "time() - timestamp(up{namespace=\"sample-app\"})" => {
+                [each(&|_| self.scrape_age), second(&|second| second.age)].concat()
             }
-            "count by (pod) (http_requests_total{namespace=\"sample-app\"})" => each(&|_| 4.0),
+            "time() - max by (pod, job, instance) (timestamp(http_requests_total{namespace=\"sample-app\"}))" =>
+            {
+                let is_exported = self.exported == "http_requests_total";
+                // A failed scrape ends the series.
+                let delivering = (0..self.targets).filter(|pod| is_exported && is_up(*pod));
+                delivering
+                    .map(|pod| sample(pod, "sample-app", 9000, self.scrape_age))
+                    .collect()
+            }
             query
                 if query.starts_with("up{namespace=\"sample-app\",pod=~\"app-a-5d8f7-0|app-a-5d8f7-1\"") =>
             {
@@ -240,16 +260,18 @@ impl ClusterState {
         let Some(interval) = self.scrape_interval else {
             return failure(StatusCode::NOT_FOUND, "404 page not found");
         };
-        let target = |namespace: &str, pod: usize, interval: &str| {
-            json!({"labels": {"namespace": namespace, "pod": Self::pod_name(pod), "job": namespace},
-                "scrapePool": namespace, "health": "up", "scrapeInterval": interval, "scrapeTimeout": "4s"})
+        let target = |namespace: &str, job: &str, pod: usize, interval: &str| {
+            json!({"labels": {"namespace": namespace, "pod": Self::pod_name(pod), "job": job},
+                "scrapePool": job, "health": "up", "scrapeInterval": interval, "scrapeTimeout": "4s"})
         };
         let targets: Vec<Value> = (0..self.targets)
             .flat_map(|pod| {
-                [
-                    target("sample-app", pod, interval),
-                    target("other", pod, "1h0m0s"),
-                ]
+                let second = self.second_target.iter();
+                let second = second.map(|second| target("sample-app", second.job, pod, second.interval));
+                let mut targets: Vec<Value> = second.collect();
+                targets.push(target("sample-app", "sample-app", pod, interval));
+                targets.push(target("other", "other", pod, "1h0m0s"));
+                targets
             })
             .collect();
         ok(json!({"status": "success", "data": {"activeTargets": targets, "droppedTargets": []}}))
