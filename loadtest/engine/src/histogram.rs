@@ -39,6 +39,12 @@ pub(crate) fn encode_text(histogram: &Histogram<u64>) -> String {
     BASE64_STANDARD.encode(encoded)
 }
 
+/// Decodes the text of [`encode_text`].
+pub(crate) fn decode_text(text: &str) -> Result<Histogram<u64>, String> {
+    let encoded = BASE64_STANDARD.decode(text).map_err(|error| error.to_string())?;
+    decode(&encoded)
+}
+
 /// Serializes for `#[serde(with = "histogram")]`, as [`encode_text`].
 pub(crate) fn serialize<S: Serializer>(histogram: &Histogram<u64>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&encode_text(histogram))
@@ -46,9 +52,7 @@ pub(crate) fn serialize<S: Serializer>(histogram: &Histogram<u64>, serializer: S
 
 /// Deserializes for `#[serde(with = "histogram")]`: the inverse of [`serialize`].
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Histogram<u64>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let encoded = BASE64_STANDARD.decode(text).map_err(de::Error::custom)?;
-    decode(&encoded).map_err(de::Error::custom)
+    decode_text(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
 /// Records one duration. `saturating_record` would cap the value instead of growing the histogram.

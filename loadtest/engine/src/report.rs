@@ -10,6 +10,7 @@ use super::{
     content::Content,
     counts::Counts,
     failure::FailureKind,
+    histogram,
     mix::Protocol,
     plan::Plan,
     schedule::{Schedule, Spacing},
@@ -19,7 +20,7 @@ use super::{
     target::{Expectations, Target},
     warm_up::WarmUp,
 };
-use crate::units::short;
+use crate::units::{short, to_f64};
 
 /// The schema version of [`LoadReport`] in JSON. It increases when the meaning of a field changes or a field is
 /// removed, but not when a field is added.
@@ -285,4 +286,22 @@ pub struct LoadReport {
     pub targets: Vec<TargetReport>,
     /// The results of each second.
     pub intervals: Vec<IntervalReport>,
+}
+
+impl LoadReport {
+    /// Returns the latencies of the arrivals that were due in the seconds whose middle is in this period, in seconds since
+    /// the start.
+    #[must_use]
+    pub fn latency_between(&self, from: f64, to: f64) -> Summary {
+        let mut all = histogram::new();
+        for interval in &self.intervals {
+            let middle = to_f64(interval.second) + 0.5;
+            if (from..to).contains(&middle)
+                && let Ok(latencies) = histogram::decode_text(&interval.latency_histogram)
+            {
+                histogram::merge(&mut all, &latencies);
+            }
+        }
+        Summary::from_histogram(&all)
+    }
 }

@@ -7,5 +7,6 @@ mod heat_map;
 mod plot;
 mod run;
 mod scale;
+mod scale_numbers;
 
 pub use self::{run::render as render_run, scale::render as render_scale};

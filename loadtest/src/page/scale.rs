@@ -1,4 +1,4 @@
-//! The HTML report of `scale`: the verdict first, then the assertions, the plots and the events.
+//! The HTML report of `scale`: the verdict and the numbers first, then the plots, the checks and the events.
 
 use anyhow::Context;
 use askama::Template;
@@ -17,6 +17,7 @@ use super::{
     gantt::{self, Bar, Part},
     heat_map,
     plot::CLASSES,
+    scale_numbers::{self, Number, RunNumbers},
 };
 
 #[derive(Template)]
@@ -27,6 +28,11 @@ struct Page<'a> {
     headline: &'static str,
     steps: String,
     rate: String,
+    /// The checks that do not hold, with the number of their run.
+    broken: Vec<(u32, &'a Assertion)>,
+    numbers: Vec<Number>,
+    /// The numbers of each run; empty for a single run.
+    by_run: Vec<RunNumbers<'a>>,
     /// The times over all runs; empty for a single run.
     spread: &'a [StageSpread],
     runs: Vec<RunSection<'a>>,
@@ -93,6 +99,13 @@ pub fn render(report: &ScaleReport) -> anyhow::Result<String> {
         headline: report.verdict.headline(),
         steps: steps.join(", "),
         rate: short(report.config.rate),
+        broken: broken(report).collect(),
+        numbers: scale_numbers::numbers(report),
+        by_run: if several {
+            scale_numbers::by_run(report)
+        } else {
+            Vec::new()
+        },
         spread: if several { &report.time_to_scale } else { &[] },
         runs: report
             .runs
@@ -102,6 +115,13 @@ pub fn render(report: &ScaleReport) -> anyhow::Result<String> {
             .collect(),
     };
     page.render().context("rendering the page")
+}
+
+/// Returns the assertions that do not hold, with the number of their run.
+fn broken(report: &ScaleReport) -> impl Iterator<Item = (u32, &Assertion)> {
+    let runs = (1..).zip(&report.runs);
+    runs.flat_map(|(number, run)| run.assertions.iter().map(move |assertion| (number, assertion)))
+        .filter(|(_, assertion)| assertion.verdict == AssertionVerdict::Failed)
 }
 
 /// Returns the CSS class of a verdict.

@@ -63,6 +63,47 @@ fn the_page_shows_verdict_assertions_and_plots_and_loads_nothing_from_the_networ
 }
 
 #[test]
+fn the_page_leads_with_verdict_numbers_and_plots_and_the_checks_show_values() {
+    let page = render_scale(&judge(recording())).unwrap();
+    let positions = [
+        ">PASSED</h1>",
+        "<dt>time to scale</dt>",
+        "<dt>requests lost</dt><dd>0</dd>",
+        "<dt>p99 before the scale-out</dt>",
+        "<dt>p99 during the scale-out</dt>",
+        "<dt>p99 after the scale-out</dt>",
+        "<h2>Over time</h2>",
+        "<svg ",
+        "<h2>Checks</h2>",
+    ]
+    .map(|part| {
+        page.find(part)
+            .unwrap_or_else(|| panic!("the page does not contain {part:?}"))
+    });
+    assert!(positions.is_sorted(), "{positions:?}");
+    let (_, checks) = page.split_once("<h2>Checks</h2>").unwrap();
+    for value in ["<td>8 of 8 ready in ", "<td>False in ", " s apart</td>"] {
+        assert!(checks.contains(value), "{value:?} is missing in the checks");
+    }
+    assert!(!page.contains("the replicas did not change"));
+}
+
+#[test]
+fn the_page_of_several_runs_shows_median_worst_and_the_start_of_each_run() {
+    let page = render_scale(&report(vec![recording(), recording()])).unwrap();
+    let (top, _) = page.split_once("<h2>Over time</h2>").unwrap();
+    for part in [
+        "median, worst ",
+        "<h2>Runs</h2>",
+        "(seed ",
+        "since sync",
+        "<tr><td>2</td>",
+    ] {
+        assert!(top.contains(part), "{part:?} is missing in {top}");
+    }
+}
+
+#[test]
 fn a_failed_run_shows_the_failure_at_the_top() {
     let mut run = recording();
     hpa_at(&mut run, 30).desired = 9;

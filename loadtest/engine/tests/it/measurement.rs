@@ -261,3 +261,28 @@ fn two_threads_send_the_same_requests_as_one() {
         report.rates
     );
 }
+
+#[test]
+fn the_latencies_of_a_period_are_those_of_its_seconds() {
+    let counter = Counter::default();
+    let server = counter.clone();
+    // The first 20 requests, those of the first second, take 100 ms.
+    let handler = move || async move {
+        if server.next() < 20 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let address = support::serve(Router::new().route("/", get(handler)));
+    let report = support::run_load(support::plan(
+        &format!("http://{address}/"),
+        20,
+        Duration::from_secs(2),
+    ));
+    let (first, second) = (report.latency_between(0.0, 1.0), report.latency_between(1.0, 9.0));
+    assert_eq!((first.count, second.count), (20, 20));
+    assert!(
+        first.p50.unwrap() >= 100.0 && second.p50.unwrap() < 100.0,
+        "{first:?} {second:?}"
+    );
+    assert_eq!(report.latency_between(2.0, 9.0).count, 0);
+}

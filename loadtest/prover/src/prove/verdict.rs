@@ -81,7 +81,10 @@ fn chain(diagnosis: &Diagnosis) -> Assertion {
         expected: "every link of the metrics chain works".to_owned(),
     };
     match diagnosis.root_cause() {
-        None => pending.passed_if(diagnosis.is_healthy(), "every link works"),
+        None => {
+            let links = diagnosis.links.len();
+            pending.passed_if(diagnosis.is_healthy(), format!("{links} of {links} links work"))
+        }
         Some(cause) => pending.passed_if(false, format!("{} is broken: {}", cause.link, cause.detail)),
     }
 }
@@ -94,7 +97,10 @@ fn settled(timeline: &Timeline) -> Assertion {
         format!("idle at the minimum within {limit} s, before the load"),
     );
     match (timeline.marks.settled, timeline.samples.last()) {
-        (Some(_), _) => pending.passed_if(true, "idle at the minimum"),
+        (Some(_), _) => {
+            let idle = timeline.of_phase(Phase::Settling).last();
+            pending.passed_if(true, idle.map_or("idle at the minimum".to_owned(), describe))
+        }
         (None, None) => pending.not_reached(),
         (None, Some(sample)) => pending.passed_if(false, format!("not idle: {}", describe(sample))),
     }
@@ -191,7 +197,16 @@ fn stayed(timeline: &Timeline, expected: &Expected) -> Assertion {
                 short(at)
             ),
         ),
-        (None, Some(_)) => pending.passed_if(true, "the replicas did not change"),
+        (None, Some(_)) => {
+            let samples = timeline.of_phase(Phase::Plateau);
+            let count = samples
+                .filter(|sample| sample.hpas.contains_key(&expected.hpa))
+                .count();
+            pending.passed_if(
+                true,
+                format!("{replicas} of {replicas} ready in {count} of {count} samples"),
+            )
+        }
         (None, None) => pending.not_reached(),
     }
 }
@@ -220,7 +235,7 @@ fn not_limited(timeline: &Timeline, expected: &Expected) -> Assertion {
         return pending.not_reached();
     }
     match end.iter().find(|(_, hpa)| hpa.limited != Some(false)) {
-        None => pending.passed_if(true, "False"),
+        None => pending.passed_if(true, format!("False in {0} of {0} samples", end.len())),
         Some((sample, hpa)) => {
             let state = if hpa.limited.is_some() {
                 "True"
@@ -336,7 +351,11 @@ fn watched(timeline: &Timeline) -> Assertion {
                 format!("no read for {} s, from {} s on: {why}", short(gap), short(from)),
             )
         }
-        _ => pending.passed_if(true, format!("no gap of more than {} s", short(MAX_GAP_SECONDS))),
+        longest => {
+            let gap = longest.map_or(0.0, |(gap, _)| gap);
+            let reads = times.len() - 2;
+            pending.passed_if(true, format!("{reads} reads, at most {} s apart", short(gap)))
+        }
     }
 }
 
