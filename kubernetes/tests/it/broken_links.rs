@@ -111,6 +111,12 @@ fn faults_between_the_pods_and_prometheus_are_named() {
             "discovers pods in [\"default\"]",
         ),
         (
+            "both jobs store the series",
+            |chain| chain.in_file("prometheus", "action: drop", "action: keep"),
+            Link::PrometheusScrape,
+            "counted twice",
+        ),
+        (
             "relabelling keeps another port name",
             |chain| chain.in_file("prometheus", "regex: admin", "regex: metrics"),
             Link::PrometheusScrape,
@@ -129,7 +135,7 @@ fn faults_between_the_pods_and_prometheus_are_named() {
             "relabelling keeps every port",
             |chain| chain.in_file("prometheus", "regex: admin", "regex: .*"),
             Link::PrometheusScrape,
-            "2 times",
+            "4 times",
         ),
         (
             "relabelling keeps only completed pods",

@@ -7,7 +7,7 @@ use manifests::objects::{self, containers, list, text};
 use serde_json::Value;
 use service::config::{Configuration, ServiceConfig};
 use serving_cert::config::{Command as ServingCert, Config as ServingCertConfig};
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 /// Returns the container of an image, and its pod template.
 fn container<'overlay>(overlay: &'overlay Overlay, image: &str) -> (&'overlay Value, &'overlay Value) {
@@ -91,13 +91,14 @@ fn expect_open_ports<C: Configuration>(image: &str, settings: impl Fn(&C) -> &Se
         let workload =
             objects::find(&overlay.objects, "Deployment", "sample-app", image).expect("a Deployment");
         let (targets, _) = prometheus.targets(&overlay.objects, workload, template);
-        let scraped: Vec<_> = targets
+        // Several jobs scrape the same port.
+        let scraped: BTreeSet<_> = targets
             .iter()
             .map(|target| (target.port, target.path.as_str()))
             .collect();
         assert_eq!(
             scraped,
-            [(u64::from(admin.port()), "/metrics")],
+            BTreeSet::from([(u64::from(admin.port()), "/metrics")]),
             "overlay {}: {image}",
             overlay.name
         );
