@@ -1,7 +1,6 @@
 //! The request id: the client's if it is valid, or else a new one. It is a header of the request, so that handlers can
 //! forward it, and a header of the response.
 
-use axum::http::header::Entry;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header that contains the request id, in requests and responses.
@@ -18,14 +17,13 @@ pub fn of(headers: &HeaderMap) -> Option<&HeaderValue> {
 
 /// Returns the client's id if it is valid. Otherwise replaces it with a new one.
 pub(crate) fn ensure(headers: &mut HeaderMap) -> HeaderValue {
-    match headers.entry(X_REQUEST_ID) {
-        Entry::Occupied(id) if is_valid(id.get().as_bytes()) => id.get().clone(),
-        Entry::Occupied(mut invalid) => {
+    match headers.get(X_REQUEST_ID) {
+        Some(id) if is_valid(id.as_bytes()) => id.clone(),
+        _ => {
             let id = generate();
-            invalid.insert(id.clone());
+            headers.insert(X_REQUEST_ID, id.clone());
             id
         }
-        Entry::Vacant(missing) => missing.insert(generate()).clone(),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::log_limit::LogLimit;
 use crate::metrics::{HttpMetrics, Measurement, RequestTimer};
 use crate::reply::Cause;
 use crate::request_id::{self, X_REQUEST_ID};
-use crate::trace::{Span, Tracer};
+use crate::trace::{Span, TraceContext, Tracer};
 
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
@@ -84,11 +84,13 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
             secret.set_sensitive(true);
         }
         let request_id = request_id::ensure(request.headers_mut());
-        let mut span = self
+        let span = self
             .tracer
             .request(request.headers(), timer.method(), timer.route());
+        let trace = span.context();
         // At level debug only, because a span of the log costs more than the whole route /hello.
-        let log_span = tracing::debug_span!("request", request.id = text(&request_id), trace.id = %span.context().trace_id());
+        let log_span =
+            tracing::debug_span!("request", request.id = text(&request_id), trace.id = %trace.trace_id());
         let entered = log_span.enter();
         let inner = self.inner.call(request);
         drop(entered);
@@ -131,16 +133,20 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let entered = this.request.as_mut().map(|request| request.span.enter());
+        let entered = this
+            .request
+            .as_ref()
+            .map(|request| request.span.context().enter());
         let polled = this.log_span.in_scope(|| this.inner.poll(context));
         drop(entered);
         let mut response = ready!(polled)?;
-        if let Some(mut request) = this.request.take() {
+        if let Some(request) = this.request.take() {
             let measurement = request.timer.finish(response.status());
+            let trace = request.span.context();
             log(
                 &response,
                 &request.request_id,
-                &mut request.span,
+                trace,
                 measurement,
                 request.log_limit,
             );
@@ -156,7 +162,7 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for ObserveFuture<F> {
 fn log(
     response: &Response,
     request_id: &HeaderValue,
-    span: &mut Span,
+    trace: TraceContext,
     measurement: Measurement,
     log_limit: &'static LogLimit,
 ) {
@@ -171,7 +177,6 @@ fn log(
         if !log_limit.admits(cause.text()) {
             return;
         }
-        let trace = span.context();
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(
                 request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
@@ -184,7 +189,6 @@ fn log(
             );
         }
     } else if tracing::enabled!(Level::DEBUG) {
-        let trace = span.context();
         tracing::debug!(
             request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
             http.route = route, http.status = code, duration.ms = milliseconds, "request completed"

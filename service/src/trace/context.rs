@@ -17,36 +17,15 @@ const LENGTH: usize = 55;
 thread_local! {
     /// Set while the future of a request is polled. An extension of the request would take two allocations, and a task local
     /// several times the instructions.
-    static CURRENT: Cell<Current> = const { Cell::new(Current::NoRequest) };
+    static CURRENT: Cell<Option<TraceContext>> = const { Cell::new(None) };
 }
 
-/// What the thread polls.
-#[derive(Debug, Clone, Copy)]
-enum Current {
-    NoRequest,
-    /// A request. Its context is `None` until something needs the ids of a new trace.
-    Request(Option<TraceContext>),
-}
+/// Dropping it restores the previous context of the thread.
+pub(crate) struct Entered(Option<TraceContext>);
 
-/// Dropping it stores the context that the poll has created, and restores the previous one of the thread.
-pub(crate) struct Entered<'a> {
-    context: &'a mut Option<TraceContext>,
-    previous: Current,
-}
-
-impl<'a> Entered<'a> {
-    /// Makes this the current context of the thread, while it polls the future of a request.
-    pub(super) fn new(context: &'a mut Option<TraceContext>) -> Self {
-        let previous = CURRENT.replace(Current::Request(*context));
-        Self { context, previous }
-    }
-}
-
-impl Drop for Entered<'_> {
+impl Drop for Entered {
     fn drop(&mut self) {
-        if let Current::Request(context) = CURRENT.replace(self.previous) {
-            *self.context = context;
-        }
+        CURRENT.set(self.0);
     }
 }
 
@@ -64,15 +43,7 @@ impl TraceContext {
     /// The context of the request that the current task serves. Outside of a request, a new trace.
     #[must_use]
     pub fn current() -> Self {
-        match CURRENT.get() {
-            Current::Request(Some(context)) => context,
-            Current::Request(None) => {
-                let root = Self::root();
-                CURRENT.set(Current::Request(Some(root)));
-                root
-            }
-            Current::NoRequest => Self::root(),
-        }
+        CURRENT.get().unwrap_or_else(Self::root)
     }
 
     /// A span in a new trace. Nothing records it, so it is not sampled.
@@ -88,9 +59,7 @@ impl TraceContext {
 
     /// The span of the caller. `None` if the header is missing, invalid or repeated; a new trace starts then.
     pub(super) fn of_caller(headers: &HeaderMap) -> Option<Self> {
-        // Not the constant, which would be built and dropped for each request.
-        static NAME: HeaderName = TRACEPARENT;
-        let mut values = headers.get_all(&NAME).iter();
+        let mut values = headers.get_all(TRACEPARENT).iter();
         let (value, None) = (values.next()?, values.next()) else {
             return None;
         };
@@ -149,6 +118,11 @@ impl TraceContext {
         let flags = u8::from(self.is_sampled);
         let value = format!("00-{:032x}-{:016x}-{flags:02x}", self.trace_id, self.span_id);
         HeaderValue::try_from(value).expect("hexadecimal digits are valid in a header")
+    }
+
+    /// Makes this the current context of the thread, while it polls the future of a request.
+    pub(crate) fn enter(self) -> Entered {
+        Entered(CURRENT.replace(Some(self)))
     }
 }
 
@@ -273,22 +247,6 @@ mod tests {
         assert!(call[TRACEPARENT].to_str().unwrap().ends_with("-01"));
         let states = |headers: &HeaderMap| headers.get_all(TRACESTATE).iter().cloned().collect::<Vec<_>>();
         assert_eq!(states(&call), states(&request));
-    }
-
-    #[test]
-    fn a_request_without_a_trace_keeps_the_ids_that_its_first_use_creates() {
-        let mut context = None;
-        drop(Entered::new(&mut context));
-        assert_eq!(context, None, "nothing used the ids");
-        let entered = Entered::new(&mut context);
-        let used = TraceContext::current();
-        assert_eq!(TraceContext::current(), used);
-        drop(entered);
-        assert_eq!(context, Some(used));
-        let entered = Entered::new(&mut context);
-        assert_eq!(TraceContext::current(), used, "in a later poll");
-        drop(entered);
-        assert_ne!(TraceContext::current(), used, "outside of the request");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
 
-use super::context::{Entered, TRACESTATE, TraceContext};
+use super::context::{TRACESTATE, TraceContext};
 
 /// Starts spans. A copy is free, so that the middleware and the clients each have one.
 #[derive(Debug, Clone, Copy)]
@@ -17,8 +17,7 @@ pub struct Tracer(Option<&'static SdkTracer>);
 /// A span in progress. With export, dropping it ends and exports it.
 #[derive(Debug)]
 pub struct Span {
-    /// `None` for a new trace until something needs its ids: most requests need none.
-    context: Option<TraceContext>,
+    context: TraceContext,
     /// Boxed, because it is large and exists only with export.
     exported: Option<Box<opentelemetry_sdk::trace::Span>>,
 }
@@ -35,7 +34,7 @@ impl Tracer {
     /// Starts the span of a request with these headers.
     pub(crate) fn request(self, headers: &HeaderMap, method: &'static str, route: &'static str) -> Span {
         let caller = TraceContext::of_caller(headers);
-        let context = caller.map(TraceContext::child);
+        let context = caller.map_or_else(TraceContext::root, TraceContext::child);
         let exported = self.0.map(|tracer| {
             let parent = caller.map(|caller| parent(caller, true, state(headers)));
             let builder = SpanBuilder::from_name(format!("{method} {route}"))
@@ -60,23 +59,22 @@ impl Tracer {
                 .with_attributes(attributes());
             start(tracer, builder, Some(parent))
         });
-        Span::new(Some(request.child()), exported)
+        Span::new(request.child(), exported)
     }
 }
 
 impl Span {
-    fn new(context: Option<TraceContext>, exported: Option<opentelemetry_sdk::trace::Span>) -> Self {
+    fn new(context: TraceContext, exported: Option<opentelemetry_sdk::trace::Span>) -> Self {
         let ids = exported
             .as_ref()
             .map(opentelemetry::trace::Span::span_context)
             .filter(|ids| ids.is_valid());
         let context = ids.map_or(context, |ids| {
-            let context = context.unwrap_or_else(TraceContext::root);
-            Some(context.exported(
+            context.exported(
                 u128::from_be_bytes(ids.trace_id().to_bytes()),
                 u64::from_be_bytes(ids.span_id().to_bytes()),
                 ids.is_sampled(),
-            ))
+            )
         });
         Self {
             context,
@@ -85,13 +83,9 @@ impl Span {
     }
 
     /// The ids of the span.
-    pub fn context(&mut self) -> TraceContext {
-        *self.context.get_or_insert_with(TraceContext::root)
-    }
-
-    /// Makes this span the current one of the thread, while it polls the future of the request.
-    pub(crate) fn enter(&mut self) -> Entered<'_> {
-        Entered::new(&mut self.context)
+    #[must_use]
+    pub fn context(&self) -> TraceContext {
+        self.context
     }
 
     /// Ends the span of a request with the status of its response.

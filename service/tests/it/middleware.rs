@@ -1,7 +1,8 @@
 //! The effect of each middleware layer on a response.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
+use std::thread;
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
@@ -130,6 +131,15 @@ async fn a_failure_is_logged_with_the_trace_of_its_client_or_a_new_one() {
     assert!(trace.len() == 32 && trace != TRACE, "{trace}");
 }
 
+#[test]
+fn an_event_that_the_thread_of_another_test_logs_first_is_captured() {
+    let (log, _guard) = Log::capture();
+    let event = || tracing::error!("an event");
+    thread::spawn(event).join().unwrap();
+    event();
+    assert_eq!(log.events("ERROR").len(), 1);
+}
+
 /// The captured log: one JSON object per line.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -137,6 +147,13 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Captures the log of this thread until the guard is dropped. The tasks of the server run on the thread of the test.
     fn capture() -> (Self, DefaultGuard) {
+        // The first thread that logs an event decides for all threads whether anything wants it. The thread of another
+        // test must have a subscriber that wants it too.
+        static EVERY_THREAD: Once = Once::new();
+        EVERY_THREAD.call_once(|| {
+            let discarding = tracing_subscriber::fmt().with_writer(io::sink).finish();
+            tracing::subscriber::set_global_default(discarding).unwrap();
+        });
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
