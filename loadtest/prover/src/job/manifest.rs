@@ -248,8 +248,8 @@ mod tests {
 
     fn load() -> SharedLoad {
         let plan = json!({"stages": [], "spacing": "even", "duration_seconds": 10.0, "timeout_seconds": 10.0,
-            "connections": 100, "max_in_flight": 100, "threads": 6, "protocol": "http1",
-            "expectations": {"statuses": [], "bodies": []}});
+            "connections": 100, "max_in_flight": 100, "max_idle_seconds": 4.0, "threads": 6, "protocol": "http1",
+            "content": {"headers": [], "body_bytes": 0}, "expectations": {"statuses": [], "bodies": []}});
         SharedLoad {
             version: "1".to_owned(),
             start_at: Timestamp::from_second(1_800_000_000).unwrap(),
