@@ -79,9 +79,9 @@ fn a_metric_renamed_in_the_service_is_named() {
         Link::ServiceMetric,
         (
             "components/monitoring/prometheus/prometheus.yaml",
-            "    relabel_configs:\n",
-            "    metric_relabel_configs:\n      - source_labels: [__name__]\n        regex: http_requests_total\n        \
-             target_label: __name__\n        replacement: http_request_count\n    relabel_configs:\n",
+            "        regex: http_requests_total\n        action: keep\n",
+            "        regex: http_requests_total\n        action: keep\n      - source_labels: [__name__]\n        regex: \
+             http_requests_total\n        target_label: __name__\n        replacement: http_request_count\n",
         ),
     );
 }
