@@ -70,7 +70,7 @@ pub(crate) const SUITES: [Suite; 9] = [
     Suite {
         name: "chain",
         checks: "each broken link of the metrics chain is named on a live cluster, and the chain works under other names",
-        budget: Duration::from_secs(450),
+        budget: Duration::from_mins(5),
         on_cluster: true,
         run: |session| session.cluster_tests("chain", "test(chain::) + test(user_overlay::)"),
     },

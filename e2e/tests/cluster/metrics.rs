@@ -22,9 +22,10 @@ fn an_idle_pair_counts_no_requests_although_it_is_probed_and_scraped() {
         wait_for_minimum()?;
         wait_for_chain()?;
         eventually("ten scrapes of each of the four pods", || {
-            let scrapes = prometheus::query(r#"min(count_over_time(up{namespace="sample-app"}[2m]))"#)?;
+            let scrapes =
+                prometheus::query(r#"min(count_over_time(up{namespace="sample-app",job="requests"}[2m]))"#)?;
             ensure!(scrapes >= 10.0, "the newest pod has been scraped {scrapes} times");
-            let pods = prometheus::query(r#"count(up{namespace="sample-app"} == 1)"#)?;
+            let pods = prometheus::query(r#"count(up{namespace="sample-app",job="requests"} == 1)"#)?;
             ensure!(pods >= 4.0, "Prometheus scrapes {pods} pods");
             Ok(())
         })?;
