@@ -40,7 +40,7 @@ pub struct RunOptions {
     pub plan: Plan,
     /// The stripe to send and the common start of all stripes; `None` to send the whole load.
     pub stripe: Option<(Stripe, Timestamp)>,
-    /// The time from which on a broken bound ends the load; `None` to send the whole load.
+    /// The time after which a broken bound ends the load; `None` to send the whole load.
     pub abort_after: Option<Duration>,
     /// The bounds of the run and the destinations of its report.
     pub result: ResultOptions,
@@ -184,6 +184,17 @@ pub enum Step {
     },
 }
 
+/// The options of `loadtest scale` about nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct NodesOptions {
+    /// The number of zones that the new nodes must be in; `None` for the default.
+    pub zones: Option<usize>,
+    /// How many more ready nodes than another a zone may have; `None` for any number.
+    pub max_skew: Option<usize>,
+    /// The time limit for the return to the number of nodes from before the load; `None` to derive it from the autoscaler.
+    pub deadline: Option<Duration>,
+}
+
 /// The options of `loadtest scale`.
 #[derive(Debug)]
 pub struct ScaleOptions {
@@ -211,6 +222,8 @@ pub struct ScaleOptions {
     pub settle_deadline: Option<Duration>,
     /// How long to wait until each chain is whole.
     pub chain_wait: Duration,
+    /// What the nodes must do; `None` for a run that does not judge them.
+    pub nodes: Option<NodesOptions>,
     /// The rate during the scale-down; `None` for no load.
     pub tail_rate: Option<Rate>,
     /// The upper bound of the generator's lag; `None` for the command's default.

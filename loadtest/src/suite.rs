@@ -60,7 +60,7 @@ pub struct Suite {
     pub seconds: f64,
     /// The checks.
     pub cases: Vec<Case>,
-    /// What the reader of the numbers must know although no check fails.
+    /// Facts that change the meaning of the numbers, although no check fails.
     pub warnings: Vec<String>,
     /// Labels and measured values for the reader.
     pub facts: Vec<(&'static str, String)>,

@@ -1,4 +1,4 @@
-//! What a report says about the headers and the body of the requests. It contains no value, because values can be secret.
+//! What a report says about the headers and the body of the requests. It does not contain their values, which can be secret.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 /// The headers and the body of every request, without their values.
 ///
-/// A fingerprint is the first 32 bits of a SHA-256 hash, in hexadecimal digits. It shows that two values differ.
+/// A fingerprint is the first 32 bits of a SHA-256 hash, in hexadecimal digits. Different fingerprints mean different
+/// values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Content {
     /// The names of the headers that the user set, in order. `host` is not one of them, because it names the server.
@@ -66,7 +67,7 @@ mod tests {
         assert_ne!(one.header_fingerprint, other.header_fingerprint);
         assert_eq!(one.body_fingerprint, other.body_fingerprint);
         assert_ne!(one.body_fingerprint, content(&[], "y").body_fingerprint);
-        // The same bytes in other parts are other values.
+        // The same bytes, split at another place, are different values.
         assert_ne!(
             content(&["a: xy", "b: z"], "").header_fingerprint,
             content(&["a: x", "b: yz"], "").header_fingerprint

@@ -129,8 +129,8 @@ impl Http2Pool {
         Some(Stream { pool: self, slot })
     }
 
-    /// Returns whether the slot has a free stream. A slot whose connection opens has none: another connection can be
-    /// faster.
+    /// Returns whether the slot has a free stream. A slot whose connection is still opening has none, because another
+    /// connection can be ready earlier.
     fn has_free_stream(&self, slot: &Slot) -> bool {
         let Ok(connection) = slot.connection.try_lock() else {
             return false;

@@ -253,7 +253,7 @@ impl Load {
         PlanReport::new(&self.plan, self.threads)
     }
 
-    /// Returns how long the warm-up and the measured part had arrivals.
+    /// Returns the lengths of the warm-up and of the measured part; shorter than planned if the load was stopped.
     fn lengths(&self) -> (Duration, Duration) {
         self.plan_report().lengths(self.stopped_after)
     }

@@ -246,7 +246,7 @@ pub struct LoadReport {
     /// The processes that sent the load together; absent if one process sent it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stripes: Vec<StripeReport>,
-    /// The warm-up, which no other number counts; absent without a warm-up.
+    /// The warm-up, which all other numbers exclude; absent without a warm-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<WarmUp>,
     /// The counts of all requests.

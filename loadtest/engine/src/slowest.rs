@@ -1,4 +1,4 @@
-//! The slowest requests of a load and what is known about each of them. Only a limited number is in memory.
+//! The slowest requests of a load, with the times and the outcome of each. Keeps only a limited number in memory.
 
 use std::{
     cmp::Reverse,
@@ -46,7 +46,8 @@ pub struct SlowRequest {
     pub response_ms: Option<f64>,
 }
 
-/// The measurements of one arrival. The derived order is by latency, then by start; the other fields make it total.
+/// The measurements of one arrival. The derived order is by latency, then by start; the other fields make it a total
+/// order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct RankedRequest {
     /// The latency as it counts in the percentiles.

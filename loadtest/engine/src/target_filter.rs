@@ -1,4 +1,4 @@
-//! The targets that a threshold is about, in the syntax of k6's tags: `method:PUT,path:/jobs`. Pure.
+//! The targets that a threshold applies to, in the syntax of k6's tags: `method:PUT,path:/jobs`. Pure.
 
 use std::str::FromStr;
 

@@ -102,7 +102,7 @@ impl Threshold {
         }
     }
 
-    /// Checks that each threshold is about at least one target.
+    /// Checks that each threshold applies to at least one target.
     ///
     /// # Errors
     /// [`BadConfiguration`] for a threshold that selects no target.
@@ -119,7 +119,7 @@ impl Threshold {
             .map(|target| format!("{} {}", target.method, target.url))
             .collect();
         Err(BadConfiguration(format!(
-            "the threshold {threshold} is about no target of this load; the targets are: {}",
+            "the threshold {threshold} matches no target of this load; the targets are: {}",
             targets.join(", ")
         )))
     }
@@ -132,7 +132,7 @@ impl Threshold {
         is_upper_bound && is_latency
     }
 
-    /// Returns whether the threshold can be judged before the load ends. A rate cannot: a ramp starts slowly.
+    /// Returns whether the threshold can be checked before the load ends. A rate cannot, because a ramp starts slowly.
     pub(crate) fn is_judged_early(&self) -> bool {
         self.metric != Metric::Rate
     }
@@ -166,7 +166,7 @@ impl Threshold {
     }
 }
 
-/// The measurements that a threshold is about.
+/// The measurements that a threshold applies to.
 struct Selected {
     requests: Counts,
     latency_ms: Summary,

@@ -50,7 +50,7 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// The reasons why the run did not pass; empty for a passed run.
     pub reasons: Vec<String>,
-    /// What a reader of the numbers must know although it does not fail the run, such as dropped arrivals.
+    /// Facts that change the meaning of the numbers, such as dropped arrivals. They do not fail the run.
     pub warnings: Vec<String>,
     /// The thresholds, in the order given.
     pub thresholds: Vec<ThresholdReport>,
@@ -93,7 +93,7 @@ impl LoadReport {
         }
     }
 
-    /// Returns what a reader of the numbers must know, whatever the outcome.
+    /// Returns the facts that change the meaning of the numbers.
     fn warnings(&self) -> Vec<String> {
         let Counts {
             scheduled, dropped, ..
@@ -112,7 +112,7 @@ impl LoadReport {
 
     /// Returns the bound that the measurements so far break, with its value; `None` if every bound holds.
     ///
-    /// What is not measured yet is not broken. Thresholds on the rate are not judged before the end.
+    /// A bound without measurements is not broken. A threshold on the rate is checked only at the end.
     #[must_use]
     pub fn broken_so_far(&self, max_failed: MaxFailed, thresholds: &[Threshold]) -> Option<String> {
         let Counts {

@@ -1,4 +1,4 @@
-//! The warm-up: the requests before the measured part of a load. No other number of the report counts them.
+//! The warm-up: the requests before the measured part of a load. All other numbers of the report exclude them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{counts::Counts, failure::FailureKind, record::Recorder};
 /// The requests of the warm-up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WarmUp {
-    /// How long the warm-up sent requests, in seconds; shorter than planned if the load was stopped.
+    /// The length of the warm-up, in seconds; shorter than planned if the load was stopped.
     pub seconds: f64,
     /// The counts of its requests.
     pub requests: Counts,

@@ -29,7 +29,7 @@ pub struct CapacityArguments {
     )]
     pub url: Option<String>,
 
-    /// Conditions of a held rate, as in `loadtest run`; at least one about the latency: 'p(99)<200' (one or more;
+    /// Conditions of a held rate, as in `loadtest run`; at least one must limit the latency: 'p(99)<200' (one or more;
     /// repeatable)
     #[arg(long, value_name = "THRESHOLD", num_args = 1.., required = true)]
     pub threshold: Vec<Threshold>,
@@ -51,7 +51,7 @@ pub struct CapacityArguments {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = "Search")]
     pub step: Duration,
 
-    /// End when the missed rate is at most this much above the held rate
+    /// End the search when the lowest missed rate is at most this much above the highest held rate
     #[arg(long, value_name = "PERCENT", default_value = "5%", help_heading = "Search")]
     pub precision: Share,
 

@@ -46,7 +46,7 @@ pub struct JobArguments {
     #[arg(long, value_name = "QUANTITY", default_value = "100m", value_parser = parse_cpu, help_heading = "Job")]
     pub cpu: Quantity,
 
-    /// Secret of type kubernetes.io/tls with the certificate that the pods present and its key, instead of --cert and
+    /// Secret of type kubernetes.io/tls with the certificate that the pods present, and its key; it replaces --cert and
     /// --key
     #[arg(long, value_name = "NAME", help_heading = "Job")]
     pub cert_secret: Option<String>,

@@ -130,7 +130,8 @@ pub struct LoadArguments {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Generator")]
     pub max_lag: Option<Duration>,
 
-    /// Number of the slowest requests that the report lists with their times, parts and servers, up to 1000
+    /// Number of slowest requests in the report, each with its time, the parts of its latency and its server; up to
+    /// 1000
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1000), help_heading = "Reports")]
     pub slowest: u16,
 

@@ -6,6 +6,7 @@ mod compare_arguments;
 mod job_arguments;
 mod load_arguments;
 mod merge_arguments;
+mod nodes_arguments;
 mod report_arguments;
 mod result_arguments;
 mod run_arguments;
@@ -22,6 +23,7 @@ pub use self::{
     job_arguments::{ForwardedFlags, JobArguments},
     load_arguments::LoadArguments,
     merge_arguments::MergeArguments,
+    nodes_arguments::NodesArguments,
     report_arguments::ReportArguments,
     result_arguments::ResultArguments,
     run_arguments::{RunArguments, TaskArguments},

@@ -19,7 +19,7 @@ pub struct RunArguments {
     pub task: TaskArguments,
 
     /// End the load as soon as a threshold or --max-failed is broken, but not before this time (10s without a value). A
-    /// threshold on the rate is judged only at the end
+    /// threshold on the rate is checked only at the end
     #[arg(
         long,
         value_name = "AFTER",
@@ -94,7 +94,7 @@ impl TaskArguments {
     /// Returns the plan of the load.
     ///
     /// # Errors
-    /// [`BadConfiguration`] without a valid target or a valid schedule, or for a threshold about no target.
+    /// [`BadConfiguration`] without a valid target or a valid schedule, or for a threshold that matches no target.
     pub fn plan(&self) -> anyhow::Result<Plan> {
         let mix = self.load.mix(self.url.as_deref())?;
         Threshold::check_targets(&self.result.threshold, mix.targets())?;

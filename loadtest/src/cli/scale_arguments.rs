@@ -10,13 +10,20 @@ use engine::{
 };
 
 use super::{
-    cluster_arguments::ClusterArguments, load_arguments::LoadArguments, report_arguments::ReportArguments,
-    schedule_arguments::ArrivalsArgument,
+    cluster_arguments::ClusterArguments, load_arguments::LoadArguments, nodes_arguments::NodesArguments,
+    report_arguments::ReportArguments, schedule_arguments::ArrivalsArgument,
 };
 use crate::{
     options::{ScaleOptions, Step},
     output::OutputFile,
 };
+
+/// The default time limit for all replicas to become ready, on nodes that are there.
+const SCALE_UP: Duration = Duration::from_mins(2);
+
+/// The default time limit with new nodes. Karpenter needs 1 to 2 minutes for a node on EC2, a cluster-autoscaler 3 to 5. A
+/// launch that fails is given up after 5 minutes, a node that never joins only after 15.
+const SCALE_UP_WITH_NODES: Duration = Duration::from_mins(10);
 
 /// Flags of `loadtest scale`.
 #[derive(Debug, Args)]
@@ -40,7 +47,7 @@ pub struct ScaleArguments {
     )]
     pub rate: Option<Rate>,
 
-    /// Replicas that the load step must need; the rate is the middle of those that need exactly this number
+    /// Replicas that the step of load must need; the rate is the middle of the rates that need exactly this number
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "expect")]
     pub replicas: Option<u16>,
 
@@ -65,9 +72,9 @@ pub struct ScaleArguments {
     #[arg(long, value_name = "NUMBER", help_heading = "Phases")]
     pub seed: Option<u64>,
 
-    /// Time limit for all replicas to become ready
-    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = parse_duration, help_heading = "Phases")]
-    pub scale_up_deadline: Duration,
+    /// Time limit for all replicas to become ready (default: 120s; 600s with --nodes)
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Phases")]
+    pub scale_up_deadline: Option<Duration>,
 
     /// How long the replica count must stay constant
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration, help_heading = "Phases")]
@@ -108,6 +115,10 @@ pub struct ScaleArguments {
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
+    pub nodes: NodesArguments,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would use a doc comment as the command's help")]
     pub reports: ReportArguments,
 
     #[command(flatten)]
@@ -141,11 +152,16 @@ impl ScaleArguments {
             repeat: self.repeat,
             arrivals_are_random: matches!(self.arrivals, ArrivalsArgument::Poisson),
             seed: self.seed,
-            scale_up_deadline: self.scale_up_deadline,
+            scale_up_deadline: self.scale_up_deadline.unwrap_or(if self.nodes.nodes {
+                SCALE_UP_WITH_NODES
+            } else {
+                SCALE_UP
+            }),
             plateau: self.plateau,
             scale_down_deadline: self.scale_down_deadline,
             settle_deadline: self.settle_deadline,
             chain_wait: self.chain_wait,
+            nodes: self.nodes.options(),
             tail_rate: self.tail_rate.0,
             max_lag: self.load.max_lag,
             max_failed: Threshold::max_failed(self.max_failed, &self.threshold),

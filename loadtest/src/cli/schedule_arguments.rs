@@ -49,7 +49,8 @@ pub struct ScheduleArguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "duration", "stage"])]
     pub trace: Option<PathBuf>,
 
-    /// Send requests for this long before the schedule, at its first rate above 0; the report does not count them
+    /// Send requests for this long before the schedule, at its first rate above 0; the numbers of the report exclude
+    /// them
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub warm_up: Option<Duration>,
 

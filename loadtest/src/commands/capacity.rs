@@ -41,7 +41,7 @@ pub async fn run(options: CapacityCommandOptions, mut interrupt: Interrupt) -> a
     Ok(exit(&report))
 }
 
-/// Returns the exit code: success if a rate was held and nothing but the target or the user's limits ended the search.
+/// Returns the exit code: success if a rate was held, and if the target or a limit of the user ended the search.
 fn exit(report: &CapacityReport) -> Exit {
     match report.end {
         SearchEnd::Interrupted => Exit::Interrupted,

@@ -42,3 +42,12 @@ pub(crate) fn summary_cells(summary: &Summary) -> Vec<String> {
         .map(|value| value.map_or("–".to_owned(), short))
         .into()
 }
+
+/// Formats a count and its percentage of the total.
+pub(crate) fn count_and_percentage(count: Option<f64>, total: f64) -> String {
+    match count {
+        None => "-".to_owned(),
+        Some(count) if total > 0.0 => format!("{count:.0} ({:.1} %)", count / total * 100.0),
+        Some(count) => format!("{count:.0}"),
+    }
+}

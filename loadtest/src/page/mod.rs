@@ -4,6 +4,8 @@ mod chart;
 mod figure;
 mod gantt;
 mod heat_map;
+mod lanes;
+mod nodes;
 mod plot;
 mod run;
 mod scale;

@@ -10,12 +10,14 @@ use prover::prove::{
     Assertion, AssertionVerdict, EventMark, HpaSample, LoadSample, PodPath, PodShare, Sample, ScaleReport,
     ScaleRun, ScaleVerdict, StageSpread, TimeToScale,
 };
+use wiring::diagnosis::LinkState;
 
 use super::{
     chart::{Chart, Line, Mark},
-    figure::{Figure, summary_cells},
+    figure::{Figure, count_and_percentage, summary_cells},
     gantt::{self, Bar, Part},
     heat_map,
+    nodes::{self, NodesSection},
     plot::CLASSES,
     scale_numbers::{self, Number, RunNumbers},
 };
@@ -33,6 +35,8 @@ struct Page<'a> {
     numbers: Vec<Number>,
     /// The numbers of each run; empty for a single run.
     by_run: Vec<RunNumbers<'a>>,
+    /// Whether a run has a section about nodes.
+    shows_nodes: bool,
     /// The times over all runs; empty for a single run.
     spread: &'a [StageSpread],
     runs: Vec<RunSection<'a>>,
@@ -46,6 +50,8 @@ struct RunSection<'a> {
     assertions: Vec<Row<'a>>,
     charts: Vec<Figure>,
     heat_map: String,
+    /// Only with `--nodes`.
+    nodes: Option<NodesSection<'a>>,
     pod_paths: Vec<HpaPodPaths<'a>>,
     shares: Vec<ShareRow<'a>>,
     loads: Vec<LoadSection<'a>>,
@@ -106,6 +112,7 @@ pub fn render(report: &ScaleReport) -> anyhow::Result<String> {
         } else {
             Vec::new()
         },
+        shows_nodes: report.runs.iter().any(|run| run.timeline.nodes.is_some()),
         spread: if several { &report.time_to_scale } else { &[] },
         runs: report
             .runs
@@ -151,6 +158,7 @@ fn run_section(run: &ScaleRun, number: Option<u32>) -> RunSection<'_> {
         charts: [requests(run), replicas(run), latency(run)]
             .map(Figure::from)
             .into(),
+        nodes: nodes::section(run),
         heat_map: heat_map::svg(seconds.iter().map(|second| &second.latency_counts[..])),
         pod_paths: run.time_to_scale.iter().filter_map(hpa_pod_paths).collect(),
         shares: shares(run),
@@ -209,15 +217,6 @@ fn shares<'a>(run: &'a ScaleRun) -> Vec<ShareRow<'a>> {
     run.pods.iter().map(row).collect()
 }
 
-/// Formats a count and its percentage of the total.
-fn count_and_percentage(count: Option<f64>, total: f64) -> String {
-    match count {
-        None => "-".to_owned(),
-        Some(count) if total > 0.0 => format!("{count:.0} ({:.1} %)", count / total * 100.0),
-        Some(count) => format!("{count:.0}"),
-    }
-}
-
 fn row(assertion: &Assertion) -> Row<'_> {
     let (class, word) = match assertion.verdict {
         AssertionVerdict::Passed => ("good", "ok"),
@@ -255,7 +254,7 @@ fn requests(run: &ScaleRun) -> Chart {
         lines.push(hpa_line(
             run,
             &expected.hpa,
-            format!("{}: metric", expected.hpa),
+            format!("{}: {}", expected.hpa, expected.metric.label()),
             class,
             false,
             |hpa| hpa.metric_sum,

@@ -1,7 +1,12 @@
-//! The numbers at the top of the page of `scale`: time to scale, lost requests, and p99 around the scale-out.
+//! The numbers at the top of the page of `scale`: time to scale, lost requests, and the p99 before, during and after
+//! the scale-out.
+
+use std::collections::BTreeSet;
 
 use engine::{LoadReport, units::short};
 use prover::prove::{Expected, Phase, ScaleReport, ScaleRun};
+
+use super::nodes::path;
 
 /// The names of the periods of the step.
 const PERIODS: [&str; 3] = ["before", "during", "after"];
@@ -37,6 +42,7 @@ pub(super) fn numbers(report: &ScaleReport) -> Vec<Number> {
             number("time to scale".to_owned(), times, "s", &text)
         })
         .collect();
+    numbers.extend(nodes(runs));
     let failed: u64 = runs.iter().map(failed).sum();
     let sent: u64 = runs.iter().flat_map(loads).map(|load| load.requests.sent).sum();
     numbers.push(Number {
@@ -60,6 +66,27 @@ pub(super) fn numbers(report: &ScaleReport) -> Vec<Number> {
         ));
     }
     numbers
+}
+
+/// Returns the number of nodes before the load, during the step and at the end; `None` without `--nodes`.
+fn nodes(runs: &[ScaleRun]) -> Option<Number> {
+    let records: Vec<_> = runs
+        .iter()
+        .filter_map(|run| run.timeline.nodes.as_ref())
+        .collect();
+    let first = records.first()?;
+    let paths: BTreeSet<String> = records.iter().map(|record| path(record)).collect();
+    Some(Number {
+        label: "nodes".to_owned(),
+        value: list(paths.into_iter()),
+        note: format!(
+            "before the load, at most ready, at the end; zones at the end of the step: {}",
+            first.ready_by_zone.len()
+        ),
+        is_bad: records
+            .iter()
+            .any(|record| record.end.nodes > record.before.nodes),
+    })
 }
 
 /// Returns the numbers of each run.
@@ -89,7 +116,7 @@ fn list(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// Returns a single value, or the median and the worst of several. A run without a value is shown.
+/// Returns a single value, or the median and the worst of several. The note tells how many runs have no value.
 fn number(label: String, values: Vec<Option<f64>>, unit: &str, text: &str) -> Number {
     let runs = values.len();
     let mut known: Vec<f64> = values.into_iter().flatten().collect();

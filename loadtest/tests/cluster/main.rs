@@ -3,23 +3,31 @@
 
 mod chain;
 mod chain_manifests;
-#[expect(dead_code, reason = "only the tests of the prover use some fields")]
 #[path = "../../prover/tests/it/cluster_state.rs"]
 mod cluster_state;
 #[path = "../../prover/tests/it/fake_cluster.rs"]
 mod fake_cluster;
+#[path = "../../prover/tests/it/fake_nodes.rs"]
+mod fake_nodes;
 #[path = "../../prover/tests/it/fake_watch.rs"]
 mod fake_watch;
 mod job;
 mod job_interrupted;
 mod kubeconfig;
+#[path = "../../prover/tests/it/node_recording.rs"]
+mod node_recording;
+mod nodes;
 #[path = "../../prover/tests/it/objects.rs"]
 mod objects;
 mod page;
 mod pods;
-#[expect(dead_code, reason = "only the tests of the prover use some recordings")]
+#[path = "../../prover/tests/it/recorded_load.rs"]
+mod recorded_load;
+#[expect(dead_code, reason = "only the tests of the prover use some functions")]
 #[path = "../../prover/tests/it/recording.rs"]
 mod recording;
+#[path = "../../prover/tests/it/responses.rs"]
+mod responses;
 mod scale;
 mod scale_command;
 #[path = "../../prover/tests/it/scaling_cluster.rs"]

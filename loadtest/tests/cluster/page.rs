@@ -17,7 +17,9 @@ fn the_page_shows_verdict_assertions_and_plots_and_loads_nothing_from_the_networ
     )
     .unwrap();
     assert!(
-        page.contains("<h1 class=\"good\">PASSED</h1>") && page.contains("app-a 2 → 8 → 2"),
+        page.contains("<h1 class=\"good\">PASSED</h1>")
+            && page.contains("app-a 2 → 8 → 2")
+            && page.contains("app-a: target 50 of http_requests_per_second per pod"),
         "the page has no verdict"
     );
     for assertion in &report.runs[0].assertions {

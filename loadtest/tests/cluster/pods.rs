@@ -21,10 +21,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{
-    kubeconfig::kubeconfig,
-    objects::{self, failure},
-};
+use crate::{kubeconfig::kubeconfig, objects, responses::failure};
 
 /// A fault of one stripe, or of all stripes for [`Fault::NoImage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

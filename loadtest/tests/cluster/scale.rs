@@ -76,6 +76,35 @@ async fn a_successful_run_writes_all_reports() {
 }
 
 #[tokio::test]
+async fn an_hpa_on_an_external_metric_is_proven_and_the_reports_name_what_was_not_checked() {
+    let cluster = ScalingCluster::start(|state, rate| {
+        follow(state, rate);
+        state.external = Some(state.metric_sum);
+    })
+    .await;
+    cluster.fake.change(|state| state.metric_type = "External");
+    let ScaleOutput { text, json, page } = cluster.prove(&[]).await;
+    for expected in [
+        "replicas (target 50 of the external metric s0-queue per pod, 280 requests/s",
+        "ok     chain app-a: every link of the metrics chain works: 6 of 8 links work; \
+         not checked: prometheus-scrape, service-metric",
+        "ok     metric-matches app-a: the external metric, a total of all pods, is within",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing in: {text}");
+    }
+    let metric = serde_json::json!({ "type": "external", "name": "s0-queue", "selector": "scaledobject=app-a",
+        "target": 50.0, "target_type": "average_value" });
+    assert_eq!(json["runs"][0]["expected"][0]["metric"], metric);
+    for part in [
+        "app-a: target 50 of the external metric s0-queue per pod",
+        "</i>app-a: external metric</span>",
+        "<code>service-metric</code></td><td><span class=\"soft\">not checked:</span> an external metric can come from",
+    ] {
+        assert!(page.contains(part), "the page does not contain {part:?}");
+    }
+}
+
+#[tokio::test]
 async fn repeated_runs_report_the_median_of_each_time() {
     let cluster = ScalingCluster::start(follow).await;
     // The waits of this seed are about 1.1 and 1.3 s.
@@ -200,7 +229,14 @@ async fn a_step_that_proves_nothing_is_rejected() {
             "{arguments:?}: {message:?} is missing in: {text}"
         );
     }
-    cluster.fake.change(|state| state.max = 9);
+    cluster.fake.change(|state| state.metric_type = "Resource");
+    let output = cluster.command(&["--url", url, "--rate", "392"]).await;
+    assert_eq!(output.status.code(), Some(104));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("its metric is of type Resource"), "{text}");
+    cluster
+        .fake
+        .change(|state| (state.metric_type, state.max) = ("Pods", 9));
     let output = cluster.command(&["--url", url, "--rate", "392"]).await;
     assert_eq!(output.status.code(), Some(104));
     assert!(

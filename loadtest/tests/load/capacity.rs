@@ -35,7 +35,7 @@ fn server_with_known_capacity() -> String {
 fn the_known_capacity_of_a_server_is_found() {
     let url = server_with_known_capacity();
     let file = tempfile::NamedTempFile::new().unwrap();
-    // Above the capacity, the wait grows to 100 ms in a step only if the rate is at least 5 % too high.
+    // In one step, the wait grows to 100 ms only if the rate is at least 5 % above the capacity.
     let output = loadtest(&[
         "capacity",
         &url,
@@ -164,7 +164,7 @@ fn a_search_without_a_bound_for_the_latency_or_with_unsuitable_flags_is_rejected
     for (flags, message) in [
         (&[][..], "--threshold"),
         (&["--threshold", "failed<1%"], "no --threshold limits the latency"),
-        (&["--threshold", "p(99){path:/other}<5"], "about no target"),
+        (&["--threshold", "p(99){path:/other}<5"], "matches no target"),
         (
             &["--threshold", "p(99)<5", "--max-time", "1s"],
             "shorter than one --step",

@@ -170,8 +170,8 @@ fn runs_that_are_not_comparable_are_rejected() {
     }
 }
 
-/// Everything that shapes the load differs, and every difference is listed with both values. Only the addresses may
-/// differ.
+/// The second run differs in everything that shapes the load. `compare` lists each difference with both values.
+/// Addresses may differ.
 #[test]
 fn runs_of_different_loads_are_rejected_with_every_difference() {
     let folder = tempfile::tempdir().unwrap();

@@ -82,25 +82,17 @@ fn the_report_mentions_an_unverified_certificate() {
     assert!(text.contains(r#""insecure": false"#), "{text}");
 }
 
+/// Runs a short load against the bank.
+fn run_bank(bank: &tls::Bank, flags: &[&str]) -> (Option<i32>, String) {
+    let load = ["-k", "-q", "20", "-z", "500ms", "--max-lag", "1s"];
+    loadtest_output(&[&["run", &bank.url], &load[..], flags].concat())
+}
+
 /// Runs a short load against the bank with the certificate in one file and the key in another.
 fn run_as(bank: &tls::Bank, certificate: &str, key: &str, flags: &[&str]) -> (Option<i32>, String) {
     let (certificate, key) = (bank.file(certificate), bank.file(key));
-    let run = [
-        "run",
-        &bank.url,
-        "-k",
-        "-q",
-        "20",
-        "-z",
-        "500ms",
-        "--max-lag",
-        "1s",
-        "--cert",
-        &certificate,
-        "--key",
-        &key,
-    ];
-    loadtest_output(&[&run, flags].concat())
+    let client = ["--cert", &certificate, "--key", &key];
+    run_bank(bank, &[&client, flags].concat())
 }
 
 #[test]
@@ -115,17 +107,7 @@ fn a_server_that_requires_a_client_certificate_gets_it() {
     let (code, text) = run_as(&bank, "both.pem", "both.pem", &[]);
     assert_eq!(code, Some(0), "one file can contain both: {text}");
 
-    let (code, text) = loadtest_output(&[
-        "run",
-        &bank.url,
-        "-k",
-        "-q",
-        "20",
-        "-z",
-        "500ms",
-        "--max-lag",
-        "1s",
-    ]);
+    let (code, text) = run_bank(&bank, &[]);
     assert_eq!(code, Some(99), "{text}");
     assert!(text.contains("CertificateRequired"), "{text}");
     let (code, text) = run_as(&bank, "mallory.crt", "mallory.key", &[]);

@@ -1,4 +1,4 @@
-//! The rate over time of a run: stages, spikes, traces, random arrivals and the warm-up.
+//! The rate of a run over time: stages, spikes, traces, random arrivals and the warm-up.
 
 use crate::{command::hello, process::loadtest, schema};
 

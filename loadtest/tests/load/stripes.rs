@@ -1,7 +1,7 @@
 //! `loadtest run --stripe` and `loadtest merge`: each arrival is sent once, and lost stripes are reported.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -59,6 +59,22 @@ fn stripe(flags: &[String], part: &str, start_at: Timestamp, file: &Path) -> Chi
         .unwrap()
 }
 
+/// Sends the load from three processes. Returns the files with their results, and the start of the load.
+fn three_stripes(flags: &[String], folder: &Path) -> ([PathBuf; 3], Timestamp) {
+    let files = ["0", "1", "2"].map(|name| folder.join(name));
+    let start_at = Timestamp::now() + Duration::from_secs(5);
+    let children: Vec<_> = files
+        .iter()
+        .enumerate()
+        .map(|(number, file)| stripe(flags, &format!("{number}/3"), start_at, file))
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    (files, start_at)
+}
+
 fn merge(files: &[&Path]) -> (Option<i32>, String, String) {
     let files: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
     let output = loadtest(&[&["merge", "--json", "--max-lag", "5s"], &files[..]].concat());
@@ -70,17 +86,7 @@ fn merge(files: &[&Path]) -> (Option<i32>, String, String) {
 fn three_processes_send_each_arrival_once_and_report_as_one() {
     let (counter, flags) = counting_server();
     let folder = tempfile::tempdir().unwrap();
-    let files = ["0", "1", "2"].map(|name| folder.path().join(name));
-    let start_at = Timestamp::now() + Duration::from_secs(5);
-    let children: Vec<_> = files
-        .iter()
-        .enumerate()
-        .map(|(number, file)| stripe(&flags, &format!("{number}/3"), start_at, file))
-        .collect();
-    for child in children {
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-    }
+    let (files, start_at) = three_stripes(&flags, folder.path());
     let (code, report, errors) = merge(&[&files[0], &files[1], &files[2]]);
     assert_eq!(code, Some(0), "{errors}{report}");
     let report = schema::report(report.as_bytes());
@@ -146,7 +152,7 @@ fn three_processes_send_each_arrival_once_and_report_as_one() {
     let output = loadtest(&[&["merge", files[0].to_str().unwrap()], &threshold[..]].concat());
     assert_eq!(output.status.code(), Some(104), "{output:?}");
     assert!(
-        String::from_utf8_lossy(&output.stderr).contains("about no target"),
+        String::from_utf8_lossy(&output.stderr).contains("matches no target"),
         "{output:?}"
     );
 }
@@ -156,17 +162,7 @@ fn the_warm_up_of_all_stripes_is_merged() {
     let (counter, mut flags) = counting_server();
     flags.push("--warm-up=1s".to_owned());
     let folder = tempfile::tempdir().unwrap();
-    let files = ["0", "1", "2"].map(|name| folder.path().join(name));
-    let start_at = Timestamp::now() + Duration::from_secs(5);
-    let children: Vec<_> = files
-        .iter()
-        .enumerate()
-        .map(|(number, file)| stripe(&flags, &format!("{number}/3"), start_at, file))
-        .collect();
-    for child in children {
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-    }
+    let (files, start_at) = three_stripes(&flags, folder.path());
     let (code, report, errors) = merge(&[&files[0], &files[1], &files[2]]);
     assert_eq!(code, Some(0), "{errors}{report}");
     let report = schema::report(report.as_bytes());

@@ -25,7 +25,7 @@ struct TlsListener {
     /// The number of the connection, from 0, whose handshake never completes.
     stalled: Option<usize>,
     accepted: usize,
-    /// Keeps the connections open whose handshake did not complete. The client of a closed one could lose the reason.
+    /// Keeps connections with a failed handshake open. If they closed, their clients could miss the reason.
     open: Vec<tokio::net::TcpStream>,
 }
 

@@ -1,4 +1,5 @@
-//! `loadtest capacity`: finds the highest rate that the targets hold within bounds, with one load for each rate.
+//! `loadtest capacity`: finds the highest rate at which the targets stay within bounds. Each tried rate is a load of
+//! its own.
 
 mod report;
 mod search;

@@ -42,17 +42,17 @@ pub struct CapacityStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SearchEnd {
-    /// The target missed the lowest missed rate: `rate` is its capacity.
+    /// The target did not hold `missed_rate`: `rate` is its capacity.
     Found,
-    /// The generator did not hold the lowest missed rate: the capacity is at least `rate`.
+    /// The generator did not hold `missed_rate`: the capacity is at least `rate`.
     Generator,
     /// The highest rate of the search was held: the capacity is at least `rate`.
     HighestRate,
     /// The lowest rate of the search was missed: the capacity is lower.
     LowestRate,
-    /// The number of steps was used up: the capacity is between `rate` and `missed_rate`.
+    /// The number of steps was used up: the capacity is between `rate` and `missed_rate`, as far as they are known.
     MaxSteps,
-    /// The time was used up: the capacity is between `rate` and `missed_rate`.
+    /// The time was used up: the capacity is between `rate` and `missed_rate`, as far as they are known.
     MaxTime,
     /// A signal stopped the search.
     Interrupted,
@@ -74,7 +74,7 @@ pub struct CapacityReport {
     pub step_seconds: f64,
     /// The highest rate that was held, in requests per second; null if no rate was held.
     pub rate: Option<u32>,
-    /// The lowest rate that was not held twice in a row, in requests per second; null if there was none.
+    /// The lowest rate that two steps in a row missed, in requests per second; null if there was none.
     pub missed_rate: Option<u32>,
     /// Why the search ended.
     pub end: SearchEnd,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::target::Target;
 
-/// The properties of a report that shape the load. Compared runs must have equal ones.
+/// The properties of a report that shape the load. They must be equal in compared runs.
 ///
 /// Every field of the plan counts, so that a new field counts too. The addresses of the servers do not count.
 #[derive(Debug, PartialEq, Deserialize)]

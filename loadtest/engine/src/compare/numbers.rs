@@ -39,7 +39,7 @@ pub struct Row {
     /// have several runs. Its interval decides whether there is a change.
     pub difference: Option<Estimate>,
     /// The probability that two runs of identical servers differ as much in this number or in any other number; null
-    /// unless both sides have one run. Up to 0.05 there is a change.
+    /// unless both sides have one run. The number has changed if this is at most 0.05.
     pub p_value: Option<f64>,
     /// The change of the number.
     pub change: Change,
@@ -142,7 +142,7 @@ fn p_values(before: &RunMetrics, after: &RunMetrics) -> [f64; NUMBERS.len()] {
     });
     let p_values = swaps::p_values(&differences);
     std::array::from_fn(|index| {
-        // If most parts and the whole run disagree about the direction, nothing is certain.
+        // If the parts and the whole run disagree about the direction, the difference is not significant.
         let of_parts: f64 = differences[index].iter().sum();
         let of_run = difference(NUMBERS[index].1, &before.all, &after.all).unwrap_or(0.0);
         if of_parts * of_run > 0.0 {

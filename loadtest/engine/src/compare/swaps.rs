@@ -5,8 +5,8 @@
 //! and counts how many of them produce at least the observed difference. It is valid for any distribution of the
 //! latencies, however heavy its tail, and for a load that changes over time.
 //!
-//! - Differences are compared in relation to their standard error (Student's t). Then a real difference does not
-//!   increase the errors with which it is compared.
+//! - Differences are divided by their standard error (Student's t). Otherwise a real difference would also increase the
+//!   differences of the other combinations.
 //! - Requests in the same part may depend on each other. A disturbance that is longer than a part affects its
 //!   neighbours, too. Therefore the standard error of the observed difference increases if neighbouring parts resemble
 //!   each other.
@@ -37,11 +37,11 @@ pub(crate) fn part_count(seconds: usize) -> usize {
 
 /// Returns the p-value of each number. `differences` has, for each number, the difference of each part.
 ///
-/// All numbers must have the same number of parts, at least [`MIN_PARTS`].
+/// All numbers must have equally many parts, at least [`MIN_PARTS`].
 pub(crate) fn p_values(differences: &[Vec<f64>]) -> Vec<f64> {
     let tests: Vec<Test> = differences.iter().map(|parts| Test::new(parts)).collect();
     let combinations = tests.first().map_or(0, |test| test.scores.len());
-    // The p-value of the most unlikely number of each combination.
+    // For each combination, the p-value of its most unlikely number.
     let least: Vec<f64> = (0..combinations)
         .map(|combination| {
             let p_values = tests.iter().map(|test| test.p_value(test.scores[combination]));

@@ -94,7 +94,7 @@ fn an_arrival_without_a_complete_response_counts_with_at_least_the_timeout() {
             );
         }
         assert!(recorder.latency_succeeded.is_empty());
-        // The list has the same latency, and the real times of its parts.
+        // The list contains the same latency, but the real times of its parts.
         let targets = ["1 GET http://h/".parse().unwrap()];
         let [listed] = &recorder.slowest.report(Timestamp::UNIX_EPOCH, &targets)[..] else {
             panic!("{kind:?} is not listed");

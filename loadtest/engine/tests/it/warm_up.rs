@@ -1,4 +1,4 @@
-//! The warm-up is sent, and no number of the report counts it.
+//! The warm-up sends requests, and no number of the report counts them.
 
 use std::time::{Duration, Instant};
 

@@ -98,12 +98,11 @@ fn check_hpa(evidence: &Evidence, options: &ChainOptions) -> Finding {
                 engine::units::short(metric.target_per_pod)
             )),
             (None, Some(metric)) => works(format!(
-                "{} scales {} on the external metric {}, {} {}",
+                "{} scales {} on the external metric {}, {}",
                 hpa.name,
                 hpa.target,
                 metric.name,
-                engine::units::short(metric.target),
-                if metric.is_per_pod { "per pod" } else { "in total" }
+                metric.describe_target()
             )),
             (None, None) => broken(
                 format!(

@@ -11,7 +11,7 @@ use crate::cluster::{
     PodSample, PodState, PrometheusService, ReadResult, Series, Workload,
 };
 
-/// The age in seconds up to which a scrape or a value is recent with any scrape interval.
+/// The age in seconds up to which a scrape or a value is recent, whatever the scrape interval.
 pub(super) const RECENT_SECONDS: f64 = 30.0;
 
 /// The chain to diagnose.
@@ -27,7 +27,8 @@ pub struct ChainOptions {
     pub series: String,
 }
 
-/// The status of one Prometheus target. Several jobs, and several ports, make several targets of a pod.
+/// The status of one Prometheus target. A pod has several targets if several jobs scrape it, or if it has several
+/// ports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TargetStatus {
     /// The job that scrapes the target.
@@ -161,7 +162,7 @@ pub(crate) async fn gather(cluster: &Cluster, options: &ChainOptions) -> Evidenc
 }
 
 impl Evidence {
-    /// Whether every scrape and every value is recent with any scrape interval.
+    /// Whether every scrape and every value is recent, whatever the scrape interval.
     fn is_recent(&self) -> bool {
         let targets = self
             .prometheus
@@ -175,8 +176,8 @@ impl Evidence {
             .all(|age| age <= RECENT_SECONDS)
     }
 
-    /// Returns the scrape interval in seconds of the job that delivers the series of a pod, if Prometheus tells it. Of several
-    /// jobs, the longest interval counts.
+    /// Returns the scrape interval in seconds of the job that delivers the series of a pod, if Prometheus reports it. Of
+    /// several jobs, the longest interval counts.
     pub(crate) fn scrape_interval(&self, pod: &str) -> Option<f64> {
         let deliverers = self.prometheus.as_ref().ok()?.deliverers(pod).into_iter();
         deliverers
@@ -184,7 +185,7 @@ impl Evidence {
             .reduce(f64::max)
     }
 
-    /// Returns the scrape interval in seconds of a target, if Prometheus tells it.
+    /// Returns the scrape interval in seconds of a target, if Prometheus reports it.
     pub(crate) fn interval_of(&self, pod: &str, target: &TargetStatus) -> Option<f64> {
         let key = (pod.to_owned(), target.job.clone());
         self.scrape_intervals.get(&key).copied()
@@ -223,7 +224,7 @@ async fn read_prometheus(cluster: &Cluster, options: &ChainOptions) -> ReadResul
     let query = |text: String| async move { cluster.prometheus(&options.prometheus, &text).await };
     let up = query(format!("up{{namespace=\"{namespace}\"}}")).await?;
     let ages = query(format!("time() - timestamp(up{{namespace=\"{namespace}\"}})")).await?;
-    // Each age of the series belongs to the target that delivers it. After a failed scrape, the series of the target ends.
+    // Only a target that delivers the series has an age of it. A failed scrape ends the series of its target.
     let series_ages = query(format!(
         "time() - max by (pod, job, instance) (timestamp({series}{{namespace=\"{namespace}\"}}))"
     ))

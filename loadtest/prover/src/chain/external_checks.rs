@@ -18,7 +18,7 @@ pub(super) fn check_metric(external: &ExternalEvidence, options: &ChainOptions) 
         return BlockedBy(Link::Apiservice);
     }
     let metric = &external.metric;
-    let selector = metric.selector.as_deref().unwrap_or("no labels");
+    let selector = metric.selector.as_deref().unwrap_or("any labels");
     let look_at = format!(
         "the program that serves external metrics, its configuration and logs (KEDA: kubectl -n {} get scaledobjects)",
         options.namespace
@@ -53,12 +53,10 @@ pub(super) fn check_value(external: &ExternalEvidence, now: Timestamp) -> Findin
         );
     }
     let sum: f64 = values.iter().map(|value| value.value).sum();
-    let target = &external.metric;
-    let scope = if target.is_per_pod { "per pod" } else { "in total" };
     let detail = format!(
-        "{name} is {}; the target is {} {scope}",
+        "{name} is {}; the target is {}; not checked: single pods, for which an external metric has no values",
         short(sum),
-        short(target.target)
+        external.metric.describe_target()
     );
     let warnings = if sum < 0.0 {
         vec![format!("{name} is negative, so the HPA scales to its minimum")]

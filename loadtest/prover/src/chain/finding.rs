@@ -6,7 +6,7 @@ use wiring::Link;
 use super::evidence::{Evidence, RECENT_SECONDS};
 use crate::cluster::{Hpa, PodState};
 
-/// The scrape interval in seconds where Prometheus does not tell it: the default of Prometheus.
+/// The assumed scrape interval in seconds if Prometheus does not report it: the default of Prometheus.
 const DEFAULT_SCRAPE_INTERVAL_SECONDS: f64 = 60.0;
 
 /// The time in seconds that a scrape and its query may take.
@@ -15,8 +15,8 @@ const AGE_MARGIN_SECONDS: f64 = 10.0;
 /// The maximum number of names that a message lists.
 pub(super) const MAX_NAMES: usize = 8;
 
-/// The result of a check: a working link and its warnings, a broken link and where to look, the link that the check
-/// depends on, or why the link is not checked.
+/// The result of a check: a working link with its warnings, a broken link with the place to look at, the broken link on
+/// which the check depends, or the reason why the link is not checked.
 pub(super) enum Finding {
     Works(String, Vec<String>),
     Broken(String, String),
@@ -65,7 +65,7 @@ pub(super) fn describe_interval(interval: Option<f64>) -> String {
     match interval {
         Some(interval) => format!("its scrape interval is {} s", short(interval)),
         None => format!(
-            "Prometheus does not tell its scrape interval, {DEFAULT_SCRAPE_INTERVAL_SECONDS:.0} s is assumed"
+            "Prometheus does not report its scrape interval, {DEFAULT_SCRAPE_INTERVAL_SECONDS:.0} s is assumed"
         ),
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn check_scrape(evidence: &Evidence, options: &ChainOptions) -> Findi
             } else {
                 String::new()
             };
-            // Another port of the pod need not serve metrics.
+            // Other ports of the pod need not serve metrics.
             let is_required = deliverers
                 .iter()
                 .any(|deliverer| deliverer.instance == target.instance);

@@ -24,8 +24,10 @@ use super::{
         CUSTOM_METRICS, EXTERNAL_METRICS, ExternalMetricValueList, ExternalValue, MetricValueList, PodSample,
         PrometheusService, QueryAnswer, Series, TargetsAnswer,
     },
+    nodes::NodeState,
+    pods::PodState,
     read::{READ_TIMEOUT, ReadError, ReadResult, read, request, with_causes},
-    views::{ApiRegistration, ClusterEvent, ExternalMetric, Hpa, NodeState, PodState, PodsMetric, Workload},
+    views::{ApiRegistration, ClusterEvent, ExternalMetric, Hpa, PodsMetric, Workload},
     watch::Watch,
 };
 

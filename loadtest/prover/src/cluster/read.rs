@@ -46,7 +46,7 @@ pub(super) fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.trim().to_owned(),
         kube::Error::Api(status) => format!("status {} {}", status.code, status.reason),
-        // Its own text only adds the name of the type.
+        // Only the causes: the text of this error itself is only the name of its type.
         kube::Error::Service(error) => with_causes(error.as_ref()),
         other => with_causes(other),
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use engine::units::short;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
@@ -9,7 +10,6 @@ use k8s_openapi::{
         autoscaling::v2::{
             HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec,
         },
-        core::v1::{ContainerState, Node, Pod},
         events::v1::Event,
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
@@ -41,6 +41,7 @@ pub struct Condition {
 
 /// A metric of type `Pods` with an `averageValue` as its target.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct PodsMetric {
     /// The name in the custom metrics API.
     pub name: String,
@@ -51,7 +52,8 @@ pub struct PodsMetric {
 }
 
 /// A metric of type `External`, as KEDA makes them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct ExternalMetric {
     /// The name in the external metrics API.
     pub name: String,
@@ -59,8 +61,31 @@ pub struct ExternalMetric {
     pub selector: Option<String>,
     /// The target value.
     pub target: f64,
-    /// Whether the target is an average per pod; otherwise it is the total.
-    pub is_per_pod: bool,
+    /// What the HPA compares with the target.
+    pub target_type: ExternalTarget,
+}
+
+impl ExternalMetric {
+    /// Describes the target, for example `50 per pod`.
+    #[must_use]
+    pub fn describe_target(&self) -> String {
+        let scope = match self.target_type {
+            ExternalTarget::AverageValue => "per pod",
+            ExternalTarget::Value => "for the whole value",
+        };
+        format!("{} {scope}", short(self.target))
+    }
+}
+
+/// What the HPA compares with the target of an external metric. The names are those of the fields of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ExternalTarget {
+    /// The value, divided by the number of pods.
+    AverageValue,
+    /// The whole value.
+    Value,
 }
 
 /// A `HorizontalPodAutoscaler`.
@@ -170,12 +195,15 @@ fn pods_metric(metric: &MetricSpec) -> Option<PodsMetric> {
 fn external_metric(metric: &MetricSpec) -> Option<ExternalMetric> {
     let external = metric.external.as_ref()?;
     let target = &external.target;
-    let average = target.average_value.as_ref().and_then(quantity::number);
+    let (quantity, target_type) = match (&target.average_value, &target.value) {
+        (Some(average), _) => (average, ExternalTarget::AverageValue),
+        (None, value) => (value.as_ref()?, ExternalTarget::Value),
+    };
     Some(ExternalMetric {
         name: external.metric.name.clone(),
         selector: metric_selector(&external.metric),
-        target: average.or_else(|| quantity::number(target.value.as_ref()?))?,
-        is_per_pod: average.is_some(),
+        target: quantity::number(quantity)?,
+        target_type,
     })
 }
 
@@ -227,107 +255,6 @@ impl From<Deployment> for Workload {
                 .status
                 .and_then(|status| status.ready_replicas)
                 .unwrap_or(0),
-        }
-    }
-}
-
-/// The state of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct PodState {
-    /// The name.
-    pub name: String,
-    /// Whether the pod is ready.
-    pub ready: bool,
-    /// Whether the pod is terminating.
-    pub terminating: bool,
-    /// The node; `None` before the pod is scheduled.
-    pub node: Option<String>,
-    /// Whether all containers run.
-    pub started: bool,
-    /// The reason why the pod is not ready, if its status has one.
-    pub not_ready_reason: Option<String>,
-}
-
-impl PodState {
-    /// Returns `None` for a pod that has finished, for example because it was evicted: its Deployment has replaced it,
-    /// and the HPA ignores it, but it exists until somebody deletes it. A terminating pod counts until it is gone.
-    #[must_use]
-    pub fn of(object: Pod) -> Option<Self> {
-        let status = object.status.unwrap_or_default();
-        let terminating = object.metadata.deletion_timestamp.is_some();
-        if !terminating && matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
-            return None;
-        }
-        let condition = |kind: &str| {
-            status
-                .conditions
-                .iter()
-                .flatten()
-                .find(|condition| condition.type_ == kind)
-        };
-        let ready = condition("Ready").is_some_and(|condition| condition.status == "True");
-        let container = status
-            .container_statuses
-            .iter()
-            .flatten()
-            .find(|container| !container.ready);
-        let not_ready_reason = container
-            .and_then(|container| container.state.as_ref())
-            .and_then(container_reason)
-            .or_else(|| {
-                condition("PodScheduled")
-                    .filter(|condition| condition.status != "True")?
-                    .message
-                    .clone()
-            })
-            .or_else(|| condition("Ready")?.message.clone())
-            .or(status.phase);
-        let running = |state: &ContainerState| state.running.is_some();
-        let containers = status.container_statuses.as_deref().unwrap_or_default();
-        let started = !containers.is_empty()
-            && containers
-                .iter()
-                .all(|container| container.state.as_ref().is_some_and(running));
-        Some(Self {
-            name: object.metadata.name.unwrap_or_default(),
-            ready,
-            terminating,
-            node: object.spec.and_then(|spec| spec.node_name),
-            started,
-            not_ready_reason: if ready { None } else { not_ready_reason },
-        })
-    }
-}
-
-fn container_reason(state: &ContainerState) -> Option<String> {
-    let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone());
-    waiting.or_else(|| state.terminated.as_ref()?.reason.clone())
-}
-
-/// The label that holds the zone of a node.
-const ZONE: &str = "topology.kubernetes.io/zone";
-
-/// The state of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct NodeState {
-    /// The name.
-    pub name: String,
-    /// The zone; `None` without a zone label.
-    pub zone: Option<String>,
-    /// Whether the node is ready.
-    pub ready: bool,
-}
-
-impl From<Node> for NodeState {
-    fn from(object: Node) -> Self {
-        let conditions = object.status.and_then(|status| status.conditions);
-        Self {
-            name: object.metadata.name.unwrap_or_default(),
-            zone: object.metadata.labels.and_then(|mut labels| labels.remove(ZONE)),
-            ready: conditions
-                .unwrap_or_default()
-                .iter()
-                .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
         }
     }
 }

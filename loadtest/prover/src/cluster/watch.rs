@@ -1,5 +1,5 @@
-//! Watches objects: a copy of all objects that a selector matches, which the API server keeps up to date. Reading the copy
-//! sends no request.
+//! Watches objects: keeps a copy of all objects that a selector matches. The API server sends the changes, so that reading the
+//! copy needs no request.
 
 use std::{
     collections::BTreeMap,
@@ -137,8 +137,8 @@ impl<V> Mirror<V> {
     }
 }
 
-/// Returns a client that records the responses to watch requests, which the watcher does not show. It gives up if a
-/// response does not begin in time.
+/// Returns a client that records the responses to watch requests, because the watcher does not report them. A request
+/// fails if its response does not begin in time.
 fn listened_client<V: Send + Sync + 'static>(client: &Client, mirror: watch::Sender<Mirror<V>>) -> Client {
     let namespace = client.default_namespace().to_owned();
     let client = client.clone();

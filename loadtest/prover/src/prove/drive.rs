@@ -12,11 +12,12 @@ use engine::{Interrupt, Load, LoadReport, Snapshot};
 use jiff::Timestamp;
 use tokio::{
     join,
-    task::JoinHandle,
     time::{self, Interval, MissedTickBehavior},
 };
 
 use super::{
+    active_load::{ActiveLoad, finish},
+    nodes::NodeRecorder,
     observe::{Events, Observer},
     plan::Expected,
     progress::Progress,
@@ -107,6 +108,8 @@ pub async fn drive(
         (driver.on_progress)(Progress::Stopping);
     }
     let (step, tail) = (finish(step).await?, finish(tail).await?);
+    let (origin, began_at) = (driver.origin, driver.began_at);
+    driver.timeline.nodes = driver.nodes.take().map(|nodes| nodes.finish(origin, began_at));
     Ok(Recording {
         timeline: driver.timeline,
         step,
@@ -119,35 +122,6 @@ pub async fn drive(
     })
 }
 
-/// A running or draining load.
-enum ActiveLoad {
-    Running(Load),
-    Draining(JoinHandle<anyhow::Result<LoadReport>>),
-}
-
-impl ActiveLoad {
-    /// Stops sending new requests. Does not wait for the requests in flight.
-    fn stop(self) -> Self {
-        match self {
-            Self::Running(mut load) => {
-                load.stop();
-                Self::Draining(tokio::spawn(async move {
-                    load.drained().await?;
-                    Ok(load.report())
-                }))
-            }
-            draining @ Self::Draining(_) => draining,
-        }
-    }
-}
-
-async fn finish(load: Option<ActiveLoad>) -> anyhow::Result<Option<LoadReport>> {
-    match load.map(ActiveLoad::stop) {
-        Some(ActiveLoad::Draining(report)) => Ok(Some(report.await??)),
-        _ => Ok(None),
-    }
-}
-
 struct Driver<'a> {
     cluster: &'a Cluster,
     setup: &'a Setup,
@@ -155,8 +129,9 @@ struct Driver<'a> {
     timeline: Timeline,
     origin: Instant,
     began_at: Option<Timestamp>,
-    events: Option<Events>,
+    events: Events,
     tracer: Option<Tracer>,
+    nodes: Option<NodeRecorder>,
     shares: Shares,
     sample_count: u32,
     last_snapshot: Snapshot,
@@ -179,8 +154,12 @@ impl<'a> Driver<'a> {
             timeline: Timeline::new(setup.expected.clone(), setup.deadlines),
             origin: Instant::now(),
             began_at: None,
-            events: None,
+            events: Events::new(cluster, setup),
             tracer: None,
+            nodes: setup
+                .nodes
+                .as_ref()
+                .map(|plan| NodeRecorder::start(cluster, plan)),
             shares: Shares::default(),
             sample_count: 0,
             last_snapshot: Snapshot::default(),
@@ -233,6 +212,7 @@ impl<'a> Driver<'a> {
             )?));
         }
         self.return_to_minimum(tail).await;
+        self.remove_nodes(tail).await;
         if let Some(load) = tail.take() {
             *tail = Some(load.stop());
         }
@@ -254,11 +234,12 @@ impl<'a> Driver<'a> {
         false
     }
 
-    /// Returns whether every HPA is at its minimum, and its metric is idle.
+    /// Returns whether every HPA is at its minimum, its metric is idle, and the nodes are settled.
     fn is_idle(&self) -> bool {
-        self.holds_for_all(|expected, hpa| {
-            hpa.is_at_minimum(expected) && hpa.metric_sum.is_some_and(|sum| sum <= IDLE_RATE)
-        })
+        self.nodes.as_ref().is_none_or(NodeRecorder::is_settled)
+            && self.holds_for_all(|expected, hpa| {
+                hpa.is_at_minimum(expected) && hpa.metric_sum.is_some_and(|sum| sum <= IDLE_RATE)
+            })
     }
 
     /// Runs `work`, and takes samples without load until it is done.
@@ -281,7 +262,7 @@ impl<'a> Driver<'a> {
         self.origin = load.start_time();
         *step = Some(ActiveLoad::Running(load));
         self.began_at = Some(began_at);
-        self.events = Some(Events::since(began_at));
+        self.events.begin(began_at);
         tracer.begin(self.origin);
         self.tracer = Some(tracer);
         Ok(())
@@ -319,10 +300,32 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// With `--nodes`, waits until there are no more nodes than before the load, and the pods that moved are ready.
+    async fn remove_nodes(&mut self, tail: &mut Option<ActiveLoad>) {
+        let (Some(plan), Some(back)) = (&self.setup.nodes, self.timeline.marks.back) else {
+            return;
+        };
+        while self.now() <= back + plan.deadline_seconds {
+            self.sample(Phase::RemovingNodes, tail.as_ref()).await;
+            if self.nodes.as_ref().is_some_and(NodeRecorder::is_back)
+                && self.holds_for_all(|expected, hpa| hpa.is_at_minimum(expected))
+            {
+                return;
+            }
+        }
+    }
+
     /// Waits for the next tick, and records a sample.
     async fn sample(&mut self, phase: Phase, load: Option<&ActiveLoad>) {
         self.ticks.tick().await;
-        let found = self.observer.observe().await;
+        let began = Instant::now();
+        let mut found = self.observer.observe().await;
+        if let Some(nodes) = &mut self.nodes
+            && let Err(error) = nodes.record(phase, began, &found).await
+        {
+            found.problem.get_or_insert(error.to_string());
+            found.nodes = Err(error);
+        }
         self.shares.record(&found);
         let load = match load {
             Some(ActiveLoad::Running(load)) => {
@@ -336,7 +339,7 @@ impl<'a> Driver<'a> {
             at: self.now(),
             phase,
             load,
-            nodes: found.nodes.as_deref().map(NodesSample::of),
+            nodes: found.nodes.as_deref().ok().map(NodesSample::of),
             hpas: found.hpas,
             problem: found.problem,
         };
@@ -353,11 +356,7 @@ impl<'a> Driver<'a> {
     }
 
     async fn record_events(&mut self) {
-        let Some(events) = &mut self.events else { return };
-        for event in events
-            .fresh(self.cluster, &self.setup.namespace, &self.setup.expected)
-            .await
-        {
+        for event in self.events.fresh().await {
             (self.on_progress)(Progress::Event(&event));
             self.timeline.add_event(event);
         }

@@ -10,26 +10,24 @@ use tokio::{join, task::JoinSet};
 
 use super::{
     plan::Expected,
+    setup::Setup,
     timeline::{EventMark, HpaSample},
+    watched_pods::WatchedPods,
 };
-use crate::cluster::{Cluster, NodeState, PodState, ReadError, Watch};
+use crate::cluster::{
+    AUTOSCALER_NAMESPACE, AUTOSCALER_STATUS, Cluster, ClusterEvent, NodeState, PodState, ReadError,
+    ReadResult, Watch,
+};
 
 /// The state of the cluster, as far as it could be read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Observation {
     pub(super) hpas: BTreeMap<String, HpaSample>,
     /// The pods of each HPA.
     pub(super) pods: BTreeMap<String, Vec<Arc<PodState>>>,
-    /// `None` if the nodes cannot be read, which needs cluster-wide permissions. This is not an error.
-    pub(super) nodes: Option<Vec<Arc<NodeState>>>,
+    /// The nodes. To read them needs cluster-wide permissions. Without `--nodes`, an error is not a problem.
+    pub(super) nodes: ReadResult<Vec<Arc<NodeState>>>,
     pub(super) problem: Option<String>,
-}
-
-/// The watched pods of an HPA, and the label selector that matches them.
-#[derive(Clone, Debug)]
-pub(super) struct WatchedPods {
-    pub(super) selector: String,
-    pub(super) watch: Arc<Watch<PodState>>,
 }
 
 /// Reads the state of all HPAs. Watches the pods and nodes, because a cluster may have thousands of them.
@@ -69,8 +67,10 @@ impl Observer {
         }
         let (nodes, reads) = join!(self.nodes.objects(), reads.join_all());
         let mut observation = Observation {
-            nodes: nodes.ok(),
-            ..Observation::default()
+            hpas: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            nodes,
+            problem: None,
         };
         for (name, found) in reads {
             match found {
@@ -109,16 +109,16 @@ impl HpaObserver {
         );
         let hpa = hpa?.ok_or_else(|| gone("the HPA"))?;
         let workload = workload?.ok_or_else(|| gone("the Deployment"))?;
-        let WatchedPods { selector, watch } = pods.get_or_init(|| WatchedPods {
+        let watched = pods.get_or_init(|| WatchedPods {
             watch: Arc::new(cluster.watch_pods(namespace, &workload.selector)),
             selector: workload.selector,
         });
-        let (pods, samples) = join!(
-            watch.objects(),
-            cluster.pod_samples(namespace, &expected.metric, selector)
+        let (pods, metric) = join!(
+            watched.watch.objects(),
+            expected.metric.read(cluster, namespace, watched)
         );
         // If the metric cannot be read, the sample has no metric value, but keeps all other values.
-        let samples = samples.unwrap_or_default();
+        let metric = metric.unwrap_or_default();
         let pods = pods.map_err(|ReadError(error)| ReadError(format!("pods: {error}")))?;
         let limited = hpa.condition("ScalingLimited");
         let sample = HpaSample {
@@ -126,8 +126,8 @@ impl HpaObserver {
             wanted: workload.replicas,
             ready: workload.ready,
             pods: pods.len(),
-            metric_sum: (!samples.is_empty()).then(|| samples.iter().map(|sample| sample.value).sum()),
-            metric_pods: samples.len(),
+            metric_sum: metric.sum,
+            metric_pods: metric.pods,
             limited: limited.map(|condition| condition.holds),
             limited_reason: limited
                 .map(|condition| condition.reason.clone())
@@ -137,63 +137,98 @@ impl HpaObserver {
     }
 }
 
-/// The namespaces of the events about nodes, and of the events of a cluster-autoscaler about itself.
+/// The namespace of the events about nodes.
 const NODE_EVENTS: &str = "default";
-const AUTOSCALER_EVENTS: &str = "kube-system";
 
-/// The ConfigMap that the events of a cluster-autoscaler about itself refer to.
-const AUTOSCALER_STATUS: &str = "cluster-autoscaler-status";
+/// Returns the namespaces whose events are read: that of the HPAs, that of the events about nodes, and that of the events of
+/// a cluster-autoscaler about itself.
+#[must_use]
+pub fn event_namespaces(of_hpas: &str) -> [String; 3] {
+    [of_hpas, NODE_EVENTS, AUTOSCALER_NAMESPACE].map(str::to_owned)
+}
 
 /// Reads the events about the watched objects, and returns each event once.
-#[derive(Debug)]
 pub(super) struct Events {
-    since: Timestamp,
+    cluster: Cluster,
+    namespaces: [String; 3],
+    expected: Vec<Expected>,
+    /// The watches of the events in the namespaces; only with `--nodes`. A list of events has a bound, which the events
+    /// about thousands of pods and nodes exceed.
+    watches: Option<[Watch<ClusterEvent>; 3]>,
+    /// The start of the load; `None` before it.
+    since: Option<Timestamp>,
     seen: HashSet<(String, String)>,
 }
 
 impl Events {
-    /// Creates a reader of all events since `since`. The times of the events count from `since`.
-    pub(super) fn since(since: Timestamp) -> Self {
+    pub(super) fn new(cluster: &Cluster, setup: &Setup) -> Self {
+        let namespaces = event_namespaces(&setup.namespace);
+        let watch = |namespace: &String| cluster.watch_events(namespace);
         Self {
-            since,
+            cluster: cluster.clone(),
+            watches: setup.nodes.is_some().then(|| namespaces.each_ref().map(watch)),
+            namespaces,
+            expected: setup.expected.clone(),
+            since: None,
             seen: HashSet::new(),
         }
     }
 
-    /// Returns the new events since the last call. Events that cannot be read now are returned by a later call.
-    pub(super) async fn fresh(
-        &mut self,
-        cluster: &Cluster,
-        namespace: &str,
-        expected: &[Expected],
-    ) -> Vec<EventMark> {
-        let (of_namespace, of_nodes, of_autoscaler) = join!(
-            cluster.events(namespace),
-            cluster.events(NODE_EVENTS),
-            cluster.events(AUTOSCALER_EVENTS)
-        );
-        let mut marks: Vec<EventMark> = [of_namespace, of_nodes, of_autoscaler]
+    /// Begins with the events since `since`. The times of the events count from `since`.
+    pub(super) fn begin(&mut self, since: Timestamp) {
+        self.since = Some(since);
+    }
+
+    /// Returns the new events since the last call, none before [`Events::begin`]. Events that cannot be read now are
+    /// returned by a later call.
+    pub(super) async fn fresh(&mut self) -> Vec<EventMark> {
+        let Some(since) = self.since else {
+            return Vec::new();
+        };
+        let with_nodes = self.watches.is_some();
+        let mut marks: Vec<EventMark> = self
+            .read()
+            .await
             .into_iter()
-            .flat_map(Result::unwrap_or_default)
-            .filter(|event| event.at >= self.since && is_about(&event.regarding, expected))
+            .filter(|event| event.at >= since && is_about(&event.regarding, &self.expected, with_nodes))
             .filter(|event| self.seen.insert(event.identity.clone()))
             .map(|event| EventMark {
-                at: event.at.duration_since(self.since).as_secs_f64(),
+                at: event.at.duration_since(since).as_secs_f64(),
                 regarding: format!("{}/{}", event.regarding.0, event.regarding.1),
-                reporter: event.reporter,
-                reason: event.reason,
-                note: event.note,
+                reporter: event.reporter.clone(),
+                reason: event.reason.clone(),
+                note: event.note.clone(),
                 warning: event.warning,
             })
             .collect();
         marks.sort_by(|one, other| one.at.total_cmp(&other.at));
         marks
     }
+
+    async fn read(&self) -> Vec<Arc<ClusterEvent>> {
+        let [namespace, of_nodes, of_autoscaler] = self.namespaces.each_ref();
+        let found: [Vec<Arc<ClusterEvent>>; 3] = if let Some([one, other, third]) = &self.watches {
+            let (one, other, third) = join!(one.objects(), other.objects(), third.objects());
+            [one, other, third].map(Result::unwrap_or_default)
+        } else {
+            let (one, other, third) = join!(
+                self.cluster.events(namespace),
+                self.cluster.events(of_nodes),
+                self.cluster.events(of_autoscaler)
+            );
+            let shared = |events: Vec<ClusterEvent>| events.into_iter().map(Arc::new).collect();
+            [one, other, third].map(|events| shared(events.unwrap_or_default()))
+        };
+        found.into_iter().flatten().collect()
+    }
 }
 
 /// Returns whether an event is about one of the HPAs, its Deployment, `ReplicaSet`s or pods, about a node, or about the
-/// cluster-autoscaler.
-fn is_about((kind, name): &(String, String), expected: &[Expected]) -> bool {
+/// cluster-autoscaler; with `--nodes` also about an object of Karpenter.
+fn is_about((kind, name): &(String, String), expected: &[Expected], with_nodes: bool) -> bool {
+    if with_nodes && matches!(kind.as_str(), "NodeClaim" | "NodePool") {
+        return true;
+    }
     if kind == "Node" || (kind == "ConfigMap" && name == AUTOSCALER_STATUS) {
         return true;
     }

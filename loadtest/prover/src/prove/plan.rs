@@ -6,7 +6,8 @@ use engine::units::short;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cluster::{Hpa, PodsMetric};
+use super::metric::ScalingMetric;
+use crate::cluster::Hpa;
 
 /// How many more replicas than expected `maxReplicas` must allow, so that the metric decides and not the bound.
 const HEADROOM: i32 = 2;
@@ -19,7 +20,7 @@ pub struct Expected {
     /// The name of the Deployment that the HPA scales.
     pub deployment: String,
     /// The metric that the HPA scales on.
-    pub metric: PodsMetric,
+    pub metric: ScalingMetric,
     /// The minimum number of replicas, which is expected without load.
     pub min: i32,
     /// The maximum number of replicas.
@@ -45,14 +46,19 @@ pub struct Expected {
 /// Returns a message if there is no clear prediction at this rate. The message suggests a better rate.
 pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
     let name = &hpa.name;
-    let metric = single_metric(hpa)?;
+    let metric = ScalingMetric::of(hpa)?;
     if !hpa.target.starts_with("Deployment/") {
         return Err(format!(
             "{name} scales {}; only Deployments are supported",
             hpa.target
         ));
     }
-    let target = metric.target_per_pod;
+    if hpa.min < 1 {
+        return Err(format!(
+            "{name} may scale to 0 pods, and no pod would serve the first requests: set minReplicas to 1 or more"
+        ));
+    }
+    let target = metric.target_per_pod();
     let needed = (rate / target - 1e-9).ceil();
     let (least, most) = (f64::from(hpa.min) * target, f64::from(hpa.max) * target);
     if needed > f64::from(hpa.max) {
@@ -99,7 +105,7 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
     Ok(Expected {
         hpa: name.clone(),
         deployment: hpa.target_name.clone(),
-        metric: metric.clone(),
+        metric,
         min: hpa.min,
         max: hpa.max,
         rate,
@@ -107,23 +113,6 @@ pub fn predict(hpa: &Hpa, rate: f64) -> Result<Expected, String> {
         scale_up_tolerance: hpa.scale_up_tolerance,
         scale_down_stabilisation: hpa.scale_down_stabilisation,
     })
-}
-
-/// Returns the metric if the HPA has only one. With several, the highest recommendation wins, which cannot be
-/// predicted.
-fn single_metric(hpa: &Hpa) -> Result<&PodsMetric, String> {
-    match (&hpa.metric, hpa.metric_types.len()) {
-        (Some(metric), 1) if metric.target_per_pod > 0.0 => Ok(metric),
-        _ => Err(format!(
-            "{} must scale on exactly one metric, of type Pods with an averageValue; the types of its metrics: {}",
-            hpa.name,
-            if hpa.metric_types.is_empty() {
-                "none".to_owned()
-            } else {
-                hpa.metric_types.join(", ")
-            }
-        )),
-    }
 }
 
 /// Returns the maximum rate at which an HPA with this number of replicas may add none.
@@ -138,7 +127,7 @@ fn stays_up_to(hpa: &Hpa, replicas: i32, target: f64) -> f64 {
 /// # Errors
 /// Returns a message if the tolerance leaves no such rate. At a tolerance of 10 %, there is none for 11 or more replicas.
 pub fn safe_rate(hpa: &Hpa, replicas: i32) -> Result<f64, String> {
-    let target = single_metric(hpa)?.target_per_pod;
+    let target = ScalingMetric::of(hpa)?.target_per_pod();
     let bounds = |replicas: i32| {
         let (above, most) = (
             stays_up_to(hpa, replicas - 1, target),
@@ -171,7 +160,7 @@ pub fn safe_rate(hpa: &Hpa, replicas: i32) -> Result<f64, String> {
 /// # Errors
 /// Returns a message that suggests a better rate.
 pub fn check_tail(expected: &Expected, tail: f64) -> Result<(), String> {
-    let most = 0.9 * f64::from(expected.min) * expected.metric.target_per_pod;
+    let most = 0.9 * f64::from(expected.min) * expected.metric.target_per_pod();
     if tail <= most {
         return Ok(());
     }
@@ -187,6 +176,7 @@ pub fn check_tail(expected: &Expected, tail: f64) -> Result<(), String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::cluster::PodsMetric;
 
     pub(crate) fn hpa() -> Hpa {
         Hpa {
@@ -297,6 +287,9 @@ pub(crate) mod tests {
         let mut two = hpa();
         two.metric_types.push("Resource".to_owned());
         assert!(rejection(&two, 392.0).contains("Pods, Resource"));
+        let mut zero = hpa();
+        zero.min = 0;
+        assert!(rejection(&zero, 392.0).contains("minReplicas to 1"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
     assertion::{Assertion, AssertionVerdict, THRESHOLD},
     breakdown::TimeToScale,
     drive::Recording,
+    nodes::{ServedByNode, served_by_node},
     plan::Expected,
     shares::PodShare,
     spread::{StageSpread, spread},
@@ -121,6 +122,9 @@ pub struct ScaleRun {
     pub time_to_scale: Vec<TimeToScale>,
     /// The share of each pod in the step.
     pub pods: Vec<PodShare>,
+    /// Who served the requests, by zone and node; only with `--nodes`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub served: Vec<ServedByNode>,
     /// The report of the step; null if the step did not begin.
     pub step: Option<LoadReport>,
     /// The report of the tail, the light load while scaling down; null if the tail did not begin.
@@ -146,20 +150,29 @@ impl ScaleRun {
             start_wait,
             interrupted,
         } = recording;
+        let pods = step.as_ref().map(|step| shares.of(step)).unwrap_or_default();
+        let nodes = timeline.nodes.as_ref();
+        let [of_step, of_tail] = [&step, &tail].map(|load| load.as_ref().map(|load| &load.served_by));
+        let served = nodes.map(|nodes| served_by_node(nodes, &pods, of_step, of_tail));
+        let served = served.unwrap_or_default();
         let measured = Measurements {
             chains: &chains,
             step: step.as_ref(),
             tail: tail.as_ref(),
             bounds,
             thresholds,
+            served: &served,
         };
         let assertions = assess(&timeline, &measured);
         let no_pods = BTreeMap::new();
-        let served = step.as_ref().map_or(&no_pods, |step| &step.first_served_seconds);
+        let first_served = step.as_ref().map_or(&no_pods, |step| &step.first_served_seconds);
         let time_to_scale = timeline
             .expected
             .iter()
-            .filter_map(|expected| Some(TimeToScale::of(expected, traces.get(&expected.hpa)?, served)))
+            .filter_map(|expected| {
+                let trace = traces.get(&expected.hpa)?;
+                Some(TimeToScale::of(expected, trace, first_served, nodes))
+            })
             .collect();
         Self {
             began_at,
@@ -168,7 +181,8 @@ impl ScaleRun {
             assertions,
             chains,
             time_to_scale,
-            pods: step.as_ref().map(|step| shares.of(step)).unwrap_or_default(),
+            pods,
+            served,
             timeline,
             step,
             tail,

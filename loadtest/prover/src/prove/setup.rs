@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::{Addresses, Plan};
 
-use super::{plan::Expected, timeline::Deadlines};
+use super::{nodes::NodesPlan, plan::Expected, timeline::Deadlines};
 use crate::cluster::PrometheusService;
 
 /// The parameters of a run.
@@ -28,4 +28,6 @@ pub struct Setup {
     pub start_wait: Duration,
     /// The deadline of each phase.
     pub deadlines: Deadlines,
+    /// What the run expects of the nodes; `None` for a run that does not judge them.
+    pub nodes: Option<NodesPlan>,
 }

@@ -9,10 +9,13 @@ use engine::{Snapshot, Summary};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::plan::Expected;
+use super::{
+    nodes::{AutoscalerKind, NodesRecord},
+    plan::Expected,
+};
 use crate::cluster::NodeState;
 
-/// The maximum number of recorded events. A failing cluster may report events without end.
+/// The number of events after which repetitions are not recorded. A failing cluster may report events without end.
 const MAX_EVENTS: usize = 1000;
 
 /// The phase of a run. In each phase, the run waits for one condition.
@@ -27,6 +30,8 @@ pub enum Phase {
     Plateau,
     /// Waits until the HPAs are back at their minimum, under a light load.
     ScalingDown,
+    /// Waits until there are no more nodes than before the load, under a light load. Only with `--nodes`.
+    RemovingNodes,
     /// Takes the last samples, without load.
     Closing,
 }
@@ -40,6 +45,7 @@ impl Phase {
             Self::ScalingUp => "scaling up",
             Self::Plateau => "plateau",
             Self::ScalingDown => "scaling down",
+            Self::RemovingNodes => "node removal",
             Self::Closing => "closing",
         }
     }
@@ -56,10 +62,12 @@ pub struct HpaSample {
     pub ready: i32,
     /// The number of existing pods, including terminating pods, but not pods that failed, were evicted, or succeeded.
     pub pods: usize,
-    /// The sum of the metric over the pods, in its own unit (requests per second); null if the metric has no value.
+    /// The metric of all pods together, in its own unit (requests per second); null if the metric has no value. It is the
+    /// sum over the pods, or the value of an external metric, times the ready pods if that is an average per pod.
     pub metric_sum: Option<f64>,
-    /// The number of pods with a value of the metric.
-    pub metric_pods: usize,
+    /// The number of pods with a value of the metric; null if it cannot be read, or is an external metric, which has no
+    /// values of single pods.
+    pub metric_pods: Option<usize>,
     /// The HPA's condition `ScalingLimited`; null if the HPA does not report it.
     pub limited: Option<bool>,
     /// The reason of that condition.
@@ -145,7 +153,8 @@ pub struct Sample {
     pub load: Option<LoadSample>,
     /// The state of each HPA, by name. An HPA that could not be read has no entry.
     pub hpas: BTreeMap<String, HpaSample>,
-    /// The nodes; null if they could not be read, for example without permission to list nodes.
+    /// The nodes; null if they could not be read, for example without permission to list nodes, or, with `--nodes`, if the
+    /// `NodeClaim`s could not be read.
     pub nodes: Option<NodesSample>,
     /// The error if some read of the cluster failed.
     pub problem: Option<String>,
@@ -175,9 +184,15 @@ impl EventMark {
     pub fn is_notable(&self) -> bool {
         let decides = |kind: &&str| self.regarding.starts_with(*kind);
         self.warning
-            || ["HorizontalPodAutoscaler/", "Node/", "ConfigMap/"]
-                .iter()
-                .any(decides)
+            || [
+                "HorizontalPodAutoscaler/",
+                "Node/",
+                "NodeClaim/",
+                "NodePool/",
+                "ConfigMap/",
+            ]
+            .iter()
+            .any(decides)
     }
 }
 
@@ -222,6 +237,9 @@ pub struct Timeline {
     pub samples: Vec<Sample>,
     /// The events, ordered by time.
     pub events: Vec<EventMark>,
+    /// The nodes; only with `--nodes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodesRecord>,
 }
 
 impl Timeline {
@@ -234,6 +252,7 @@ impl Timeline {
             marks: Marks::default(),
             samples: Vec::new(),
             events: Vec::new(),
+            nodes: None,
         }
     }
 
@@ -242,9 +261,16 @@ impl Timeline {
         self.samples.iter().filter(move |sample| sample.phase == phase)
     }
 
-    /// Records an event, unless the maximum of 1,000 events is reached.
+    /// Records an event. After 1,000 events, records only the first event of each reporter and reason, and of a node
+    /// autoscaler also the first about each object, so that the many events of a large run do not hide its last ones.
     pub fn add_event(&mut self, event: EventMark) {
-        if self.events.len() < MAX_EVENTS {
+        let is_of_autoscaler = AutoscalerKind::of_reporter(&event.reporter).is_some();
+        let is_repeated = |known: &EventMark| {
+            known.reporter == event.reporter
+                && known.reason == event.reason
+                && (!is_of_autoscaler || known.regarding == event.regarding)
+        };
+        if self.events.len() < MAX_EVENTS || !self.events.iter().any(is_repeated) {
             self.events.push(event);
         }
     }
@@ -253,5 +279,47 @@ impl Timeline {
     pub(crate) fn shift(&mut self, origin: f64) {
         self.samples.iter_mut().for_each(|sample| sample.at -= origin);
         self.marks.settled = self.marks.settled.map(|at| at - origin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_events_do_not_hide_the_first_of_another_reason_or_about_another_node() {
+        let event = |reporter: &str, reason: &str, regarding: &str| EventMark {
+            at: 0.0,
+            regarding: regarding.to_owned(),
+            reporter: reporter.to_owned(),
+            reason: reason.to_owned(),
+            note: String::new(),
+            warning: false,
+        };
+        let deadlines = Deadlines {
+            settle: 0.0,
+            scale_up: 0.0,
+            plateau: 0.0,
+            scale_down: 0.0,
+        };
+        let mut timeline = Timeline::new(Vec::new(), deadlines);
+        for number in 0..2 * MAX_EVENTS {
+            timeline.add_event(event("kubelet", "Pulled", &format!("Pod/{number}")));
+        }
+        assert_eq!(timeline.events.len(), MAX_EVENTS);
+        for event in [
+            event("kubelet", "Killing", "Pod/1"),
+            event("karpenter", "DisruptionTerminating", "Node/1"),
+            event("karpenter", "DisruptionTerminating", "Node/2"),
+            event("kubelet", "Killing", "Pod/2"),
+            event("karpenter", "DisruptionTerminating", "Node/2"),
+        ] {
+            timeline.add_event(event);
+        }
+        let late: Vec<_> = timeline.events[MAX_EVENTS..]
+            .iter()
+            .map(|event| event.regarding.as_str())
+            .collect();
+        assert_eq!(late, ["Pod/1", "Node/1", "Node/2"]);
     }
 }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+/// The time that a watch may need to deliver a change, in seconds: a read without the change may be this late.
+pub(super) const MAX_WATCH_DELAY: f64 = 0.25;
+
 /// The time range of a change, in seconds since the load began: from the last read without the change to the first read
 /// with it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -25,7 +28,7 @@ impl TimeRange {
     }
 }
 
-/// One read of the metric from the custom metrics API.
+/// One read of the metric from its API, `custom.metrics.k8s.io` or `external.metrics.k8s.io`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MetricSample {
     /// The range from the start of the previous read to the end of this one.
@@ -67,10 +70,9 @@ pub struct Trace {
     pub counted: Option<TimeRange>,
     /// Prometheus has scraped such a request.
     pub scraped: Option<TimeRange>,
-    /// The values of the custom metrics API until they are high enough for another pod. The first is from before the
-    /// step.
+    /// The values of the metric until they are high enough for another pod. The first is from before the step.
     pub metric: Vec<MetricSample>,
-    /// The value in the custom metrics API is high enough for another pod.
+    /// The value of the metric is high enough for another pod.
     pub enough: Option<TimeRange>,
     /// The decisions of the HPA, in order.
     pub decisions: Vec<Decision>,
@@ -81,7 +83,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Returns when the custom metrics API first shows the step: when its value exceeds the maximum from before the first
+    /// Returns when the API of the metric first shows the step: when its value exceeds the maximum from before the first
     /// scrape of the step. Until that scrape, the value changes only because its window moves over earlier requests.
     #[must_use]
     pub fn visible(&self) -> Option<TimeRange> {

@@ -14,25 +14,22 @@ use tokio::{
 use wiring::exposition;
 
 use super::{
-    observe::WatchedPods,
     plan::Expected,
     setup::Setup,
-    trace::{Decision, MetricSample, PodTrace, TimeRange, Trace},
+    trace::{Decision, MAX_WATCH_DELAY, MetricSample, PodTrace, TimeRange, Trace},
+    watched_pods::WatchedPods,
 };
 use crate::cluster::{Cluster, PodState, PrometheusService, ReadError, ReadResult, Series};
 
 /// The sources of the reads. Reports show these names.
 pub(super) const PODS: &str = "pods";
 pub(super) const HPA: &str = "HPA";
-pub(super) const METRIC: &str = "custom metrics API";
+pub(super) const METRIC: &str = "API of the metric";
 pub(super) const PROMETHEUS: &str = "Prometheus";
 pub(super) const OWN_METRICS: &str = "pods' own metrics";
 
 /// The number of attempts of a read before the step. On a busy machine, one read may time out.
 const ATTEMPTS: u32 = 3;
-
-/// The time that a watch may need to deliver a change, in seconds: a read without the change may be this late.
-const MAX_WATCH_DELAY: f64 = 0.25;
 
 /// The sources of one HPA's chain, and the trace that is recorded from them.
 pub(super) struct TracedHpa {
@@ -166,12 +163,9 @@ impl TracedHpa {
     }
 
     async fn metric_sum(&self) -> ReadResult<f64> {
-        let (metric, selector) = (&self.expected.metric, &self.pods.selector);
-        let samples = self
-            .cluster
-            .pod_samples(&self.namespace, metric, selector)
-            .await?;
-        Ok(samples.iter().map(|sample| sample.value).sum())
+        let metric = &self.expected.metric;
+        let total = metric.read(&self.cluster, &self.namespace, &self.pods).await?;
+        Ok(total.sum.unwrap_or(0.0))
     }
 
     async fn counted_before(&self) -> ReadResult<BTreeMap<String, f64>> {
@@ -257,7 +251,7 @@ impl TracedHpa {
             ..
         } = &self.expected;
         trace.metric.push(MetricSample { time, sum });
-        if sum > f64::from(*min) * metric.target_per_pod * (1.0 + scale_up_tolerance) {
+        if sum > f64::from(*min) * metric.target_per_pod() * (1.0 + scale_up_tolerance) {
             trace.enough.get_or_insert(time);
         }
         trace.enough.is_some()

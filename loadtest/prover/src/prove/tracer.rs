@@ -15,11 +15,11 @@ use tokio::{
 };
 
 use super::{
-    observe::WatchedPods,
     plan::Expected,
     setup::Setup,
     trace::{TimeRange, Trace},
     traced_hpa::{HPA, METRIC, OWN_METRICS, PODS, PROMETHEUS, TracedHpa},
+    watched_pods::WatchedPods,
 };
 use crate::cluster::{Cluster, ReadError, ReadResult};
 

@@ -7,10 +7,12 @@ use engine::{
 
 use super::{
     assertion::{Assertion, PendingAssertion, threshold},
+    load_checks::{requests, valid},
+    nodes::{ServedByNode, assess_nodes},
     plan::Expected,
     timeline::{HpaSample, Phase, Sample, Timeline},
 };
-use wiring::diagnosis::Diagnosis;
+use wiring::diagnosis::{Diagnosis, LinkState};
 
 /// The duration at the end of the plateau over which the metric is compared with the load, in seconds.
 const COMPARED_SECONDS: f64 = 30.0;
@@ -38,6 +40,8 @@ pub struct Measurements<'a> {
     pub bounds: Bounds,
     /// The thresholds for the step.
     pub thresholds: &'a [Threshold],
+    /// The requests by node; only with `--nodes`.
+    pub served: &'a [ServedByNode],
 }
 
 /// Judges every assertion, in the order of the run.
@@ -54,6 +58,9 @@ pub fn assess(timeline: &Timeline, measured: &Measurements<'_>) -> Vec<Assertion
             metric_matches(timeline, expected, measured.step),
             scaled_down(timeline, expected),
         ]);
+    }
+    if let Some(record) = &timeline.nodes {
+        assertions.extend(assess_nodes(timeline, record, measured.served));
     }
     assertions.push(watched(timeline));
     for (name, valid_name, load) in [
@@ -81,11 +88,26 @@ fn chain(diagnosis: &Diagnosis) -> Assertion {
         expected: "every link of the metrics chain works".to_owned(),
     };
     match diagnosis.root_cause() {
-        None => {
-            let links = diagnosis.links.len();
-            pending.passed_if(diagnosis.is_healthy(), format!("{links} of {links} links work"))
-        }
+        None => pending.passed_if(diagnosis.is_healthy(), working_links(diagnosis)),
         Some(cause) => pending.passed_if(false, format!("{} is broken: {}", cause.link, cause.detail)),
+    }
+}
+
+/// Counts the links that work, and names those that were not checked.
+fn working_links(diagnosis: &Diagnosis) -> String {
+    let of_state = |state| diagnosis.links.iter().filter(move |link| link.state == state);
+    let works = format!(
+        "{} of {} links work",
+        of_state(LinkState::Ok).count(),
+        diagnosis.links.len()
+    );
+    let unchecked: Vec<String> = of_state(LinkState::NotChecked)
+        .map(|link| link.link.to_string())
+        .collect();
+    if unchecked.is_empty() {
+        works
+    } else {
+        format!("{works}; not checked: {}", unchecked.join(", "))
     }
 }
 
@@ -102,7 +124,11 @@ fn settled(timeline: &Timeline) -> Assertion {
             pending.passed_if(true, idle.map_or("idle at the minimum".to_owned(), describe))
         }
         (None, None) => pending.not_reached(),
-        (None, Some(sample)) => pending.passed_if(false, format!("not idle: {}", describe(sample))),
+        (None, Some(sample)) => {
+            let nodes = timeline.nodes.as_ref().and_then(|nodes| nodes.unsettled.as_ref());
+            let nodes = nodes.map(|reason| format!("; {reason}")).unwrap_or_default();
+            pending.passed_if(false, format!("not idle: {}{nodes}", describe(sample)))
+        }
     }
 }
 
@@ -171,7 +197,11 @@ fn never_more(timeline: &Timeline, expected: &Expected) -> Assertion {
     match most {
         None => pending.not_reached(),
         Some((most, _)) if most <= replicas => pending.passed_if(true, format!("at most {most}")),
-        Some((most, at)) => pending.passed_if(false, format!("{most} after {} s", short(at))),
+        Some((most, at)) => {
+            let reason = expected.metric.overshoot().map(|reason| format!("; {reason}"));
+            let text = format!("{most} after {} s{}", short(at), reason.unwrap_or_default());
+            pending.passed_if(false, text)
+        }
     }
 }
 
@@ -252,7 +282,8 @@ fn not_limited(timeline: &Timeline, expected: &Expected) -> Assertion {
 
 fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadReport>) -> Assertion {
     let text = format!(
-        "the metric, summed over the pods, is within {} % of the sent rate, averaged over the plateau's last {} s",
+        "{} is within {} % of the sent rate, averaged over the plateau's last {} s",
+        expected.metric.describe_total(),
         short(METRIC_TOLERANCE * 100.0),
         short(COMPARED_SECONDS)
     );
@@ -277,11 +308,13 @@ fn metric_matches(timeline: &Timeline, expected: &Expected, step: Option<&LoadRe
     let sent = to_f64(sent_last.sent - sent_first.sent) / seconds * share;
     let metric = values.iter().sum::<f64>() / to_f64(values.len() as u64);
     let off = metric / sent - 1.0;
+    let not_checked = expected.metric.blind_spot();
     let text = format!(
-        "metric {}, sent {} ({:+.1} %)",
+        "metric {}, sent {} ({:+.1} %){}",
         short(metric),
         short(sent),
-        off * 100.0
+        off * 100.0,
+        not_checked.map_or(String::new(), |what| format!("; not checked: {what}"))
     );
     pending.passed_if(off.abs() <= METRIC_TOLERANCE, text)
 }
@@ -322,10 +355,9 @@ fn watched(timeline: &Timeline) -> Assertion {
         format!("the cluster was read at least every {} s", short(MAX_GAP_SECONDS)),
     );
     let complete = |sample: &&Sample| {
-        timeline
-            .expected
-            .iter()
-            .all(|expected| sample.hpas.contains_key(&expected.hpa))
+        let mut expected = timeline.expected.iter();
+        expected.all(|expected| sample.hpas.contains_key(&expected.hpa))
+            && (timeline.nodes.is_none() || sample.nodes.is_some())
     };
     let ends =
         [timeline.samples.first(), timeline.samples.last()].map(|sample| sample.map(|sample| sample.at));
@@ -357,50 +389,4 @@ fn watched(timeline: &Timeline) -> Assertion {
             pending.passed_if(true, format!("{reads} reads, at most {} s apart", short(gap)))
         }
     }
-}
-
-fn requests(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion {
-    let counts = &load.requests;
-    let pending = PendingAssertion::new(
-        name,
-        None,
-        format!("at most {} of the requests fail", bounds.max_failed),
-    );
-    let kinds: Vec<String> = load
-        .failures
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(kind, count)| {
-            let example = load.failure_examples.get(kind).map_or("", String::as_str);
-            format!("{count} {} ({example})", kind.name())
-        })
-        .collect();
-    let which = if kinds.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", kinds.join(", "))
-    };
-    let text = format!(
-        "{} sent, {} failed, {} dropped, {} retried{which}",
-        counts.sent, counts.failed, counts.dropped, counts.retries
-    );
-    pending.passed_if(
-        counts.sent > 0 && bounds.max_failed.allows(counts.failed, counts.scheduled),
-        text,
-    )
-}
-
-fn valid(name: &'static str, load: &LoadReport, bounds: &Bounds) -> Assertion {
-    let pending = PendingAssertion::new(name, None, "the generator held the rate");
-    let lag = load.lag_ms.p99.map_or("-".to_owned(), short);
-    let reasons = load.invalid_reasons(bounds);
-    if reasons.is_empty() {
-        let text = format!(
-            "{} of {} requests/s, lag p99 {lag} ms",
-            short(load.rates.achieved),
-            short(load.rates.requested)
-        );
-        return pending.passed_if(true, text);
-    }
-    pending.passed_if(false, reasons.join("; "))
 }

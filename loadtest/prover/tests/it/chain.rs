@@ -8,10 +8,7 @@ use wiring::{
     diagnosis::{Diagnosis, LinkState},
 };
 
-use crate::{
-    cluster_state::{ClusterState, SecondTarget},
-    fake_cluster::FakeCluster,
-};
+use crate::{cluster_state::ClusterState, fake_cluster::FakeCluster};
 
 fn options() -> ChainOptions {
     ChainOptions {
@@ -22,7 +19,8 @@ fn options() -> ChainOptions {
     }
 }
 
-async fn diagnose(change: impl FnOnce(&mut ClusterState)) -> Diagnosis {
+/// Diagnoses the chain of a fake cluster with this change.
+pub(crate) async fn diagnose(change: impl FnOnce(&mut ClusterState)) -> Diagnosis {
     wait_until_healthy(
         &FakeCluster::with(change).cluster,
         &options(),
@@ -32,7 +30,8 @@ async fn diagnose(change: impl FnOnce(&mut ClusterState)) -> Diagnosis {
     .await
 }
 
-async fn assert_broken(link: Link, says: &str, change: impl FnOnce(&mut ClusterState)) {
+/// Asserts that this link is the first broken one, and that its detail contains `says`.
+pub(crate) async fn assert_broken(link: Link, says: &str, change: impl FnOnce(&mut ClusterState)) {
     let diagnosis = diagnose(change).await;
     let cause = diagnosis
         .root_cause()
@@ -190,116 +189,6 @@ async fn an_unverified_certificate_is_a_warning() {
 }
 
 #[tokio::test]
-async fn the_maximum_age_follows_the_scrape_interval() {
-    for (interval, age, is_healthy) in [
-        (Some("5s"), 29, true),
-        (Some("5s"), 31, false),
-        (Some("15s"), 39, true),
-        (Some("15s"), 41, false),
-        (Some("1m0s"), 125, true),
-        (Some("1m0s"), 131, false),
-        // Without an interval, the default of Prometheus applies: one minute.
-        (None, 125, true),
-        (None, 131, false),
-    ] {
-        let what = format!("a scrape and a value {age} s old with the interval {interval:?}");
-        for is_sample in [false, true] {
-            let diagnosis = diagnose(|state| {
-                state.scrape_interval = interval;
-                if is_sample {
-                    state.sample_age_seconds = age;
-                } else {
-                    state.scrape_age = f64::from(i32::try_from(age).unwrap());
-                }
-            })
-            .await;
-            assert_eq!(diagnosis.is_healthy(), is_healthy, "{what}: {diagnosis:#?}");
-        }
-    }
-    assert_broken(
-        Link::PrometheusScrape,
-        "was scraped 131 s ago; its scrape interval is 60 s",
-        |state| {
-            (state.scrape_age, state.scrape_interval) = (131.0, Some("1m0s"));
-        },
-    )
-    .await;
-}
-
-/// A job that scrapes the same port of each pod for other series.
-const SLOW: SecondTarget = SecondTarget {
-    job: "slow",
-    port: 9000,
-    up: true,
-    age: 2.5,
-    interval: "1m0s",
-};
-
-#[tokio::test]
-async fn every_job_of_a_pod_must_scrape_it() {
-    let with_slow = |state: &mut ClusterState| state.second_target = Some(SLOW);
-    let diagnosis = diagnose(with_slow).await;
-    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
-    assert_broken(
-        Link::PrometheusScrape,
-        "every pod: the scrapes of pod app-a-5d8f7-1 by job sample-app fail",
-        |state| {
-            with_slow(state);
-            state.failing_targets = 1;
-        },
-    )
-    .await;
-    assert_broken(
-        Link::PrometheusScrape,
-        "the scrapes of pod app-a-5d8f7-0 by job slow fail, the scrapes of pod app-a-5d8f7-1 by job slow fail",
-        |state| state.second_target = Some(SecondTarget { up: false, ..SLOW }),
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn the_age_is_that_of_the_job_that_delivers_the_series() {
-    let diagnosis = diagnose(|state| state.second_target = Some(SecondTarget { age: 65.0, ..SLOW })).await;
-    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
-    assert_broken(
-        Link::PrometheusScrape,
-        "pod app-a-5d8f7-0 was scraped by job sample-app 31 s ago; its scrape interval is 5 s",
-        |state| (state.second_target, state.scrape_age) = (Some(SLOW), 31.0),
-    )
-    .await;
-    assert_broken(
-        Link::PodSamples,
-        "is 31 s old; its scrape interval is 5 s",
-        |state| (state.second_target, state.sample_age_seconds) = (Some(SLOW), 31),
-    )
-    .await;
-    // No job delivers the series: each has its own interval.
-    assert_broken(
-        Link::PrometheusScrape,
-        "not scraping every pod: pod app-a-5d8f7-0 was scraped by job slow 131 s ago; its scrape interval is 60 s",
-        |state| {
-            state.exported = "http_server_requests_total";
-            state.second_target = Some(SecondTarget { age: 131.0, ..SLOW });
-        },
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn a_port_without_metrics_is_a_warning() {
-    let other_port = SecondTarget {
-        port: 8080,
-        up: false,
-        ..SLOW
-    };
-    let diagnosis = diagnose(|state| state.second_target = Some(other_port)).await;
-    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
-    let warnings = &diagnosis.links[2].warnings;
-    let says = "the scrapes of pod app-a-5d8f7-0 by job slow fail at 10.0.0.0:8080, which does not export";
-    assert!(warnings.len() == 2 && warnings[0].contains(says), "{warnings:#?}");
-}
-
-#[tokio::test]
 async fn an_adapter_rule_and_an_hpa_with_different_metric_names() {
     let renamed = |state: &mut ClusterState| {
         (state.offered, state.active) = (
@@ -331,93 +220,6 @@ async fn a_pod_without_a_recent_value() {
         state.sample_age_seconds = 90;
     })
     .await;
-}
-
-/// An HPA on an external metric, in a cluster without Prometheus and without custom metrics.
-fn external(state: &mut ClusterState) {
-    (state.metric_type, state.prometheus, state.targets) = ("External", false, 0);
-    state.offered.clear();
-}
-
-#[tokio::test]
-async fn an_external_metric_needs_no_prometheus() {
-    let diagnosis = diagnose(external).await;
-    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
-    for link in [Link::PrometheusScrape, Link::ServiceMetric] {
-        assert_eq!(
-            diagnosis.state(link),
-            Some(LinkState::NotChecked),
-            "{diagnosis:#?}"
-        );
-    }
-    for (link, says) in [
-        (
-            Link::Hpa,
-            "app-a scales Deployment/app-a on the external metric s0-queue, 50 per pod",
-        ),
-        (Link::AdapterRule, "serves s0-queue for scaledobject=app-a"),
-        (Link::PodSamples, "s0-queue is 120; the target is 50 per pod"),
-    ] {
-        let report = diagnosis.links.iter().find(|report| report.link == link).unwrap();
-        assert!(report.detail.contains(says), "{report:#?}");
-    }
-}
-
-#[tokio::test]
-async fn a_workload_that_an_external_program_stopped_is_no_fault() {
-    let stopped = |state: &mut ClusterState| {
-        (state.pods, state.active, state.inactive_reason) = (0, false, "ScalingDisabled");
-    };
-    let diagnosis = diagnose(|state| {
-        external(state);
-        stopped(state);
-    })
-    .await;
-    assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
-    // Nothing starts the pods of an HPA on a metric of these pods.
-    assert_broken(Link::Pods, "0 of 0 pods", stopped).await;
-}
-
-#[tokio::test]
-async fn the_faults_of_an_external_metric() {
-    let assert_external = async |link, says, change: fn(&mut ClusterState)| {
-        assert_broken(link, says, |state| {
-            external(state);
-            change(state);
-        })
-        .await;
-    };
-    assert_external(
-        Link::Apiservice,
-        "no APIService v1beta1.external.metrics.k8s.io",
-        |state| state.registered = false,
-    )
-    .await;
-    assert_external(Link::Apiservice, "MissingEndpoints", |state| {
-        state.unavailable = Some(("MissingEndpoints", "no addresses"));
-    })
-    .await;
-    assert_external(
-        Link::AdapterRule,
-        "s0-queue cannot be read for scaledobject=app-a: no metric of this name",
-        |state| state.external = None,
-    )
-    .await;
-    assert_external(Link::PodSamples, "the value of s0-queue is 140 s old", |state| {
-        state.sample_age_seconds = 140;
-    })
-    .await;
-    assert_external(Link::HpaActive, "fake message", |state| state.active = false).await;
-    let negative = diagnose(|state| {
-        external(state);
-        state.external = Some(-1);
-    })
-    .await;
-    assert!(negative.is_healthy(), "{negative:#?}");
-    assert!(
-        negative.links[6].warnings[0].contains("s0-queue is negative"),
-        "{negative:#?}"
-    );
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::fake_nodes::FakeNodes;
+
 /// The progress of the pods that the HPA adds to the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PodStage {
@@ -17,7 +19,7 @@ pub(crate) enum PodStage {
 pub(crate) enum WatchFault {
     #[default]
     None,
-    /// The API server sends nothing more, and ends no watch.
+    /// The API server sends nothing more, but keeps the watches open.
     Hang,
     /// The version of the next watch is too old: status 410, once.
     Expired,
@@ -43,6 +45,8 @@ pub(crate) struct ClusterState {
     /// The pod metrics that the adapter offers.
     pub(crate) offered: Vec<&'static str>,
     pub(crate) hpa_exists: bool,
+    /// The type of the HPA's metric: `Pods`, `External`, `External Value` (a target for the whole value) or
+    /// `Resource`.
     pub(crate) metric_type: &'static str,
     pub(crate) desired: usize,
     pub(crate) limited: bool,
@@ -86,8 +90,8 @@ pub(crate) struct ClusterState {
     /// The number of pods with a value of the metric; `None` for all pods.
     pub(crate) sampled: Option<usize>,
     pub(crate) sample_age_seconds: i64,
-    /// The value of the external metric `s0-queue`; `None` if the API does not serve it.
-    pub(crate) external: Option<i64>,
+    /// The value of the external metric `s0-queue`, the sum of its two series; `None` if the API does not serve it.
+    pub(crate) external: Option<f64>,
     /// Whether every request to the API server fails.
     pub(crate) api_down: bool,
     /// Whether the API server does not reach the pods: it never answers a request to a pod.
@@ -100,8 +104,12 @@ pub(crate) struct ClusterState {
     pub(crate) watches: usize,
     /// Whether the client may not read nodes.
     pub(crate) nodes_forbidden: bool,
+    /// Whether the client may not read the events in `kube-system`.
+    pub(crate) events_forbidden: bool,
     /// `maxReplicas` of the HPA.
     pub(crate) max: usize,
+    /// The nodes that come and go; `None` for two constant nodes.
+    pub(crate) nodes: Option<FakeNodes>,
 }
 
 impl ClusterState {
@@ -140,14 +148,16 @@ impl ClusterState {
             metric_sum: 0.0,
             sampled: None,
             sample_age_seconds: 3,
-            external: Some(120),
+            external: Some(120.0),
             api_down: false,
             pods_unreachable: false,
             watch_fault: WatchFault::None,
             lists: BTreeMap::new(),
             watches: 0,
             nodes_forbidden: false,
+            events_forbidden: false,
             max: 12,
+            nodes: None,
         }
     }
 }

@@ -19,7 +19,8 @@ use tower::service_fn;
 use crate::{
     cluster_state::ClusterState,
     fake_watch::{Collection, Versions, WatchRequest},
-    objects::{body, event, event_list, failure, ok, version},
+    objects::{event, version},
+    responses::{body, event_list, failure, ok},
 };
 
 impl ClusterState {
@@ -27,6 +28,17 @@ impl ClusterState {
     pub(crate) fn answer(&self, path: &str, query: &str) -> (StatusCode, Value) {
         if self.api_down {
             return failure(StatusCode::INTERNAL_SERVER_ERROR, "etcdserver: request timed out");
+        }
+        if self.events_forbidden && path == "/apis/events.k8s.io/v1/namespaces/kube-system/events" {
+            return failure(
+                StatusCode::FORBIDDEN,
+                "events.events.k8s.io is forbidden: User \"tester\" cannot list resource \"events\"",
+            );
+        }
+        let hides_nodes = self.nodes_forbidden && path == "/api/v1/nodes";
+        let of_nodes = self.nodes.as_ref().filter(|_| !hides_nodes);
+        if let Some(answer) = of_nodes.and_then(|nodes| nodes.answer(path)) {
+            return answer;
         }
         match path {
             "/version" => ok(version()),
@@ -46,7 +58,7 @@ impl ClusterState {
                 StatusCode::FORBIDDEN,
                 "nodes is forbidden: User \"tester\" cannot list resource \"nodes\"",
             ),
-            "/api/v1/nodes" => ok(Self::nodes()),
+            "/api/v1/nodes" => ok(Self::constant_nodes()),
             "/apis/events.k8s.io/v1/namespaces/sample-app/events" => ok(self.events()),
             "/apis/events.k8s.io/v1/namespaces/default/events" => ok(event_list(&[event(
                 "Node",

@@ -23,6 +23,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) enum Collection {
     Pods,
     Nodes,
+    Claims,
+    /// The events of a namespace.
+    Events(&'static str),
 }
 
 /// The objects of a collection, by name.
@@ -33,6 +36,10 @@ impl Collection {
         match path {
             "/api/v1/namespaces/sample-app/pods" => Some(Self::Pods),
             "/api/v1/nodes" => Some(Self::Nodes),
+            "/apis/karpenter.sh/v1/nodeclaims" => Some(Self::Claims),
+            "/apis/events.k8s.io/v1/namespaces/sample-app/events" => Some(Self::Events("sample-app")),
+            "/apis/events.k8s.io/v1/namespaces/default/events" => Some(Self::Events("default")),
+            "/apis/events.k8s.io/v1/namespaces/kube-system/events" => Some(Self::Events("kube-system")),
             _ => None,
         }
     }
@@ -41,13 +48,20 @@ impl Collection {
         match self {
             Self::Pods => "Pod",
             Self::Nodes => "Node",
+            Self::Claims => "NodeClaim",
+            Self::Events(_) => "Event",
         }
     }
 
     fn objects(self, state: &ClusterState) -> Objects {
-        let list = match self {
-            Self::Pods => state.pod_list(),
-            Self::Nodes => ClusterState::nodes(),
+        let list = match (self, &state.nodes) {
+            (Self::Pods, _) => state.pod_list(),
+            (Self::Nodes, None) => ClusterState::constant_nodes(),
+            (Self::Nodes, Some(nodes)) => nodes.node_list(),
+            (Self::Claims, Some(nodes)) => nodes.claim_list(),
+            (Self::Events(namespace), Some(nodes)) => nodes.events(namespace),
+            // Without nodes that come and go, clients list the events, and there are no claims.
+            (Self::Claims | Self::Events(_), None) => return Objects::new(),
         };
         let objects = list["items"].as_array().unwrap().iter();
         objects

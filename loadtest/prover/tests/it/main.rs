@@ -3,12 +3,21 @@
 
 mod breakdown;
 mod chain;
+mod chain_external;
+mod chain_jobs;
 mod cluster_state;
 mod fake_cluster;
+mod fake_nodes;
 mod fake_watch;
+mod node_recording;
+mod nodes;
+mod nodes_verdict;
 mod objects;
+mod recorded_load;
 mod recording;
+mod responses;
 mod scale;
+mod scale_external;
 #[expect(dead_code, reason = "the tests of the commands use the address of the server")]
 mod scaling_cluster;
 #[path = "../../../tests/support/schema.rs"]

@@ -5,7 +5,10 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::cluster_state::{ClusterState, PodStage, SecondTarget};
+use crate::{
+    cluster_state::{ClusterState, PodStage, SecondTarget},
+    responses::{event_list, failure, ok},
+};
 
 impl ClusterState {
     fn pod_name(number: usize) -> String {
@@ -16,9 +19,8 @@ impl ClusterState {
         let metric = match self.metric_type {
             "Pods" => json!({"type": "Pods", "pods": {"metric": {"name": self.hpa_metric},
                 "target": {"type": "AverageValue", "averageValue": "50"}}}),
-            "External" => json!({"type": "External", "external": {
-                "metric": {"name": "s0-queue", "selector": {"matchLabels": {"scaledobject": "app-a"}}},
-                "target": {"type": "AverageValue", "averageValue": "50"}}}),
+            "External" => external_metric(&json!({"type": "AverageValue", "averageValue": "50"})),
+            "External Value" => external_metric(&json!({"type": "Value", "value": "50"})),
             other => {
                 json!({"type": other, "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}})
             }
@@ -55,11 +57,25 @@ impl ClusterState {
             } else {
                 json!({"waiting": {"reason": "ContainerCreating"}})
             };
-            let node = (stage >= PodStage::Scheduled).then(|| ["node-a", "node-b"][number % 2]);
+            let (node, created, scheduled) = if let Some(nodes) = &self.nodes {
+                let (created, scheduled) = nodes.pod_times(number);
+                (nodes.node_of(number), created, Some(scheduled))
+            } else {
+                let node =
+                    (stage >= PodStage::Scheduled).then(|| ["node-a", "node-b"][number % 2].to_owned());
+                (node, Value::Null, None)
+            };
+            let ready_condition = json!({"type": "Ready", "status": if ready { "True" } else { "False" }});
+            let conditions: Vec<Value> = scheduled.into_iter().chain([ready_condition]).collect();
+            // A pod without a node has no container yet.
+            let has_container = self.nodes.is_none() || node.is_some();
+            let containers = has_container.then(|| {
+                json!({"name": "app-a", "ready": ready, "restartCount": 0, "image": "app-a",
+                "imageID": "", "state": container})
+            });
             let deletion = (number >= self.pods).then_some("2027-01-15T08:00:00Z");
-            json!({"metadata": {"name": Self::pod_name(number), "namespace": "sample-app", "deletionTimestamp": deletion}, "spec": {"containers": [], "nodeName": node},
-                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
-                    "containerStatuses": [{"name": "app-a", "ready": ready, "restartCount": 0, "image": "app-a", "imageID": "", "state": container}]}})
+            json!({"metadata": {"name": Self::pod_name(number), "namespace": "sample-app", "creationTimestamp": created, "deletionTimestamp": deletion}, "spec": {"containers": [], "nodeName": node},
+                "status": {"phase": "Running", "conditions": conditions, "containerStatuses": Vec::from_iter(containers)}})
         };
         let evicted = (0..self.evicted).map(|number| {
             json!({"metadata": {"name": format!("app-a-5d8f7-evicted-{number}"), "namespace": "sample-app"},
@@ -69,11 +85,15 @@ impl ClusterState {
     }
 
     fn stage_of(&self, pod: usize) -> PodStage {
-        if pod < 2 { PodStage::Served } else { self.pod_stage }
+        match &self.nodes {
+            Some(nodes) if !nodes.is_placed(pod) => PodStage::Created,
+            None if pod >= 2 => self.pod_stage,
+            _ => PodStage::Served,
+        }
     }
 
     /// Returns two nodes in two zones.
-    pub(crate) fn nodes() -> Value {
+    pub(crate) fn constant_nodes() -> Value {
         let node = |name: &str, zone: &str| {
             json!({"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}},
                 "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
@@ -248,10 +268,13 @@ impl ClusterState {
             return failure(StatusCode::NOT_FOUND, "no metric of this name and selector");
         };
         let at = jiff::Timestamp::now() - Duration::from_secs(self.sample_age_seconds.unsigned_abs());
-        let item = json!({"metricName": metric, "metricLabels": {}, "timestamp": at.to_string(), "value": value.to_string()});
+        let series = |zone: &str, share: f64| {
+            json!({"metricName": metric, "metricLabels": {"zone": zone}, "timestamp": at.to_string(),
+                "value": format!("{:.0}m", value * share * 1000.0)})
+        };
         ok(
             json!({"kind": "ExternalMetricValueList", "apiVersion": "external.metrics.k8s.io/v1beta1", "metadata": {},
-            "items": [item]}),
+            "items": [series("a", 0.75), series("b", 0.25)]}),
         )
     }
 
@@ -278,6 +301,11 @@ impl ClusterState {
     }
 }
 
+fn external_metric(target: &Value) -> Value {
+    json!({"type": "External", "external": {
+        "metric": {"name": "s0-queue", "selector": {"matchLabels": {"scaledobject": "app-a"}}}, "target": target}})
+}
+
 /// Returns the version of the API server.
 pub(crate) fn version() -> Value {
     json!({"major": "1", "minor": "35", "gitVersion": "v1.35.4", "gitCommit": "", "gitTreeState": "", "buildDate": "",
@@ -289,33 +317,4 @@ pub(crate) fn event(kind: &str, name: &str, reason: &str, note: &str) -> Value {
     json!({"metadata": {"name": format!("{name}.{reason}"), "uid": format!("{name}.{reason}.{note}"), "resourceVersion": "1"},
         "eventTime": null, "deprecatedLastTimestamp": now.to_string(), "reason": reason, "note": note, "type": "Normal",
         "regarding": {"kind": kind, "name": name}, "deprecatedSource": {"component": "fake"}})
-}
-
-pub(crate) fn event_list(events: &[Value]) -> Value {
-    json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": events})
-}
-
-/// Encodes a body: a string as plain text, any other value as JSON.
-pub(crate) fn body(value: &Value) -> Vec<u8> {
-    match value {
-        Value::String(text) => text.clone().into_bytes(),
-        other => serde_json::to_vec(other).unwrap(),
-    }
-}
-
-pub(crate) fn ok(value: Value) -> (StatusCode, Value) {
-    (StatusCode::OK, value)
-}
-
-pub(crate) fn failure(code: StatusCode, message: &str) -> (StatusCode, Value) {
-    let reason = if code == StatusCode::NOT_FOUND {
-        "NotFound"
-    } else {
-        "ServiceUnavailable"
-    };
-    (
-        code,
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
-        "reason": reason, "code": code.as_u16()}),
-    )
 }

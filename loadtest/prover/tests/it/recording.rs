@@ -2,21 +2,20 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use engine::{
-    Bounds, Connections, Content, Counts, Expectations, FailureKind, Latencies, LoadReport, PlanReport,
-    Protocol, Rates, Spacing, StageReport, Summary, Threshold, units::MaxFailed,
-};
-use jiff::Timestamp;
+use engine::{Bounds, FailureKind, LoadReport, Spacing, Threshold, units::MaxFailed};
 use prover::{
     cluster::PodsMetric,
     prove::{
-        Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks, MetricSample, NodesSample,
-        Phase, PodTrace, Recording, Sample, ScaleConfig, ScaleReport, ScaleRun, Shares, TimeRange, Timeline,
-        Trace,
+        AssertionVerdict, Deadlines, Decision, EventMark, Expected, HpaSample, LoadSample, Marks,
+        MetricSample, NodesSample, Phase, PodTrace, Recording, Sample, ScaleConfig, ScaleReport, ScaleRun,
+        ScalingMetric, Shares, TimeRange, Timeline, Trace,
     },
 };
 
-use crate::schema;
+use crate::{
+    recorded_load::{BEGAN_AT, load, summary},
+    schema,
+};
 
 pub(crate) const RATE: f64 = 392.0;
 const TAIL: f64 = 20.0;
@@ -32,11 +31,11 @@ pub(crate) fn expected() -> Expected {
     Expected {
         hpa: "app-a".to_owned(),
         deployment: "app-a".to_owned(),
-        metric: PodsMetric {
+        metric: ScalingMetric::Pods(PodsMetric {
             name: "http_requests_per_second".to_owned(),
             target_per_pod: 50.0,
             selector: None,
-        },
+        }),
         min: 2,
         max: 12,
         rate: RATE,
@@ -114,7 +113,7 @@ pub(crate) fn recording() -> Recording {
         tail: Some(load(TAIL, f64::from(BACK - STEP_END))),
         traces: BTreeMap::from([("app-a".to_owned(), trace())]),
         shares: Shares::default(),
-        began_at: Some(Timestamp::from_second(1_750_000_000).unwrap()),
+        began_at: Some(BEGAN_AT),
         start_wait: Duration::ZERO,
         interrupted: false,
     }
@@ -193,7 +192,7 @@ fn sample(at: i32) -> Sample {
         ready,
         pods,
         metric_sum: Some(if phase == Phase::Closing { 0.0 } else { metric }),
-        metric_pods: 8,
+        metric_pods: Some(8),
         limited: Some(at < 9),
         limited_reason: "TooFewReplicas".to_owned(),
     };
@@ -228,100 +227,6 @@ fn sample(at: i32) -> Sample {
             zones: 2,
         }),
         problem: None,
-    }
-}
-
-fn summary(p50: f64) -> Summary {
-    let at = |factor: f64| Some(p50 * factor);
-    Summary {
-        count: 392,
-        mean: at(1.1),
-        p50: at(1.0),
-        p90: at(1.8),
-        p95: at(2.2),
-        p99: at(4.0),
-        p999: at(9.0),
-        max: at(12.0),
-    }
-}
-
-fn load(rate: f64, seconds: f64) -> LoadReport {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "small and positive"
-    )]
-    let sent = (rate * seconds) as u64;
-    LoadReport {
-        schema: "loadtest.run/v1",
-        version: "0.0.0",
-        started_at: Timestamp::from_second(1_750_000_000).unwrap(),
-        duration_seconds: seconds,
-        ended_early: None,
-        stripes: Vec::new(),
-        warm_up: None,
-        slowest: Vec::new(),
-        plan: PlanReport {
-            stages: vec![StageReport {
-                seconds,
-                from: rate,
-                to: rate,
-            }],
-            spacing: Spacing::Even,
-            duration_seconds: seconds,
-            timeout_seconds: 10.0,
-            connections: 100,
-            warm_up_seconds: 0.0,
-            max_in_flight: 10_000,
-            max_connection_age_seconds: Some(3.0),
-            max_idle_seconds: 4.0,
-            dns_ttl_seconds: None,
-            protocol: Protocol::Http1,
-            insecure: None,
-            content: Content::default(),
-            threads: 1,
-            expectations: Expectations::default(),
-        },
-        requests: Counts {
-            scheduled: sent,
-            sent,
-            succeeded: sent,
-            ..Counts::default()
-        },
-        failures: FailureKind::ALL.map(|kind| (kind, 0)).into(),
-        failure_examples: BTreeMap::new(),
-        rates: Rates {
-            requested: rate,
-            achieved: rate,
-            succeeded: rate,
-            schedule_held: 1.0,
-        },
-        latency_ms: summary(0.8),
-        latencies: Latencies::default(),
-        latency_succeeded_ms: summary(0.8),
-        lag_ms: summary(0.1),
-        connections: Connections {
-            opened: 900,
-            connect_ms: summary(0.3),
-            wait_ms: summary(0.1),
-        },
-        statuses: BTreeMap::from([(200, sent)]),
-        served_by: (0..8)
-            .map(|pod| (format!("app-a-5d8f7-{pod}"), sent / 8))
-            .collect(),
-        first_served_seconds: (0..8)
-            .map(|pod| {
-                let at = match pod {
-                    0 | 1 => 0.01,
-                    2 | 3 => 11.4,
-                    _ => 20.9,
-                };
-                (format!("app-a-5d8f7-{pod}"), at)
-            })
-            .collect(),
-        body_bytes: sent * 11,
-        targets: Vec::new(),
-        intervals: Vec::new(),
     }
 }
 
@@ -401,4 +306,17 @@ pub(crate) fn describe_assertions(report: &ScaleReport) -> String {
         )
     });
     lines.collect()
+}
+
+/// Asserts that a report fails exactly these assertions, and that the first observation contains `says`.
+pub(crate) fn assert_failed_only(report: &ScaleReport, names: &[&str], says: &str) {
+    let failed: Vec<_> = report.runs[0]
+        .assertions
+        .iter()
+        .filter(|assertion| assertion.verdict == AssertionVerdict::Failed)
+        .collect();
+    let found: Vec<_> = failed.iter().map(|assertion| assertion.name).collect();
+    assert_eq!(found, names, "{}", describe_assertions(report));
+    let observed = &failed[0].observed;
+    assert!(observed.contains(says), "{says:?} is missing: {observed}");
 }

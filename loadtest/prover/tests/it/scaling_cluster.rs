@@ -17,7 +17,12 @@ use engine::{
 use prover::prove::{Deadlines, Expected, Recording, ScaleConfig, ScaleReport, ScaleRun, Setup, drive};
 use tokio::time::{Instant, sleep};
 
-use crate::{cluster_state::ClusterState, fake_cluster::FakeCluster, recording, schema};
+use crate::{
+    cluster_state::ClusterState,
+    fake_cluster::FakeCluster,
+    fake_nodes::{FakeAutoscaler, FakeNodes, NodeFault},
+    recording, schema,
+};
 
 /// A fake cluster and its HTTP server. Every 300 ms, a callback updates the state of the cluster from the request rate.
 pub(crate) struct ScalingCluster {
@@ -30,6 +35,22 @@ pub(crate) struct ScalingCluster {
 }
 
 impl ScalingCluster {
+    /// Starts a cluster whose nodes follow its pods.
+    pub(crate) async fn with_nodes(autoscaler: FakeAutoscaler, fault: NodeFault) -> Self {
+        let cluster = Self::start(|state, rate| {
+            follow(state, rate);
+            let pods = state.pods;
+            if let Some(nodes) = &mut state.nodes {
+                nodes.tick(pods);
+            }
+        })
+        .await;
+        cluster
+            .fake
+            .change(|state| state.nodes = Some(FakeNodes::new(autoscaler, fault)));
+        cluster
+    }
+
     /// Starts the server, and calls `react` every 300 ms with the state and the rate in requests per second.
     pub(crate) async fn start(react: impl Fn(&mut ClusterState, f64) + Send + 'static) -> Self {
         let counter = Arc::new(AtomicU64::new(0));
@@ -107,6 +128,7 @@ impl ScalingCluster {
                 plateau: 5.0,
                 scale_down: 15.0,
             },
+            nodes: None,
         }
     }
 

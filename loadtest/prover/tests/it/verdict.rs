@@ -3,8 +3,8 @@
 use prover::prove::{AssertionVerdict, Marks, Phase, Recording, ScaleReport, ScaleVerdict};
 
 use crate::recording::{
-    change_phase, describe_assertions, fail_one_request, hpa_at, judge, recording, report,
-    report_with_thresholds,
+    assert_failed_only, change_phase, describe_assertions, fail_one_request, hpa_at, judge, recording,
+    report, report_with_thresholds,
 };
 
 fn judged(change: impl FnOnce(&mut Recording)) -> ScaleReport {
@@ -16,18 +16,7 @@ fn judged(change: impl FnOnce(&mut Recording)) -> ScaleReport {
 /// Asserts that a change of the recording fails exactly one assertion, whose observation contains `says`.
 fn assert_fails(name: &str, says: &str, change: impl FnOnce(&mut Recording)) -> ScaleReport {
     let report = judged(change);
-    let failed: Vec<_> = report.runs[0]
-        .assertions
-        .iter()
-        .filter(|assertion| assertion.verdict == AssertionVerdict::Failed)
-        .collect();
-    let names: Vec<_> = failed.iter().map(|assertion| assertion.name).collect();
-    assert_eq!(names, [name], "{}", describe_assertions(&report));
-    assert!(
-        failed[0].observed.contains(says),
-        "does not say {says:?}: {}",
-        failed[0].observed
-    );
+    assert_failed_only(&report, &[name], says);
     report
 }
 

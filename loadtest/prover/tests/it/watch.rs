@@ -1,4 +1,4 @@
-//! The watches of pods and nodes: few requests, no change missed, and no loss unnoticed.
+//! The watches of pods and nodes: they need few requests, miss no change, and report every loss.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ async fn a_watch_that_expires_is_listed_again_and_misses_nothing() {
     let report = cluster.run(&mut Interrupt::never()).await;
     let text = describe_assertions(&report);
     assert_eq!(report.verdict, ScaleVerdict::Passed, "{text}");
-    // Up and down: two faults, each of which meets the watch of the pods or of the nodes.
+    // Two faults, each of which hits the watch of the pods or that of the nodes.
     let lists = lists(&cluster.fake, PODS) + lists(&cluster.fake, NODES);
     assert_eq!(lists, 4, "2 at the start, 1 after each fault");
 }

@@ -26,7 +26,7 @@ pub struct ChainReport {
     /// The version of this format.
     #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
-    /// Whether every link of every HPA that was checked holds. A link with a warning holds.
+    /// Whether every checked link of every HPA works. A link with a warning works.
     pub whole: bool,
     /// The diagnosis of each HPA's chain.
     pub chains: Vec<Diagnosis>,

@@ -63,14 +63,14 @@ pub(super) async fn until_drained(
 
 /// The bounds that end a load early when they are broken.
 pub(super) struct Abort<'a> {
-    /// The time from the start of the measured part before which no bound is judged.
+    /// The minimum time: before it, counted from the start of the measured part, no bound is checked.
     pub(super) after: Duration,
     pub(super) max_failed: MaxFailed,
     pub(super) thresholds: &'a [Threshold],
 }
 
 impl Abort<'_> {
-    /// Returns the bound that is broken now, if it is time to judge.
+    /// Returns the bound that is broken now, if the minimum time is over.
     fn reason(&self, load: &Load) -> Option<String> {
         if load.elapsed() < self.after {
             return None;

@@ -178,7 +178,7 @@ fn slow_request(request: &SlowRequest) -> String {
 pub(super) fn warm_up(warm_up: &WarmUp) -> String {
     let requests = &warm_up.requests;
     let mut text = format!(
-        "{} s, {} sent, {} succeeded, {} failed; no other number counts them",
+        "{} s, {} sent, {} succeeded, {} failed; all other numbers exclude them",
         short(warm_up.seconds),
         requests.sent,
         requests.succeeded,

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use engine::units::short;
-use prover::prove::{EventMark, Expected, Phase, Progress, Sample};
+use prover::prove::{EventMark, Expected, NodesSample, Phase, Progress, Sample};
 
 use crate::output;
 
@@ -15,6 +15,8 @@ const MAX_SILENCE: f64 = 5.0;
 /// Prints the timeline of a run to standard output.
 #[derive(Debug, Default)]
 pub(super) struct LiveTimeline {
+    /// Whether the lines show the nodes.
+    shows_nodes: bool,
     /// The state in the last printed line, and its time in seconds.
     printed: Option<(f64, State)>,
     /// The object, reason and note of each printed event. Kubernetes repeats events, for example of failed probes.
@@ -26,12 +28,21 @@ pub(super) struct LiveTimeline {
 struct State {
     /// The desired and the ready replicas of each HPA.
     replicas: Vec<i32>,
+    /// The nodes, if the lines show them.
+    nodes: Option<NodesSample>,
     phase: Phase,
     failed_requests: u64,
     has_problem: bool,
 }
 
 impl LiveTimeline {
+    pub(super) fn new(shows_nodes: bool) -> Self {
+        Self {
+            shows_nodes,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn show(&mut self, progress: Progress<'_>, expected: &[Expected]) {
         match progress {
             Progress::Sample(sample) => self.sample(sample, expected),
@@ -46,6 +57,7 @@ impl LiveTimeline {
         let hpas = expected.iter().filter_map(|hpa| sample.hpas.get(&hpa.hpa));
         let state = State {
             replicas: hpas.flat_map(|hpa| [hpa.desired, hpa.ready]).collect(),
+            nodes: sample.nodes.filter(|_| self.shows_nodes),
             phase: sample.phase,
             failed_requests: sample.load.map_or(0, |load| load.failed),
             has_problem: sample.problem.is_some(),
@@ -55,8 +67,8 @@ impl LiveTimeline {
             .as_ref()
             .is_none_or(|(at, printed)| *printed != state || sample.at - at >= MAX_SILENCE);
         if is_due {
+            print_line(&describe(sample, expected, state.nodes));
             self.printed = Some((sample.at, state));
-            print_line(&describe(sample, expected));
         }
     }
 
@@ -83,7 +95,7 @@ fn print_line(line: &str) {
     drop(output::print(&format!("{line}\n")));
 }
 
-fn describe(sample: &Sample, expected: &[Expected]) -> String {
+fn describe(sample: &Sample, expected: &[Expected], nodes: Option<NodesSample>) -> String {
     let mut parts = vec![format!("{:>5.0} s  {:<12}", sample.at, sample.phase.name())];
     if let Some(load) = &sample.load {
         parts.push(format!("{:>6} requests/s", short(load.achieved)));
@@ -99,6 +111,12 @@ fn describe(sample: &Sample, expected: &[Expected]) -> String {
             }
             None => format!("{name}: cannot be read"),
         });
+    }
+    if let Some(nodes) = nodes {
+        parts.push(format!(
+            "nodes: {} of {} ready, zones {}",
+            nodes.ready, nodes.total, nodes.zones
+        ));
     }
     if let Some(load) = &sample.load {
         let p99 = load.latency_ms.p99.map_or("-".to_owned(), short);

@@ -4,6 +4,8 @@
 //! writes the reports.
 
 mod live_timeline;
+mod nodes;
+mod nodes_text;
 mod suite;
 mod text;
 mod waits;
@@ -103,7 +105,7 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
             () = interrupt.requested() => Vec::new(),
         };
         let recording = if !interrupt.is_requested() && chains.iter().all(Diagnosis::is_healthy) {
-            let mut timeline = LiveTimeline::default();
+            let mut timeline = LiveTimeline::new(setup.nodes.is_some());
             let mut show = |progress: Progress<'_>| timeline.show(progress, &setup.expected);
             drive(&cluster, &setup, &mut interrupt, &mut show).await?
         } else {
@@ -158,6 +160,10 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
     let scale_down = options
         .scale_down_deadline
         .unwrap_or(stabilisation + SCALE_DOWN_MARGIN);
+    let nodes = nodes::plan(options.nodes, &cluster, &options.cluster.namespace).await?;
+    let removal = nodes.as_ref().map_or(Duration::ZERO, |plan| {
+        Duration::from_secs_f64(plan.deadline_seconds)
+    });
     let addresses = probe(options.mix(), &options.plan.network, PROBE_TIMEOUT)
         .await
         .map_err(BadConfiguration::new)?;
@@ -184,17 +190,21 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
         },
         tail: tail.map(|tail| Plan {
             connections: tail_connections(tail),
-            ..plan(tail, scale_down)
+            ..plan(tail, scale_down + removal)
         }),
         addresses,
         start_wait: Duration::ZERO,
         deadlines: Deadlines {
-            settle: options.settle_deadline.unwrap_or(scale_down).as_secs_f64(),
+            settle: options
+                .settle_deadline
+                .unwrap_or(scale_down + removal)
+                .as_secs_f64(),
             scale_up: options.scale_up_deadline.as_secs_f64(),
             plateau: options.plateau.as_secs_f64(),
             scale_down: scale_down.as_secs_f64(),
         },
         expected,
+        nodes,
     };
     let config = ScaleConfig {
         namespace: setup.namespace.clone(),
@@ -284,18 +294,19 @@ fn print_plan(setup: &Setup, config: &ScaleConfig) -> anyhow::Result<()> {
         config.targets.join(", ")
     ))?;
     for expected in &setup.expected {
-        let metric = &expected.metric;
         output::print(&format!(
-            "{}: {} -> {} -> {} replicas (target {} of {} per pod, {} requests/s; at most {})\n",
+            "{}: {} -> {} -> {} replicas (target {}, {} requests/s; at most {})\n",
             expected.hpa,
             expected.min,
             expected.replicas,
             expected.min,
-            short(metric.target_per_pod),
-            metric.name,
+            expected.metric,
             short(expected.rate),
             expected.max
         ))?;
+    }
+    if let Some(plan) = &setup.nodes {
+        output::print(&nodes::describe(plan))?;
     }
     Ok(())
 }

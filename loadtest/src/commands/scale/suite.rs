@@ -3,6 +3,7 @@
 use engine::units::short;
 use prover::prove::{AssertionVerdict, ScaleReport};
 
+use super::nodes_text;
 use crate::suite::{Case, CaseStatus, Suite};
 
 /// Returns the suite with one case per assertion.
@@ -59,6 +60,9 @@ pub(super) fn suite(report: &ScaleReport) -> Suite {
         seconds: last_samples.map(|sample| sample.at).sum(),
         cases: cases.collect(),
         warnings: Vec::new(),
-        facts: steps.chain(times).collect(),
+        facts: steps
+            .chain(times)
+            .chain(report.runs.iter().flat_map(nodes_text::facts))
+            .collect(),
     }
 }

@@ -2,6 +2,8 @@
 
 use prover::prove::{AssertionVerdict, ScaleReport, ScaleRun, TimeToScale};
 
+use super::nodes_text;
+
 /// Returns the verdict, the assertions and the time to scale, one per line.
 #[must_use]
 pub fn summary(report: &ScaleReport) -> String {
@@ -20,6 +22,10 @@ pub fn summary(report: &ScaleReport) -> String {
         ));
     }
     lines.extend(time_to_scale(report));
+    report
+        .runs
+        .iter()
+        .for_each(|run| nodes_text::append(run, &mut lines));
     lines.join("\n") + "\n"
 }
 
@@ -83,7 +89,7 @@ fn single_run(time: &TimeToScale, lines: &mut Vec<String>) {
     }
 }
 
-/// Describes when the load of each run began.
+/// Describes when the load of each run began, relative to the idle cluster and to a sync of the HPA.
 fn starts(report: &ScaleReport) -> impl Iterator<Item = String> {
     report.runs.iter().zip(1..).map(|(run, number)| {
         let wait = run.start_wait_seconds;
