@@ -1,11 +1,15 @@
 //! The client to `app_b`: several connection pools, and one deadline for each call.
 //!
-//! The calls take turns among the pools. A single pool would use the connection again that was returned last, so that nearly all
-//! calls would reach one pod of `app_b`: a Service assigns a pod to each connection.
+//! The calls take turns among the pools. A single pool would reuse the connection that was returned last. A Service assigns a
+//! pod to each connection, so nearly all calls would reach one pod of `app_b`.
 //!
-//! A call is retried once, within its deadline, if its connection closed before a response. A killed pod leaves such
-//! connections in the pool, and `/auth` is safe to retry because it only reads. Other failures are not retried: a refused
-//! connection or a slow response is a sign of overload, and retries would add to it.
+//! A call is retried once, within its deadline, in two cases:
+//! - Its connection closed before a response. A killed pod leaves such connections in the pool, and `/auth` is safe to retry
+//!   because it only reads.
+//! - Its connection was not established in time. The packet was lost, or the pod is gone and still an endpoint of the Service.
+//!   A new connection may reach another pod. A full accept queue looks the same; the single retry is the cost.
+//!
+//! Other failures are not retried: a refused connection or a slow response is a sign of overload, and retries would add to it.
 
 pub mod metrics;
 
@@ -140,7 +144,7 @@ impl AppB {
         })
     }
 
-    /// Asks `app_b` whether a user has this token. Forwards the id and the trace of `request`.
+    /// Asks `app_b` whether a user has this token. The call forwards the id and the trace of `request`.
     ///
     /// # Errors
     /// If `app_b` gives no valid response within the deadline.
@@ -186,7 +190,7 @@ impl AppB {
                 .send()
         };
         let response = match send().await {
-            Err(error) if is_closed_unanswered(&error) => {
+            Err(error) if is_closed_unanswered(&error) || is_unestablished(&error) => {
                 self.metrics.http_client_retries_total.inc();
                 send().await
             }
@@ -264,6 +268,11 @@ fn is_closed_unanswered(error: &reqwest::Error) -> bool {
             .is_some_and(|error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset))
     };
     hyper.is_some_and(|error| error.is_incomplete_message() || error.is_canceled()) || is_reset()
+}
+
+/// Whether the connection was not established in time.
+fn is_unestablished(error: &reqwest::Error) -> bool {
+    error.is_connect() && error.is_timeout()
 }
 
 fn io_error(error: &reqwest::Error) -> Option<&io::Error> {

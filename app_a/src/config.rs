@@ -1,11 +1,11 @@
-//! Configuration: the shared settings of a service, and the client to `app_b`.
+//! Configuration: the shared settings of a service, TLS, and the client to `app_b`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use reqwest::Url;
-use service::config::{Command, Configuration, Invalid, LogConfig, ServiceConfig, values};
+use service::config::{Command, Configuration, Invalid, LogConfig, ServiceConfig, TlsConfig, values};
 
 /// The public frontend of the pair
 #[derive(Debug, Clone, Parser)]
@@ -19,6 +19,10 @@ pub struct Config {
     /// The settings that both services share
     #[command(flatten)]
     pub service: ServiceConfig,
+
+    /// The settings of the TLS listener
+    #[command(flatten)]
+    pub tls: TlsConfig,
 
     /// The settings of the client to `app_b`
     #[command(flatten)]
@@ -44,7 +48,7 @@ pub struct AppBConfig {
           value_parser = values::positive_duration, default_value = "3s")]
     pub timeout: Duration,
 
-    /// Connections that the calls to `app_b` take turns on; more are open when more calls run at once
+    /// Number of connections over which the calls to `app_b` are spread; more are open while more calls run at once
     #[arg(long = "app-b-connections", env = "APP_B_CONNECTIONS", id = "app_b_connections",
           value_name = "CONNECTIONS", value_parser = connections, default_value = "8")]
     pub connections: usize,
@@ -71,6 +75,7 @@ impl Configuration for Config {
 
     fn check(&self) -> Result<(), Invalid> {
         self.service.check()?;
+        self.tls.check(&self.service)?;
         if self.app_b.timeout >= self.service.request_timeout {
             // Otherwise the request would time out first, and the log would not name app_b.
             return Err(Invalid::new("APP_B_TIMEOUT", "a duration below REQUEST_TIMEOUT"));
@@ -92,7 +97,7 @@ impl Configuration for Config {
     }
 }
 
-/// The largest number of pools. Each is a client with memory of its own.
+/// The largest number of pools. Each pool is a client, which takes memory.
 const MAX_CONNECTIONS: usize = 256;
 
 fn connections(text: &str) -> Result<usize, String> {

@@ -25,7 +25,9 @@ pub use state::App;
 pub async fn run(config: Config) -> Result<()> {
     let signals = Signals::install()?;
     let metrics = metrics::Metrics::new();
-    let server = Server::bind(&config.service, metrics.registry.clone())?;
+    let server = Server::bind(&config.service, metrics.registry.clone())?
+        .with_tls(&config.tls, &metrics.registry)
+        .await?;
     let export = Export::start(
         &config.service,
         env!("CARGO_PKG_NAME"),

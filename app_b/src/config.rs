@@ -29,18 +29,18 @@ pub struct Config {
           default_value_t = DatabaseUrl::default())]
     pub database_url: DatabaseUrl,
 
-    /// File of the users, one a line; it is read again when it changes. `app_b user-entry NAME` prints a line
-    #[arg(long, env = "USERS_FILE", value_name = "PATH", value_parser = users_file)]
+    /// File of the users, one in each line; changes apply without a restart. `app_b user-entry NAME` prints a line
+    #[arg(long, env = "USERS_FILE", value_name = "PATH", value_parser = values::path)]
     pub users_file: Option<PathBuf>,
 
-    /// Accept the demonstration users instead, whose tokens are public
+    /// Accept the demonstration users instead of a file; their tokens are public
     #[arg(long, env = "DEMO_USERS", value_name = "BOOL", value_parser = values::boolean, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub demo_users: bool,
 }
 
 impl Config {
-    /// Returns where the users come from.
+    /// Returns the source of the users.
     ///
     /// # Errors
     /// If no source is set, or both.
@@ -49,11 +49,11 @@ impl Config {
             (Some(path), false) => Ok(Source::File(path.clone())),
             (None, true) => Ok(Source::Demo),
             (None, false) => Err(Invalid::because(
-                "there are no users: set USERS_FILE to a file of users, whose lines `app_b user-entry NAME` prints, or \
-                 for a demonstration DEMO_USERS=true, whose tokens are public",
+                "there are no users: set USERS_FILE to a file with users (`app_b user-entry NAME` prints its lines), or \
+                 DEMO_USERS=true for a demonstration: the tokens of these users are public",
             )),
             (Some(_), true) => Err(Invalid::because(
-                "USERS_FILE and DEMO_USERS are both set: keep USERS_FILE, or for a demonstration DEMO_USERS",
+                "USERS_FILE and DEMO_USERS are both set: keep USERS_FILE, or DEMO_USERS for a demonstration",
             )),
         }
     }
@@ -77,11 +77,4 @@ impl Configuration for Config {
         }
         Ok(())
     }
-}
-
-fn users_file(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() {
-        return Err("the path of a file such as /etc/app_b/users".to_owned());
-    }
-    Ok(text.into())
 }

@@ -1,6 +1,6 @@
 //! Where the users come from: a file, which `app_b` reads again when it changes, or the demonstration users.
 //!
-//! No user is built into a deployment. The tokens of the demonstration users are public, so they need a setting.
+//! No user is built in. The tokens of the demonstration users are public, so only a setting enables these users.
 
 mod demo;
 pub(crate) mod entry;
@@ -37,7 +37,7 @@ impl Source {
             Self::File(path) => file::load(path).await?,
         };
         if users.is_empty() {
-            tracing::warn!("the users file has no user: every token is refused");
+            tracing::warn!("the users file contains no user: app_b refuses every token");
         }
         Ok(users)
     }

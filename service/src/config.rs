@@ -2,6 +2,7 @@
 
 mod log;
 mod report;
+mod tls;
 mod trace;
 pub mod values;
 
@@ -15,6 +16,7 @@ use crate::{healthcheck, open_files};
 
 pub use log::{LogConfig, LogFormat};
 pub use report::{EXIT_BAD_CONFIGURATION, Invalid};
+pub use tls::TlsConfig;
 pub use trace::{Endpoint, TraceConfig, TraceSampler};
 
 /// The configuration of a program, as [`crate::runtime::run`] needs it.
@@ -66,7 +68,7 @@ pub struct ServiceConfig {
     #[arg(long, env = "MAX_IN_FLIGHT", value_name = "REQUESTS", value_parser = values::positive_count, default_value = "1024")]
     pub max_in_flight: usize,
 
-    /// Connections to the public listener that are open at the same time; further clients wait. The default is what fits
+    /// Connections to the public listeners that are open at the same time; further clients wait. The default is what fits
     /// below the limit of open files
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "CONNECTIONS", value_parser = values::positive_count)]
     pub max_connections: Option<usize>,
@@ -75,7 +77,8 @@ pub struct ServiceConfig {
     #[arg(long, env = "MAX_BODY_BYTES", value_name = "BYTES", value_parser = values::count, default_value = "65536")]
     pub max_body_bytes: usize,
 
-    /// Time for a client to send the head of a request, from the connection or the first byte of the head
+    /// Time for a client to send the head of a request, from the connection or the first byte of the head; also the time
+    /// for a TLS handshake
     #[arg(long, env = "HEADER_READ_TIMEOUT", value_name = "DURATION", value_parser = values::positive_duration, default_value = "10s")]
     pub header_read_timeout: Duration,
 

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod middleware;
 mod open_files;
 pub mod readiness;
+pub mod reload;
 pub mod reply;
 pub mod request_id;
 pub mod runtime;

@@ -15,7 +15,7 @@ struct LogFilter {
     handle: Handle<EnvFilter, Registry>,
 }
 
-/// Reasons that the filter is not changed.
+/// Reasons why the filter is not changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Error {
     /// The log has not started.
@@ -45,8 +45,8 @@ pub(crate) fn set(directives: &str) -> Result<(), Error> {
     let new = parse(directives).map_err(Error::Invalid)?;
     let filter = FILTER.get().ok_or(Error::NoLog)?;
     let mut present = filter.directives.lock().unwrap_or_else(PoisonError::into_inner);
-    // Before the change: with the new filter, the event may not be logged.
-    tracing::info!(log.filter = directives, "the filter of the log changes");
+    // Log before the change: the new filter may not admit the event.
+    tracing::info!(log.filter = directives, "the log filter changes");
     filter.handle.reload(new).map_err(|_gone| Error::NoLog)?;
     directives.clone_into(&mut present);
     Ok(())

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// The failures of one cause that are logged in one window.
+/// The maximum number of failures of one cause that are logged in one window.
 const MAX_LOGGED: u32 = 10;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// The causes that are counted separately. Further causes share one count.
+/// The maximum number of causes that are counted separately. Further causes share one count.
 const MAX_CAUSES: usize = 64;
 
 /// The name of the shared count.
@@ -39,14 +39,15 @@ impl Window {
         }
     }
 
-    /// Whether the window is over and has nothing to report.
+    /// Whether the window has ended without anything to report.
     fn is_done(&self) -> bool {
         self.left_out == 0 && self.end <= Instant::now()
     }
 }
 
 impl LogLimit {
-    /// Whether a failure may be logged. The end of the window reports how many were left out. Call it within a runtime.
+    /// Returns whether a failure may be logged. At the end of the window, a warning says how many were left out. Needs
+    /// a runtime.
     pub(crate) fn admits(&'static self, cause: &str) -> bool {
         let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
         if !causes.contains_key(cause) && causes.len() >= MAX_CAUSES {

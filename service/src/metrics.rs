@@ -35,7 +35,7 @@ pub fn register<M: Collector + Clone + 'static>(
 /// Registers `build_info`, the process metrics and the counter of dropped log lines.
 ///
 /// The labels `revision` and `image_tag` of `build_info` come from the environment, which the image sets. They are not
-/// compiled in: the program would differ for each commit, even if its source is the same.
+/// compiled in, because the program would then differ for each commit, even with the same source.
 ///
 /// # Panics
 /// When called twice for one registry. This is a programming error that fails every start of the service.

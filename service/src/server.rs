@@ -1,4 +1,4 @@
-//! The server: the public and the admin listener, and the order of the shutdown.
+//! The server: the public listeners, the admin listener, and the order of the shutdown.
 
 mod accept;
 mod activity;
@@ -8,8 +8,10 @@ mod connection_metrics;
 mod ending;
 mod http_service;
 mod io;
+mod listener;
 mod signals;
 mod stage;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,26 +19,30 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use prometheus::Registry;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::admin;
-use crate::config::ServiceConfig;
+use crate::config::{ServiceConfig, TlsConfig};
 use crate::readiness::{Readiness, State};
 use accept::{Acceptor, Bounds};
 use clock::Limits;
 use connection_metrics::ConnectionMetrics;
+use listener::Listener;
 use stage::Stage;
+use tls::{Certificate, TlsMetrics};
 
 pub use http_service::HttpService;
 pub use signals::Signals;
 
-/// A server with both listeners bound. The admin listener already responds.
+/// A server with its listeners bound. The admin listener already responds.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
+    tls_listener: Option<Listener>,
+    /// Keeps the certificate current until the server is dropped.
+    certificate: JoinSet<()>,
     admin_address: SocketAddr,
     admin: JoinHandle<()>,
     readiness: Readiness,
@@ -66,14 +72,14 @@ impl std::fmt::Display for DeadlineMissed {
 impl std::error::Error for DeadlineMissed {}
 
 impl Server {
-    /// Binds both listeners and starts to respond to probes. `/readyz` responds 503 until [`Server::run`].
+    /// Binds the public and the admin listener, and starts to respond to probes. `/readyz` responds 503 until [`Server::run`].
     ///
     /// # Errors
     /// When an address cannot be bound. The message names the address and the variable to change.
     pub fn bind(config: &ServiceConfig, registry: Registry) -> Result<Self> {
-        let listener = bind(config.listen, "LISTEN")?;
-        let admin_listener = bind(config.admin_listen, "ADMIN_LISTEN")?;
-        let admin_address = admin_listener.local_addr()?;
+        let listener = Listener::bind(config.listen, "LISTEN", None)?;
+        let admin_listener = Listener::bind(config.admin_listen, "ADMIN_LISTEN", None)?;
+        let admin_address = admin_listener.address()?;
         let connection_metrics = ConnectionMetrics::new(&registry);
         let readiness = Readiness::default();
         let limits = Limits {
@@ -90,11 +96,12 @@ impl Server {
         let routes = admin::router(registry, readiness.clone());
         let admin = Acceptor::new(
             admin_listener,
+            None,
             move |peer| admin::for_peer(&routes, peer),
             admin_limits,
             stage,
             None,
-        )?;
+        );
         let admin = tokio::spawn(async move {
             admin.serve().await;
         });
@@ -104,7 +111,7 @@ impl Server {
             metrics: connection_metrics,
         };
         tracing::info!(
-            server.address = %listener.local_addr()?,
+            server.address = %listener.address()?,
             server.max_connections = max_connections,
             admin.address = %admin_address,
             "listening"
@@ -112,6 +119,8 @@ impl Server {
         let (drain_delay, drain_deadline) = (config.drain_delay, config.drain_deadline);
         Ok(Self {
             listener,
+            tls_listener: None,
+            certificate: JoinSet::new(),
             admin_address,
             admin,
             readiness,
@@ -122,12 +131,38 @@ impl Server {
         })
     }
 
-    /// The bound address of the public listener.
+    /// Adds a public listener with TLS, if the settings name its address. It shares the bounds and the metrics of the other
+    /// public listener. Changes of the certificate apply to new connections.
+    ///
+    /// # Errors
+    /// When the certificate cannot be loaded, or the address cannot be bound. The message says what to do.
+    pub async fn with_tls(mut self, config: &TlsConfig, registry: &Registry) -> Result<Self> {
+        let Some(address) = config.listen else {
+            return Ok(self);
+        };
+        let certificate = Certificate::load(config, TlsMetrics::new(registry)).await?;
+        let listener = Listener::bind(address, "TLS_LISTEN", Some(certificate.terminator()))?;
+        tracing::info!(tls.address = %listener.address()?, "listening with TLS");
+        self.tls_listener = Some(listener);
+        self.certificate.spawn(certificate.follow_files());
+        Ok(self)
+    }
+
+    /// The bound address of the public listener without TLS.
     ///
     /// # Errors
     /// When the kernel cannot report the address.
     pub fn address(&self) -> Result<SocketAddr> {
-        Ok(self.listener.local_addr()?)
+        Ok(self.listener.address()?)
+    }
+
+    /// The bound address of the public listener with TLS, if there is one.
+    ///
+    /// # Errors
+    /// When the kernel cannot report the address.
+    pub fn tls_address(&self) -> Result<Option<SocketAddr>> {
+        let address = self.tls_listener.as_ref().map(Listener::address);
+        Ok(address.transpose()?)
     }
 
     /// The bound address of the admin listener.
@@ -170,12 +205,19 @@ impl Server {
     /// 4. The admin listener closes last.
     ///
     /// # Errors
-    /// [`DeadlineMissed`] when requests were still in flight at the deadline. Any error when a listener stopped because
-    /// of a panic.
+    /// [`DeadlineMissed`] when requests were still in flight at the deadline. Any error when a listener or the
+    /// reload of the certificate stopped because of a panic.
     pub async fn run(mut self, service: impl HttpService, shutdown: impl Future<Output = ()>) -> Result<()> {
         let (stage, watched) = watch::channel(Stage::Serving);
         let service = move |_peer| service.clone();
-        let acceptor = Acceptor::new(self.listener, service, self.limits, watched, Some(self.bounds))?;
+        let acceptor = Acceptor::new(
+            self.listener,
+            self.tls_listener,
+            service,
+            self.limits,
+            watched,
+            Some(self.bounds),
+        );
         let mut acceptor = tokio::spawn(acceptor.serve());
         self.readiness.advance(State::Ready);
         tracing::info!("ready");
@@ -186,6 +228,9 @@ impl Server {
                 stopped.context("the public listener stopped")?;
             }
             stopped = &mut self.admin => stopped.context("the admin listener stopped")?,
+            Some(stopped) = self.certificate.join_next() => {
+                stopped.context("the reload of the certificate stopped")?;
+            }
         }
         self.readiness.advance(State::ShuttingDown);
         stage.send_replace(Stage::DrainDelay);
@@ -208,27 +253,37 @@ impl Server {
     }
 }
 
-/// The clients that may wait until the server accepts their connection. The kernel limits it to `net.core.somaxconn`. The
-/// default of the runtime is 128, and further clients of a burst would wait for 1 s and more.
-const BACKLOG: u32 = 4096;
-
-fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener> {
-    let listen = || {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
-        // A restart must not wait for connections of the previous process in the state TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    listen().with_context(|| {
-        format!("cannot listen on {address}: set {variable} to a free address of this machine")
-    })
-}
-
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[command(flatten)]
+        service: ServiceConfig,
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_reload_of_the_certificate_stops_the_server() {
+        let flags = [
+            "test",
+            "--listen=127.0.0.1:0",
+            "--admin-listen=127.0.0.1:0",
+            "--drain-delay=0s",
+        ];
+        let config = Flags::parse_from(flags).service;
+        let mut server = Server::bind(&config, Registry::new()).unwrap();
+        server.certificate.spawn(async { panic!("a fault of the test") });
+        let run = server.run(Router::new(), std::future::pending());
+        let outcome = tokio::time::timeout(Duration::from_secs(20), run).await;
+        let error = outcome.expect("the server stops").unwrap_err();
+        assert_eq!(error.to_string(), "the reload of the certificate stopped");
+    }
 }

@@ -58,7 +58,7 @@ pub struct CallMetrics {
     pub http_client_requests_total: IntCounterVec,
     /// Duration of a call to `app_b` in seconds, retry included
     pub http_client_request_duration_seconds: Histogram,
-    /// Calls to `app_b` that were retried because the connection closed before a response
+    /// Calls to `app_b` that were retried: the connection closed before a response, or was not established in time
     pub http_client_retries_total: IntCounter,
 }
 
@@ -75,7 +75,7 @@ impl CallMetrics {
         .buckets(LATENCY_BUCKETS.to_vec());
         let retries = Opts::new(
             "http_client_retries_total",
-            "Calls to app_b that were retried because the connection closed before a response",
+            "Calls to app_b that were retried: the connection closed before a response, or was not established in time",
         )
         .const_label("peer", "app_b");
         let metrics = Self {

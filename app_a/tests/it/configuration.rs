@@ -53,6 +53,12 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {
         ("POD_NAME", "", "visible ASCII"),
         ("LEGACY_STATUS", "yes", "true or false"),
         ("LEGACY_STATUS", "", "true or false"),
+        ("TLS_LISTEN", "5443", "an IP address and a port"),
+        ("TLS_LISTEN", "127.0.0.1:5443", "TLS_SELF_SIGNED=true"),
+        ("TLS_CERT_FILE", "", "the path of a file"),
+        ("TLS_CERT_FILE", "/tls.crt", "set both or none"),
+        ("TLS_KEY_FILE", "/tls.key", "set both or none"),
+        ("TLS_SELF_SIGNED", "true", "no effect without TLS_LISTEN"),
         ("APP_B_URL", "app-b:5001", "http://app-b:5001"),
         ("APP_B_URL", "https://app-b:5001", "http://app-b:5001"),
         ("APP_B_URL", "http://app-b:5001/auth", "no path"),
@@ -87,6 +93,24 @@ async fn a_bad_value_exits_64_and_names_the_variable_and_the_accepted_values() {
             "{variable}={value:?}: the message does not name the variable: {printed}"
         );
         assert!(printed.contains(accepted), "{variable}={value:?}: {printed}");
+    }
+}
+
+#[tokio::test]
+async fn the_tls_listener_needs_an_address_of_its_own() {
+    for variable in ["LISTEN", "ADMIN_LISTEN"] {
+        let address = "127.0.0.1:5443";
+        let output = run(
+            &[(variable, address), ("TLS_LISTEN", address)],
+            &["--tls-self-signed"],
+        )
+        .await;
+        let printed = printed(&output);
+        assert_eq!(output.status.code(), Some(64), "{printed}");
+        assert!(
+            printed.contains("different from LISTEN and ADMIN_LISTEN"),
+            "{printed}"
+        );
     }
 }
 
@@ -126,7 +150,13 @@ async fn the_message_does_not_contain_a_rejected_url() {
 async fn help_and_version_exit_0() {
     let help = run(&[], &["--help"]).await;
     assert_eq!(help.status.code(), Some(0));
-    for variable in ["LISTEN", "MAX_CONNECTION_AGE", "APP_B_URL", "LEGACY_STATUS"] {
+    for variable in [
+        "LISTEN",
+        "MAX_CONNECTION_AGE",
+        "TLS_LISTEN",
+        "APP_B_URL",
+        "LEGACY_STATUS",
+    ] {
         assert!(printed(&help).contains(variable), "{variable}");
     }
     assert_eq!(run(&[], &["--version"]).await.status.code(), Some(0));
@@ -136,10 +166,14 @@ async fn help_and_version_exit_0() {
 async fn an_address_in_use_exits_1_and_names_the_variable() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for variable in ["LISTEN", "ADMIN_LISTEN"] {
+    for (variable, flags) in [
+        ("LISTEN", &[][..]),
+        ("ADMIN_LISTEN", &[]),
+        ("TLS_LISTEN", &["--tls-self-signed"]),
+    ] {
         let mut variables = vec![("LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", "127.0.0.1:0")];
         variables.push((variable, &address));
-        let output = run(&variables, &[]).await;
+        let output = run(&variables, flags).await;
         let printed = printed(&output);
         assert_eq!(output.status.code(), Some(1), "{printed}");
         assert!(

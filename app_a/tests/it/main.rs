@@ -1,4 +1,4 @@
-//! Tests of `app_a` over real sockets: the wire contract, outages of `app_b`, and the binary.
+//! Tests of `app_a` over real sockets: the wire contract, outages of `app_b`, TLS, and the binary.
 //!
 //! `cfg(test)` on each module makes clippy accept `unwrap` in its helper functions.
 
@@ -14,11 +14,21 @@ mod contract;
 #[path = "../../../service/tests/support/log_reader.rs"]
 mod log_reader;
 #[cfg(test)]
+#[path = "../../../service/tests/support/mount.rs"]
+mod mount;
+#[cfg(test)]
+mod observability;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+#[path = "../../../service/tests/support/tls_client.rs"]
+mod tls_client;
 #[cfg(test)]
 mod traces;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Client, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use wiring::exposition;
 
 use super::process::free_address;
@@ -57,9 +57,8 @@ async fn a_refused_connection_is_502_until_app_b_is_back() {
     );
 }
 
-#[tokio::test]
-async fn an_unaccepted_connection_is_504_after_the_connect_timeout() {
-    // The kernel completes connections until the backlog is full, because no process accepts them. Further ones wait.
+/// A listener that establishes no connection until it accepts the returned ones: they fill its backlog.
+async fn full_listener() -> (TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(free_address()).unwrap();
     let listener = socket.listen(0).unwrap();
@@ -68,6 +67,31 @@ async fn an_unaccepted_connection_is_504_after_the_connect_timeout() {
     while let Ok(connected) = timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
         waiting.push(connected.unwrap());
     }
+    (listener, waiting)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_established_in_time_is_tried_once_more() {
+    let (listener, waiting) = full_listener().await;
+    let address = listener.local_addr().unwrap();
+    // Less than a second, after which the kernel repeats its attempt by itself.
+    let app_a = start_app_a(address, &["--app-b-connect-timeout=900ms"]);
+    let accept = async {
+        // Later than the first attempt, and before its timeout.
+        sleep(Duration::from_millis(600)).await;
+        drop(waiting);
+        Proxy::on(listener, start_app_b(&[]))
+    };
+    let (response, _proxy) = tokio::join!(app_a.put_jobs(), accept);
+    assert_eq!(response.status(), 200);
+    assert_eq!(app_a.retries(), 1);
+    assert_eq!(app_a.calls("deadline"), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_never_established_is_504_after_two_attempts() {
+    let (listener, _waiting) = full_listener().await;
+    let address = listener.local_addr().unwrap();
     let flags = [
         "--app-b-connect-timeout=200ms",
         "--app-b-timeout=30s",
@@ -78,9 +102,10 @@ async fn an_unaccepted_connection_is_504_after_the_connect_timeout() {
     assert_response(app_a.put_jobs().await, 504, "gateway timeout").await;
     let waited = started.elapsed();
     assert!(
-        (Duration::from_millis(200)..Duration::from_secs(15)).contains(&waited),
+        (Duration::from_millis(400)..Duration::from_secs(15)).contains(&waited),
         "{waited:?}"
     );
+    assert_eq!(app_a.retries(), 1);
     assert_eq!(app_a.calls("deadline"), 1);
 }
 

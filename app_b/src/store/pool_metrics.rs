@@ -1,4 +1,4 @@
-//! The metrics of the connection pool, by the names of OpenTelemetry's semantic conventions for database clients.
+//! The metrics of the connection pool. Their names follow OpenTelemetry's semantic conventions for database clients.
 
 use std::time::Instant;
 
@@ -67,7 +67,7 @@ impl Collector for PoolMetrics {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        // The pool changes between the two reads, so that more connections may be idle than open.
+        // The pool may change between the two reads, so the idle connections may exceed the open ones.
         let open = i64::from(self.pool.size());
         let idle = i64::try_from(self.pool.num_idle()).unwrap_or(i64::MAX).min(open);
         self.count.with_label_values(&["idle"]).set(idle);

@@ -1,4 +1,4 @@
-//! The content of the table of users: a copy of a list, replaced in one transaction.
+//! Replaces the content of the table of users by a list, in one transaction.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! The demonstration users. This file makes their tokens and passwords public.
+//! The demonstration users. Their tokens and passwords are public, because this file contains them.
 
 use crate::store::{TokenHash, UserRecord};
 

@@ -1,7 +1,7 @@
 //! The line of a user in the users file: a name and the hash of a token, `ada sha256:9f86d0…`.
 //!
-//! SHA-256 is enough for a token, because a token is long and random: nobody can guess it, however fast the hash is. A
-//! slow hash, as for passwords, would delay each request.
+//! SHA-256 is enough for a token: a long random token cannot be guessed, although the hash is fast. A slow hash, as for
+//! passwords, would delay each request.
 
 use hex::FromHex;
 
@@ -50,7 +50,7 @@ pub(super) fn parse(line: &str) -> Result<UserRecord, String> {
 /// States the accepted names.
 pub(crate) fn user_name(text: &str) -> Result<String, String> {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    // The body `fail` means that no user has a token.
+    // A response with the body `fail` means that no user has the token.
     let fits = !text.is_empty() && text != "fail" && text.bytes().all(is_allowed);
     fits.then(|| text.to_owned())
         .ok_or_else(|| "a name consists of the characters a-z 0-9 . _ - and is not \"fail\"".to_owned())

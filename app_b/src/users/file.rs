@@ -1,15 +1,13 @@
-//! The users file: one user a line. Empty lines, and lines that start with `#`, are ignored.
+//! The users file: each line is one user. Empty lines, and lines that start with `#`, are ignored.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use service::reload;
 
 use super::entry;
 use crate::store::UserRecord;
-
-/// The largest accepted file, in bytes: the limit of a Secret.
-const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Reasons that a users file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +34,7 @@ pub enum Error {
 
 /// Reads the users.
 pub(super) async fn load(path: &Path) -> Result<Vec<UserRecord>, Error> {
-    let to_read = path.to_owned();
-    let text = tokio::task::spawn_blocking(move || read(&to_read))
-        .await
-        .unwrap_or_else(|panic| Err(io::Error::other(panic)));
-    let text = text.map_err(|reason| Error::Unreadable {
+    let text = reload::read(path).await.map_err(|reason| Error::Unreadable {
         path: path.to_owned(),
         reason,
     })?;
@@ -49,19 +43,6 @@ pub(super) async fn load(path: &Path) -> Result<Vec<UserRecord>, Error> {
         line,
         fault,
     })
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    // To open a named pipe would block.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut text = String::new();
-    let bytes = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if bytes as u64 > MAX_BYTES {
-        return Err(io::Error::other("it is larger than 1 MiB"));
-    }
-    Ok(text)
 }
 
 /// Parses the text of a file. An error has the number of the line.
@@ -124,19 +105,5 @@ mod tests {
             assert_eq!(reported, line, "{text}");
             assert!(text.contains(fault), "{text}");
         }
-    }
-
-    #[test]
-    fn only_a_file_of_limited_size_is_read() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(
-            read(directory.path()).unwrap_err().to_string(),
-            "it is not a file"
-        );
-        let file = directory.path().join("users");
-        fs::write(&file, "#".repeat(1024 * 1024)).unwrap();
-        assert!(read(&file).is_ok());
-        fs::write(&file, "#".repeat(1024 * 1024 + 1)).unwrap();
-        assert_eq!(read(&file).unwrap_err().to_string(), "it is larger than 1 MiB");
     }
 }

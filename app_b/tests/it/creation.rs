@@ -1,4 +1,4 @@
-//! The creation of the database and its users: kills and failures on the way, and the content afterwards.
+//! The creation of the database and its users: kills and failures during the creation, and the content afterwards.
 
 use std::path::Path;
 use std::process::Output;

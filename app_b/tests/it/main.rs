@@ -12,6 +12,9 @@ mod creation;
 #[path = "../../../service/tests/support/log_reader.rs"]
 mod log_reader;
 #[cfg(test)]
+#[path = "../../../service/tests/support/mount.rs"]
+mod mount;
+#[cfg(test)]
 #[path = "../../../service/tests/support/process.rs"]
 mod process;
 #[cfg(test)]

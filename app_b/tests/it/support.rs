@@ -51,8 +51,8 @@ pub(crate) async fn write_demo_database(path: &Path) {
     std::fs::write(path, database).unwrap();
 }
 
-/// Writes a database to `path` that `app_b` never finishes opening. `app_b` reads the table `users`, and this database has
-/// a view in its place, whose rows SQLite searches without an end.
+/// Writes a database to `path` that `app_b` never finishes opening. Instead of the table `users`, it has a view, and SQLite
+/// never finishes a query of this view.
 pub(crate) async fn write_database_that_never_opens(path: &Path) {
     write_demo_database(path).await;
     execute(path, "DROP TABLE users").await.unwrap();

@@ -1,8 +1,7 @@
 //! The source of the users: the settings, the users file and its changes, and the command that prints its lines.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 use wiring::exposition;
 
+use super::mount::Mount;
 use super::process::{Service, TEST_TIMEOUT, printed};
 use super::support::{DEMO, DEMO_USERS, auth, url};
 
@@ -46,39 +46,9 @@ async fn line(name: &str, token: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A folder like the mount of a Secret: the file is behind the symbolic link `..data`, which the kubelet replaces.
-struct Mount {
-    folder: tempfile::TempDir,
-    versions: u32,
-}
-
-impl Mount {
-    fn new(content: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        symlink("..data/users", folder.path().join("users")).unwrap();
-        let mut mount = Self { folder, versions: 0 };
-        mount.write(content);
-        mount
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("users")
-    }
-
-    /// Writes a new version, swaps the link, and deletes the old version.
-    fn write(&mut self, content: &str) {
-        let path = |name: &str| self.folder.path().join(name);
-        let old = fs::read_link(path("..data")).ok();
-        self.versions += 1;
-        let version = format!("..version_{}", self.versions);
-        fs::create_dir(path(&version)).unwrap();
-        fs::write(path(&version).join("users"), content).unwrap();
-        symlink(&version, path("..data_tmp")).unwrap();
-        fs::rename(path("..data_tmp"), path("..data")).unwrap();
-        if let Some(old) = old {
-            fs::remove_dir_all(self.folder.path().join(old)).unwrap();
-        }
-    }
+/// A mount with a users file.
+fn mount(content: &str) -> Mount {
+    Mount::new(&[("users", content)])
 }
 
 /// Starts the binary with a users file and a new database.
@@ -169,16 +139,16 @@ async fn a_bad_name_or_token_exits_64_and_says_what_is_accepted() {
 async fn a_new_version_of_a_mounted_secret_adds_and_removes_users() {
     let directory = tempfile::tempdir().unwrap();
     let (ada, grace) = (line("ada", ADAS_TOKEN).await, line("grace", GRACES_TOKEN).await);
-    let mut mount = Mount::new(&ada);
-    let service = start(&mount.file(), &directory.path().join("app_b.db")).await;
+    let mut mount = mount(&ada);
+    let service = start(&mount.file("users"), &directory.path().join("app_b.db")).await;
     assert_eq!(auth(&service.url(""), ADAS_TOKEN).await.0, 200);
     assert_eq!(auth(&service.url(""), GRACES_TOKEN).await.0, 401);
 
-    mount.write(&format!("{ada}{grace}"));
+    mount.write(&[("users", &format!("{ada}{grace}"))]);
     until_status(&service, GRACES_TOKEN, 200).await;
     assert_eq!(auth(&service.url(""), ADAS_TOKEN).await, (200, "ada".to_owned()));
 
-    mount.write(&grace);
+    mount.write(&[("users", &grace)]);
     until_status(&service, ADAS_TOKEN, 401).await;
     assert_eq!(
         auth(&service.url(""), GRACES_TOKEN).await,
@@ -186,14 +156,14 @@ async fn a_new_version_of_a_mounted_secret_adds_and_removes_users() {
     );
 
     // The token of one user moves to another.
-    mount.write(&line("ada", GRACES_TOKEN).await);
+    mount.write(&[("users", &line("ada", GRACES_TOKEN).await)]);
     let deadline = Instant::now() + TEST_TIMEOUT;
     while auth(&service.url(""), GRACES_TOKEN).await != (200, "ada".to_owned()) {
         assert!(Instant::now() < deadline, "the token did not move");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    mount.write("# nobody\n");
+    mount.write(&[("users", "# nobody\n")]);
     until_status(&service, GRACES_TOKEN, 401).await;
 }
 
@@ -201,21 +171,21 @@ async fn a_new_version_of_a_mounted_secret_adds_and_removes_users() {
 async fn a_bad_version_keeps_the_users_is_logged_once_and_shows_in_the_metric() {
     let directory = tempfile::tempdir().unwrap();
     let ada = line("ada", ADAS_TOKEN).await;
-    let mut mount = Mount::new(&ada);
-    let service = start(&mount.file(), &directory.path().join("app_b.db")).await;
+    let mut mount = mount(&ada);
+    let service = start(&mount.file("users"), &directory.path().join("app_b.db")).await;
     until_reload(&service, 1.0).await;
 
-    mount.write(&format!("{ada}grace {GRACES_TOKEN}\n"));
+    mount.write(&[("users", &format!("{ada}grace {GRACES_TOKEN}\n"))]);
     until_reload(&service, 0.0).await;
-    // Several further reads of the same bad file.
+    // Time for several reads of the same bad file.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(auth(&service.url(""), ADAS_TOKEN).await, (200, "ada".to_owned()));
 
-    mount.write(&ada);
+    mount.write(&[("users", &ada)]);
     until_reload(&service, 1.0).await;
 
     // A version without the file.
-    fs::remove_file(mount.file()).unwrap();
+    fs::remove_file(mount.file("users")).unwrap();
     until_reload(&service, 0.0).await;
     assert_eq!(auth(&service.url(""), ADAS_TOKEN).await, (200, "ada".to_owned()));
 
@@ -243,7 +213,11 @@ async fn a_start_with_a_bad_users_file_fails_and_names_the_fault() {
             "cannot be read",
             "set USERS_FILE",
         ),
-        (directory.path().to_owned(), "it is not a file", "set USERS_FILE"),
+        (
+            directory.path().to_owned(),
+            "it is not a regular file",
+            "set USERS_FILE",
+        ),
     ];
     for (file, reason, advice) in cases {
         let file = file.to_str().unwrap();

@@ -1,4 +1,5 @@
-//! The settings of the trace export, by the names that OpenTelemetry specifies. The export is off without an endpoint.
+//! The settings of the trace export, with the names that OpenTelemetry specifies. The export is off without an
+//! endpoint.
 
 use axum::http::Uri;
 use clap::{Args, ValueEnum};
@@ -33,7 +34,7 @@ pub struct TraceConfig {
     )]
     pub sampler: TraceSampler,
 
-    /// The share of traces that a sampler by ratio exports, from 0 to 1
+    /// The share of traces that a sampler with a ratio exports, from 0 to 1
     #[arg(long = "otel-traces-sampler-arg", env = "OTEL_TRACES_SAMPLER_ARG", id = "otel_traces_sampler_arg",
           value_name = "RATIO", value_parser = ratio)]
     pub ratio: Option<f64>,
@@ -50,7 +51,8 @@ impl TraceConfig {
     }
 }
 
-/// The samplers that OpenTelemetry specifies. With `parentbased_`, the caller decides if it sent a `traceparent`.
+/// The samplers that OpenTelemetry specifies. With `parentbased_`, the sampled flag of the caller's `traceparent`
+/// decides, if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum TraceSampler {

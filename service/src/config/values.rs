@@ -2,6 +2,7 @@
 //! message to the operator never says only "invalid".
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -17,6 +18,17 @@ const MAX_DURATION: Duration = Duration::from_hours(24);
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "an IP address and a port such as 127.0.0.1:5000 or [::]:5000".to_owned())
+}
+
+/// The path of a file.
+///
+/// # Errors
+/// The accepted values.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("the path of a file".to_owned());
+    }
+    Ok(text.into())
 }
 
 /// A duration, 0 included.

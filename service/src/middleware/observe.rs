@@ -88,7 +88,7 @@ impl<S: Service<Request<Body>, Response = Response>, Body> Service<Request<Body>
             .tracer
             .request(request.headers(), timer.method(), timer.route());
         let trace = span.context();
-        // At level debug only, because a span of the log costs more than the whole route /hello.
+        // At level debug only, because a log span costs more than the whole handler of /hello.
         let log_span =
             tracing::debug_span!("request", request.id = text(&request_id), trace.id = %trace.trace_id());
         let entered = log_span.enter();
@@ -172,27 +172,28 @@ fn log(
         elapsed,
     } = measurement;
     let status = response.status();
+    let cause = response.extensions().get::<Cause>();
+    let is_logged = match cause {
+        Some(cause) => log_limit.admits(cause.text()),
+        None => tracing::enabled!(Level::DEBUG),
+    };
+    if !is_logged {
+        return;
+    }
     let (id, code, milliseconds) = (text(request_id), status.as_u16(), elapsed.as_secs_f64() * 1e3);
-    if let Some(cause) = response.extensions().get::<Cause>() {
-        if !log_limit.admits(cause.text()) {
-            return;
-        }
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(
-                request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
-                http.route = route, http.status = code, duration.ms = milliseconds, error = %cause, "request failed"
-            );
-        } else {
-            tracing::warn!(
-                request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
-                http.route = route, http.status = code, duration.ms = milliseconds, error = %cause, "request failed"
-            );
-        }
-    } else if tracing::enabled!(Level::DEBUG) {
-        tracing::debug!(
+    match cause {
+        Some(cause) if status == StatusCode::INTERNAL_SERVER_ERROR => tracing::error!(
+            request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
+            http.route = route, http.status = code, duration.ms = milliseconds, error = %cause, "request failed"
+        ),
+        Some(cause) => tracing::warn!(
+            request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
+            http.route = route, http.status = code, duration.ms = milliseconds, error = %cause, "request failed"
+        ),
+        None => tracing::debug!(
             request.id = id, trace.id = %trace.trace_id(), span.id = %trace.span_id(), http.method = method,
             http.route = route, http.status = code, duration.ms = milliseconds, "request completed"
-        );
+        ),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The accept loop. It survives errors, and returns its open connections when it stops.
+//! The accept loop of one or two listeners. It survives errors, and returns its open connections when it stops.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::activity::Activity;
 use super::clock::Limits;
 use super::connection;
 use super::connection_metrics::ConnectionMetrics;
 use super::ending::Ending;
 use super::http_service::HttpService;
+use super::listener::{Accepted, Listener};
 use super::stage::Stage;
+use super::tls::TlsStream;
 
 /// The pause after an error that would repeat at the next accept, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -31,11 +34,10 @@ const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// The interval of HTTP/2 pings, which detect a dead peer.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Accepts connections on one listener and serves a service on each. `F` returns the service for the address of the client.
+/// Accepts connections and serves a service on each. `F` returns the service for the address of the client.
 pub(super) struct Acceptor<F> {
-    listener: TcpListener,
-    /// The same socket, to empty its backlog at the end.
-    backlog: std::net::TcpListener,
+    listener: Listener,
+    tls_listener: Option<Listener>,
     service: F,
     limits: Limits,
     stage: watch::Receiver<Stage>,
@@ -45,10 +47,10 @@ pub(super) struct Acceptor<F> {
     warned: Option<Instant>,
 }
 
-/// The bounds and the metrics of the connections to the public listener.
+/// The bounds and the metrics of the connections to the public listeners.
 #[derive(Debug)]
 pub(super) struct Bounds {
-    /// One permit for each further connection. The other clients wait in the backlog of the listener.
+    /// One permit for each further connection. The other clients wait in the backlogs of the listeners.
     pub(super) permits: Arc<Semaphore>,
     pub(super) metrics: ConnectionMetrics,
 }
@@ -58,15 +60,13 @@ pub(super) struct Connections(JoinSet<Ending>);
 
 impl<S: HttpService, F: Fn(SocketAddr) -> S> Acceptor<F> {
     pub(super) fn new(
-        listener: TcpListener,
+        listener: Listener,
+        tls_listener: Option<Listener>,
         service: F,
         limits: Limits,
         stage: watch::Receiver<Stage>,
         bounds: Option<Bounds>,
-    ) -> io::Result<Self> {
-        let listener = listener.into_std()?;
-        let backlog = listener.try_clone()?;
-        let listener = TcpListener::from_std(listener)?;
+    ) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // The clock of the connection limits the time for a head. hyper's timer would also run between requests, and
         // would close connections that a load balancer keeps for reuse.
@@ -83,9 +83,9 @@ impl<S: HttpService, F: Fn(SocketAddr) -> S> Acceptor<F> {
             .max_header_list_size(MAX_HEAD_BYTES)
             .keep_alive_interval(Some(PING_INTERVAL));
         let (builder, connections) = (Arc::new(builder), JoinSet::new());
-        Ok(Self {
+        Self {
             listener,
-            backlog,
+            tls_listener,
             service,
             limits,
             stage,
@@ -93,7 +93,7 @@ impl<S: HttpService, F: Fn(SocketAddr) -> S> Acceptor<F> {
             connections,
             bounds,
             warned: None,
-        })
+        }
     }
 
     /// Accepts connections until draining starts.
@@ -110,8 +110,8 @@ impl<S: HttpService, F: Fn(SocketAddr) -> S> Acceptor<F> {
             tokio::select! {
                 biased;
                 () = &mut draining => return self.stop(),
-                accepted = accept(&self.listener, self.bounds.as_ref()) => match accepted {
-                    Ok((stream, peer, permit)) => self.spawn(stream, peer, permit),
+                accepted = accept(&self.listener, self.tls_listener.as_ref(), self.bounds.as_ref()) => match accepted {
+                    Ok((accepted, permit)) => self.spawn(accepted, permit),
                     Err(error) => self.pause(&error).await,
                 },
                 Some(_) = self.connections.join_next() => {}
@@ -119,31 +119,45 @@ impl<S: HttpService, F: Fn(SocketAddr) -> S> Acceptor<F> {
         }
     }
 
-    /// Stops accepting. Serves the connections in the backlog first, because the kernel would reset them.
+    /// Stops accepting. Serves the connections in the backlogs first, because the kernel would reset them.
     fn stop(mut self) -> Connections {
-        // Directly on the socket: the runtime may not know yet that a connection is waiting.
-        while let Ok((stream, peer)) = self.backlog.accept() {
-            if let Ok(stream) = stream
-                .set_nonblocking(true)
-                .and_then(|()| TcpStream::from_std(stream))
-            {
-                self.spawn(stream, peer, None);
+        loop {
+            let tls = || self.tls_listener.as_ref()?.accept_waiting();
+            match self.listener.accept_waiting().or_else(tls) {
+                Some(Ok(accepted)) => self.spawn(accepted, None),
+                Some(Err(_)) => {}
+                None => return Connections(self.connections),
             }
         }
-        Connections(self.connections)
+    }
+
+    fn spawn(&mut self, accepted: Accepted, permit: Option<OwnedSemaphorePermit>) {
+        let Accepted { stream, peer, tls } = accepted;
+        match tls {
+            None => self.serve_on(stream, Arc::default(), peer, permit),
+            Some(tls) => {
+                let activity = Arc::new(Activity::handshaking());
+                let stream = TlsStream::new(stream, tls, Arc::clone(&activity));
+                self.serve_on(stream, activity, peer, permit);
+            }
+        }
     }
 
     /// Serves a connection in a task of its own. The task holds the permit.
-    fn spawn(&mut self, stream: TcpStream, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
-        // Responses are small and complete. Nagle's algorithm would only delay them.
-        stream.set_nodelay(true).ok();
+    fn serve_on(
+        &mut self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        activity: Arc<Activity>,
+        peer: SocketAddr,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
         let (builder, service, stage) = (
             Arc::clone(&self.builder),
             (self.service)(peer),
             self.stage.clone(),
         );
         let open = self.bounds.as_ref().map(|bounds| bounds.metrics.open());
-        let connection = connection::serve(builder, stream, service, self.limits, stage);
+        let connection = connection::serve(builder, stream, activity, service, self.limits, stage);
         self.connections.spawn(async move {
             let ending = connection.await;
             if let Some(open) = open {
@@ -175,18 +189,28 @@ impl<S: HttpService, F: Fn(SocketAddr) -> S> Acceptor<F> {
     }
 }
 
-/// Accepts a connection once a permit is free.
+/// Accepts a connection once a permit is free. Both listeners wait for the same permit, so that neither holds one while idle.
 async fn accept(
-    listener: &TcpListener,
+    listener: &Listener,
+    tls_listener: Option<&Listener>,
     bounds: Option<&Bounds>,
-) -> io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
+) -> io::Result<(Accepted, Option<OwnedSemaphorePermit>)> {
     let permit = match bounds {
         // Nothing closes the semaphore, so this is always a permit.
         Some(bounds) => Arc::clone(&bounds.permits).acquire_owned().await.ok(),
         None => None,
     };
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
+    let accept_tls = async {
+        match tls_listener {
+            Some(listener) => listener.accept().await,
+            None => std::future::pending().await,
+        }
+    };
+    let accepted = tokio::select! {
+        accepted = listener.accept() => accepted,
+        accepted = accept_tls => accepted,
+    };
+    Ok((accepted?, permit))
 }
 
 impl Connections {

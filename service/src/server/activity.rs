@@ -13,18 +13,32 @@ pub(super) struct Activity {
     requests: AtomicU64,
     /// Whether bytes have arrived since a request last started or completed: the client is sending a head.
     bytes_arrived: AtomicBool,
+    /// Whether the TLS handshake has not completed.
+    handshaking: AtomicBool,
     is_http2: AtomicBool,
     /// Whether the next HTTP/1.1 response must carry `connection: close`.
     closing: AtomicBool,
     /// Whether the server has closed its side.
     lingering: AtomicBool,
-    /// Whether the server no longer waits for the client to close its side.
+    /// Whether the server has stopped waiting for the client to close its side.
     linger_is_over: AtomicBool,
     /// Whether a response waits for the client to read.
     write_blocked: AtomicBool,
 }
 
 impl Activity {
+    /// The activity of a connection that starts with a TLS handshake.
+    pub(super) fn handshaking() -> Self {
+        Self {
+            handshaking: AtomicBool::new(true),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn handshake_completed(&self) {
+        self.handshaking.store(false, Relaxed);
+    }
+
     pub(super) fn bytes_arrived(&self) {
         self.bytes_arrived.store(true, Relaxed);
     }
@@ -86,7 +100,13 @@ impl Activity {
             Phase::Writing
         } else if self.active.load(Relaxed) > 0 {
             Phase::Busy
-        } else if self.requests() == 0 || (self.bytes_arrived.load(Relaxed) && !self.is_http2()) {
+        } else if self.requests() == 0 {
+            if self.handshaking.load(Relaxed) {
+                Phase::Handshake
+            } else {
+                Phase::ReadingHead
+            }
+        } else if self.bytes_arrived.load(Relaxed) && !self.is_http2() {
             Phase::ReadingHead
         } else {
             Phase::Idle
@@ -97,7 +117,9 @@ impl Activity {
 /// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The client has connected, or has sent a part of a head.
+    /// The client has connected, and the TLS handshake has not completed.
+    Handshake,
+    /// The connection is open, or the client has sent a part of a head.
     ReadingHead,
     /// A request is in flight.
     Busy,

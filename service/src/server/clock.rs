@@ -21,7 +21,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// The limits of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// The time for a head, from the accepted connection or the first byte of the head.
+    /// The time for a TLS handshake, and the time for a head, from the open connection or the first byte of the head.
     pub(super) header_read_timeout: Duration,
     /// The time between two requests, and the time in which a client must read a part of a response.
     pub(super) keep_alive_timeout: Duration,
@@ -32,7 +32,7 @@ pub(super) struct Limits {
 impl Limits {
     fn of(&self, phase: Phase) -> Option<Duration> {
         match phase {
-            Phase::ReadingHead => Some(self.header_read_timeout),
+            Phase::Handshake | Phase::ReadingHead => Some(self.header_read_timeout),
             Phase::Busy => None,
             Phase::Idle | Phase::Writing => Some(self.keep_alive_timeout),
             Phase::Lingering => Some(LINGER),
@@ -109,7 +109,12 @@ impl Clock {
         if (phase, requests) == (self.phase, self.requests) {
             return false;
         }
-        (self.phase, self.requests, self.since) = (phase, requests, Instant::now());
+        let now = Instant::now();
+        if self.phase == Phase::Handshake && self.drain_grace_until.is_some() {
+            // The client can send its request only now.
+            self.drain_grace_until = Some(now + DRAIN_GRACE);
+        }
+        (self.phase, self.requests, self.since) = (phase, requests, now);
         self.due().is_some_and(|due| due < self.armed)
     }
 
@@ -133,7 +138,7 @@ impl Clock {
     }
 
     fn is_quiet(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::ReadingHead)
+        matches!(self.phase, Phase::Idle | Phase::ReadingHead | Phase::Handshake)
     }
 
     pub(super) fn is_goaway_due(&self) -> bool {
@@ -168,6 +173,7 @@ impl Clock {
         }
         if phase_is_over {
             return Verdict::Close(match self.phase {
+                Phase::Handshake => Ending::HandshakeTimeout,
                 Phase::ReadingHead => Ending::HeaderTimeout,
                 Phase::Idle => self.ending_by_the_server().unwrap_or(Ending::IdleTimeout),
                 Phase::Writing => Ending::WriteTimeout,
@@ -185,6 +191,15 @@ impl Clock {
         self.ending_by_the_server().unwrap_or(Ending::Client)
     }
 
+    /// Returns the ending of a connection that broke.
+    pub(super) fn broken(&self) -> Ending {
+        if self.activity.phase() == Phase::Handshake {
+            Ending::HandshakeFailed
+        } else {
+            Ending::Error
+        }
+    }
+
     /// Returns the reason if the server asked the client to close.
     fn ending_by_the_server(&self) -> Option<Ending> {
         if self.stage >= Stage::DrainDelay {
@@ -196,198 +211,4 @@ impl Clock {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::http::Version;
-    use tokio::time::advance;
-
-    use super::*;
-
-    const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-    const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
-    const MAX_AGE: Duration = Duration::from_secs(100);
-    const MOMENT: Duration = Duration::from_millis(1);
-
-    fn just_before(limit: Duration) -> Duration {
-        limit.saturating_sub(MOMENT)
-    }
-
-    /// A connection without I/O.
-    struct Connection {
-        activity: Arc<Activity>,
-        clock: Clock,
-    }
-
-    impl Connection {
-        fn accept() -> Self {
-            let limits = Limits {
-                header_read_timeout: HEADER_READ_TIMEOUT,
-                keep_alive_timeout: KEEP_ALIVE_TIMEOUT,
-                max_age: Some(MAX_AGE),
-            };
-            let activity = Arc::new(Activity::default());
-            Self {
-                clock: Clock::new(limits, Arc::clone(&activity)),
-                activity,
-            }
-        }
-
-        fn start_request(&mut self, version: Version) {
-            self.activity.request_started(version);
-            self.clock.observe();
-        }
-
-        fn end_request(&mut self) {
-            self.activity.request_completed();
-            self.clock.observe();
-        }
-
-        fn exchange(&mut self, version: Version) {
-            self.start_request(version);
-            self.end_request();
-        }
-
-        /// The verdict `after` this time.
-        async fn verdict(&mut self, after: Duration) -> Verdict {
-            advance(after).await;
-            self.clock.verdict()
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_sends_no_head_is_disconnected_at_the_header_read_timeout() {
-        let mut connection = Connection::accept();
-        assert_eq!(connection.clock.arm(), Instant::now() + HEADER_READ_TIMEOUT);
-        assert_eq!(
-            connection.verdict(just_before(HEADER_READ_TIMEOUT)).await,
-            Verdict::Continue
-        );
-        assert_eq!(
-            connection.verdict(MOMENT).await,
-            Verdict::Close(Ending::HeaderTimeout)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_first_byte_of_the_next_head_starts_the_header_read_timeout() {
-        let mut connection = Connection::accept();
-        connection.exchange(Version::HTTP_11);
-        connection.clock.arm();
-        connection.activity.bytes_arrived();
-        // The timer is armed for the longer keep-alive timeout.
-        assert!(connection.clock.observe());
-        assert_eq!(
-            connection.verdict(just_before(HEADER_READ_TIMEOUT)).await,
-            Verdict::Continue
-        );
-        assert_eq!(
-            connection.verdict(MOMENT).await,
-            Verdict::Close(Ending::HeaderTimeout)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_closes_at_the_keep_alive_timeout() {
-        let mut connection = Connection::accept();
-        connection.exchange(Version::HTTP_11);
-        assert_eq!(
-            connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
-            Verdict::Continue
-        );
-        assert_eq!(
-            connection.verdict(MOMENT).await,
-            Verdict::Close(Ending::IdleTimeout)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_limit_of_the_clock_applies_to_a_request_in_flight() {
-        let mut connection = Connection::accept();
-        connection.start_request(Version::HTTP_11);
-        connection.clock.enter(Stage::Draining);
-        assert_eq!(connection.verdict(10 * MAX_AGE).await, Verdict::Continue);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_http_1_connection_starts_to_close_at_its_maximum_age() {
-        let mut connection = Connection::accept();
-        connection.start_request(Version::HTTP_11);
-        assert_eq!(connection.verdict(MAX_AGE.mul_f64(0.79)).await, Verdict::Continue);
-        assert!(!connection.activity.is_closing(), "younger than 80 % of its age");
-        assert_eq!(connection.verdict(MAX_AGE.mul_f64(0.42)).await, Verdict::Continue);
-        assert!(connection.activity.is_closing(), "older than 120 % of its age");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_http_2_connection_gets_one_goaway_and_time_for_requests_on_their_way() {
-        let mut connection = Connection::accept();
-        connection.exchange(Version::HTTP_2);
-        connection.clock.enter(Stage::DrainDelay);
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::GoAway);
-        assert_eq!(
-            connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
-            Verdict::Continue
-        );
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close(Ending::Shutdown));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_new_http_2_connection_gets_goaway_only_after_its_first_request() {
-        let mut connection = Connection::accept();
-        connection.clock.enter(Stage::DrainDelay);
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Continue);
-        connection.exchange(Version::HTTP_2);
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::GoAway);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn draining_closes_a_quiet_connection_after_the_grace_time() {
-        let mut connection = Connection::accept();
-        connection.exchange(Version::HTTP_11);
-        connection.clock.enter(Stage::Draining);
-        assert_eq!(connection.clock.arm(), Instant::now() + DRAIN_GRACE);
-        assert_eq!(
-            connection.verdict(just_before(DRAIN_GRACE)).await,
-            Verdict::Continue
-        );
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close(Ending::Shutdown));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_drain_deadline_closes_every_connection_and_aborts_only_requests_in_flight() {
-        let (mut idle, mut busy) = (Connection::accept(), Connection::accept());
-        idle.exchange(Version::HTTP_11);
-        busy.start_request(Version::HTTP_11);
-        for (connection, ending) in [(&mut idle, Ending::Shutdown), (&mut busy, Ending::Aborted)] {
-            connection.clock.enter(Stage::Draining);
-            connection.clock.enter(Stage::Deadline);
-            assert_eq!(connection.clock.verdict(), Verdict::Close(ending));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_read_is_disconnected_and_draining_waits_for_it() {
-        let mut connection = Connection::accept();
-        connection.exchange(Version::HTTP_11);
-        connection.activity.set_write_blocked(true);
-        connection.clock.observe();
-        connection.clock.enter(Stage::Draining);
-        assert_eq!(
-            connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
-            Verdict::Continue
-        );
-        assert_eq!(
-            connection.verdict(MOMENT).await,
-            Verdict::Close(Ending::WriteTimeout)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_close_its_side_is_disconnected() {
-        let mut connection = Connection::accept();
-        connection.exchange(Version::HTTP_11);
-        connection.activity.linger();
-        connection.clock.observe();
-        assert_eq!(connection.verdict(just_before(LINGER)).await, Verdict::Continue);
-        assert_eq!(connection.verdict(MOMENT).await, Verdict::Close(Ending::Client));
-    }
-}
+mod tests;

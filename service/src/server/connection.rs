@@ -19,7 +19,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto;
 use pin_project_lite::pin_project;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
@@ -33,12 +33,12 @@ use super::stage::Stage;
 /// Serves a connection until either side or a limit closes it. Returns the reason.
 pub(super) async fn serve<S: HttpService>(
     builder: Arc<auto::Builder<TokioExecutor>>,
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    activity: Arc<Activity>,
     service: S,
     limits: Limits,
     mut stage: watch::Receiver<Stage>,
 ) -> Ending {
-    let activity = Arc::new(Activity::default());
     let stream = WatchedStream::new(stream, Arc::clone(&activity));
     let service = ConnectionService {
         service: RefCell::new(service),
@@ -54,7 +54,8 @@ pub(super) async fn serve<S: HttpService>(
             Verdict::Continue => {}
             Verdict::GoAway => connection.as_mut().graceful_shutdown(),
             Verdict::Close(ending) if activity.is_lingering() => {
-                // The connection is complete, except that its client has not closed. Its outcome is the reason.
+                // The connection is complete, except that the client has not closed its side. The outcome of the
+                // connection is the reason for its end.
                 activity.end_linger();
                 let outcome = connection.as_mut().now_or_never();
                 return outcome.map_or(ending, |outcome| reason(outcome, &clock));
@@ -108,7 +109,13 @@ fn reason(outcome: Result<(), Box<dyn Error + Send + Sync>>, clock: &Clock) -> E
     match outcome {
         Ok(()) => clock.completed(),
         Err(error) if is_invalid_http(&*error) => Ending::InvalidRequest,
-        Err(_) => Ending::Error,
+        Err(error) => {
+            let ending = clock.broken();
+            if ending == Ending::HandshakeFailed {
+                tracing::debug!(%error, "TLS handshake failed");
+            }
+            ending
+        }
     }
 }
 

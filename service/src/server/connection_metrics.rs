@@ -1,4 +1,4 @@
-//! The metrics of the connections to the public listener.
+//! The metrics of the connections to the public listeners.
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
@@ -8,19 +8,22 @@ use crate::metrics::register;
 /// The metrics of connections. Clones share their values.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionMetrics {
-    /// Open connections to the public listener
+    /// Open connections to the public listeners
     http_connections_open: IntGauge,
-    /// Connections to the public listener that ended, by reason
+    /// Connections to the public listeners that ended, by reason
     http_connections_closed_total: IntCounterVec,
 }
 
 impl ConnectionMetrics {
     /// Registers the metrics. The counter of each reason starts at 0.
     pub(super) fn new(registry: &Registry) -> Self {
-        let open = IntGauge::new("http_connections_open", "Open connections to the public listener");
+        let open = IntGauge::new(
+            "http_connections_open",
+            "Open connections to the public listeners",
+        );
         let closed = Opts::new(
             "http_connections_closed_total",
-            "Connections to the public listener that ended, by reason",
+            "Connections to the public listeners that ended, by reason",
         );
         let metrics = Self {
             http_connections_open: register(registry, open),

@@ -9,6 +9,10 @@ pub(crate) enum Ending {
     Error,
     /// The client did not send valid HTTP. It got 400, 431 or GOAWAY.
     InvalidRequest,
+    /// The TLS handshake failed.
+    HandshakeFailed,
+    /// The TLS handshake did not complete within the header read timeout.
+    HandshakeTimeout,
     /// The client did not send a head within the header read timeout.
     HeaderTimeout,
     /// The connection was idle for the keep-alive timeout.
@@ -25,10 +29,12 @@ pub(crate) enum Ending {
 
 impl Ending {
     /// All endings.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Client,
         Self::Error,
         Self::InvalidRequest,
+        Self::HandshakeFailed,
+        Self::HandshakeTimeout,
         Self::HeaderTimeout,
         Self::IdleTimeout,
         Self::WriteTimeout,
@@ -43,6 +49,8 @@ impl Ending {
             Self::Client => "client",
             Self::Error => "error",
             Self::InvalidRequest => "invalid_request",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::HandshakeTimeout => "handshake_timeout",
             Self::HeaderTimeout => "header_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::WriteTimeout => "write_timeout",

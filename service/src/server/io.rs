@@ -1,4 +1,4 @@
-//! A TCP stream that records when bytes arrive and when writes block, and that closes in two steps.
+//! A stream that records when bytes arrive and when writes block, and that closes in two steps.
 
 use std::io;
 use std::pin::Pin;
@@ -7,20 +7,19 @@ use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 
 /// The stream of one connection.
 #[derive(Debug)]
-pub(super) struct WatchedStream {
-    stream: TokioIo<TcpStream>,
+pub(super) struct WatchedStream<S> {
+    stream: TokioIo<S>,
     activity: Arc<Activity>,
 }
 
-impl WatchedStream {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+impl<S> WatchedStream<S> {
+    pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
         Self {
             stream: TokioIo::new(stream),
             activity,
@@ -28,7 +27,7 @@ impl WatchedStream {
     }
 }
 
-impl Read for WatchedStream {
+impl<S: AsyncRead + Unpin> Read for WatchedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -42,7 +41,7 @@ impl Read for WatchedStream {
     }
 }
 
-impl Write for WatchedStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> Write for WatchedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -54,7 +53,10 @@ impl Write for WatchedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        // TLS has a buffer of its own. A TCP stream never blocks here.
+        self.activity.set_write_blocked(outcome.is_pending());
+        outcome
     }
 
     /// Closes the sending side, then reads until the client has closed its side too. Closing both sides at once would

@@ -15,8 +15,8 @@ pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const LENGTH: usize = 55;
 
 thread_local! {
-    /// Set while the future of a request is polled. An extension of the request would take two allocations, and a task local
-    /// several times the instructions.
+    /// Set while the future of a request is polled. An extension of the request would need two allocations, and a task-local
+    /// variable several times the instructions.
     static CURRENT: Cell<Option<TraceContext>> = const { Cell::new(None) };
 }
 
@@ -35,7 +35,7 @@ pub struct TraceContext {
     trace_id: u128,
     span_id: u64,
     is_sampled: bool,
-    /// Whether the client started the trace. Its `tracestate` applies only then.
+    /// Whether the trace comes from the caller. Only then its `tracestate` is forwarded.
     is_continued: bool,
 }
 
@@ -46,10 +46,10 @@ impl TraceContext {
         CURRENT.get().unwrap_or_else(Self::root)
     }
 
-    /// A span in a new trace. Nothing records it, so it is not sampled.
+    /// A span in a new trace. It is not sampled, because nothing records it.
     pub(super) fn root() -> Self {
         Self {
-            // Not a secret, so the generator need not be cryptographic. The ids must not be 0.
+            // The ids are no secrets, so the generator need not be cryptographic. They must not be 0.
             trace_id: fastrand::u128(..).max(1),
             span_id: new_span_id(),
             is_sampled: false,

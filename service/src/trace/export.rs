@@ -84,7 +84,7 @@ impl Export {
         Ok(Self(Some(provider)))
     }
 
-    /// Starts spans that this exports. Each call leaks a tracer.
+    /// Returns a tracer whose spans this exports. Each call leaks the tracer.
     #[must_use]
     pub fn tracer(&self) -> Tracer {
         match &self.0 {
@@ -145,8 +145,8 @@ impl SpanMetrics {
     }
 }
 
-/// Bounds the queue and counts what does not fit. The processor inside has a queue of the same size and does not report
-/// its drops.
+/// Bounds the queue, and counts the spans that do not fit. The inner processor has a queue of the same size, but does
+/// not report what it drops.
 #[derive(Debug)]
 struct BoundedProcessor {
     inner: BatchSpanProcessor,
@@ -189,7 +189,7 @@ struct ObservedExporter {
     queued: Arc<AtomicUsize>,
     metrics: SpanMetrics,
     log_limit: &'static LogLimit,
-    /// The limit of the log needs a runtime, and the export runs outside of it.
+    /// [`LogLimit`] needs a runtime, but the export runs in a thread outside of it.
     runtime: Handle,
 }
 

@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 
 use super::context::{TRACESTATE, TraceContext};
 
-/// Starts spans. A copy is free, so that the middleware and the clients each have one.
+/// Starts spans. It is cheap to copy: the middleware and the clients each have one.
 #[derive(Debug, Clone, Copy)]
 pub struct Tracer(Option<&'static SdkTracer>);
 
@@ -104,7 +104,7 @@ impl Span {
         }
     }
 
-    /// States that the call failed. `error_type` is a term, the same for each failure of its kind.
+    /// Records that the call failed. `error_type` names the kind of failure.
     pub fn fail(&mut self, error_type: &'static str) {
         if let Some(span) = &mut self.exported {
             span.set_attribute(KeyValue::new("error.type", error_type));
@@ -134,7 +134,7 @@ fn start(
     builder: SpanBuilder,
     parent: Option<SpanContext>,
 ) -> opentelemetry_sdk::trace::Span {
-    // Never the context of the thread: nothing sets it.
+    // An empty context: nothing in this program sets the context of the thread.
     let context = Context::new();
     let context = match parent {
         Some(parent) => context.with_remote_span_context(parent),

@@ -29,12 +29,6 @@ async fn a_connection_that_sends_nothing_is_closed_after_the_header_read_timeout
     );
 }
 
-/// Returns the number of connections that ended for this reason.
-fn ended(server: &TestServer, reason: &str) -> f64 {
-    let series = format!(r#"http_connections_closed_total{{reason="{reason}"}}"#);
-    server.metric(&series).expect("each reason has a series")
-}
-
 #[tokio::test]
 async fn open_connections_and_the_reasons_of_their_end_are_exported() {
     let flags = [SHORT_HEADER_READ_TIMEOUT, "--keep-alive-timeout=300ms"];
@@ -45,24 +39,15 @@ async fn open_connections_and_the_reasons_of_their_end_are_exported() {
     })
     .await;
     silent.closed().await;
-    until("a header timeout", || {
-        (ended(&server, "header_timeout") - 1.0).abs() < 0.1
-    })
-    .await;
+    server.until_ended("header_timeout", 1.0).await;
     let mut idle = RawClient::connect(server.address).await;
     idle.get("/ok").await;
     idle.closed().await;
-    until("an idle timeout", || {
-        (ended(&server, "idle_timeout") - 1.0).abs() < 0.1
-    })
-    .await;
+    server.until_ended("idle_timeout", 1.0).await;
     let mut leaving = RawClient::connect(server.address).await;
     leaving.get("/ok").await;
     drop(leaving);
-    until("a client that left", || {
-        (ended(&server, "client") - 1.0).abs() < 0.1
-    })
-    .await;
+    server.until_ended("client", 1.0).await;
     until("no open connection", || {
         server.metric("http_connections_open") == Some(0.0)
     })
@@ -274,7 +259,8 @@ async fn no_request_fails_while_http1_connections_age() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_while_http2_connections_age() {
-    // h2 itself. The client of hyper never answers a request that it gets at the moment when its connection ends.
+    // This uses h2 directly: hyper's client never completes a request that it gets at the moment when its connection
+    // ends.
     assert_no_request_fails_while_connections_age(async move |address, clients| {
         while !clients.are_stopped() {
             let stream = TcpStream::connect(address).await.unwrap();

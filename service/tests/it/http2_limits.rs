@@ -1,4 +1,4 @@
-//! The limits of an HTTP/2 connection, floods that it must bound, and what the metrics say about it.
+//! The limits of an HTTP/2 connection, the floods that it must withstand, and its metrics.
 
 use super::frames::code::{ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM};
 use super::frames::kind::{CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
@@ -6,7 +6,7 @@ use super::frames::{
     ACK, END, END_STREAM, FrameClient, PREFACE, Reaction, block, frame, get, pseudo, setting, wait,
     window_update, with,
 };
-use super::support::{RawClient, TestServer, until};
+use super::support::{RawClient, TestServer};
 use Reaction::{GoAway, Nothing, Reset, Status};
 
 const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -125,7 +125,7 @@ async fn a_flood_of_continuation_is_bounded() {
     }
 }
 
-/// A client that causes errors of its streams without end is disconnected.
+/// A client that keeps causing stream errors is disconnected.
 #[tokio::test]
 async fn a_flood_of_invalid_requests_is_bounded() {
     let server = TestServer::start(&[]);
@@ -148,12 +148,6 @@ async fn a_request_with_an_invalid_authority_is_counted() {
     assert_eq!(server.metric(counter), Some(1.0));
 }
 
-/// Waits until exactly one connection has ended for this reason.
-async fn until_ended(server: &TestServer, reason: &str) {
-    let series = format!(r#"http_connections_closed_total{{reason="{reason}"}}"#);
-    until(reason, || server.metric(&series) == Some(1.0)).await;
-}
-
 #[tokio::test]
 async fn a_connection_with_invalid_http_2_is_counted() {
     let server = TestServer::start(&[]);
@@ -161,14 +155,14 @@ async fn a_connection_with_invalid_http_2_is_counted() {
     client.send(&get(2)).await;
     assert_eq!(client.reaction(false).await, GoAway(PROTOCOL_ERROR));
     drop(client);
-    until_ended(&server, "invalid_request").await;
+    server.until_ended("invalid_request", 1.0).await;
     // A client that leaves without an error is not.
     let mut client = FrameClient::connect(server.address).await;
     client.send(&frame(GOAWAY, 0, 0, &[0; 8])).await;
     assert_eq!(client.reaction(false).await, GoAway(NO_ERROR));
     drop(client);
-    until_ended(&server, "client").await;
-    until_ended(&server, "invalid_request").await;
+    server.until_ended("client", 1.0).await;
+    server.until_ended("invalid_request", 1.0).await;
 }
 
 #[tokio::test]
@@ -177,13 +171,13 @@ async fn invalid_http_is_counted_also_if_the_client_does_not_close() {
     let mut open = FrameClient::connect(server.address).await;
     open.send(&get(2)).await;
     assert_eq!(open.reaction(false).await, GoAway(PROTOCOL_ERROR));
-    until_ended(&server, "invalid_request").await;
+    server.until_ended("invalid_request", 1.0).await;
 
     let server = TestServer::start(&[]);
     let mut open = RawClient::connect(server.address).await;
     open.send("nonsense\r\n\r\n").await;
     assert!(open.response().await.starts_with("HTTP/1.1 400 "));
-    until_ended(&server, "invalid_request").await;
+    server.until_ended("invalid_request", 1.0).await;
 }
 
 /// As over HTTP/1.1: the name of the pod, the methods of a route, and no content for HEAD.

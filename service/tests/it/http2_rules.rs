@@ -183,7 +183,7 @@ async fn requests() {
             [post(&[("content-length", "3"), ("content-length", "4")]), data(b"abc")].concat() => Reset(PROTOCOL_ERROR);
         "8.1.1", "a content-length that is no number":
             [post(&[("content-length", "x")]), data(b"abc")].concat() => Reset(PROTOCOL_ERROR);
-        // An error of the stream is enough. An error of the connection is allowed (5.4.2).
+        // RFC 9113 demands an error of the stream. An error of the connection is allowed (5.4.2).
         "8.2.1", "an uppercase name": with(&[("X-a", "1")]) => GoAway(PROTOCOL_ERROR);
         "8.2.1", "a space in a name": with(&[("x a", "1")]) => GoAway(PROTOCOL_ERROR);
         "8.2.1", "an empty name": with(&[("", "1")]) => GoAway(PROTOCOL_ERROR);

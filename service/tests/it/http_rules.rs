@@ -1,6 +1,6 @@
 //! The MUSTs of RFC 9110 and RFC 9112 for an origin server, over a raw socket.
 
-use super::support::{RawClient, TestServer, until};
+use super::support::{RawClient, TestServer};
 
 /// Sends a request on a new connection, and returns the response.
 async fn respond(server: &TestServer, request: &str) -> String {
@@ -76,8 +76,7 @@ async fn a_connection_with_invalid_http_is_counted() {
         let response = respond(&server, request).await;
         assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
     }
-    let series = r#"http_connections_closed_total{reason="invalid_request"}"#;
-    until("two invalid requests", || server.metric(series) == Some(2.0)).await;
+    server.until_ended("invalid_request", 2.0).await;
 }
 
 #[tokio::test]

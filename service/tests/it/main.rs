@@ -15,6 +15,16 @@ mod http_rules;
 #[cfg(test)]
 mod middleware;
 #[cfg(test)]
+#[path = "../support/mount.rs"]
+mod mount;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+#[path = "../support/tls_client.rs"]
+mod tls_client;
+#[cfg(test)]
+mod tls_reload;

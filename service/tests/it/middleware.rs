@@ -147,8 +147,8 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Captures the log of this thread until the guard is dropped. The tasks of the server run on the thread of the test.
     fn capture() -> (Self, DefaultGuard) {
-        // The first thread that logs an event decides for all threads whether anything wants it. The thread of another
-        // test must have a subscriber that wants it too.
+        // tracing caches for all threads whether an event is enabled, when the first thread logs it. Therefore the
+        // threads of other tests need a subscriber that enables it, too.
         static EVERY_THREAD: Once = Once::new();
         EVERY_THREAD.call_once(|| {
             let discarding = tracing_subscriber::fmt().with_writer(io::sink).finish();

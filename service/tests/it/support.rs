@@ -14,13 +14,13 @@ use axum::routing::{get, post};
 use clap::Parser;
 use futures_util::stream::{self, StreamExt};
 use prometheus::Registry;
-use service::config::ServiceConfig;
+use service::config::{ServiceConfig, TlsConfig};
 use service::metrics::{HttpMetrics, KnownRoute};
 use service::middleware::{self, Settings};
 use service::reply::Cause;
 use service::server::Server;
 use service::trace::Tracer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -34,22 +34,29 @@ pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 struct Flags {
     #[command(flatten)]
     service: ServiceConfig,
+    #[command(flatten)]
+    tls: TlsConfig,
 }
 
 /// Returns a configuration on free ports, with additional flags.
 pub(crate) fn config(flags: &[&str]) -> ServiceConfig {
+    parse(flags).service
+}
+
+fn parse(flags: &[&str]) -> Flags {
     let common = [
         "test",
         "--listen=127.0.0.1:0",
         "--admin-listen=127.0.0.1:0",
         "--pod-name=pod-7",
     ];
-    Flags::parse_from(common.iter().chain(flags)).service
+    Flags::parse_from(common.iter().chain(flags))
 }
 
 /// A running server.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) registry: Registry,
     pub(crate) http: HttpMetrics,
@@ -63,6 +70,21 @@ impl TestServer {
     pub(crate) fn start(flags: &[&str]) -> Self {
         let config = config(flags);
         let registry = Registry::new();
+        let server = Server::bind(&config, registry.clone()).unwrap();
+        Self::run(server, &config, registry)
+    }
+
+    /// Starts a server that also terminates TLS, on a free port.
+    pub(crate) async fn start_with_tls(flags: &[&str]) -> Self {
+        let flags = parse(&[flags, &["--tls-listen=127.0.0.1:0"]].concat());
+        flags.tls.check(&flags.service).unwrap();
+        let registry = Registry::new();
+        let server = Server::bind(&flags.service, registry.clone()).unwrap();
+        let server = server.with_tls(&flags.tls, &registry).await.unwrap();
+        Self::run(server, &flags.service, registry)
+    }
+
+    fn run(server: Server, config: &ServiceConfig, registry: Registry) -> Self {
         let known =
             ["/ok", "/wait", "/panic", "/size", "/stream", "/large", "/fail"].map(|path| KnownRoute {
                 path,
@@ -71,16 +93,17 @@ impl TestServer {
         let http = HttpMetrics::new(&registry, &known);
         let gate = Arc::new(Semaphore::new(0));
 
-        let settings = Settings::new(&config, StatusCode::GATEWAY_TIMEOUT, Tracer::OFF);
+        let settings = Settings::new(config, StatusCode::GATEWAY_TIMEOUT, Tracer::OFF);
         let router = middleware::apply(routes(Arc::clone(&gate)), &settings, http);
-        let server = Server::bind(&config, registry.clone()).unwrap();
         let (address, admin) = (server.address().unwrap(), server.admin_address());
+        let tls = server.tls_address().unwrap();
         let (shutdown, shutdown_requested) = oneshot::channel();
         let task = tokio::spawn(server.run(router, async {
             shutdown_requested.await.ok();
         }));
         Self {
             address,
+            tls,
             admin,
             registry,
             http,
@@ -119,6 +142,13 @@ impl TestServer {
     /// exist.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         exposition::value(&service::metrics::text(&self.registry), series)
+    }
+
+    /// Waits until exactly this many connections have ended for this reason.
+    pub(crate) async fn until_ended(&self, reason: &str, connections: f64) {
+        let series = format!(r#"http_connections_closed_total{{reason="{reason}"}}"#);
+        let what = format!("{connections} connections ended: {reason}");
+        until(&what, || self.metric(&series) == Some(connections)).await;
     }
 
     /// Waits until exactly this many requests are in flight.
@@ -173,13 +203,15 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A client of one connection that sends and reads raw bytes.
-pub(crate) struct RawClient(TcpStream);
+pub(crate) struct RawClient<S = TcpStream>(pub(crate) S);
 
 impl RawClient {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self(TcpStream::connect(address).await.unwrap())
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
     pub(crate) async fn send(&mut self, bytes: &str) {
         self.try_send(bytes).await.unwrap();
     }
