@@ -110,7 +110,7 @@ pub struct HealthCheck {
 }
 
 impl Config {
-    /// The `config` object of an image, in the format of Docker. An instruction that is not used is left out.
+    /// The `config` object of an image, in the format of Docker. Instructions that the image does not use are left out.
     fn to_json(&self) -> serde_json::Value {
         let mut json = serde_json::json!({
             "Entrypoint": self.entrypoint,

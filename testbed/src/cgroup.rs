@@ -12,9 +12,18 @@ use crate::{components, paths, preflight};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
+/// The file of a cgroup (v2) with the controllers that its children have.
+const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
+
 /// The controllers that the limits of pods need. If the machine has one of them and the cgroup does not, the kubelet
 /// rejects the cgroup (kubernetes `pkg/kubelet/cm/cgroup_v2_manager_linux.go`, whose list does not contain `io`).
 const NEEDED: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
+
+/// The file with the weight of a cgroup's CPU time, and ten times its default: of cgroup v1, and of v2.
+///
+/// containerd and the kubelet run outside of this cgroup, with the default weight. The start of many pods keeps them busy. With equal
+/// weights, 150 of 9,000 requests failed meanwhile on a busy machine.
+const CPU_WEIGHT: [(&str, &str); 2] = [("cpu.shares", "10240"), ("cpu.weight", "1000")];
 
 /// The name of the cluster's cgroup, in every hierarchy.
 ///
@@ -63,7 +72,82 @@ pub fn create() -> Result<()> {
         })?;
     }
     for root in roots() {
-        fs::create_dir_all(root.join(name()))?;
+        let cgroup = root.join(name());
+        fs::create_dir_all(&cgroup)?;
+        for (file, weight) in CPU_WEIGHT {
+            let file = cgroup.join(file);
+            if file.exists() {
+                fs::write(&file, weight).with_context(|| file.display().to_string())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The name of the cgroup of the added node `node`, relative to the root of each hierarchy. Its kubelet creates the cgroups of
+/// its pods below it. A kubelet removes the pods that it does not know below its own cgroup.
+#[must_use]
+pub fn node_name(node: &str) -> String {
+    format!("{}/{NODE_PREFIX}{node}", name())
+}
+
+/// The start of the names of the cgroups of added nodes. The kubelet of the first node uses other names in the same cgroup.
+const NODE_PREFIX: &str = "node-";
+
+/// Creates the cgroup of the added node `node` in every hierarchy.
+///
+/// # Errors
+/// When a hierarchy cannot be written.
+pub fn create_node(node: &str) -> Result<()> {
+    for root in roots() {
+        let cluster = root.join(name());
+        if is_unified() {
+            let available = fs::read_to_string(cluster.join("cgroup.controllers"))?;
+            let enabled = fs::read_to_string(cluster.join(SUBTREE_CONTROL))?;
+            fs::write(cluster.join(SUBTREE_CONTROL), changes(&available, &enabled))?;
+        }
+        let cgroup = root.join(node_name(node));
+        fs::create_dir_all(&cgroup)?;
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            // On v1 a new cgroup has no CPUs and no memory nodes, and no process can enter it.
+            if !is_unified() && cgroup.join(file).exists() {
+                let all = fs::read_to_string(root.join(file))?;
+                for cgroup in [&cluster, &cgroup] {
+                    if fs::read_to_string(cgroup.join(file))?.trim().is_empty() {
+                        fs::write(cgroup.join(file), all.trim())?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the cgroup of the added node `node`.
+///
+/// # Errors
+/// When a cgroup cannot be removed. The kernel does not remove a cgroup with a running process.
+pub fn remove_node(node: &str) -> io::Result<()> {
+    for root in roots() {
+        let cgroup = root.join(node_name(node));
+        if cgroup.exists() {
+            remove_tree(&cgroup)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the cgroups of all added nodes.
+///
+/// # Errors
+/// As [`remove_node`].
+pub fn remove_nodes() -> io::Result<()> {
+    for root in roots() {
+        for child in fs::read_dir(root.join(name()))?.flatten() {
+            if child.file_name().to_string_lossy().starts_with(NODE_PREFIX) {
+                remove_tree(&child.path())?;
+            }
+        }
     }
     Ok(())
 }
@@ -87,7 +171,7 @@ fn enable_controllers() -> Result<()> {
 }
 
 fn subtree_control() -> PathBuf {
-    Path::new(MOUNT).join("cgroup.subtree_control")
+    Path::new(MOUNT).join(SUBTREE_CONTROL)
 }
 
 /// The file with the controllers that were disabled before the cluster started.

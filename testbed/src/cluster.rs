@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::nodes::{Machine, cpu_quantity, reserved_cpu};
 use crate::sandbox::Sandbox;
 use crate::{cgroup, components, images, import, kubeadm, paths, preflight, progress, versions, wait};
 
@@ -16,18 +17,26 @@ use crate::{cgroup, components, images, import, kubeadm, paths, preflight, progr
 const NODE_READY: Duration = Duration::from_mins(3);
 /// How long a running cluster may take to become Ready before `up` replaces it.
 const RECOVERY: Duration = Duration::from_mins(1);
-/// The deadline of a request of kubectl, which ends it after 5 s itself, and of other commands that only read.
+/// The deadline of kubectl, which itself ends a request after 5 s, and of other commands that only read.
 const READ: Duration = Duration::from_secs(15);
 /// The deadline of `kubeadm init`, which takes less than a minute on an idle machine.
 const INIT: Duration = Duration::from_mins(10);
 
 /// Starts the cluster, unless it is up and healthy.
 ///
+/// `cpu_millis` is the CPU time that the first node offers to pods, in thousandths of a CPU. `None`: the whole machine, or what a
+/// running cluster offers.
+///
+/// Returns the lock of `cluster up`: another `cluster up` waits until the file is closed.
+///
 /// # Errors
 /// When the machine does not meet a requirement: the message says what to do. When a step fails: the message contains
 /// the end of its output.
-pub fn up() -> Result<()> {
+pub fn up(cpu_millis: Option<u64>) -> Result<File> {
     preflight::check_machine()?;
+    if let Some(cpu_millis) = cpu_millis {
+        reserved_cpu(cpu_millis, Machine::read()?).context("the first node")?;
+    }
     fs::create_dir_all(paths::cache()).context("cannot create target/testbed")?;
     let up_lock = File::create(paths::cache().with_extension("up.lock"))?;
     match up_lock.try_lock() {
@@ -42,8 +51,9 @@ pub fn up() -> Result<()> {
     if Sandbox::find()?.is_some() {
         match wait::until("the running cluster is Ready", RECOVERY, node_is_ready) {
             Ok(()) => {
+                check_cpu(cpu_millis)?;
                 eprintln!("the cluster is already up");
-                return Ok(());
+                return Ok(up_lock);
             }
             Err(error) => {
                 eprintln!("the running cluster is not healthy, replacing it ({error:#})");
@@ -76,7 +86,13 @@ pub fn up() -> Result<()> {
         );
     }
     let since_build = Instant::now();
-    let attached = progress::step("start namespaces, network, containerd", Sandbox::start)?;
+    let arguments: Vec<_> = cpu_millis
+        .iter()
+        .map(|cpu_millis| format!("--control-plane-cpu={cpu_millis}m"))
+        .collect();
+    let attached = progress::step("start namespaces, network, containerd", || {
+        Sandbox::start(&arguments)
+    })?;
     let sandbox = attached.sandbox;
     let archives: Vec<_> = images::upstream()
         .iter()
@@ -101,13 +117,14 @@ pub fn up() -> Result<()> {
     eprintln!(
         "up after {:.1} s ({:.1} s of them after the build)\n  \
          export KUBECONFIG={}\n  \
-         API server https://127.0.0.1:6443, app_a http://127.0.0.1:30080, Prometheus http://127.0.0.1:9090\n  \
+         API server https://127.0.0.1:6443, app_a http://127.0.0.1:30080 and https://127.0.0.1:30443, \
+         Prometheus http://127.0.0.1:9090\n  \
          cargo xtask k get pods -A   cargo xtask cluster exec -- bash   cargo xtask cluster down",
         start.elapsed().as_secs_f64(),
         since_build.elapsed().as_secs_f64(),
         paths::kubeconfig().display(),
     );
-    Ok(())
+    Ok(up_lock)
 }
 
 /// Writes kubeadm's kubeconfig, with the address of the API server outside the namespaces.
@@ -136,15 +153,40 @@ pub fn kubectl() -> Command {
 }
 
 fn node_is_ready() -> Result<()> {
-    let condition = r#"jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#;
-    let answer = progress::run_within(
-        READ,
-        kubectl().args(["get", "nodes", "--request-timeout=5s", "-o", condition]),
-    )?;
-    if answer.trim() != "True" {
-        bail!("the node is not Ready yet");
+    check_ready(kubeadm::NODE_NAME)
+}
+
+/// Fails unless a node is Ready.
+pub(crate) fn check_ready(node: &str) -> Result<()> {
+    let condition = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+    ensure!(
+        read_node(node, condition)? == "True",
+        "node {node} is not Ready yet"
+    );
+    Ok(())
+}
+
+/// Fails if the running first node offers another CPU time than `cpu_millis`.
+fn check_cpu(cpu_millis: Option<u64>) -> Result<()> {
+    let Some(cpu_millis) = cpu_millis else {
+        return Ok(());
+    };
+    let offered = read_node(kubeadm::NODE_NAME, "jsonpath={.status.allocatable.cpu}")?;
+    let wanted = cpu_quantity(cpu_millis);
+    if offered != wanted {
+        bail!(
+            "the first node of the running cluster offers {offered} CPU, not {wanted}: stop the cluster first, with \
+             `cargo xtask cluster down`"
+        );
     }
     Ok(())
+}
+
+/// Reads the Node object of a node.
+fn read_node(name: &str, format: &str) -> Result<String> {
+    let mut get = kubectl();
+    get.args(["get", "node", name, "--request-timeout=5s", "-o", format]);
+    Ok(progress::run_within(READ, &mut get)?.trim().to_owned())
 }
 
 /// Imports image archives on the node, except images that the node already has.
@@ -155,7 +197,8 @@ pub fn load(archives: &[PathBuf]) -> Result<()> {
     import::import(running_sandbox()?, archives)
 }
 
-fn running_sandbox() -> Result<Sandbox> {
+/// The sandbox of the running cluster.
+pub(crate) fn running_sandbox() -> Result<Sandbox> {
     Sandbox::find()?.context("the cluster is not up: start it with `cargo xtask cluster up`")
 }
 
@@ -189,12 +232,7 @@ fn remove_leftovers() -> Result<()> {
         || {
             clear_lock_file()?;
             cgroup::remove().context("cgroup")?;
-            match fs::remove_dir_all(&state) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(error).with_context(|| state.display().to_string())
-                }
-                _ => Ok(()),
-            }
+            paths::remove_folder(&state)
         },
     )
 }
@@ -250,15 +288,23 @@ pub fn status() -> Result<()> {
             kubeadm::NODE_ADDRESS
         );
     }
-    let nodes = progress::run_within(
-        READ,
-        kubectl().args(["get", "nodes,pods", "-A", "--request-timeout=5s"]),
-    )?;
-    print!("{nodes}");
+    for arguments in [
+        [
+            "nodes",
+            "--label-columns=topology.kubernetes.io/zone,node.kubernetes.io/instance-type",
+        ],
+        ["pods", "--all-namespaces"],
+    ] {
+        let mut get = kubectl();
+        get.args(["get", "--show-kind", "--request-timeout=5s"])
+            .args(arguments);
+        print!("{}", progress::run_within(READ, &mut get)?);
+    }
     Ok(())
 }
 
-/// Prints a log of the cluster: `init`, `containerd`, `kubelet` or `kubeadm`.
+/// Prints a log of the cluster: `init`, `containerd`, `kubelet`, `kubeadm`, `node-manager`, or a log of an added node:
+/// `nodes/NAME/kubelet`.
 ///
 /// # Errors
 /// When the log does not exist: the message lists the logs that do.

@@ -1,4 +1,4 @@
-//! Runs commands with a deadline and an error that says which command did not finish, and what it printed until then.
+//! Runs commands with a deadline. The error says which command did not finish, and what it had printed.
 
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -66,7 +66,7 @@ pub(crate) fn exit_status(
             return Ok(Some(status));
         }
         if start.elapsed() >= deadline {
-            // It may have exited, and left a process that holds its pipes open.
+            // The command itself may have exited: a process that it started can still hold its pipes open.
             child.kill().ok();
             child.wait()?;
             return Ok(None);

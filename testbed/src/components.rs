@@ -1,10 +1,10 @@
 //! Builds the components from pinned Go modules. A component is built again only when its module or its flags change.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::{paths, preflight, progress, versions};
@@ -59,6 +59,35 @@ pub const KUSTOMIZE: [Component; 2] = [
     },
 ];
 
+/// The agent that enforces network policies. [`crate::network_policy`] builds it, so it is not in [`ALL`].
+pub const KUBE_NETWORK_POLICIES: Component = Component {
+    name: "netpol",
+    module: "kube-network-policies",
+    package: "sigs.k8s.io/kube-network-policies/cmd",
+};
+
+/// A linter of manifests. Only a test of the manifests runs it.
+pub const KUBE_SCORE: Component = Component {
+    name: "kube-score",
+    module: "kube-score",
+    package: "github.com/zegl/kube-score/cmd/kube-score",
+};
+
+/// eksctl's reading and validation of the files that create clusters on EKS, without AWS. Only a test of the manifests runs it.
+pub const EKSCTL_CHECK: Component = Component {
+    name: "eksctl-check",
+    module: "eksctl",
+    package: ".",
+};
+
+/// Karpenter with this project's cloud provider, which adds and removes nodes. Only a cluster that scales its nodes runs it, so it
+/// is not in [`ALL`].
+pub const KARPENTER: Component = Component {
+    name: "karpenter",
+    module: "karpenter",
+    package: ".",
+};
+
 impl Component {
     /// The path of the built program.
     #[must_use]
@@ -74,14 +103,29 @@ impl Component {
     fn fingerprint(self) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(format!("{self:?} {:?}", build_arguments(self.module)));
-        for file in ["go.mod", "go.sum", "main.go"] {
-            if let Ok(content) = fs::read(module_directory(self.module).join(file)) {
-                hash.update(content);
-            } else if file == "go.mod" {
-                bail!("testbed/go/{}/go.mod is missing", self.module);
-            }
-        }
+        self.hash_source(&mut hash)?;
         Ok(hex(&hash.finalize()))
+    }
+
+    /// A hash of the files of the module that the build reads.
+    pub(crate) fn source_hash(self) -> Result<String> {
+        let mut hash = Sha256::new();
+        self.hash_source(&mut hash)?;
+        Ok(hex(&hash.finalize()))
+    }
+
+    /// Adds `go.mod`, `go.sum` and the source without the tests to `hash`.
+    fn hash_source(self, hash: &mut Sha256) -> Result<()> {
+        let folder = module_directory(self.module);
+        let mut files = vec![folder.join("go.mod")];
+        let checksums = folder.join("go.sum");
+        files.extend(checksums.exists().then_some(checksums));
+        collect_sources(&folder, &mut files)?;
+        files.sort();
+        for file in files {
+            hash.update(fs::read(&file).with_context(|| file.display().to_string())?);
+        }
+        Ok(())
     }
 
     fn is_current(self) -> Result<bool> {
@@ -92,6 +136,20 @@ impl Component {
 
 fn module_directory(module: &str) -> PathBuf {
     paths::workspace().join("testbed/go").join(module)
+}
+
+/// Adds the Go files below `folder` to `files`, except the tests.
+fn collect_sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let name = path.to_string_lossy();
+        if path.is_dir() {
+            collect_sources(&path, files)?;
+        } else if name.ends_with(".go") && !name.ends_with("_test.go") {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// The flags of `go build` for a module. They include the version: without it, kubeadm assumes v0.0.0.
@@ -115,10 +173,14 @@ fn build_arguments(module: &str) -> Vec<String> {
         }
         "prometheus" => {
             // Only the service discovery that the manifests use. The others add a client for each cloud.
-            arguments.push("-tags=remove_all_sd,enable_kubernetes_sd".to_owned());
+            arguments.push("-tags=remove_all_sd,enable_kubernetes_sd,enable_dns_sd".to_owned());
             let version = versions::prometheus();
             let version = version.trim_start_matches('v');
             linker = format!("{linker} -X github.com/prometheus/common/version.Version={version}");
+        }
+        "karpenter" => {
+            let version = versions::karpenter();
+            linker = format!("{linker} -X sigs.k8s.io/karpenter/pkg/operator.Version={version}");
         }
         _ => {}
     }
@@ -171,16 +233,8 @@ fn build_module(module: &str, components: &[Component]) -> Result<()> {
         let _ = fs::remove_file(component.stamp_path());
     }
     let output = tempfile::tempdir_in(paths::binaries())?;
-    let mut command = progress::bound_to_this_process("go");
-    command
-        .current_dir(module_directory(module))
-        .env("CGO_ENABLED", "0")
-        // Fewer garbage collections in the compiler: 20 % less CPU time.
-        .env("GOGC", "400")
-        .env("GOFLAGS", "-buildvcs=false -mod=readonly")
-        .arg("build")
-        .args(build_arguments(module))
-        .arg("-o");
+    let mut command = go(module);
+    command.arg("build").args(build_arguments(module)).arg("-o");
     // With a folder as output, `go build` names each program after its package. A single program can have any name.
     match components {
         [single] => command.arg(output.path().join(single.name)),
@@ -193,6 +247,29 @@ fn build_module(module: &str, components: &[Component]) -> Result<()> {
         fs::write(component.stamp_path(), component.fingerprint()?)?;
     }
     Ok(())
+}
+
+/// The Go command in the folder of a module. It is killed when this process exits.
+fn go(module: &str) -> Command {
+    let mut command = progress::bound_to_this_process("go");
+    command
+        .current_dir(module_directory(module))
+        .env("CGO_ENABLED", "0")
+        // Fewer garbage collections in the compiler: 20 % less CPU time.
+        .env("GOGC", "400")
+        .env("GOFLAGS", "-buildvcs=false -mod=readonly");
+    command
+}
+
+/// Runs the Go tests of a component's module, and the checks of `go vet` that `go test` includes. The flags are those of the build, so
+/// that both share the compiled packages.
+///
+/// # Errors
+/// When Go is missing or too old, or a test fails: the message contains the end of the output.
+pub fn test(component: Component) -> Result<()> {
+    preflight::check_go()?;
+    let arguments = build_arguments(component.module);
+    progress::run(go(component.module).arg("test").args(&arguments).arg("./...")).map(drop)
 }
 
 /// The path of the pinned kubectl. Builds it if it is missing.

@@ -33,7 +33,7 @@ pub struct UpstreamImage {
     pub source: &'static str,
 }
 
-/// All images that the cluster runs, except those that are built from the source of this project.
+/// The images that each cluster runs, except those that are built from the source of this project.
 #[must_use]
 pub fn upstream() -> Vec<UpstreamImage> {
     let mut images = control_plane();
@@ -83,6 +83,39 @@ pub fn upstream() -> Vec<UpstreamImage> {
         },
     ]);
     images
+}
+
+/// The image of the agent that enforces network policies. Only [`crate::network_policy::enforce`] imports it.
+#[must_use]
+pub fn network_policy_agent() -> UpstreamImage {
+    UpstreamImage {
+        reference: format!(
+            "registry.k8s.io/networking/kube-network-policies:{}",
+            versions::kube_network_policies()
+        ),
+        config: config(&[], &["/bin/netpol"], "", "/"),
+        component: components::KUBE_NETWORK_POLICIES,
+        path: "/bin/netpol",
+        directories: &[],
+        source: "kubernetes-sigs/kube-network-policies Dockerfile",
+    }
+}
+
+/// The image of Karpenter with this project's cloud provider. The tag contains a hash of the provider's source, so that changed code
+/// rolls out.
+///
+/// # Errors
+/// When a file of the source cannot be read.
+pub fn karpenter() -> Result<UpstreamImage> {
+    let source = components::KARPENTER.source_hash()?;
+    Ok(UpstreamImage {
+        reference: format!("testbed/karpenter:{}-{}", versions::karpenter(), &source[..12]),
+        config: config(&["/karpenter"], &[], "nonroot:nonroot", "/"),
+        component: components::KARPENTER,
+        path: "/karpenter",
+        directories: &[],
+        source: "testbed/go/karpenter",
+    })
 }
 
 /// The images of kubeadm's static pods and of kube-proxy. They have no entrypoint, because kubeadm sets the command.
@@ -190,6 +223,15 @@ impl UpstreamImage {
         Ok(components::hex(&hash.finalize()))
     }
 
+    /// Writes the archive, unless it is current.
+    ///
+    /// # Errors
+    /// When the component is not built yet, or a file cannot be read or written.
+    pub fn write_if_stale(&self) -> Result<()> {
+        self.write(&self.archive(), &self.component.path())
+            .with_context(|| format!("image {}", self.reference))
+    }
+
     /// Writes the image with the program at the path `program` to `archive`, unless the archive is current.
     fn write(&self, archive: &Path, program: &Path) -> Result<()> {
         let entries = self.entries(program)?;
@@ -210,12 +252,7 @@ impl UpstreamImage {
 /// # Errors
 /// When a component is not built yet, or a file cannot be read or written.
 pub fn write_upstream() -> Result<()> {
-    for image in upstream() {
-        image
-            .write(&image.archive(), &image.component.path())
-            .with_context(|| format!("image {}", image.reference))?;
-    }
-    Ok(())
+    upstream().iter().try_for_each(UpstreamImage::write_if_stale)
 }
 
 /// The programs that kube-proxy calls, from this machine: iptables with its extensions, conntrack, and their libraries.

@@ -1,6 +1,6 @@
-//! The first process of the cluster's namespaces (process 1 of the PID namespace).
+//! The first process of the namespaces of the cluster, and of those of an added node (process 1 of the PID namespace).
 //!
-//! The cluster lives as long as this process. When it exits, for any reason, the kernel kills every other process of
+//! The cluster, or the node, lives as long as this process. When it exits, for any reason, the kernel kills every other process of
 //! the PID namespace. The mounts and the network disappear with the last process.
 
 mod filesystem;
@@ -13,15 +13,16 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use crate::{cgroup, kubeadm};
+use crate::{cgroup, kubeadm, paths};
+use services::Service;
 
 /// Runs until the cluster is stopped.
 ///
-/// The caller must be process 1 of new mount, PID, IPC and UTS namespaces.
+/// The caller must be process 1 of new mount, PID, IPC and UTS namespaces. `cpu_millis`: see [`kubeadm::configuration`].
 ///
 /// # Errors
 /// When another cluster of this checkout is running, or a part of the sandbox cannot be set up.
-pub fn run() -> Result<()> {
+pub fn run(cpu_millis: Option<u64>) -> Result<()> {
     let _lock = identity::take_lock()?;
     identity::exit_with_owner()?;
     services::raise_open_file_limit()?;
@@ -31,16 +32,41 @@ pub fn run() -> Result<()> {
     filesystem::mount_all()?;
     network::configure()?;
     cgroup::create().context("cannot create the cgroup")?;
-    write_configuration()?;
+    write_configuration(cpu_millis)?;
     network::write_name_resolution()?;
-    services::supervise()?;
+    services::supervise(
+        paths::logs(),
+        &[Service::Containerd, Service::Kubelet, Service::NodeManager],
+    )?;
     identity::exit_with_command();
     forwarding::forward(ports)
 }
 
-fn write_configuration() -> Result<()> {
-    fs::write("/etc/cni/net.d/10-pods.conflist", kubeadm::pod_network())?;
+fn write_configuration(cpu_millis: Option<u64>) -> Result<()> {
+    let pod_network = kubeadm::pod_network(kubeadm::NODE_NUMBER);
+    fs::write("/etc/cni/net.d/10-pods.conflist", pod_network)?;
     fs::write("/etc/kubernetes/containerd.toml", kubeadm::containerd())?;
-    fs::write("/etc/kubernetes/kubeadm.yaml", kubeadm::configuration())?;
+    fs::write(
+        "/etc/kubernetes/kubeadm.yaml",
+        kubeadm::configuration(cpu_millis)?,
+    )?;
     Ok(())
+}
+
+/// Runs until the added node `name` is stopped: until its node manager closes the standard input of this process, or kills it.
+///
+/// The caller must be process 1 of new mount, PID, network, IPC and UTS namespaces, with copies of the mounts of the first node.
+///
+/// # Errors
+/// When a part of the node cannot be set up, or the node manager exits before it has connected the node.
+pub fn run_node(name: &str, number: u8) -> Result<()> {
+    nix::sys::prctl::set_name(c"init-node")?;
+    filesystem::mount_node(&paths::node_state(name))?;
+    identity::wait_for_connection()?;
+    identity::exit_with_manager();
+    network::configure_node(name, number)?;
+    services::supervise(paths::node_logs(name), &[Service::Containerd, Service::Kubelet])?;
+    loop {
+        std::thread::park();
+    }
 }

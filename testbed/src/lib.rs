@@ -8,11 +8,20 @@ pub mod cgroup;
 pub mod cluster;
 pub mod command;
 pub mod components;
+pub mod definitions;
+pub mod eks;
 pub mod images;
 mod import;
 #[cfg(target_os = "linux")]
 pub mod init;
+#[cfg(target_os = "linux")]
+mod ip;
+pub mod karpenter;
 pub mod kubeadm;
+#[cfg(target_os = "linux")]
+pub mod manager;
+pub mod network_policy;
+pub mod nodes;
 pub mod paths;
 pub mod preflight;
 pub mod progress;

@@ -1,6 +1,8 @@
 //! The paths of the testbed's files. All of them are below `target/testbed`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -60,6 +62,36 @@ pub fn state() -> PathBuf {
     cache().join("cluster")
 }
 
+/// The folder of the state of all added nodes.
+#[must_use]
+pub fn nodes_state() -> PathBuf {
+    state().join("nodes")
+}
+
+/// The folder of the state of the added node `name`. It is removed with the node.
+#[must_use]
+pub fn node_state(name: &str) -> PathBuf {
+    nodes_state().join(name)
+}
+
+/// The folder below `state` that replaces the folder `replaced` in a node: `/etc/kubernetes` becomes `etc-kubernetes`.
+#[must_use]
+pub fn replacement(state: &Path, replaced: &str) -> PathBuf {
+    state.join(replaced.trim_start_matches('/').replace('/', "-"))
+}
+
+/// The folder of the logs of all added nodes.
+#[must_use]
+pub fn nodes_logs() -> PathBuf {
+    logs().join("nodes")
+}
+
+/// The folder of the logs of the added node `name`. The logs outlive the node.
+#[must_use]
+pub fn node_logs(name: &str) -> PathBuf {
+    nodes_logs().join(name)
+}
+
 /// The folder of the logs of the cluster's processes. `cluster up` starts new logs, `cluster down` keeps them.
 #[must_use]
 pub fn logs() -> PathBuf {
@@ -88,4 +120,14 @@ pub const OWNER_VARIABLE: &str = "TESTBED_OWNER";
 #[must_use]
 pub fn owner_lock() -> PathBuf {
     cache().join("owner.lock")
+}
+
+/// Removes a folder with its content. Succeeds if there is none.
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| folder.display().to_string())
+        }
+        _ => Ok(()),
+    }
 }

@@ -30,11 +30,12 @@ const FREE_BYTES_COLD: u64 = 6 << 30;
 const FREE_BYTES_WARM: u64 = 2 << 30;
 
 /// The forwarded ports: each port on the loopback of the machine, and the port of the node that it leads to.
-pub const FORWARDS: [(u16, u16); 3] = [
+pub const FORWARDS: [(u16, u16); 4] = [
     // The API server.
     (6443, 6443),
-    // The NodePort of app_a.
+    // The NodePorts of app_a: HTTP and HTTPS.
     (30_080, 30_080),
+    (30_443, 30_443),
     // The NodePort of Prometheus. 9090 is the usual port of Prometheus.
     (9090, 30_090),
 ];

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::{paths, progress, wait};
 
-/// The arguments with which this program runs as the first process of the cluster (`init::run`).
+/// The first arguments with which this program runs as the first process of the cluster (`init::run`).
 pub(crate) const INIT_ARGUMENTS: [&str; 2] = ["cluster", "init"];
 
 /// The message that `cluster up` writes to the standard input of the first process when the cluster is ready.
@@ -22,7 +22,7 @@ pub(crate) const INIT_ARGUMENTS: [&str; 2] = ["cluster", "init"];
 /// If standard input closes without this message, the cluster stops.
 pub(crate) const DETACH: &[u8] = b"detach";
 
-/// A running sandbox: the namespaces of the first process.
+/// A running sandbox: the namespaces of the first process of the cluster, or of an added node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sandbox {
     /// The process ID of the first process, in the PID namespace of the machine.
@@ -58,8 +58,10 @@ impl Sandbox {
         }
     }
 
-    /// Creates the namespaces, and waits until their first process has started containerd.
-    pub(crate) fn start() -> Result<Attached> {
+    /// Creates the namespaces, and waits until their first process has started containerd. It gets `arguments`.
+    pub(crate) fn start(arguments: &[String]) -> Result<Attached> {
+        // The services of a node append to their logs, because they may restart.
+        paths::remove_folder(&paths::logs())?;
         fs::create_dir_all(paths::logs())?;
         let log = File::create(paths::logs().join("init.log"))?;
         let mut unshare = Command::new("unshare")
@@ -74,6 +76,7 @@ impl Sandbox {
             ])
             .arg(std::env::current_exe()?)
             .args(INIT_ARGUMENTS)
+            .args(arguments)
             // A process group of its own: Ctrl-C stops only the command. The first process then sees its standard
             // input close.
             .process_group(0)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The texts of all `go.mod` files below `testbed/go`.
-const GO_MODS: [&str; 8] = [
+const GO_MODS: &[&str] = &[
     include_str!("../go/kubernetes/go.mod"),
     include_str!("../go/etcd/go.mod"),
     include_str!("../go/coredns/go.mod"),
@@ -12,6 +12,12 @@ const GO_MODS: [&str; 8] = [
     include_str!("../go/prometheus-adapter/go.mod"),
     include_str!("../go/kustomize-oldest/go.mod"),
     include_str!("../go/kustomize-newest/go.mod"),
+    include_str!("../go/kube-network-policies/go.mod"),
+    include_str!("../go/kube-score/go.mod"),
+    include_str!("../go/karpenter/go.mod"),
+    include_str!("../go/karpenter-aws/go.mod"),
+    include_str!("../go/aws-load-balancer-controller/go.mod"),
+    include_str!("../go/eksctl/go.mod"),
 ];
 
 /// The upstream tag of the pause image, the default of kubeadm 1.35. The testbed's own pause program has the same
@@ -112,6 +118,30 @@ pub fn prometheus() -> String {
     )
 }
 
+/// The tag of kube-network-policies: `v0.8.0`.
+#[must_use]
+pub fn kube_network_policies() -> &'static str {
+    pinned("sigs.k8s.io/kube-network-policies")
+}
+
+/// The tag of Karpenter: `v1.14.0`.
+#[must_use]
+pub fn karpenter() -> &'static str {
+    pinned("sigs.k8s.io/karpenter")
+}
+
+/// The tag of Karpenter's provider for AWS, which has the same controllers: `v1.14.0`. It is also the version of its chart.
+#[must_use]
+pub fn karpenter_for_aws() -> &'static str {
+    pinned("github.com/aws/karpenter-provider-aws")
+}
+
+/// The tag of eksctl: `v0.215.0`.
+#[must_use]
+pub fn eksctl() -> &'static str {
+    pinned("github.com/weaveworks/eksctl")
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -125,11 +155,19 @@ mod tests {
         assert!(super::etcd().starts_with("3.6."), "{}", super::etcd());
         assert_eq!(super::prometheus_adapter(), "v0.12.0");
         assert!(super::coredns().starts_with("v1."), "{}", super::coredns());
+        assert_eq!(super::karpenter(), super::karpenter_for_aws());
     }
 
     #[test]
     fn files_that_repeat_a_version_agree_with_the_pinned_one() {
         let kubernetes = format!("--kubernetes-version={}\n", super::kubernetes());
+        let kube_proxy = format!("image: registry.k8s.io/kube-proxy:{}\n", super::kubernetes());
+        let agent = format!(
+            "image: registry.k8s.io/networking/kube-network-policies:{}\n",
+            super::kube_network_policies()
+        );
+        let agent_manifest =
+            include_str!("../../kubernetes/clusters/testbed/network-policy-agent/daemon-set.yaml");
         let prometheus = format!("image: quay.io/prometheus/prometheus:{}\n", super::prometheus());
         let rust = env!("CARGO_PKG_RUST_VERSION");
         let go = super::minimum_go();
@@ -138,6 +176,16 @@ mod tests {
                 "docker-compose.yml",
                 include_str!("../../docker-compose.yml"),
                 prometheus,
+            ),
+            (
+                "daemon-set.yaml of the network policy agent",
+                agent_manifest,
+                kube_proxy,
+            ),
+            (
+                "daemon-set.yaml of the network policy agent",
+                agent_manifest,
+                agent,
             ),
             (
                 "kubernetes/clusters/minikube/README.md",
@@ -153,6 +201,16 @@ mod tests {
                 "README.md",
                 include_str!("../../README.md"),
                 format!("Rust {rust}, Go {go} or newer"),
+            ),
+            (
+                "docs/eks.md",
+                include_str!("../../docs/eks.md"),
+                format!("--version {}", super::karpenter_for_aws().trim_start_matches('v')),
+            ),
+            (
+                "docs/eks.md",
+                include_str!("../../docs/eks.md"),
+                format!("eksctl {} or newer", super::eksctl().trim_start_matches('v')),
             ),
         ] {
             assert!(text.contains(&version), "{file} does not contain {version:?}");

@@ -9,7 +9,7 @@ use super::*;
 
 /// For each image: its name, the folder below `testbed/go` that pins its Go module, that module, and its Dockerfile.
 /// The Dockerfile of the etcd image is in the Kubernetes repository.
-const DOCKERFILES: [(&str, &str, &str, &str); 9] = [
+const DOCKERFILES: &[(&str, &str, &str, &str)] = &[
     (
         "quay.io/prometheus/prometheus",
         "prometheus",
@@ -64,13 +64,19 @@ const DOCKERFILES: [(&str, &str, &str, &str); 9] = [
         "k8s.io/kubernetes",
         "cluster/images/etcd/Dockerfile",
     ),
+    (
+        "registry.k8s.io/networking/kube-network-policies",
+        "kube-network-policies",
+        "sigs.k8s.io/kube-network-policies",
+        "Dockerfile",
+    ),
 ];
 
 /// The upstream Dockerfile of an image.
 fn dockerfile(image: &UpstreamImage) -> Dockerfile {
     let (name, _) = image.reference.rsplit_once(':').unwrap();
     let (_, module, upstream, path) = DOCKERFILES
-        .into_iter()
+        .iter()
         .find(|(image, ..)| *image == name)
         .unwrap_or_else(|| panic!("DOCKERFILES contains no {name}"));
     let path = components::upstream_source(module, upstream).unwrap().join(path);
@@ -130,7 +136,7 @@ fn stand_ins_have_the_properties_of_the_upstream_dockerfiles() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     fs::write(&program, "a program").unwrap();
-    for image in upstream() {
+    for image in upstream().into_iter().chain([network_policy_agent()]) {
         let name = &image.reference;
         let upstream = dockerfile(&image);
         assert!(

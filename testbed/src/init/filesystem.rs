@@ -1,10 +1,11 @@
-//! The mounts of the cluster. They keep its processes from writing to the machine's folders and kernel settings.
+//! The mounts of a node. They keep its processes from writing to the machine's folders and kernel settings.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use nix::mount::{MsFlags, mount};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::paths;
 
@@ -34,7 +35,7 @@ const KERNEL_SETTINGS: [(&str, &str); 6] = [
     ("kernel/keys/root_maxbytes", "25000000"),
 ];
 
-/// Mounts everything that the cluster needs in the mount namespace of this process.
+/// Mounts everything that the first node needs in the mount namespace of this process.
 pub(super) fn mount_all() -> Result<()> {
     set_propagation(MsFlags::MS_PRIVATE)?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), NONE).context("/proc")?;
@@ -44,12 +45,50 @@ pub(super) fn mount_all() -> Result<()> {
     let written = open_written_folders(&state)?;
     let cache = File::open(paths::cache())?;
     mount_overlays(&state)?;
+    mount_written_folders(written, &cache)
+}
+
+/// As [`mount_all`], for an added node, which starts with a copy of the mounts of the first node. `state` is its folder of the state.
+pub(super) fn mount_node(state: &Path) -> Result<()> {
+    set_propagation(MsFlags::MS_PRIVATE)?;
+    detach_copies()?;
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), NONE).context("/proc")?;
+    let written = open_written_folders(state)?;
+    let cache = File::open(paths::cache())?;
+    mount_written_folders(written, &cache)?;
+    bind(Path::new("/etc/kubernetes/hosts"), Path::new("/etc/hosts"))
+}
+
+/// Detaches the copies of the mounts that belong to the pods and the state of the first node. They would keep its volumes in use.
+fn detach_copies() -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    // Later mounts first: they may be on top of, or below, earlier ones.
+    for point in mounts
+        .lines()
+        .rev()
+        .filter_map(|line| line.split(' ').nth(4).map(Path::new))
+    {
+        let is_of_first_node = WRITTEN_FOLDERS.iter().any(|folder| point.starts_with(folder))
+            || (point.starts_with("/run") && point != Path::new("/run"));
+        if is_of_first_node && point != paths::cache() {
+            match umount2(point, MntFlags::MNT_DETACH) {
+                // A mount of the machine that the /run of the first node hides.
+                Ok(()) | Err(Errno::ENOENT | Errno::EINVAL) => {}
+                Err(error) => return Err(error).with_context(|| point.display().to_string()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Mounts `written`, an own /run and the kernel settings. Keeps the path of `cache`.
+fn mount_written_folders(written: Vec<(&'static str, File)>, cache: &File) -> Result<()> {
     for (folder, source) in written {
         fs::create_dir_all(folder)?;
         bind(&descriptor_path(&source), Path::new(folder))?;
     }
-    if !same_file(&paths::cache(), &cache)? {
-        bind(&descriptor_path(&cache), &paths::cache())?;
+    if !same_file(&paths::cache(), cache)? {
+        bind(&descriptor_path(cache), &paths::cache())?;
     }
     mount(
         Some("tmpfs"),
@@ -73,7 +112,7 @@ fn set_propagation(propagation: MsFlags) -> Result<()> {
 fn open_written_folders(state: &Path) -> Result<Vec<(&'static str, File)>> {
     let mut opened = Vec::new();
     for folder in WRITTEN_FOLDERS {
-        let source = state.join(folder.trim_start_matches('/').replace('/', "-"));
+        let source = paths::replacement(state, folder);
         fs::create_dir_all(&source)?;
         opened.push((folder, File::open(&source)?));
     }

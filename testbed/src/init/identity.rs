@@ -66,3 +66,19 @@ pub(super) fn exit_with_command() {
         }
     });
 }
+
+/// Waits for the byte that the node manager writes once the node is connected.
+pub(super) fn wait_for_connection() -> Result<()> {
+    std::io::stdin()
+        .read_exact(&mut [0])
+        .context("the node manager exited before it connected the node")
+}
+
+/// Exits this process, and so stops the node, when the node manager closes the standard input of this process or exits.
+pub(super) fn exit_with_manager() {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        eprintln!("the node manager exited");
+        std::process::exit(1);
+    });
+}

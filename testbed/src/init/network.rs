@@ -8,7 +8,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::{kubeadm, preflight, progress};
+use crate::ip::ip;
+use crate::{kubeadm, preflight};
 
 /// A port of the machine's loopback whose connections go to the node.
 pub(super) struct ForwardedPort {
@@ -36,23 +37,41 @@ pub(super) fn enter_new_namespace() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace")
 }
 
-/// Configures the node's bridge and routes, and the kernel modules that Services need.
+/// Configures the first node's bridge and routes, and the kernel modules that Services need.
 pub(super) fn configure() -> Result<()> {
     nix::unistd::sethostname(kubeadm::NODE_NAME)?;
-    let address = format!("{}/24", kubeadm::NODE_ADDRESS);
-    for arguments in [
-        "link set lo up",
-        "link add node0 type bridge",
-        &format!("address add {address} dev node0"),
-        "link set node0 up",
-        "route add default dev node0",
-    ] {
-        progress::run(Command::new("ip").args(arguments.split(' ')))?;
-    }
-    fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+    ip(&format!("link add {} type bridge", kubeadm::BRIDGE))?;
     load_modules()?;
-    fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")
-        .context("cannot enable bridge-nf-call-iptables")
+    configure_device(kubeadm::BRIDGE, kubeadm::NODE_NUMBER)
+}
+
+/// Configures the link of an added node, which exists.
+pub(super) fn configure_node(name: &str, number: u8) -> Result<()> {
+    nix::unistd::sethostname(name)?;
+    configure_device(kubeadm::NODE_LINK, number)
+}
+
+/// Configures the device that connects a node to the others.
+///
+/// The default route has no gateway, so a node sends ARP requests for every address. With proxy ARP each node answers for its own pods.
+/// Therefore no node needs routes to other nodes' pods.
+fn configure_device(device: &str, number: u8) -> Result<()> {
+    let address = kubeadm::node_address(number);
+    ip("link set lo up")?;
+    ip(&format!("address add {address}/24 dev {device}"))?;
+    ip(&format!("link set {device} up"))?;
+    ip(&format!("route add default dev {device}"))?;
+    for (setting, value) in [
+        ("ipv4/ip_forward", "1"),
+        ("bridge/bridge-nf-call-iptables", "1"),
+        (&format!("ipv4/conf/{device}/proxy_arp"), "1"),
+        // The default is a random delay of up to 0.8 s.
+        (&format!("ipv4/neigh/{device}/proxy_delay"), "0"),
+    ] {
+        fs::write(format!("/proc/sys/net/{setting}"), value)
+            .with_context(|| format!("cannot set {setting}"))?;
+    }
+    Ok(())
 }
 
 /// Loads the missing kernel modules. They stay loaded: other programs of the machine may use them by the time the

@@ -1,8 +1,8 @@
-//! The service manager of the cluster: runs containerd and the kubelet, and reaps orphaned processes.
+//! The service manager of a node: runs containerd, the kubelet and the node manager, and reaps orphaned processes.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +16,18 @@ use crate::{paths, wait};
 /// The kubelet's configuration, which kubeadm writes.
 const KUBELET_CONFIGURATION: &str = "/var/lib/kubelet/config.yaml";
 
-/// The kubelet's credentials for the API server, which kubeadm writes.
+/// The kubelet's flags for this node, which kubeadm writes.
+const KUBELET_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";
+
+/// The kubelet's credentials for the API server. `kubeadm init` writes them.
 const KUBELET_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
+
+/// The credentials with which the kubelet of an added node asks for [`KUBELET_KUBECONFIG`]. `kubeadm join` writes them, and later
+/// removes them.
+const KUBELET_BOOTSTRAP: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
+
+/// The arguments with which this program runs as the node manager (`manager::run`).
+const MANAGER_ARGUMENTS: [&str; 2] = ["cluster", "node-manager"];
 
 /// Raises the limit of open files of this process and its children to the hard limit.
 ///
@@ -28,22 +38,33 @@ pub(super) fn raise_open_file_limit() -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, hard_limit, hard_limit).context("cannot raise the limit of open files")
 }
 
-/// Starts containerd, and the kubelet as soon as kubeadm has configured it. Restarts both when they exit.
-pub(super) fn supervise() -> Result<()> {
-    let services = Arc::new(Services::default());
-    services.start(Service::Containerd)?;
-    std::thread::spawn({
-        let services = Arc::clone(&services);
-        move || services.start_configured_kubelet()
+/// Starts the services, the kubelet as soon as kubeadm has configured it. Restarts each when it exits.
+pub(super) fn supervise(logs: PathBuf, services: &[Service]) -> Result<()> {
+    let manager = Arc::new(Services {
+        running: Mutex::default(),
+        logs,
     });
-    std::thread::spawn(move || services.reap());
+    for service in services {
+        if *service == Service::Kubelet {
+            let manager = Arc::clone(&manager);
+            std::thread::spawn(move || manager.start_configured_kubelet());
+        } else {
+            manager.start(*service)?;
+        }
+    }
+    std::thread::spawn(move || manager.reap());
     Ok(())
 }
 
+/// A program that a node keeps running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Service {
+pub(super) enum Service {
+    /// The container runtime.
     Containerd,
+    /// The kubelet, as kubeadm configures it.
     Kubelet,
+    /// The owner of the added nodes, which is in the first node.
+    NodeManager,
 }
 
 impl Service {
@@ -59,35 +80,50 @@ impl Service {
                 command.args([
                     &format!("--config={KUBELET_CONFIGURATION}"),
                     &format!("--kubeconfig={KUBELET_KUBECONFIG}"),
+                    &format!("--bootstrap-kubeconfig={KUBELET_BOOTSTRAP}"),
                 ]);
-                // kubeadm writes the flags for this machine: KUBELET_KUBEADM_ARGS="--flag=value --flag=value"
-                let flags = fs::read_to_string("/var/lib/kubelet/kubeadm-flags.env").unwrap_or_default();
+                // KUBELET_KUBEADM_ARGS="--flag=value --flag=value"
+                let flags = fs::read_to_string(KUBELET_FLAGS).unwrap_or_default();
                 let flags = flags
                     .split_once('=')
                     .map_or("", |(_, value)| value.trim().trim_matches('"'));
                 command.args(flags.split_whitespace());
                 command
             }
+            Self::NodeManager => {
+                // This program, even if a new build has replaced its file.
+                let mut command = Command::new("/proc/self/exe");
+                command.args(MANAGER_ARGUMENTS);
+                command
+            }
         }
     }
 
-    fn log(self) -> PathBuf {
-        paths::logs().join(match self {
+    fn log(self) -> &'static str {
+        match self {
             Self::Containerd => "containerd.log",
             Self::Kubelet => "kubelet.log",
-        })
+            Self::NodeManager => "node-manager.log",
+        }
     }
 }
 
-/// The running services by process ID.
-#[derive(Default)]
-struct Services(Mutex<HashMap<i32, Service>>);
+/// The running services.
+struct Services {
+    /// By process ID.
+    running: Mutex<HashMap<i32, Service>>,
+    /// The folder of their logs.
+    logs: PathBuf,
+}
 
 impl Services {
     fn start(&self, service: Service) -> Result<()> {
         // Hold the lock during the start: `reap` must find a service in the map even if it exits at once.
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let log = File::options().create(true).append(true).open(service.log())?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.logs.join(service.log()))?;
         let child = service
             .command()
             .stdin(Stdio::null())
@@ -101,7 +137,11 @@ impl Services {
 
     /// Starts the kubelet when kubeadm has written its files. kubeadm itself starts the kubelet only with systemd.
     fn start_configured_kubelet(&self) {
-        while !Path::new(KUBELET_CONFIGURATION).exists() || !Path::new(KUBELET_KUBECONFIG).exists() {
+        let is_written = |path: &str| fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        while !is_written(KUBELET_CONFIGURATION)
+            || !is_written(KUBELET_FLAGS)
+            || !(is_written(KUBELET_KUBECONFIG) || is_written(KUBELET_BOOTSTRAP))
+        {
             wait::pause(Duration::from_millis(100));
         }
         if let Err(error) = self.start(Service::Kubelet) {
@@ -119,7 +159,7 @@ impl Services {
                 continue;
             };
             let service = self
-                .0
+                .running
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&process.as_raw());
