@@ -7,6 +7,7 @@ pub mod chain;
 pub mod findings;
 pub mod permissions;
 pub mod pods;
+pub mod references;
 pub mod relations;
 pub mod render;
 pub mod schema;

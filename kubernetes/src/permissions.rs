@@ -7,7 +7,7 @@ use crate::{
 use serde_json::Value;
 
 /// Finds roles with excessive permissions: all verbs, all groups, Secrets, or core resources of the whole cluster
-/// (unless it names the objects).
+/// (unless the role names the objects).
 #[must_use]
 pub fn excessive(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();

@@ -134,7 +134,17 @@ fn selector_pointer(object: &Value) -> Option<&'static str> {
     }
 }
 
-/// Checks that each port of a Service and each port of a probe exists in a container.
+/// Returns the Services to which an Ingress leads, each with its port: `{"name": …}` or `{"number": …}`.
+fn backends(ingress: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let rules = list(ingress, "/spec/rules").iter();
+    let paths = rules.flat_map(|rule| list(rule, "/http/paths"));
+    paths
+        .filter_map(|path| path.get("backend"))
+        .chain(ingress.pointer("/spec/defaultBackend"))
+        .filter_map(|backend| Some((text(backend, "/service/name"), backend.pointer("/service/port")?)))
+}
+
+/// Checks that each port of a Service, of an Ingress and of a probe exists.
 #[must_use]
 pub fn ports(objects: &[Value]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -153,6 +163,24 @@ pub fn ports(objects: &[Value]) -> Vec<Finding> {
                         format!("no container of {workload} has the port {target}"),
                     ));
                 }
+            }
+        }
+    }
+    for ingress in of_kind(objects, "Ingress") {
+        for (service, port) in backends(ingress) {
+            let found = objects::find(objects, "Service", namespace(ingress), service);
+            let ports = found
+                .map(|service| list(service, "/spec/ports"))
+                .unwrap_or_default();
+            let is_meant = |candidate: &Value| match port.get("number") {
+                Some(number) => candidate.get("port") == Some(number),
+                None => candidate.get("name") == port.get("name"),
+            };
+            if !ports.iter().any(is_meant) {
+                findings.push(Finding::new(
+                    ingress,
+                    format!("no Service {service} has the port {port}"),
+                ));
             }
         }
     }
@@ -189,7 +217,17 @@ pub fn exposure(objects: &[Value], public: &[&str]) -> Vec<Finding> {
             ));
         }
     }
-    for kind in ["Ingress", "HTTPRoute", "Gateway"] {
+    for ingress in of_kind(objects, "Ingress") {
+        for (service, _) in backends(ingress) {
+            if !public.contains(&service) {
+                findings.push(Finding::new(
+                    ingress,
+                    format!("makes {service} reachable from outside"),
+                ));
+            }
+        }
+    }
+    for kind in ["HTTPRoute", "Gateway"] {
         findings.extend(
             of_kind(objects, kind).map(|object| Finding::new(object, "is not a declared entry point")),
         );

@@ -37,6 +37,14 @@ pub fn kustomizations(folder: &str) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// If kubectl is not available, or if it rejects the kustomization. The message contains its output.
 pub fn render(kustomization: &Path) -> Result<Vec<Value>> {
+    parse(&yaml(kustomization)?)
+}
+
+/// As [`render`], but returns the YAML.
+///
+/// # Errors
+/// As for [`render`].
+pub fn yaml(kustomization: &Path) -> Result<String> {
     let kubectl = components::kubectl().context("the pinned kubectl is not available")?;
     run(Command::new(kubectl).arg("kustomize").arg(kustomization))
 }
@@ -47,17 +55,19 @@ pub fn render(kustomization: &Path) -> Result<Vec<Value>> {
 /// If kustomize is not available, or if it rejects the kustomization. The message contains its output.
 pub fn render_with(kustomize: Component, kustomization: &Path) -> Result<Vec<Value>> {
     components::build(&[kustomize]).with_context(|| format!("{} is not available", kustomize.name))?;
-    run(Command::new(kustomize.path()).arg("build").arg(kustomization))
+    parse(&run(Command::new(kustomize.path())
+        .arg("build")
+        .arg(kustomization))?)
 }
 
-fn run(command: &mut Command) -> Result<Vec<Value>> {
+fn run(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     ensure!(
         output.status.success(),
         "{command:?} failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    parse(&String::from_utf8(output.stdout)?)
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Parses the documents of a YAML stream.

@@ -1,5 +1,5 @@
-//! Validates objects against the `OpenAPI` document of the pinned Kubernetes, as strictly as
-//! `kubectl apply --validate=strict` does, without a cluster.
+//! Validates objects against the `OpenAPI` document of the pinned Kubernetes and against definitions of custom resources, as
+//! strictly as `kubectl apply --validate=strict` does, without a cluster. The rules of a definition (CEL) are not evaluated.
 
 use crate::{findings::Finding, objects};
 use anyhow::{Context, Result};
@@ -27,6 +27,36 @@ impl Schema {
         let mut document: Value = serde_json::from_str(&text)?;
         let definitions = document.get_mut("definitions").context("no definitions")?.take();
         Self::from_definitions(definitions).context("the definitions are not a mapping")
+    }
+
+    /// Adds the kinds that a `CustomResourceDefinition` defines.
+    ///
+    /// # Errors
+    /// If the document is not a `CustomResourceDefinition`.
+    pub fn define(&mut self, definition: &Value) -> Result<()> {
+        let text = |pointer| objects::text(definition, pointer);
+        let (group, kind) = (text("/spec/group"), text("/spec/names/kind"));
+        let versions = objects::list(definition, "/spec/versions");
+        anyhow::ensure!(
+            !group.is_empty() && !kind.is_empty() && !versions.is_empty(),
+            "{} is not a CustomResourceDefinition",
+            objects::title(definition)
+        );
+        for version in versions {
+            let api_version = format!("{group}/{}", objects::text(version, "/name"));
+            let mut schema = version
+                .pointer("/schema/openAPIV3Schema")
+                .with_context(|| format!("{api_version} {kind} has no schema"))?
+                .clone();
+            forbid_unknown_nested_fields(&mut schema);
+            // The definition says only that it is an object. The API server knows its fields.
+            schema["properties"]["metadata"] =
+                json!({ "$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" });
+            let name = format!("{api_version}/{kind}").replace('/', ".");
+            self.definitions[&name] = schema;
+            self.kinds.insert((api_version, kind.to_owned()), name);
+        }
+        Ok(())
     }
 
     fn from_definitions(mut definitions: Value) -> Option<Self> {
@@ -101,5 +131,21 @@ fn forbid_unknown_fields(definition: &mut Value) {
         && definition.contains_key("properties")
     {
         definition.insert("additionalProperties".to_owned(), Value::Bool(false));
+    }
+}
+
+/// The same at every level. The schemas of custom resources have no references: they contain the schemas of their fields.
+fn forbid_unknown_nested_fields(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(forbid_unknown_nested_fields);
+            // In `properties`, the names of fields are keys, not keywords.
+            let is_schema = fields.get("type").is_some_and(Value::is_string);
+            if is_schema && fields.get("x-kubernetes-preserve-unknown-fields") != Some(&Value::Bool(true)) {
+                forbid_unknown_fields(schema);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(forbid_unknown_nested_fields),
+        _ => {}
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     component::Component,
     exposition::Exposition,
     notes::Notes,
-    objects::{self, find_file, list, namespace, target_port, title},
+    objects::{self, list, namespace, target_port, title},
+    policies::Port,
     prometheus::Prometheus,
     rule::Rule,
 };
@@ -22,7 +23,7 @@ pub struct Adapter<'objects> {
     config: Option<Value>,
 }
 
-/// A series, and the rule that makes the wanted metric of it.
+/// A series, and the rule that makes the wanted metric from it.
 #[derive(Debug)]
 pub(crate) struct Offer<'adapter> {
     pub(crate) rule: Rule<'adapter>,
@@ -48,16 +49,11 @@ impl Rules {
 }
 
 impl<'objects> Adapter<'objects> {
-    /// Finds the container and the configuration. Without a container, the configuration is a file of a ConfigMap with rules.
+    /// Finds the container and the configuration, a file with rules.
     ///
     /// # Errors
     /// If the container names a file that its ConfigMap does not have.
     pub fn find(objects: &'objects [Value]) -> Result<Self, String> {
-        let component = Component::with_flag(objects, "--prometheus-url");
-        let mounted = match &component {
-            Some(component) => component.file_of(objects, "--config")?,
-            None => None,
-        };
         let is_config = |file: &Value| {
             let has_rules = [Rules::Custom, Rules::External].iter().any(|rules| {
                 let mut rules = list(file, &format!("/{}", rules.field())).iter();
@@ -65,7 +61,7 @@ impl<'objects> Adapter<'objects> {
             });
             has_rules || file["resourceRules"].is_object()
         };
-        let config = mounted.or_else(|| find_file(objects, is_config).map(|(_, file)| file));
+        let (component, config) = Component::with_config(objects, "--prometheus-url", "--config", is_config)?;
         Ok(Self { component, config })
     }
 
@@ -100,9 +96,9 @@ impl<'objects> Adapter<'objects> {
         names
     }
 
-    /// Returns the rule that offers the metric, with the series that it reads from the first exposition that has one. Of several
-    /// rules the adapter uses the last. Without such a series, returns every rule that could offer the metric, with the series
-    /// that it needs.
+    /// Returns the rule that offers the metric, and its series. The series is from the first exposition that contains one; of
+    /// several rules, the adapter uses the last one. If no exposition contains such a series, returns every rule that could
+    /// offer the metric, with the series that it needs.
     pub(crate) fn offers(&self, of: Rules, metric: &str, expositions: &[&Exposition]) -> Vec<Offer<'_>> {
         let offer = |rule: Rule<'_>, exposition: &Exposition| {
             let mut series = rule.matching(exposition).into_iter();
@@ -128,8 +124,10 @@ impl<'objects> Adapter<'objects> {
             return;
         };
         let url = component.expanded_flag("--prometheus-url").unwrap_or_default();
-        if let Err(reason) = check_url(objects, &url, prometheus, namespace(component.workload)) {
-            notes.broken(Link::AdapterRule, format!("--prometheus-url={url}: {reason}"));
+        match check_url(objects, &url, prometheus, namespace(component.workload)) {
+            Ok(Some(port)) => port.check_from(objects, component.workload, Link::AdapterRule, notes),
+            Ok(None) => {}
+            Err(reason) => notes.broken(Link::AdapterRule, format!("--prometheus-url={url}: {reason}")),
         }
         // The adapter's defaults: ten minutes, and the relist interval.
         let duration = |flag| {
@@ -145,13 +143,14 @@ impl<'objects> Adapter<'objects> {
     }
 }
 
-/// Checks that a URL names a Service of the Prometheus pods and one of its ports, as far as these are among the objects.
-fn check_url(
+/// Checks that a URL names a Service of the Prometheus pods and one of its ports, as far as these are among the objects. Returns
+/// the port of the pods.
+fn check_url<'objects>(
     objects: &[Value],
     url: &str,
-    prometheus: &Prometheus<'_>,
+    prometheus: &Prometheus<'objects>,
     own_namespace: &str,
-) -> Result<(), String> {
+) -> Result<Option<Port<'objects>>, String> {
     let (address, default_port) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
         (Some(address), _) => (address, "80"),
         (_, Some(address)) => (address, "443"),
@@ -175,7 +174,7 @@ fn check_url(
     let Some(service) = objects::find(objects, "Service", in_namespace, service) else {
         return match prometheus.component {
             Some(_) => Err(format!("there is no Service {in_namespace}/{service}")),
-            None => Ok(()),
+            None => Ok(None),
         };
     };
     prometheus.check_selected_by(service)?;
@@ -183,10 +182,13 @@ fn check_url(
     let entry = ports
         .find(|entry| entry["port"].as_u64() == Some(port))
         .ok_or_else(|| format!("{} has no port {port}", title(service)))?;
-    match &prometheus.component {
-        Some(component) if target_port(component.template, entry).is_none() => {
-            Err(format!("{} targets a port that no container has", title(service)))
-        }
-        _ => Ok(()),
-    }
+    let Some(component) = &prometheus.component else {
+        return Ok(None);
+    };
+    let number = target_port(component.template, entry)
+        .ok_or_else(|| format!("{} targets a port that no container has", title(service)))?;
+    Ok(Some(Port {
+        of: component.workload,
+        number,
+    }))
 }

@@ -12,7 +12,7 @@ use crate::{
     removed_versions,
 };
 
-/// An API of metrics that the HPA controller reads.
+/// A metrics API that the HPA controller reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Api {
     /// The API group.
@@ -30,7 +30,7 @@ pub(crate) const CUSTOM: Api = Api {
     of_adapter: true,
 };
 
-/// Metrics of anything else.
+/// Metrics that belong to no object of Kubernetes.
 pub(crate) const EXTERNAL: Api = Api {
     group: "external.metrics.k8s.io",
     versions: &["v1beta1"],
@@ -52,7 +52,7 @@ pub(crate) fn find(objects: &[Value], api: Api) -> Option<&Value> {
     })
 }
 
-/// Whether the APIService leads to the adapter of the objects.
+/// Whether the APIService routes requests to this adapter.
 pub(crate) fn leads_to(objects: &[Value], api_service: &Value, adapter: &Component<'_>) -> bool {
     service_of(objects, api_service).is_ok_and(|service| adapter.check_selected_by(service).is_ok())
 }
@@ -200,7 +200,8 @@ fn check_authentication(objects: &[Value], component: &Component<'_>, notes: &mu
             format!("{} is not bound to {delegator} in the cluster", account.name),
         );
     }
-    // Kubernetes provides a Role for the ConfigMap with the authority by which the adapter authenticates the API server.
+    // The ConfigMap contains the certificate authority with which the adapter authenticates the API server. Kubernetes provides
+    // this Role for it.
     let reader = "extension-apiserver-authentication-reader";
     if bound(objects, account, reader, Some("kube-system")) {
         return;

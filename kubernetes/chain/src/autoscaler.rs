@@ -12,7 +12,7 @@ use crate::{
 /// A metric of an HPA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Metric {
-    /// The name in the API of metrics.
+    /// The name in the metrics API.
     pub(crate) name: String,
     /// The source of the metric.
     pub(crate) source: Source,
@@ -27,7 +27,7 @@ pub(crate) enum Source {
     Pods,
     /// Another object, by the name of its resource, such as `ingress`.
     Object(String),
-    /// Anything.
+    /// No object of Kubernetes.
     External,
     /// The CPU or memory of the pods.
     Resource {

@@ -1,4 +1,4 @@
-//! Follows the chain of each HPA and notes what each link says.
+//! Follows the chain of each HPA, and notes the findings about each link.
 
 use serde_json::Value;
 use wiring::{Link, diagnosis::Diagnosis};
@@ -14,6 +14,7 @@ use crate::{
     monitors,
     notes::Notes,
     objects::{self, list, name, namespace, of_kind, pod_template, text, title},
+    policies::Port,
     prometheus::Prometheus,
     removed_versions,
     rule_check::RuleCheck,
@@ -31,7 +32,7 @@ pub fn check(input: &Input) -> Vec<Diagnosis> {
     .collect()
 }
 
-/// Why the scrape of a metric that is not of pods is not checked.
+/// Why the scrape is not checked for a metric that does not belong to pods.
 const ANY_TARGET: &str = "the series can come from any target, not only from the pods";
 
 /// The chain of one HPA.
@@ -135,7 +136,7 @@ impl<'input> Chain<'input> {
             let others = others.join(", ");
             self.notes.broken(
                 Link::Pods,
-                format!("{missing}, which does not exist; there is {others}"),
+                format!("{missing}, which does not exist; the namespace has only {others}"),
             );
         }
         None
@@ -180,6 +181,16 @@ impl<'input> Chain<'input> {
                         target.job, target.port, target.path
                     ),
                 );
+                if let Some(prometheus) = &self.prometheus.component {
+                    let (of, number) = (workload, target.port);
+                    let port = Port { of, number };
+                    port.check_from(
+                        self.objects,
+                        prometheus.workload,
+                        Link::PrometheusScrape,
+                        &mut self.notes,
+                    );
+                }
             }
             self.targets = Some(targets);
         }

@@ -1,10 +1,11 @@
-//! A component of the monitoring: Prometheus or the adapter. It is found by a flag of its container.
+//! Prometheus or the adapter. A flag of its container identifies it.
 
 use serde_json::Value;
 
 use crate::{
     objects::{
-        self, MountedFile, containers, flag, labels, list, mounted_file, namespace, text, title, workloads,
+        self, MountedFile, containers, find_file, flag, labels, list, mounted_file, namespace, text, title,
+        workloads,
     },
     permissions::Account,
     yaml::parse,
@@ -34,6 +35,25 @@ impl<'objects> Component<'objects> {
         })
     }
 
+    /// Finds the first container that has the flag `name`, and its configuration: the file that `file_flag` names. If the objects
+    /// do not contain this file, the configuration is the first file of a ConfigMap that `is_config` accepts.
+    ///
+    /// # Errors
+    /// If the ConfigMap that is mounted at the path does not have the file.
+    pub(crate) fn with_config(
+        objects: &'objects [Value],
+        name: &str,
+        file_flag: &str,
+        is_config: impl Fn(&Value) -> bool,
+    ) -> Result<(Option<Self>, Option<Value>), String> {
+        let component = Self::with_flag(objects, name);
+        let mounted = match &component {
+            Some(component) => component.file_of(objects, file_flag)?,
+            None => None,
+        };
+        Ok((component, mounted.or_else(|| find_file(objects, is_config))))
+    }
+
     /// Returns the value of a flag of the container.
     #[must_use]
     pub fn flag(&self, name: &str) -> Option<&'objects str> {
@@ -42,7 +62,7 @@ impl<'objects> Component<'objects> {
 
     /// Reads the YAML file that a flag names, from the ConfigMap mounted at its path. Returns `None` if the ConfigMap is not
     /// among the objects.
-    pub(crate) fn file_of(&self, objects: &[Value], name: &str) -> Result<Option<Value>, String> {
+    fn file_of(&self, objects: &[Value], name: &str) -> Result<Option<Value>, String> {
         let of = title(self.workload);
         let Some(path) = self.flag(name) else {
             return Ok(None);

@@ -129,7 +129,7 @@ pub(crate) fn services<'objects>(
     })
 }
 
-/// Returns each declared port with its container. Prometheus ignores ports that are not TCP only by relabelling.
+/// Returns each declared port with its container, also ports that are not TCP: Prometheus discovers them, too.
 fn ports(template: &Value) -> Vec<(&Value, &Value)> {
     containers(template)
         .flat_map(|container| {

@@ -7,14 +7,15 @@ use crate::{
     objects::{kind, list, name, namespace, title},
 };
 
-/// The kinds of a namespace that the check reads.
-const NAMESPACED: [&str; 16] = [
+/// The namespaced kinds that the check reads.
+const NAMESPACED: [&str; 17] = [
     "ConfigMap",
     "CronJob",
     "DaemonSet",
     "Deployment",
     "HorizontalPodAutoscaler",
     "Job",
+    "NetworkPolicy",
     "Pod",
     "PodMonitor",
     "Prometheus",
@@ -27,8 +28,8 @@ const NAMESPACED: [&str; 16] = [
     "StatefulSet",
 ];
 
-/// The kinds without a namespace that the check reads. kubectl ignores their namespace.
-const CLUSTER_SCOPED: [&str; 3] = ["APIService", "ClusterRole", "ClusterRoleBinding"];
+/// The cluster-scoped kinds that the check reads. kubectl ignores a namespace in these objects.
+const CLUSTER_SCOPED: [&str; 4] = ["APIService", "ClusterRole", "ClusterRoleBinding", "Namespace"];
 
 /// The manifests, and the `/metrics` page of the pods.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 //!
 //! A link connects two files, and no other check finds a contradiction between them. When a link breaks, the cluster shows
 //! only `<unknown>` in a column of the HPA, or nothing. The check therefore follows the chain as the components do:
-//! discovery and relabelling in Prometheus, the metric names of the adapter, RBAC, and the route to the adapter. A link
+//! discovery and relabelling in Prometheus, the metric names of the adapter, RBAC, network policies, and the route to the adapter. A link
 //! whose objects are not among the manifests is not checked.
 
 mod access;
@@ -19,6 +19,7 @@ mod monitors;
 mod notes;
 pub mod objects;
 pub mod permissions;
+pub mod policies;
 pub mod prometheus;
 pub mod query;
 mod relabel;

@@ -1,4 +1,4 @@
-//! `PodMonitor` and `ServiceMonitor`: the targets that the Prometheus Operator makes of them.
+//! `PodMonitor` and `ServiceMonitor`: the targets that the Prometheus Operator generates from them.
 //!
 //! <https://prometheus-operator.dev/docs/api-reference/api/>
 
@@ -25,7 +25,7 @@ pub(crate) fn monitors(objects: &[Value]) -> impl Iterator<Item = &Value> {
         .filter(|object| matches!(kind(object), "PodMonitor" | "ServiceMonitor"))
 }
 
-/// Returns the targets of one running pod of the workload, and why other monitors have none.
+/// Returns the targets of one running pod of the workload, and for each other monitor the reason why it has no target.
 pub(crate) fn targets(objects: &[Value], workload: &Value, template: &Value) -> (Vec<Target>, Vec<String>) {
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     for monitor in monitors(objects) {
@@ -86,7 +86,7 @@ fn targets_of(
     if targets.is_empty() {
         let available = available_ports(objects, monitor, workload, template);
         return Err(format!(
-            "asks for the port {}; there is {available}",
+            "asks for the port {}, but {available}",
             wanted.join(", ")
         ));
     }
@@ -167,9 +167,9 @@ fn available_ports(objects: &[Value], monitor: &Value, workload: &Value, templat
         )
     };
     if names.is_empty() {
-        format!("no named port of a {what}")
+        format!("no {what} has a named port")
     } else {
-        format!("{} of the {what}", names.join(", "))
+        format!("the {what} has only {}", names.join(", "))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The findings about one chain, and the diagnosis that they add up to.
+//! The findings about one chain, and the diagnosis that follows from them.
 
 use wiring::{
     Link,
@@ -67,8 +67,8 @@ impl Notes {
         notes.map(|(.., text)| text.clone()).collect()
     }
 
-    /// Returns the diagnosis. A broken part breaks the link; otherwise a checked part counts more than one that is not
-    /// checked.
+    /// Returns the diagnosis. A link is broken if one of its parts is broken. Otherwise it works if at least one part
+    /// was checked.
     pub(crate) fn diagnosis(&self, hpa: &str) -> Diagnosis {
         let report = |link| {
             let states = [

@@ -283,16 +283,16 @@ fn file_of_volume<'objects>(
     content.map_or(MountedFile::Missing, MountedFile::Text)
 }
 
-/// Finds a file of a ConfigMap by its content. Returns the title of the ConfigMap and the parsed file.
-pub(crate) fn find_file(objects: &[Value], is_wanted: impl Fn(&Value) -> bool) -> Option<(String, Value)> {
+/// Finds a file of a ConfigMap by its content, and returns the parsed file.
+pub(crate) fn find_file(objects: &[Value], is_wanted: impl Fn(&Value) -> bool) -> Option<Value> {
     of_kind(objects, "ConfigMap").find_map(|config_map| {
         let files = config_map.pointer("/data").and_then(Value::as_object);
         // Files of other formats are common.
-        let parsed = files
+        files
             .into_iter()
             .flatten()
-            .filter_map(|(_, file)| parse(file.as_str()?).ok()?.into_iter().next());
-        Some((title(config_map), parsed.into_iter().find(&is_wanted)?))
+            .filter_map(|(_, file)| parse(file.as_str()?).ok()?.into_iter().next())
+            .find(&is_wanted)
     })
 }
 

@@ -62,8 +62,8 @@ pub fn bound(objects: &[Value], account: Account<'_>, role: &str, in_namespace: 
     })
 }
 
-/// Returns the roles to which the account is bound and which are not among the objects. The roles of Kubernetes itself are left
-/// out.
+/// Returns the roles to which the account is bound and which are not among the objects. Roles that are built into Kubernetes
+/// are left out.
 pub(crate) fn missing_roles<'objects>(
     objects: &'objects [Value],
     account: Account<'_>,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     component::Component,
     discovery::{endpoint_targets, pod_targets},
-    objects::{find_file, list, namespace, text, title},
+    objects::{list, namespace, text, title},
     relabel::{Labels, Relabelling},
 };
 
@@ -25,19 +25,14 @@ pub struct Prometheus<'objects> {
 }
 
 impl<'objects> Prometheus<'objects> {
-    /// Finds the container and the configuration. Without a container, the configuration is a file of a ConfigMap with
-    /// `scrape_configs`.
+    /// Finds the container and the configuration, a file with `scrape_configs`.
     ///
     /// # Errors
     /// If the container names a file that its ConfigMap does not have.
     pub fn find(objects: &'objects [Value]) -> Result<Self, String> {
-        let component = Component::with_flag(objects, "--config.file");
-        let mounted = match &component {
-            Some(component) => component.file_of(objects, "--config.file")?,
-            None => None,
-        };
-        let config = mounted
-            .or_else(|| find_file(objects, |file| file["scrape_configs"].is_array()).map(|(_, file)| file));
+        let is_config = |file: &Value| file["scrape_configs"].is_array();
+        let (component, config) =
+            Component::with_config(objects, "--config.file", "--config.file", is_config)?;
         Ok(Self { component, config })
     }
 
@@ -47,7 +42,7 @@ impl<'objects> Prometheus<'objects> {
         self.config.is_some()
     }
 
-    /// Returns the targets of one running pod of the workload, and why other jobs have none.
+    /// Returns the targets of one running pod of the workload, and for each other job the reason why it has no target.
     #[must_use]
     pub fn targets(
         &self,
@@ -95,7 +90,7 @@ impl<'objects> Prometheus<'objects> {
     }
 
     /// Checks that a job discovers the pods of the namespace of a workload. Without the container, its own namespace is not
-    /// known, and any namespace can be it.
+    /// known, so that any namespace is accepted.
     fn check_namespace(&self, discovery: &Value, workload: &Value) -> Result<(), String> {
         let mut names = list(discovery, "/namespaces/names").to_vec();
         if discovery.pointer("/namespaces/own_namespace") == Some(&Value::Bool(true)) {

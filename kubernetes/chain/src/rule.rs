@@ -1,4 +1,4 @@
-//! A rule of the adapter: the series that it selects, the metric that it makes of them, and its query.
+//! A rule of the adapter: the series that it selects, the metric that it makes from them, and its query.
 //!
 //! It follows pkg/naming of prometheus-adapter v0.12.0.
 
@@ -25,7 +25,7 @@ static REFERENCE: LazyLock<Regex> =
 static AMBIGUOUS: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\$(\d)([A-Za-z_]\w*)").expect("a valid pattern"));
 static GROUP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\([^()]*\)").expect("a valid pattern"));
-/// The functions that make a rate of a counter.
+/// The functions that compute a rate from a counter.
 static RATE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b(rate|irate|increase|delta|deriv)\s*\(").expect("a valid pattern"));
 static SUM: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bsum\b").expect("a valid pattern"));
@@ -35,10 +35,10 @@ static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[a-zA-Z_:][\w:]*$"
 #[derive(Clone, Copy, Debug)]
 pub struct Rule<'config>(pub &'config Value);
 
-/// The faults of a rule, by the link that they break, and the faults that break nothing.
+/// The faults of a rule: those that break a link, and those that break nothing.
 #[derive(Debug, Default)]
 pub struct QueryFaults {
-    /// Why the adapter gives no value.
+    /// Why the adapter returns no value.
     pub broken: Vec<String>,
     /// The series that the query reads and nobody exports.
     pub missing_series: Vec<String>,
@@ -46,7 +46,7 @@ pub struct QueryFaults {
     pub warnings: Vec<String>,
     /// Why the sum counts a request several times.
     pub repeated: Vec<String>,
-    /// The series that several ports of a pod may serve, so that the sum would count it as often.
+    /// The series that several ports of a pod may serve. The sum would count each request once per port.
     pub of_several_ports: Vec<String>,
 }
 
@@ -115,7 +115,7 @@ impl<'config> Rule<'config> {
         Some((pattern, template.to_owned()))
     }
 
-    /// Returns a series from which the rule makes the metric, without knowing the exported series.
+    /// Returns a series from which the rule makes the metric. The exported series need not be known.
     #[must_use]
     pub fn series_for(self, metric: &str) -> Option<String> {
         let (pattern, template) = self.naming()?;
@@ -239,7 +239,7 @@ impl<'config> Rule<'config> {
         }
         if series.ends_with("_total") && !RATE.is_match(&query) {
             faults.warnings.push(format!(
-                "the query for {series} makes no rate of the counter, so the value only grows"
+                "the query for {series} does not compute a rate of the counter, so the value only grows"
             ));
         }
         let exposition = stored.exposition();

@@ -1,4 +1,4 @@
-//! The rule of the adapter that makes the metric of an HPA: its series, labels and query.
+//! Checks the rule of the adapter that makes the metric of an HPA: its series, labels and query.
 
 use serde_json::Value;
 use wiring::Link;
@@ -66,7 +66,7 @@ impl RuleCheck<'_> {
         let rule = list_alternatives(offers.iter().map(|offer| offer.rule.series_query()));
         notes.works(
             Link::AdapterRule,
-            format!("the rule for {rule} makes {} of {series}", metric.name),
+            format!("the rule for {rule} makes {} from {series}", metric.name),
         );
         self.check_series(&stored, &offers, &series, of_pods, notes);
         for offer in &offers {
@@ -135,13 +135,13 @@ impl RuleCheck<'_> {
         if self.exposition.is_none() && !is_predictable {
             notes.not_checked(
                 Link::AdapterRule,
-                format!("{wanted}; which names the rules make is not known without a /metrics page"),
+                format!("{wanted}; without a /metrics page, the metrics that the rules offer are not known"),
             );
             return;
         }
         let names = self.adapter.metric_names(rules, in_prometheus);
         let offered = if names.is_empty() {
-            "no name that is known".to_owned()
+            "no metric with a known name".to_owned()
         } else {
             names.into_iter().collect::<Vec<_>>().join(", ")
         };
@@ -150,7 +150,7 @@ impl RuleCheck<'_> {
         notes.broken(Link::AdapterRule, reasons.join("; "));
     }
 
-    /// Without a `/metrics` page, drops the rules that need labels which no target has, if others need none.
+    /// Without a `/metrics` page, drops the rules that need labels that no target has, if there are other rules.
     fn keep_applicable(&self, stored: &Stored<'_>, offers: &mut Vec<Offer<'_>>, resources: &[&str]) {
         let is_applicable = |offer: &Offer<'_>| label_faults(stored, offer, resources).is_empty();
         if self.exposition.is_none() && offers.iter().any(is_applicable) {
@@ -197,7 +197,7 @@ impl RuleCheck<'_> {
             notes.warn(
                 Link::PrometheusScrape,
                 format!(
-                    "Prometheus would scrape each pod {} times: {}; if several serve {series}, the sum counts it as often",
+                    "Prometheus would scrape each pod {} times: {}; if several of these ports serve {series}, the sum counts each request several times",
                     targets.len(),
                     ports.join(", ")
                 ),

@@ -1,4 +1,5 @@
-//! What Prometheus stores of the pods: the series of their `/metrics` page, after the `metric_relabel_configs` of each job.
+//! The series of the pods that Prometheus stores: those of their `/metrics` page, after the `metric_relabel_configs` of each
+//! job.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +17,11 @@ pub struct Stored<'chain> {
     targets: Option<Vec<(&'chain Target, Result<Relabelling, String>)>>,
     /// The page of the pod; `None` if it is not known.
     page: Option<&'chain Exposition>,
-    /// What each target makes of each series of the page.
+    /// The outcome for each target and each series of the page.
     outcomes: Vec<Outcome<'chain>>,
 }
 
-/// What one target makes of one series.
+/// What Prometheus stores for one series of one target.
 #[derive(Clone, Debug)]
 struct Outcome<'chain> {
     target: &'chain Target,
@@ -30,7 +31,7 @@ struct Outcome<'chain> {
     exported: String,
     /// The name and the labels in Prometheus, or why the target drops the series.
     stored: Result<(String, Labels), String>,
-    /// Whether no rule depends on labels that are not known.
+    /// Whether the outcome is independent of labels that are not known.
     is_certain: bool,
 }
 
@@ -46,7 +47,7 @@ pub enum Count {
 }
 
 impl<'chain> Stored<'chain> {
-    /// Relabels the series of a page for each target. `None` is unknown.
+    /// Relabels the series of a page for each target. `None` means that the targets or the page are not known.
     #[must_use]
     pub fn new(targets: Option<&'chain [Target]>, page: Option<&'chain Exposition>) -> Self {
         let parsed = |target: &'chain Target| (target, Relabelling::parse(&target.metric_rules));
@@ -115,8 +116,8 @@ impl<'chain> Stored<'chain> {
             .collect()
     }
 
-    /// Returns the targets that store what a query reads. Of its matchers, only those of labels that Prometheus adds count, such
-    /// as `job`: the pods may later export other values of their own labels.
+    /// Returns the targets that store what a query reads. Of the matchers of the query, only those for labels that Prometheus
+    /// adds count, such as `job`: the pods may later export other values of their own labels.
     fn read(&self, read: &Read) -> Vec<(Outcome<'chain>, Labels)> {
         let mut deliveries = self.deliveries(&read.series);
         let mut added: BTreeSet<String> = deliveries

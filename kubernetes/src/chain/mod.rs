@@ -1,5 +1,5 @@
-//! The strict check of this project's metrics chain: every link of [`chain_check`] must be checked and hold without a warning,
-//! every rule of the adapter must select a series, and the sidecar must issue the certificate that the API server verifies.
+//! The strict check of this project's metrics chain. [`chain_check`] must check every link without a warning, every rule of the
+//! adapter must select a series, and the sidecar must issue the certificate that the API server verifies.
 
 pub mod broken_link;
 mod rules;

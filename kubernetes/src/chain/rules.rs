@@ -1,4 +1,4 @@
-//! Every rule of the adapter, also those that no HPA uses.
+//! Checks every rule of the adapter, also those that no HPA uses.
 
 use chain_check::{
     Exposition,

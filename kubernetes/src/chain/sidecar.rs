@@ -1,4 +1,4 @@
-//! The sidecar of the adapter: it issues the certificate that the API server verifies.
+//! Checks the sidecar of the adapter, which issues the certificate that the API server verifies.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,11 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 /// Returns the container of an image, and its pod template.
 fn container<'overlay>(overlay: &'overlay Overlay, image: &str) -> (&'overlay Value, &'overlay Value) {
     let mut found = objects::workloads(&overlay.objects).flat_map(|(_, template)| {
-        let runs_image = move |container: &&Value| text(container, "/image").split(':').next() == Some(image);
+        // The image of an overlay for EKS has a registry before its name.
+        let runs_image = move |container: &&Value| {
+            let name = text(container, "/image").rsplit('/').next();
+            name.and_then(|name| name.split([':', '@']).next()) == Some(image)
+        };
         containers(template)
             .filter(runs_image)
             .map(move |container| (template, container))
@@ -29,7 +33,7 @@ fn container<'overlay>(overlay: &'overlay Overlay, image: &str) -> (&'overlay Va
 }
 
 /// Returns the configuration of a service in the cluster, its pod template and its container.
-fn service<'overlay, C: Configuration>(
+pub(crate) fn service<'overlay, C: Configuration>(
     overlay: &'overlay Overlay,
     image: &str,
 ) -> (C, &'overlay Value, &'overlay Value) {
@@ -112,6 +116,39 @@ fn services_listen_on_the_ports_of_their_containers() {
 }
 
 #[test]
+fn app_a_terminates_tls_locally_on_the_port_of_its_service() {
+    let is_local = |overlay: &&Overlay| overlay.name.starts_with("local");
+    for overlay in OVERLAYS.iter().filter(is_local) {
+        let (config, template, _) = service::<app_a::Config>(overlay, "app-a");
+        let what = format!("overlay {}", overlay.name);
+        let listen = config.tls.listen.expect(&what);
+        assert!(!listen.ip().is_loopback(), "{what}");
+        let service = objects::find(&overlay.objects, "Service", "sample-app", "app-a").expect("a Service");
+        let port = list(service, "/spec/ports")
+            .iter()
+            .find(|port| port["port"] == 443)
+            .expect(&what);
+        let target = objects::resolve_port(template, &port["targetPort"]);
+        assert_eq!(target, Some(u64::from(listen.port())), "{what}");
+        assert_eq!(port["nodePort"], 30_443, "{what}");
+    }
+}
+
+#[test]
+fn only_the_local_overlays_accept_a_self_signed_certificate() {
+    for overlay in OVERLAYS.iter().chain([&*BASE]) {
+        let (config, template, container) = service::<app_a::Config>(overlay, "app-a");
+        let is_local = overlay.name.starts_with("local");
+        assert_eq!(config.tls.self_signed, is_local, "overlay {}", overlay.name);
+        let Some(certificate) = &config.tls.certificate_file else {
+            assert!(!is_local, "overlay {} has no Secret", overlay.name);
+            continue;
+        };
+        expect_mounted_secret(template, container, certificate, "app-a-tls");
+    }
+}
+
+#[test]
 fn services_know_the_name_of_their_pod() {
     for overlay in OVERLAYS.iter() {
         for image in ["app-a", "app-b"] {
@@ -135,7 +172,7 @@ fn app_a_calls_app_b_through_an_existing_service() {
         let (app_a, _) = workloads
             .find(|(_, other)| *other == template)
             .expect("a workload");
-        // The host has no namespace, so it is a Service in the namespace of app_a.
+        // The host contains no namespace, so it is a Service in the namespace of app_a.
         let found = objects::find(&overlay.objects, "Service", objects::namespace(app_a), host)
             .unwrap_or_else(|| panic!("overlay {}: no Service for {url}", overlay.name));
         let selector = objects::labels(found, "/spec/selector");
@@ -206,7 +243,12 @@ fn the_users_are_in_a_secret_whose_changes_reach_the_pods() {
     let Ok(app_b::Source::File(path)) = config.user_source() else {
         panic!("the base has no users file")
     };
-    let folder = path.parent().and_then(Path::to_str).expect("a folder");
+    expect_mounted_secret(template, container, &path, "app-b-users");
+}
+
+/// Expects that a file is in a mounted Secret, whose changes reach the pod.
+fn expect_mounted_secret(template: &Value, container: &Value, file: &Path, secret: &str) {
+    let folder = file.parent().and_then(Path::to_str).expect("a folder");
     let mount = list(container, "/volumeMounts")
         .iter()
         .find(|mount| text(mount, "/mountPath") == folder)
@@ -216,10 +258,7 @@ fn the_users_are_in_a_secret_whose_changes_reach_the_pods() {
     let volume = list(template, "/spec/volumes")
         .iter()
         .find(|volume| volume.get("name") == mount.get("name"));
-    assert_eq!(
-        text(volume.expect("a volume"), "/secret/secretName"),
-        "app-b-users"
-    );
+    assert_eq!(text(volume.expect("a volume"), "/secret/secretName"), secret);
 }
 
 /// Returns the environment of a container as flags, so that no test changes its own environment. Panics if neither the binary

@@ -60,10 +60,19 @@ impl Mutation {
     }
 }
 
-/// Applies each mutation alone, and expects its finding.
+/// Applies each mutation alone to the local overlay, and expects its finding.
 pub(crate) fn expect_findings(check: impl Fn(&[Value]) -> Vec<Finding>, mutations: &[Mutation]) {
+    expect_findings_in(&local(), check, mutations);
+}
+
+/// Applies each mutation alone to `objects`, and expects its finding.
+pub(crate) fn expect_findings_in(
+    objects: &[Value],
+    check: impl Fn(&[Value]) -> Vec<Finding>,
+    mutations: &[Mutation],
+) {
     for case in mutations {
-        let mut objects = local();
+        let mut objects = objects.to_vec();
         case.apply(&mut objects);
         let findings = check(&objects);
         let found = findings

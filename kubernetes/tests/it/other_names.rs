@@ -1,7 +1,7 @@
 //! Overlays of users on top of `overlays/local`: with other names, namespaces, labels and annotations.
 //!
-//! The tests of `overlays.rs` and `chain.rs` check the objects of the examples. These tests check that the examples change what
-//! they should, and that a fault is not silent.
+//! `overlays.rs` and `chain.rs` check the objects of these examples, too. The tests here check that the examples change the
+//! names, and that a wrong overlay causes an error.
 
 use crate::{
     chain::binaries,
@@ -149,6 +149,14 @@ fn a_name_that_does_not_follow_is_a_broken_link() {
             &["components/monitoring"],
             "one-namespace",
             &[(Link::PrometheusScrape, "discovers pods in [\"sample-app\"]")],
+        ),
+        (
+            &["components/network-policy"],
+            "one-namespace",
+            &[(
+                Link::PrometheusScrape,
+                "NetworkPolicy team/team-prometheus-one lets the pods of Deployment team/team-prometheus-one connect",
+            )],
         ),
     ] {
         let copy = Copy::new();

@@ -52,7 +52,7 @@ impl Diagnosis {
         self.links.iter().find(|link| link.state == LinkState::Broken)
     }
 
-    /// Returns whether every link that was checked works.
+    /// Returns whether every checked link works.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         let works = |link: &LinkReport| matches!(link.state, LinkState::Ok | LinkState::NotChecked);

@@ -1,5 +1,5 @@
-//! Names and formats of the metrics chain: its links and their diagnosis, the Deployments that an apply rolls out, and the
-//! text format of `/metrics`. The static check of the manifests, the prover and the tests share them.
+//! Names and formats of the metrics chain, which the static check, the prover and the tests share: its links and their
+//! diagnosis, the Deployments that an apply rolls out, and the text format of `/metrics`.
 
 pub mod diagnosis;
 pub mod exposition;

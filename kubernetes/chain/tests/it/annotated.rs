@@ -21,7 +21,7 @@ fn every_link_of_a_complete_installation_holds() {
         &diagnosis,
         Link::AdapterRule,
         LinkState::Ok,
-        "makes orders_per_second of orders_total",
+        "makes orders_per_second from orders_total",
     );
 }
 
@@ -58,7 +58,7 @@ fn faults_of_the_hpa_the_pods_and_their_scrape_are_named() {
             Link::Pods,
             "kind: Deployment, name: shop}",
             "kind: Deployment, name: store}",
-            "does not exist; there is shop",
+            "does not exist; the namespace has only shop",
         ),
         (
             Link::PrometheusScrape,

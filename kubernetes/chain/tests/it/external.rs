@@ -90,7 +90,12 @@ fn an_object_metric_needs_a_rule_and_not_the_pods() {
     );
     let diagnosis = diagnose(&[&object, ADAPTER].concat(), None);
     assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
-    assert_link(&diagnosis, Link::AdapterRule, LinkState::Ok, "of requests_total");
+    assert_link(
+        &diagnosis,
+        Link::AdapterRule,
+        LinkState::Ok,
+        "from requests_total",
+    );
     let missing = replaced(&object, "requests_per_second", "requests");
     assert_only_broken(
         &diagnose(&[&missing, ADAPTER].concat(), None),

@@ -6,5 +6,6 @@ mod external;
 mod fixture;
 mod operator;
 mod partial;
+mod policies;
 mod resource;
 mod two_jobs;

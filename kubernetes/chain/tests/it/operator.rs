@@ -81,7 +81,7 @@ fn faults_of_monitors_are_named() {
             SERVICE,
             "endpoints: [{port: web",
             "endpoints: [{port: http",
-            "asks for the port http; there is web of the Service",
+            "asks for the port http, but the Service has only web",
         ),
         (
             SERVICE,
@@ -105,7 +105,7 @@ fn faults_of_monitors_are_named() {
             POD_MONITOR,
             "portNumber: 8080",
             "port: metrics",
-            "asks for the port metrics; there is no named port",
+            "asks for the port metrics, but no container has a named port",
         ),
     ];
     for (monitor, from, to, says) in cases {

@@ -124,7 +124,7 @@ fn a_series_that_two_jobs_store_is_counted_twice() {
         assert_twice(&two_jobs(ONLY_ORDERS, ""), page);
         assert_twice(&two_jobs("", ""), page);
     }
-    // A share of the samples is enough.
+    // One sample that both jobs store is enough.
     let no_posts = "{source_labels: [method], regex: POST, action: drop}";
     assert_twice(&two_jobs(ONLY_ORDERS, no_posts), Some(METRICS));
 }
@@ -135,7 +135,7 @@ fn jobs_that_divide_the_samples_or_the_query_count_once() {
         format!("{{source_labels: [__name__, method], regex: orders_total;{method}, action: keep}}")
     };
     let divided = two_jobs(&only("GET"), &only("POST"));
-    // Only the page tells it.
+    // With the page, the jobs store different samples. Without it, the check must not assume a repetition.
     for page in [Some(METRICS), None] {
         let diagnosis = diagnose(&replaced(&divided, "[4s]", "[1m]"), page);
         assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
@@ -180,5 +180,5 @@ fn a_series_that_a_job_renames_is_read_by_its_new_name() {
     let manifests = replaced(&manifests, "name: orders_per_second", "name: shop_per_second");
     let diagnosis = diagnose(&replaced(&manifests, "[4s]", "[1m]"), Some(METRICS));
     assert!(diagnosis.is_healthy(), "{diagnosis:#?}");
-    assert_link(&diagnosis, Link::AdapterRule, LinkState::Ok, "of shop_total");
+    assert_link(&diagnosis, Link::AdapterRule, LinkState::Ok, "from shop_total");
 }
