@@ -133,8 +133,8 @@ pub fn kubectl(arguments: &[&str]) -> Result<String> {
     kubectl_within(Duration::from_mins(1), arguments)
 }
 
-/// As [`kubectl`], with a deadline for commands that wait for something. It must exceed a `--timeout` of kubectl, which says
-/// what is missing.
+/// As [`kubectl`], with a deadline for commands that wait for something. The deadline must exceed a `--timeout` of kubectl, so
+/// that kubectl can say what is missing.
 ///
 /// # Errors
 /// When kubectl fails, or does not exit before the deadline.

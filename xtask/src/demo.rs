@@ -5,13 +5,26 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use testbed::{cluster, command, components, paths, progress};
-use wiring::ROLLOUTS;
+use testbed::{cluster, command, components, karpenter, network_policy, paths, progress};
+use wiring::{ROLLOUTS, Rollout};
 
 use crate::images::{self, Profile};
 
 /// The replicas that the step of load needs. `loadtest scale` computes the rate from the target and the tolerance of the HPA.
 const REPLICAS: &str = "8";
+
+/// The CPU time that the first node offers with `--nodes`, in thousandths of a CPU. The control plane requests about 850m, and
+/// Karpenter, Prometheus, the adapter and the pods at rest most of the rest: more pods need a new node.
+const FIRST_NODE_MILLIS: u64 = 1400;
+
+/// The zones that the new nodes must be in. The pods at rest are in the zone of the first node, the other two zones are empty.
+const NEW_ZONES: &str = "2";
+
+/// The Deployment that `overlays/local-nodes` has in addition.
+const KARPENTER: Rollout = Rollout {
+    namespace: "karpenter",
+    deployment: "karpenter",
+};
 
 /// The first minor version of Kubernetes 1 whose API has the tolerance of an HPA.
 const FIRST_WITH_TOLERANCE: u32 = 33;
@@ -30,6 +43,9 @@ pub(crate) struct Options {
     /// Use this context of your kubeconfig (minikube, kind, …) instead of a new cluster
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+    /// Also prove that nodes scale: Karpenter adds real nodes of the testbed in several zones, and removes them again
+    #[arg(long, conflicts_with = "context")]
+    nodes: bool,
     /// The URL of `app_a`, if the address of its Service is not reachable from here
     #[arg(long)]
     url: Option<String>,
@@ -39,17 +55,22 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    println!("{}", expected_time(options.context.is_none())?);
+    println!("{}", expected_time(options)?);
     // Before the cluster, so that an error in the source shows before the long build of Kubernetes.
     images::build(Profile::Quick)?;
     images::write_tags()?;
     if options.context.is_none() {
-        cluster::up()?;
+        cluster::up(options.nodes.then_some(FIRST_NODE_MILLIS))?;
     }
     let cluster = Cluster {
         context: options.context.clone(),
+        nodes: options.nodes,
     };
     progress::step("import the images on the cluster", || cluster.import_images())?;
+    if options.nodes {
+        karpenter::prepare()?;
+        network_policy::enforce()?;
+    }
     cluster.deploy()?;
     let url = match &options.url {
         Some(url) => url.clone(),
@@ -71,6 +92,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         .arg(&html)
         .arg("--json")
         .arg(&json);
+    if options.nodes {
+        command.args(["--nodes", "--zones", NEW_ZONES]);
+    }
     cluster.select(&mut command);
     let status = command.status().context("cannot run loadtest")?;
     println!("report: {}\n        {}", html.display(), json.display());
@@ -85,21 +109,23 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// The time that this run will take, measured on 2 cores.
-fn expected_time(on_testbed: bool) -> Result<&'static str> {
-    Ok(
-        if on_testbed && !components::missing(components::ALL)?.is_empty() {
-            "demo: about 18 minutes the first time, 15 of them to build Kubernetes and Prometheus; 3 minutes from then on"
-        } else if !images::loadtest(Profile::Quick)?.exists() {
-            "demo: about 6 minutes the first time, 3 of them to build the services; 3 minutes from then on"
-        } else {
-            "demo: about 3 minutes"
-        },
-    )
+fn expected_time(options: &Options) -> Result<&'static str> {
+    Ok(if options.nodes {
+        "demo: about 6 minutes, and 20 more the first time, to build Kubernetes, Prometheus and Karpenter"
+    } else if options.context.is_none() && !components::missing(components::ALL)?.is_empty() {
+        "demo: about 18 minutes the first time, 15 of them to build Kubernetes and Prometheus; 3 minutes from then on"
+    } else if !images::loadtest(Profile::Quick)?.exists() {
+        "demo: about 6 minutes the first time, 3 of them to build the services; 3 minutes from then on"
+    } else {
+        "demo: about 3 minutes"
+    })
 }
 
 /// The testbed, or a cluster of the user's kubeconfig.
 struct Cluster {
     context: Option<String>,
+    /// Whether its nodes scale.
+    nodes: bool,
 }
 
 impl Cluster {
@@ -151,6 +177,9 @@ impl Cluster {
 
     /// The overlay for the version of the cluster.
     fn overlay(&self) -> Result<&'static str> {
+        if self.nodes {
+            return Ok("kubernetes/overlays/local-nodes");
+        }
         let answer = progress::run_within(REQUEST, self.kubectl().args(["version", "--output", "json"]))?;
         let version: serde_json::Value = serde_json::from_str(&answer).context("kubectl version")?;
         overlay_for(version["serverVersion"]["minor"].as_str().unwrap_or_default())
@@ -163,7 +192,7 @@ impl Cluster {
             progress::run_within(REQUEST, self.kubectl().args(["apply", "-k"]).arg(overlay)).map(drop)
         })?;
         progress::step("wait for every Deployment", || {
-            for rollout in ROLLOUTS {
+            for rollout in self.nodes.then_some(KARPENTER).into_iter().chain(ROLLOUTS) {
                 let name = format!("deployment/{}", rollout.deployment);
                 let arguments = [
                     "rollout",
@@ -174,6 +203,10 @@ impl Cluster {
                     &name,
                 ];
                 progress::run_within(LONG, self.kubectl().args(arguments))?;
+            }
+            if self.nodes {
+                let pool = ["wait", "--for=condition=Ready", "nodepool/default", ROLLOUT];
+                progress::run_within(LONG, self.kubectl().args(pool))?;
             }
             Ok(())
         })
@@ -200,7 +233,7 @@ impl Cluster {
             &["nodes"],
             r#"{.items[*].status.addresses[?(@.type=="InternalIP")].address}"#,
         )?;
-        let port = read(&service, "{.spec.ports[0].nodePort}")?;
+        let port = read(&service, r#"{.spec.ports[?(@.name=="http")].nodePort}"#)?;
         if node.is_empty() || port.is_empty() {
             bail!("the Service app-a has no address that is reachable from here: pass its URL with --url");
         }

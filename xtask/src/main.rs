@@ -10,6 +10,7 @@ mod cluster;
 mod demo;
 mod images;
 mod lints;
+mod nodes;
 mod revision;
 mod session;
 mod suites;

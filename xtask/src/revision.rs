@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The revision where there is no answer.
+/// The revision if git does not know it.
 const UNKNOWN: &str = "unknown";
 
-/// The last commit that changed one of `files`, so that commits to other files do not change it. With uncommitted changes to
-/// these files, it ends with `-dirty`. `unknown` outside of a repository, and in a shallow clone, whose history may lack that
-/// commit.
+/// Returns the last commit that changed one of `files`. Commits to other files do not change it. With uncommitted changes to
+/// these files, it ends with `-dirty`. It is `unknown` outside of a repository, and in a shallow clone, whose history may not
+/// contain that commit.
 pub(crate) fn of(root: &Path, files: &[PathBuf]) -> String {
     let git = |arguments: &[&str], files: &[PathBuf]| {
         let mut command = Command::new("git");

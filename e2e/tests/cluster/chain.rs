@@ -13,7 +13,7 @@ use wiring::Link;
 use crate::certificate::{api_service_bundle, cluster_authority, replace_bundle};
 
 /// Waits until `loadtest chain` names `link` as the first broken one.
-fn wait_until_named(link: Link) -> Result<()> {
+pub(crate) fn wait_until_named(link: Link) -> Result<()> {
     eventually(&format!("the chain is broken at {link}"), || {
         let output = output(&mut loadtest(&["chain", "--wait", "1s", "--json"]))?;
         ensure!(

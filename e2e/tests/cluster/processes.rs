@@ -1,7 +1,9 @@
 //! The processes of the cluster. They are found by its PID namespace, because another containerd or kubelet may be running on
 //! the machine.
 
+use std::collections::HashMap;
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -41,7 +43,23 @@ impl Process {
         Ok(ids.filter_map(Self::find).collect())
     }
 
-    fn kill(&self) -> Result<()> {
+    /// The arguments, separated by spaces.
+    pub(crate) fn arguments(&self) -> String {
+        let arguments = fs::read(format!("/proc/{}/cmdline", self.id)).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).replace('\0', " ")
+    }
+
+    /// Fails as long as one of `processes` is alive.
+    pub(crate) fn all_gone(processes: &[Self]) -> Result<()> {
+        let left: Vec<_> = processes
+            .iter()
+            .filter(|process| Self::find(process.id).is_some_and(|found| found.name == process.name))
+            .collect();
+        ensure!(left.is_empty(), "still alive: {left:?}");
+        Ok(())
+    }
+
+    pub(crate) fn kill(&self) -> Result<()> {
         kill(Pid::from_raw(self.id), Signal::SIGKILL).with_context(|| format!("kill {self:?}"))
     }
 }
@@ -52,20 +70,29 @@ pub(crate) struct Namespace {
     /// The target of the link `/proc/PID/ns/pid` of each process.
     link: PathBuf,
     /// The ID of the first process, in the machine's namespace.
-    first: i32,
+    pub(crate) first: i32,
 }
 
 impl Namespace {
     /// The namespace of the cluster that is up or starting.
     pub(crate) fn of_the_cluster() -> Result<Self> {
         let id = fs::read_to_string(paths::cluster_lock()).context("no cluster has been started")?;
-        let first = id.trim().parse().context("no cluster is up")?;
+        Self::of_process(id.trim().parse().context("no cluster is up")?)
+    }
+
+    /// The namespace of which this is the first process.
+    pub(crate) fn of_process(first: i32) -> Result<Self> {
         let link = link(first).with_context(|| format!("the first process, {first}, has exited"))?;
         ensure!(
             link != self::link("self")?,
             "process {first} is in the namespace of this test"
         );
         Ok(Self { link, first })
+    }
+
+    /// The root folder of the first process. Its `proc` lists the processes by their IDs in the namespace.
+    pub(crate) fn root(&self) -> PathBuf {
+        Path::new("/proc").join(self.first.to_string()).join("root")
     }
 
     /// The file of the network namespace, for `nsenter --net`.
@@ -78,6 +105,17 @@ impl Namespace {
         let mut all = Process::all()?;
         all.retain(|process| link(process.id).is_ok_and(|link| link == self.link));
         Ok(all)
+    }
+
+    /// The living processes of the cluster and of its added nodes, which have PID namespaces of their own.
+    pub(crate) fn with_nodes(&self) -> Result<Vec<Process>> {
+        let all = Process::all()?;
+        let parents: HashMap<_, _> = all.iter().map(|process| (process.id, process.parent)).collect();
+        let is_below = |id: i32| {
+            // The kernel gives an orphan to the first process of its namespace, so the chain of parents stays in the cluster.
+            iter::successors(Some(id), |id| parents.get(id).copied()).any(|id| id == self.first)
+        };
+        Ok(all.into_iter().filter(|process| is_below(process.id)).collect())
     }
 
     /// Sends SIGKILL to every process with this name.

@@ -44,10 +44,16 @@ pub(crate) fn wait_for_minimum() -> Result<()> {
     })
 }
 
+/// Deploys the pair, at rest, on a cluster that enforces the network policies.
+fn deploy_with_policies() -> Result<()> {
+    deploy()?;
+    succeed_within(COMMAND_DEADLINE, &mut xtask(&["cluster", "network-policy"]))?;
+    wait_for_minimum()
+}
+
 /// Proves a step of `GET /hello` that needs 8 pods of `app_a`: from 2 to 8 and back to 2. The report gets this name.
 fn prove_step(name: &str) -> Result<()> {
-    deploy()?;
-    wait_for_minimum()?;
+    deploy_with_policies()?;
     let url = format!("{URL}/hello");
     prove(
         name,
@@ -60,8 +66,7 @@ fn prove_step(name: &str) -> Result<()> {
 fn a_mix_with_jobs_scales_both_services() {
     with_diagnostics(|| {
         for round in 1..=rounds() {
-            deploy()?;
-            wait_for_minimum()?;
+            deploy_with_policies()?;
             let (hello, jobs) = (format!("53 GET {URL}/hello"), format!("47 PUT {URL}/jobs"));
             // 378 requests per second need 8 pods of app_a at 50 each: the HPA's tolerance of 2 % keeps 7 pods up to 357. 47 of 100
             // requests reach app_b: 177.66 per second, which need 4 pods. The tolerance keeps 3 pods up to 153. Both rates are in the
@@ -142,7 +147,7 @@ fn deployed_objects() -> Result<BTreeMap<String, Value>> {
             object["status"] = Value::Array(restarts.unwrap_or_default());
             let name = format!("{} {namespace}/{}", object["kind"], object["metadata"]["name"]);
             let metadata = object["metadata"].as_object_mut().context("no metadata")?;
-            // An apply on the server records which client set each field, and the annotation of an apply on the client.
+            // A server-side apply also changes the owners of the fields and the annotation of client-side applies.
             for field in ["managedFields", "resourceVersion", "annotations"] {
                 metadata.remove(field);
             }
@@ -193,7 +198,7 @@ fn applies_on_the_client_and_on_the_server_by_turns_change_nothing() {
             );
         }
 
-        // A field that an apply on the client has changed gets its value back.
+        // A field that a client-side apply has changed gets its value back.
         apply_changed(&[(
             "base/app-a/deployment.yaml",
             "revisionHistoryLimit: 3",

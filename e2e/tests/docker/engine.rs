@@ -1,4 +1,4 @@
-//! A Docker engine in namespaces of its own: no daemon of the machine is needed or changed.
+//! A Docker engine in namespaces of its own. It neither needs nor changes a daemon of the machine.
 
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -19,7 +19,7 @@ ip link set lo up
 exec dockerd --host "unix://$1/docker.sock" --data-root "$1/data" --exec-root "$1/exec" --pidfile "$1/pid" --log-level warn
 "#;
 
-/// A running engine. It stops with its last use, or when this process exits: the kernel kills every process of its PID namespace.
+/// A running engine. Dropping it, or the exit of this process, stops it: the kernel kills every process of its PID namespace.
 pub(crate) struct Engine {
     folder: TempDir,
     unshare: Child,

@@ -204,8 +204,8 @@ fn build(engine: &Engine, context: &Path, target: &str, arguments: &[String]) ->
     configuration(engine, &tag)
 }
 
-/// The variables of an image that differ between two builds: the tag and the revision of its source. For the Dockerfile they
-/// are build arguments.
+/// Returns the build arguments for the Dockerfile: the variables of an image that differ between builds, its tag and the
+/// revision of its source.
 fn build_arguments(configuration: &Value) -> Result<Vec<String>> {
     let environment = configuration["Env"].as_array().context("no environment")?;
     let variables = environment.iter().filter_map(Value::as_str);

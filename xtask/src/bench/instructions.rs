@@ -1,4 +1,4 @@
-//! Instructions per request, which noise on the machine does not change: callgrind counts them in user space.
+//! Instructions per request, which callgrind counts in user space. Noise on the machine does not change this number.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -16,7 +16,7 @@ use super::shared::directory;
 /// The name of the program and of its package.
 const PROGRAM: &str = "valgrind";
 
-/// The difference of two runs contains neither the start nor the shutdown.
+/// The requests of two runs. The difference of the two counts contains neither the start nor the shutdown.
 const REQUESTS: [u64; 2] = [500, 2500];
 
 /// How long a process under callgrind may take to shut down.
@@ -32,7 +32,7 @@ pub(super) struct Case<'a> {
     pub(super) line: &'a str,
     /// The other headers, each with its end of line, and the body after an empty line.
     pub(super) rest: &'a str,
-    /// The most instructions: 5 % above the measured number.
+    /// The maximum number of instructions: 5 % above the measured number.
     pub(super) bound: u64,
 }
 

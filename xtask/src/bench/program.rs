@@ -101,7 +101,8 @@ impl Server {
         Self::service_as(command, program)
     }
 
-    /// Starts a service by `command`, such as an analysis that runs `program`, and waits until its healthcheck succeeds.
+    /// Starts a service with `command`, such as an analysis tool that runs `program`, and waits until the health check
+    /// succeeds.
     pub(super) fn service_as(mut command: Command, program: &Path) -> Result<Self> {
         let (address, admin) = (free_address()?, free_address()?);
         command.env("LISTEN", &address).env("ADMIN_LISTEN", &admin);

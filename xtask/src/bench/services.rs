@@ -112,7 +112,7 @@ fn times_to_start(database: &Database, broken: &mut Vec<String>) -> Result<()> {
 
 /// Measures the idle memory, and then the throughput, of the same processes.
 fn servers(options: Options, database: &Database, broken: &mut Vec<String>) -> Result<()> {
-    // With a new database, so that the idle memory includes what its creation leaves allocated.
+    // A new database: the idle memory then includes what stays allocated after its creation.
     let app_b = Server::service(&release("app_b")?, &database.variables())?;
     let app_b_url = format!("http://{}", app_b.address);
     let app_a = Server::service(&release("app_a")?, &[("APP_B_URL", &app_b_url)])?;

@@ -11,7 +11,7 @@ use testbed::progress;
 use super::program::{Process, free_address, pause};
 use super::shared::median;
 
-/// The starts of which the median counts.
+/// The number of starts. Their median counts.
 const STARTS: usize = 15;
 
 /// The longest accepted start. A new pod must serve soon, and its image and its probes take a second or more.

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    PROOF_DEADLINE, apply_changed, apply_overlay, loadtest, rounds, text, wait_for_chain, with_diagnostics,
+    PROOF_DEADLINE, apply_changed, apply_overlay, kubectl, loadtest, rounds, text, wait_for_chain,
+    with_diagnostics,
 };
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
@@ -144,7 +145,14 @@ fn proxy_with_delay(mut client: TcpStream) -> Result<()> {
 /// [`FIRST_PROBE`]. Each delay must show at its own stage, and no other stage may change.
 fn delays_show_at_their_stages(usual: &Stages) -> Result<()> {
     let proxy = slow_proxy()?;
+    // The network policies do not let Prometheus connect to the proxy.
+    kubectl(&["delete", "networkpolicy", "--all", "--namespace=monitoring"])?;
     apply_changed(&[
+        (
+            "overlays/local/kustomization.yaml",
+            "  - ../../components/network-policy\n",
+            "",
+        ),
         (
             "components/monitoring/prometheus/prometheus.yaml",
             "  - job_name: requests\n    ",

@@ -1,0 +1,104 @@
+//! What the cluster refuses: connections that no policy allows, pods that the restricted profile forbids, and requests of service
+//! accounts.
+
+mod matrix;
+mod network;
+pub(crate) mod permissions;
+mod strangers;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::ensure;
+use e2e::{
+    apply_overlay, deploy, kubectl, output, request, succeed, text, wait_for_chain, with_diagnostics, xtask,
+};
+use matrix::{Connections, Matrix};
+use testbed::{cluster, wait};
+use wiring::Link;
+
+use crate::chain::wait_until_named;
+use crate::scaling::wait_for_minimum;
+
+/// Probes a cluster on which nothing enforces policies, and then starts the agent.
+#[test]
+fn only_the_documented_connections_are_possible() {
+    with_diagnostics(|| {
+        deploy()?;
+        let agent = ["-n", "kube-system", "get", "daemonset", "-o", "name"];
+        if kubectl(&agent)?.contains("kube-network-policies") {
+            // An earlier run of this test started it, and nothing stops it but the end of the cluster.
+            succeed(&mut xtask(&["cluster", "down"]))?;
+            deploy()?;
+        }
+        // A pod and another one of the same Deployment.
+        wait_for_minimum()?;
+        let expected = Matrix::documented()?;
+        let connections = Connections::find()?;
+
+        // Without the agent, every connection is possible. So each refusal below comes from a policy.
+        let unenforced = connections.probe()?;
+        let differences = unenforced.differences(&expected.clone().open());
+        ensure!(differences.is_empty(), "without the agent:\n{differences}");
+
+        succeed(&mut xtask(&["cluster", "network-policy"]))?;
+        // A policy applies a moment after the agent has seen it.
+        let enforced = wait::until("the policies are enforced", Duration::from_secs(30), || {
+            let matrix = connections.probe()?;
+            let differences = matrix.differences(&expected);
+            ensure!(differences.is_empty(), "{}\n{differences}", matrix.table());
+            Ok(matrix)
+        })?;
+        println!("{}", enforced.table());
+
+        // The pair answers, and the HPAs read their metrics.
+        let app_a = SocketAddr::from(([127, 0, 0, 1], 30_080));
+        let response = request(app_a, "PUT", "/jobs", &[("Authorization", "mytoken")])?;
+        ensure!(response.starts_with("HTTP/1.1 200 "), "{response}");
+        wait_for_chain()
+    });
+}
+
+/// Without the policy that lets Prometheus connect to the pods, the chain must break.
+#[test]
+fn the_diagnosis_names_a_policy_that_blocks_prometheus() {
+    with_diagnostics(|| {
+        deploy()?;
+        succeed(&mut xtask(&["cluster", "network-policy"]))?;
+        wait_for_chain()?;
+        kubectl(&["-n", "monitoring", "delete", "networkpolicy", "prometheus"])?;
+        // The agent judges new connections only, and Prometheus keeps its connections open.
+        let prometheus = "--selector=app.kubernetes.io/name=prometheus";
+        kubectl(&["-n", "monitoring", "delete", "pod", prometheus])?;
+        let named = wait_until_named(Link::PrometheusScrape);
+        // Later tests need the policy, also after a failure.
+        let restored = apply_overlay().and_then(|()| wait_for_chain());
+        named.and(restored)
+    });
+}
+
+#[test]
+fn pods_that_the_restricted_profile_forbids_are_rejected() {
+    with_diagnostics(|| {
+        deploy()?;
+        for namespace in ["sample-app", "monitoring"] {
+            let privileged = r#"{"spec": {"containers": [{"name": "pod", "image": "pause", "securityContext": {"privileged": true}}]}}"#;
+            let overrides = format!("--overrides={privileged}");
+            let answer = output(cluster::kubectl().args([
+                "-n",
+                namespace,
+                "run",
+                "privileged",
+                "--image=pause",
+                "--dry-run=server",
+                &overrides,
+            ]))?;
+            let answer = text(&answer);
+            ensure!(
+                answer.contains(r#"violates PodSecurity "restricted:latest": privileged"#),
+                "{namespace}: {answer}"
+            );
+        }
+        Ok(())
+    });
+}
