@@ -255,11 +255,13 @@ pub fn write_upstream() -> Result<()> {
     upstream().iter().try_for_each(UpstreamImage::write_if_stale)
 }
 
-/// The programs that kube-proxy calls, from this machine: iptables with its extensions, conntrack, and their libraries.
+/// The programs that kube-proxy calls, from this machine: iptables with its extensions, conntrack, and their libraries. A shell, grep
+/// and sleep are for the container `rules` of the network policy agent.
 fn iptables_entries() -> Result<Vec<Entry>> {
     let programs = ["xtables-nft-multi", "xtables-legacy-multi", "conntrack"];
     let mut files: BTreeSet<PathBuf> = BTreeSet::new();
     files.extend(programs.map(|name| Path::new("/usr/sbin").join(name)));
+    files.extend(["sh", "grep", "sleep"].map(|name| Path::new("/bin").join(name)));
     let mut extensions = None;
     for folder in fs::read_dir("/usr/lib")?.flatten() {
         let candidate = folder.path().join("xtables");

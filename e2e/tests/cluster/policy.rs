@@ -6,14 +6,18 @@ mod network;
 pub(crate) mod permissions;
 mod strangers;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    apply_overlay, deploy, kubectl, output, request, succeed, text, wait_for_chain, with_diagnostics, xtask,
+    apply_overlay, deploy, eventually, kubectl, output, request, succeed, text, wait_for_chain,
+    with_diagnostics, xtask,
 };
 use matrix::{Connections, Matrix};
+use network::{Pod, Target};
+use serde_json::Value;
+use strangers::STRANGER;
 use testbed::{cluster, wait};
 use wiring::Link;
 
@@ -101,4 +105,61 @@ fn pods_that_the_restricted_profile_forbids_are_rejected() {
         }
         Ok(())
     });
+}
+
+/// An agent reads the policies after its start. On a new node, pods serve at this time.
+#[test]
+fn the_node_of_an_agent_that_has_not_read_the_policies_refuses_nothing() {
+    with_diagnostics(|| {
+        deploy()?;
+        strangers::create()?;
+        succeed(&mut xtask(&["cluster", "network-policy"]))?;
+        // As on a new node: without the rules, and with an agent that reads nothing.
+        kubectl(&["delete", "clusterrolebinding", "kube-network-policies"])?;
+        let flush = ["cluster", "exec", "--", "iptables", "--table=mangle", "--flush"];
+        succeed(&mut xtask(&flush))?;
+        let outcome = start_an_agent_without_permission();
+        // Later tests need the agent, also after a failure.
+        let restored = succeed(&mut xtask(&["cluster", "network-policy"])).map(drop);
+        outcome.and(restored)?;
+        eventually("the policies are enforced", || {
+            ensure!(
+                !connects("app-b", 5001)?,
+                "app-b accepts connections of {STRANGER}"
+            );
+            Ok(())
+        })
+    });
+}
+
+fn start_an_agent_without_permission() -> Result<()> {
+    let agent = "--selector=app.kubernetes.io/name=kube-network-policies";
+    kubectl(&["-n", "kube-system", "delete", "pod", agent])?;
+    let state = || -> Result<(bool, Value)> {
+        let pods = kubectl(&["-n", "kube-system", "get", "pods", agent, "-o", "json"])?;
+        let pods: Value = serde_json::from_str(&pods)?;
+        let containers = &pods["items"][0]["status"]["initContainerStatuses"];
+        Ok((containers[0]["started"] == true, containers[1]["state"].clone()))
+    };
+    eventually("the agent runs, and the container of the rules", || {
+        let (started, rules) = state()?;
+        ensure!(started && rules["waiting"].is_null(), "{started}, {rules}");
+        Ok(())
+    })?;
+    ensure!(
+        connects("app-a", 5000)?,
+        "app-a refuses connections of {STRANGER}"
+    );
+    let (_, rules) = state()?;
+    ensure!(rules["running"].is_object(), "the rules are installed: {rules}");
+    Ok(())
+}
+
+/// Whether a pod outside of the pair's namespace can connect to a pod of `app`.
+fn connects(app: &str, port: u16) -> Result<bool> {
+    let pods = |namespace, name: &str| Pod::with_label(namespace, &format!("app.kubernetes.io/name={name}"));
+    let app = pods("sample-app", app)?.into_iter().next().context("a pod")?;
+    let stranger = pods(STRANGER, STRANGER)?.into_iter().next().context("a pod")?;
+    let target = Target::Tcp(SocketAddrV4::new(app.address, port));
+    stranger.network()?.run(|| target.is_open())
 }
