@@ -51,6 +51,12 @@ impl Connection {
         self.end_request();
     }
 
+    /// Asserts that the connection closes after the time `limit`, and not before.
+    async fn closes_at(&mut self, limit: Duration, ending: Ending) {
+        assert_eq!(self.verdict(just_before(limit)).await, Verdict::Continue);
+        assert_eq!(self.verdict(MOMENT).await, Verdict::Close(ending));
+    }
+
     /// The verdict `after` this time.
     async fn verdict(&mut self, after: Duration) -> Verdict {
         advance(after).await;
@@ -62,14 +68,7 @@ impl Connection {
 async fn a_client_that_sends_no_head_is_disconnected_at_the_header_read_timeout() {
     let mut connection = Connection::accept();
     assert_eq!(connection.clock.arm(), Instant::now() + HEADER_READ_TIMEOUT);
-    assert_eq!(
-        connection.verdict(just_before(HEADER_READ_TIMEOUT)).await,
-        Verdict::Continue
-    );
-    assert_eq!(
-        connection.verdict(MOMENT).await,
-        Verdict::Close(Ending::HeaderTimeout)
-    );
+    connection.closes_at(HEADER_READ_TIMEOUT, Ending::HeaderTimeout).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,28 +100,14 @@ async fn the_first_byte_of_the_next_head_starts_the_header_read_timeout() {
     connection.activity.bytes_arrived();
     // The timer is armed for the longer keep-alive timeout.
     assert!(connection.clock.observe());
-    assert_eq!(
-        connection.verdict(just_before(HEADER_READ_TIMEOUT)).await,
-        Verdict::Continue
-    );
-    assert_eq!(
-        connection.verdict(MOMENT).await,
-        Verdict::Close(Ending::HeaderTimeout)
-    );
+    connection.closes_at(HEADER_READ_TIMEOUT, Ending::HeaderTimeout).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_closes_at_the_keep_alive_timeout() {
     let mut connection = Connection::accept();
     connection.exchange(Version::HTTP_11);
-    assert_eq!(
-        connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
-        Verdict::Continue
-    );
-    assert_eq!(
-        connection.verdict(MOMENT).await,
-        Verdict::Close(Ending::IdleTimeout)
-    );
+    connection.closes_at(KEEP_ALIVE_TIMEOUT, Ending::IdleTimeout).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,14 +201,7 @@ async fn a_client_that_does_not_read_is_disconnected_and_draining_waits_for_it()
     connection.activity.set_write_blocked(true);
     connection.clock.observe();
     connection.clock.enter(Stage::Draining);
-    assert_eq!(
-        connection.verdict(just_before(KEEP_ALIVE_TIMEOUT)).await,
-        Verdict::Continue
-    );
-    assert_eq!(
-        connection.verdict(MOMENT).await,
-        Verdict::Close(Ending::WriteTimeout)
-    );
+    connection.closes_at(KEEP_ALIVE_TIMEOUT, Ending::WriteTimeout).await;
 }
 
 #[tokio::test(start_paused = true)]
