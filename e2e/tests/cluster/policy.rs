@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    apply_overlay, deploy, eventually, kubectl, output, request, succeed, text, wait_for_chain,
-    with_diagnostics, xtask,
+    COMMAND_DEADLINE, apply_overlay, deploy, eventually, kubectl, kubectl_within, output, request, succeed,
+    text, wait_for_chain, wait_for_rollouts, with_diagnostics, xtask,
 };
 use matrix::{Connections, Matrix};
 use network::{Pod, Target};
 use serde_json::Value;
 use strangers::STRANGER;
-use testbed::{cluster, wait};
+use testbed::{cluster, kubeadm, wait};
 use wiring::Link;
 
 use crate::chain::wait_until_named;
@@ -46,13 +46,7 @@ fn only_the_documented_connections_are_possible() {
         ensure!(differences.is_empty(), "without the agent:\n{differences}");
 
         succeed(&mut xtask(&["cluster", "network-policy"]))?;
-        // A policy applies a moment after the agent has seen it.
-        let enforced = wait::until("the policies are enforced", Duration::from_secs(30), || {
-            let matrix = connections.probe()?;
-            let differences = matrix.differences(&expected);
-            ensure!(differences.is_empty(), "{}\n{differences}", matrix.table());
-            Ok(matrix)
-        })?;
+        let enforced = expect(&expected, &connections)?;
         println!("{}", enforced.table());
 
         // The pair answers, and the HPAs read their metrics.
@@ -61,6 +55,84 @@ fn only_the_documented_connections_are_possible() {
         ensure!(response.starts_with("HTTP/1.1 200 "), "{response}");
         wait_for_chain()
     });
+}
+
+/// Probes the connections until they are the expected ones: a policy applies a moment after the agent has seen it.
+fn expect(expected: &Matrix, connections: &Connections) -> Result<Matrix> {
+    wait::until("the policies are enforced", Duration::from_secs(30), || {
+        let matrix = connections.probe()?;
+        let differences = matrix.differences(expected);
+        ensure!(differences.is_empty(), "{}\n{differences}", matrix.table());
+        Ok(matrix)
+    })
+}
+
+/// The second node of [`with_a_second_node_the_same_connections_are_possible`].
+const SECOND: &str = "second";
+
+/// The node of a pod decides about its connections, from pods of other nodes too.
+#[test]
+fn with_a_second_node_the_same_connections_are_possible() {
+    with_diagnostics(|| {
+        deploy()?;
+        wait_for_minimum()?;
+        succeed(&mut xtask(&["cluster", "network-policy"]))?;
+        let add = [
+            "cluster",
+            "node",
+            "add",
+            SECOND,
+            "--zone=testbed-b",
+            "--type=medium",
+        ];
+        succeed(&mut xtask(&add))?;
+        let outcome = move_pods_to_the_second_node().and_then(|()| {
+            let connections = Connections::find()?;
+            ensure!(connections.cross_nodes(), "every connection is within a node");
+            let matrix = expect(&Matrix::documented()?, &connections)?;
+            println!("between two nodes:\n{}", matrix.table());
+            wait_for_chain()
+        });
+        // Later tests measure on one node, also after a failure.
+        let restored = remove_the_second_node();
+        outcome.and(restored)
+    });
+}
+
+/// Moves the adapter and one pod of each service, and creates the pods without a purpose on the second node.
+fn move_pods_to_the_second_node() -> Result<()> {
+    strangers::remove()?;
+    kubectl(&["cordon", kubeadm::NODE_NAME])?;
+    let outcome = [
+        ("sample-app", "app-a"),
+        ("sample-app", "app-b"),
+        ("monitoring", "prometheus-adapter"),
+    ]
+    .iter()
+    .try_for_each(|(namespace, name)| {
+        let label = format!("app.kubernetes.io/name={name}");
+        let pods = kubectl(&["-n", namespace, "get", "pods", "-o", "name", "-l", &label])?;
+        let pod = pods.lines().next().context("no pod")?;
+        kubectl_within(COMMAND_DEADLINE, &["-n", namespace, "delete", pod]).map(drop)
+    })
+    .and_then(|()| wait_for_rollouts())
+    .and_then(|()| strangers::create());
+    let uncordoned = kubectl(&["uncordon", kubeadm::NODE_NAME]);
+    outcome.and(uncordoned.map(drop))
+}
+
+fn remove_the_second_node() -> Result<()> {
+    strangers::remove()?;
+    let drain = [
+        "drain",
+        SECOND,
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--timeout=90s",
+    ];
+    kubectl_within(COMMAND_DEADLINE, &drain)?;
+    succeed(&mut xtask(&["cluster", "node", "remove", SECOND]))?;
+    wait_for_rollouts()
 }
 
 /// Without the policy that lets Prometheus connect to the pods, the chain must break.

@@ -2,7 +2,7 @@
 //! the machine.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::iter;
 use std::path::{Path, PathBuf};
 
@@ -143,6 +143,15 @@ impl Namespace {
         ensure!(left.is_empty(), "still alive: {left:?}");
         Ok(())
     }
+}
+
+/// The network namespace of the pod with this UID, on any node. The cgroup of each process of the pod contains the UID.
+pub(crate) fn network_of_pod(uid: &str) -> Result<File> {
+    let process = Process::all()?.into_iter().find(|process| {
+        fs::read_to_string(format!("/proc/{}/cgroup", process.id)).is_ok_and(|cgroup| cgroup.contains(uid))
+    });
+    let process = process.with_context(|| format!("no process of pod {uid}"))?;
+    Ok(File::open(format!("/proc/{}/ns/net", process.id))?)
 }
 
 fn link(process: impl std::fmt::Display) -> Result<PathBuf> {

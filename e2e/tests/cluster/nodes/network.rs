@@ -1,6 +1,6 @@
 //! Pods of every node reach each other, the Services and the port of every node, and their images come from the first node.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 
@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, setns};
 use testbed::archive;
 
 use super::{NODES, address, items, start};
-use crate::processes::Process;
+use crate::processes::network_of_pod;
 
 /// The port of the Service `everywhere` on each node.
 const NODE_PORT: u16 = 30_081;
@@ -68,19 +68,10 @@ fn pods() -> Result<Vec<Pod>> {
             name: text(&pod["metadata"]["name"]).context("no name")?,
             node: text(&pod["spec"]["nodeName"]).context("not scheduled")?,
             address: text(&pod["status"]["podIP"]).context("no address")?.parse()?,
-            network: network_namespace(&uid)?,
+            network: network_of_pod(&uid)?,
         })
     });
     pods.collect()
-}
-
-/// The network namespace of the pod with this UID. The cgroup of each process of the pod contains the UID.
-fn network_namespace(uid: &str) -> Result<File> {
-    let process = Process::all()?.into_iter().find(|process| {
-        fs::read_to_string(format!("/proc/{}/cgroup", process.id)).is_ok_and(|cgroup| cgroup.contains(uid))
-    });
-    let process = process.with_context(|| format!("no process of pod {uid}"))?;
-    Ok(File::open(format!("/proc/{}/ns/net", process.id))?)
 }
 
 impl Pod {

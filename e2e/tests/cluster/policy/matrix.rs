@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::kubectl;
-use testbed::paths;
+use testbed::{kubeadm, paths};
 
 use super::network::{Network, OUTSIDE, OUTSIDE_PORT, Pod, Target};
 use super::strangers::{self, STRANGER};
@@ -27,12 +27,28 @@ struct Source {
     network: Network,
     /// `None` outside of pods.
     address: Option<Ipv4Addr>,
+    /// `None` outside of the cluster.
+    node: Option<String>,
 }
 
-/// A destination, with the pods that serve it.
+/// A destination, with the pods that serve it and their nodes.
 struct Destination {
     name: String,
-    targets: Vec<Target>,
+    targets: Vec<(Target, Option<String>)>,
+}
+
+impl Source {
+    /// The pod of the destination that the source connects to: not itself, and on another node, if there is one. But a node connects to
+    /// its own pods, because policies apply to the connections of another node.
+    fn target(&self, destination: &Destination) -> Option<Target> {
+        let is_itself = |target: &Target| matches!(target, Target::Tcp(to) if Some(*to.ip()) == self.address);
+        let targets = destination
+            .targets
+            .iter()
+            .filter(|(target, _)| !is_itself(target));
+        let target = targets.min_by_key(|(_, node)| (*node == self.node) == self.address.is_some());
+        target.map(|(target, _)| *target)
+    }
 }
 
 /// The sources and destinations on the running cluster.
@@ -68,6 +84,7 @@ impl Connections {
                 name,
                 network: pods[0].network()?,
                 address: Some(pods[0].address),
+                node: Some(pods[0].node.clone()),
             })
         };
         let sources = vec![
@@ -75,11 +92,13 @@ impl Connections {
                 name: "outside of the cluster",
                 network: outside,
                 address: None,
+                node: None,
             },
             Source {
                 name: "the node",
                 network: Network::of_the_node()?,
                 address: None,
+                node: Some(kubeadm::NODE_NAME.to_owned()),
             },
             source("app-a", &app_a)?,
             source("app-b", &app_b)?,
@@ -92,12 +111,15 @@ impl Connections {
             name: format!("{name} {port}"),
             targets: pods
                 .iter()
-                .map(|pod| Target::Tcp(SocketAddrV4::new(pod.address, port)))
+                .map(|pod| {
+                    let target = Target::Tcp(SocketAddrV4::new(pod.address, port));
+                    (target, Some(pod.node.clone()))
+                })
                 .collect(),
         };
         let single = |name: &str, target| Destination {
             name: name.to_owned(),
-            targets: vec![target],
+            targets: vec![(target, None)],
         };
         let destinations = vec![
             of_pods("app-a", &app_a, 5000),
@@ -121,6 +143,16 @@ impl Connections {
         })
     }
 
+    /// Whether each source that is a pod connects to a pod of another node.
+    pub(super) fn cross_nodes(&self) -> bool {
+        let crosses = |source: &Source| {
+            let mut nodes = self.destinations.iter().flat_map(|to| &to.targets);
+            nodes.any(|(_, node)| node.is_some() && *node != source.node)
+        };
+        let mut pods = self.sources.iter().filter(|source| source.address.is_some());
+        pods.all(crosses)
+    }
+
     /// Tries every connection, all at the same time.
     ///
     /// # Errors
@@ -129,9 +161,7 @@ impl Connections {
         let row = |source: &Source| -> Result<Vec<String>> {
             thread::scope(|scope| {
                 let probe = |destination: &Destination| {
-                    let is_itself = |target: &Target| matches!(target, Target::Tcp(to) if Some(*to.ip()) == source.address);
-                    let mut targets = destination.targets.iter().copied();
-                    let Some(target) = targets.find(|target| !is_itself(target)) else {
+                    let Some(target) = source.target(destination) else {
                         return Ok(ITSELF.to_owned());
                     };
                     let is_open = source.network.run(move || target.is_open());

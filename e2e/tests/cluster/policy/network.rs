@@ -11,11 +11,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use e2e::{kubectl, succeed, xtask};
+use e2e::{kubectl, succeed};
 use nix::sched::{CloneFlags, setns, unshare};
 use testbed::kubeadm;
 
-use crate::processes::Namespace;
+use crate::processes::{self, Namespace};
 
 /// The address of the machine outside of the cluster, in the network of the nodes.
 pub(super) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 250);
@@ -30,22 +30,25 @@ const TIMEOUT: Duration = Duration::from_millis(3500);
 /// A pod.
 pub(super) struct Pod {
     pub(super) address: Ipv4Addr,
-    container: String,
+    /// The name of its node.
+    pub(super) node: String,
+    uid: String,
 }
 
 impl Pod {
     /// The running pods with a label, sorted by name.
     pub(super) fn with_label(namespace: &str, label: &str) -> Result<Vec<Self>> {
-        let path = "jsonpath={range .items[*]}{.status.podIP} {.status.containerStatuses[0].containerID}{\"\\n\"}{end}";
+        let path = "jsonpath={range .items[*]}{.status.podIP} {.spec.nodeName} {.metadata.uid}{\"\\n\"}{end}";
         let running = "--field-selector=status.phase=Running";
         let answer = kubectl(&["-n", namespace, "get", "pods", "-l", label, running, "-o", path])?;
         let pods = answer.lines().map(|line| {
-            let (address, container) = line
-                .split_once(" containerd://")
-                .context("a pod without a container")?;
+            let [address, node, uid] = line.split(' ').collect::<Vec<_>>()[..] else {
+                bail!("a pod without an address or a node: {line}");
+            };
             Ok(Self {
                 address: address.parse()?,
-                container: container.to_owned(),
+                node: node.to_owned(),
+                uid: uid.to_owned(),
             })
         });
         let pods: Vec<_> = pods.collect::<Result<_>>()?;
@@ -55,22 +58,7 @@ impl Pod {
 
     /// The network namespace of the pod.
     pub(super) fn network(&self) -> Result<Network> {
-        let tasks = [
-            "cluster",
-            "exec",
-            "--",
-            "ctr",
-            "--namespace=k8s.io",
-            "tasks",
-            "list",
-        ];
-        let tasks = succeed(&mut xtask(&tasks))?;
-        let task = tasks.lines().find(|line| line.starts_with(&self.container));
-        let process = task.and_then(|line| line.split_whitespace().nth(1));
-        let process: i32 = process.context("the container has no process")?.parse()?;
-        // containerd knows the process by its ID in the cluster's namespace.
-        let file = format!("proc/{process}/ns/net");
-        Network::open(Namespace::of_the_cluster()?.root().join(file))
+        processes::network_of_pod(&self.uid).map(Network)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pods without a purpose: one in the namespace of the pair, and one in a namespace of its own.
 
 use anyhow::Result;
-use e2e::{apply, kubectl_within};
+use e2e::{apply, kubectl, kubectl_within};
 use std::time::Duration;
 use testbed::versions;
 
@@ -40,6 +40,14 @@ spec:
             Duration::from_secs(90),
             &["-n", namespace, "wait", ready, &pod, "--timeout=60s"],
         )?;
+    }
+    Ok(())
+}
+
+/// Deletes both pods.
+pub(super) fn remove() -> Result<()> {
+    for namespace in ["sample-app", STRANGER] {
+        kubectl(&["-n", namespace, "delete", "pod", STRANGER, "--ignore-not-found"])?;
     }
     Ok(())
 }

@@ -68,7 +68,9 @@ impl Connection {
 async fn a_client_that_sends_no_head_is_disconnected_at_the_header_read_timeout() {
     let mut connection = Connection::accept();
     assert_eq!(connection.clock.arm(), Instant::now() + HEADER_READ_TIMEOUT);
-    connection.closes_at(HEADER_READ_TIMEOUT, Ending::HeaderTimeout).await;
+    connection
+        .closes_at(HEADER_READ_TIMEOUT, Ending::HeaderTimeout)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,14 +102,18 @@ async fn the_first_byte_of_the_next_head_starts_the_header_read_timeout() {
     connection.activity.bytes_arrived();
     // The timer is armed for the longer keep-alive timeout.
     assert!(connection.clock.observe());
-    connection.closes_at(HEADER_READ_TIMEOUT, Ending::HeaderTimeout).await;
+    connection
+        .closes_at(HEADER_READ_TIMEOUT, Ending::HeaderTimeout)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_closes_at_the_keep_alive_timeout() {
     let mut connection = Connection::accept();
     connection.exchange(Version::HTTP_11);
-    connection.closes_at(KEEP_ALIVE_TIMEOUT, Ending::IdleTimeout).await;
+    connection
+        .closes_at(KEEP_ALIVE_TIMEOUT, Ending::IdleTimeout)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,7 +207,9 @@ async fn a_client_that_does_not_read_is_disconnected_and_draining_waits_for_it()
     connection.activity.set_write_blocked(true);
     connection.clock.observe();
     connection.clock.enter(Stage::Draining);
-    connection.closes_at(KEEP_ALIVE_TIMEOUT, Ending::WriteTimeout).await;
+    connection
+        .closes_at(KEEP_ALIVE_TIMEOUT, Ending::WriteTimeout)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
