@@ -83,7 +83,7 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "policy",
-        checks: "only the documented connections are possible, on real pods; HTTPS, Pod Security, permissions; the overlays for EKS are valid",
+        checks: "only the documented connections are possible, on real pods; HTTPS, Pod Security, permissions; the overlays and permissions for EKS are valid",
         budget: Duration::from_mins(4),
         on_cluster: true,
         run: policy,
@@ -179,12 +179,19 @@ fn policy(session: &Session) -> Result<()> {
     // Before the tests, because nextest stops a test after 5 minutes.
     components::build(&[components::KUBE_NETWORK_POLICIES])?;
     preflight::install(
-        &[("curl", "curl"), ("openssl", "openssl")],
-        "the other suites need neither: `--suite NAME`",
+        &[
+            ("curl", "curl"),
+            ("openssl", "openssl"),
+            ("python3-venv", "python3"),
+        ],
+        "the other suites need none of them: `--suite NAME`",
     )?;
     // The tests of HTTPS and of the overlays for EKS deploy again, so they cannot run beside the renewal of the certificate in the
     // suite `pair`.
-    session.cluster_tests("policy", "test(eks::) + test(https::) + test(policy::)")
+    session.cluster_tests(
+        "policy",
+        "test(eks::) + test(https::) + test(iam::) + test(policy::)",
+    )
 }
 
 #[cfg(test)]
