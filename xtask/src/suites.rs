@@ -177,7 +177,7 @@ fn karpenter(session: &Session) -> Result<()> {
 
 fn policy(session: &Session) -> Result<()> {
     // Before the tests, because nextest stops a test after 5 minutes.
-    components::build(&[components::KUBE_NETWORK_POLICIES])?;
+    components::build(&[components::KUBE_NETWORK_POLICIES, components::EKSCTL_CHECK])?;
     preflight::install(
         &[
             ("curl", "curl"),
