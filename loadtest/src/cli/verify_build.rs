@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use clap::Parser;
 use engine::{
-    BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Schedule, Segment, ServerName, Spacing, Target, Tls,
-    parse_method,
+    BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Schedule, Segment, ServerName, Spacing,
+    Target, Tls, parse_method,
 };
 use http::{Method, StatusCode};
 use prover::verify::{
@@ -61,9 +61,13 @@ fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<
     let token = token(arguments)?;
     let needs_token = selected.contains(&Test::JobsHttps)
         || (selected.contains(&Test::Urls)
-            && checks.iter().any(|check| check.authorization == Authorization::Token));
+            && checks
+                .iter()
+                .any(|check| check.authorization == Authorization::Token));
     if needs_token && token.is_none() {
-        return Err(bad(format!("the token for /jobs is missing: set {TOKEN_VARIABLE}, or pass --token-file")));
+        return Err(bad(format!(
+            "the token for /jobs is missing: set {TOKEN_VARIABLE}, or pass --token-file"
+        )));
     }
     let (network, certificates) = network(arguments, stage, &selected)?;
     let tolerance = Tolerance {
@@ -141,7 +145,10 @@ fn selected(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result
 
 fn deadlines(arguments: &VerifyArguments, stage: DeliveryStage) -> BTreeMap<Test, Duration> {
     let defaults = Test::ALL.map(|test| (test, test.deadline(stage)));
-    let given = arguments.deadline.iter().map(|given| (given.test, given.deadline));
+    let given = arguments
+        .deadline
+        .iter()
+        .map(|given| (given.test, given.deadline));
     defaults.into_iter().chain(given).collect()
 }
 
@@ -162,7 +169,9 @@ fn urls(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<(St
         let target = Target::new(Method::GET, url).map_err(BadConfiguration::new)?;
         let has_path = target.url.path_and_query().is_some_and(|path| path != "/");
         if target.url.scheme_str() != Some(scheme) || has_path {
-            return Err(bad(format!("`{url}` must begin with {scheme}:// and have no path")));
+            return Err(bad(format!(
+                "`{url}` must begin with {scheme}:// and have no path"
+            )));
         }
         Ok(target)
     };
@@ -188,7 +197,9 @@ fn checks(arguments: &VerifyArguments, https: &str) -> anyhow::Result<Vec<Check>
 /// Parses `[token] METHOD URL STATUS [TEXT]`.
 fn parse_check(text: &str) -> Result<Check, String> {
     let invalid = || {
-        format!("`{text}` is not a check; write 'METHOD URL STATUS TEXT', for example 'GET https://host/hello 200 Hello'")
+        format!(
+            "`{text}` is not a check; write 'METHOD URL STATUS TEXT', for example 'GET https://host/hello 200 Hello'"
+        )
     };
     let (authorization, rest) = match text.strip_prefix("token ") {
         Some(rest) => (Authorization::Token, rest),
@@ -199,7 +210,9 @@ fn parse_check(text: &str) -> Result<Check, String> {
     let (method, url, status) = (word()?, word()?, word()?);
     let status: StatusCode = status.parse().map_err(|_| invalid())?;
     let target = Target::new(parse_method(method)?, url).map_err(|error| error.to_string())?;
-    let body = words.next().map_or(ExpectedBody::Any, |text| ExpectedBody::Contains(text.to_owned()));
+    let body = words
+        .next()
+        .map_or(ExpectedBody::Any, |text| ExpectedBody::Contains(text.to_owned()));
     Ok(Check {
         authorization,
         body,
@@ -234,7 +247,10 @@ fn network(
     // Only this test of `local` needs no certificate authorities.
     let needs_tls = stage != DeliveryStage::Local || selected.contains(&Test::JobsHttps);
     let (tls, certificates) = match (arguments.insecure, &arguments.cacert) {
-        (true, _) => (Some(Tls::insecure(None, name, Protocol::Http1)), Verification::None),
+        (true, _) => (
+            Some(Tls::insecure(None, name, Protocol::Http1)),
+            Verification::None,
+        ),
         (false, Some(path)) => (
             Some(Tls::verifying(Some(path), None, name, Protocol::Http1)),
             Verification::File(path.display().to_string()),
@@ -260,7 +276,9 @@ fn check_times(
     tolerance: &Tolerance,
 ) -> anyhow::Result<()> {
     if arguments.window < Tolerance::MIN_WINDOW {
-        return Err(bad("--window must be at least 20s: fewer values do not show a difference".to_owned()));
+        return Err(bad(
+            "--window must be at least 20s: fewer values do not show a difference".to_owned(),
+        ));
     }
     let deadline = deadlines[&Test::Settled];
     let window = Duration::from_secs(tolerance.window as u64);
@@ -329,7 +347,10 @@ fn scale_options(arguments: &VerifyArguments, url: &str) -> anyhow::Result<Scale
     add("--url", url.to_owned());
     add("--replicas", arguments.replicas.to_string());
     add("--hpa", arguments.hpa.clone());
-    add("--plateau", humantime::format_duration(arguments.plateau).to_string());
+    add(
+        "--plateau",
+        humantime::format_duration(arguments.plateau).to_string(),
+    );
     let cluster = arguments.cluster.options();
     add("--namespace", cluster.namespace);
     add("--series", cluster.series);
@@ -373,8 +394,17 @@ mod tests {
         assert_eq!(check.body, ExpectedBody::Contains("Hello there".to_owned()));
         let check = parse_check("token put https://host/jobs 401").unwrap();
         assert_eq!(check.describe(), "PUT https://host/jobs with the token");
-        assert_eq!((check.status, check.body), (StatusCode::UNAUTHORIZED, ExpectedBody::Any));
-        for text in ["", "GET", "GET https://host/ ok", "GET host 200", "GET  https://host/ 200"] {
+        assert_eq!(
+            (check.status, check.body),
+            (StatusCode::UNAUTHORIZED, ExpectedBody::Any)
+        );
+        for text in [
+            "",
+            "GET",
+            "GET https://host/ ok",
+            "GET host 200",
+            "GET  https://host/ 200",
+        ] {
             assert!(parse_check(text).is_err(), "{text:?}");
         }
     }

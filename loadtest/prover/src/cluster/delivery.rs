@@ -46,7 +46,8 @@ impl From<Deployment> for Rollout {
         let workload = Workload::from(object);
         let mut conditions = status.conditions.unwrap_or_default().into_iter();
         let stuck = conditions.find(|condition| {
-            condition.type_ == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+            condition.type_ == "Progressing"
+                && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
         });
         Self {
             selector: workload.selector,

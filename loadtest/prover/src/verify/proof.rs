@@ -73,7 +73,11 @@ pub fn nodes_scale(run: &ScaleRun) -> Judgement {
 fn judge<'a>(run: &ScaleRun, assertions: impl Iterator<Item = &'a Assertion>) -> Judgement {
     let (mut held, mut broken, mut unreached) = (Vec::new(), Vec::new(), Vec::new());
     for assertion in assertions {
-        let hpa = assertion.hpa.as_deref().map(|hpa| format!(" {hpa}")).unwrap_or_default();
+        let hpa = assertion
+            .hpa
+            .as_deref()
+            .map(|hpa| format!(" {hpa}"))
+            .unwrap_or_default();
         let text = format!("{}{hpa}: {}", assertion.name, assertion.observed);
         match assertion.verdict {
             AssertionVerdict::Passed => held.push(text),
@@ -107,7 +111,13 @@ fn judge<'a>(run: &ScaleRun, assertions: impl Iterator<Item = &'a Assertion>) ->
 
 /// Adds a second judgement to a first one.
 fn add(first: Judgement, second: Judgement) -> Judgement {
-    let join = |one: String, other: String| if one.is_empty() { other } else { format!("{one}; {other}") };
+    let join = |one: String, other: String| {
+        if one.is_empty() {
+            other
+        } else {
+            format!("{one}; {other}")
+        }
+    };
     let failure = match (first.failure, second.failure) {
         (Some(one), Some(other)) => Some(join(one, other)),
         (one, other) => one.or(other),
@@ -168,9 +178,14 @@ pub fn response_time(run: &ScaleRun, readings: &[Reading], bounds: ResponseTimeB
     };
     let marks = run.timeline.marks;
     let (Some(plateau), Some(end)) = (marks.plateau_began, marks.plateau_ended) else {
-        let at_most = run.timeline.of_phase(Phase::ScalingUp).flat_map(|sample| sample.hpas.values());
+        let at_most = run
+            .timeline
+            .of_phase(Phase::ScalingUp)
+            .flat_map(|sample| sample.hpas.values());
         let at_most = at_most.map(|hpa| hpa.ready).max().unwrap_or(0);
-        return unmeasured(&format!("the pods never reached their number under load: at most {at_most} ready"));
+        return unmeasured(&format!(
+            "the pods never reached their number under load: at most {at_most} ready"
+        ));
     };
     if end - plateau < SHORTEST_PLATEAU_SECONDS {
         return unmeasured(&format!(
@@ -188,7 +203,9 @@ pub fn response_time(run: &ScaleRun, readings: &[Reading], bounds: ResponseTimeB
         .filter_map(|reading| reading.average_ms.as_ref().ok().copied())
         .collect();
     if values.is_empty() {
-        let problems = compared.iter().filter_map(|reading| reading.average_ms.as_ref().err());
+        let problems = compared
+            .iter()
+            .filter_map(|reading| reading.average_ms.as_ref().err());
         let problem = problems.last().map_or("there was no reading", String::as_str);
         return unmeasured(&format!("{DURATION_METRIC} at the custom metrics API: {problem}"));
     }

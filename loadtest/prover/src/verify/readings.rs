@@ -1,7 +1,10 @@
 //! Reads, during a proof of scaling, what the proof itself does not: the average response time at the custom metrics API, and the
 //! pods of the ReplicaSet.
 
-use std::{sync::{Arc, Mutex, PoisonError}, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -49,7 +52,10 @@ impl Reader {
             loop {
                 ticks.tick().await;
                 let reading = read(&cluster, &namespace, &deployment).await;
-                written.lock().unwrap_or_else(PoisonError::into_inner).push(reading);
+                written
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(reading);
             }
         });
         Self {

@@ -180,6 +180,10 @@ impl Client {
         let waited = started.elapsed() - first.took;
         let mut times = vec![first.took];
         for number in 1..CONFIRMATIONS {
+            if Instant::now() > deadline {
+                let reason = format!("{request}: the deadline came after {number} of {CONFIRMATIONS} expected responses");
+                return Judgement::failed(reason, first.text);
+            }
             match self.attempt(check).await {
                 Ok(answer) => times.push(answer.took),
                 Err((difference, seen)) => {
@@ -228,7 +232,9 @@ fn describe(response: &Fetched, redirected: Option<&str>) -> String {
     let kind = kind.map_or("no content type".to_owned(), |kind| {
         String::from_utf8_lossy(kind.as_bytes()).into_owned()
     });
-    let redirected = redirected.map(|url| format!("redirected to {url}: ")).unwrap_or_default();
+    let redirected = redirected
+        .map(|url| format!("redirected to {url}: "))
+        .unwrap_or_default();
     format!(
         "{redirected}{}, {kind}, {:?}",
         response.status.as_u16(),
@@ -304,7 +310,8 @@ pub fn wire_contract(base: &str) -> Result<Vec<Check>, String> {
 
 /// The test `urls`: every check, one after the other, with one deadline for all.
 pub async fn urls(client: &Client, checks: &[Check], deadline: Instant) -> Judgement {
-    let (mut wrong, mut differences, mut right, mut figures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut wrong, mut differences, mut right, mut figures) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for check in checks {
         let request = check.describe();
         let judged = client.check(check, deadline).await;
@@ -323,7 +330,12 @@ pub async fn urls(client: &Client, checks: &[Check], deadline: Instant) -> Judge
     let judged = if wrong.is_empty() {
         Judgement::passed(right.join("; "))
     } else {
-        let reason = format!("{} of {} requests: {}", wrong.len(), checks.len(), wrong.join(", "));
+        let reason = format!(
+            "{} of {} requests: {}",
+            wrong.len(),
+            checks.len(),
+            wrong.join(", ")
+        );
         Judgement::failed(reason, differences.join("; "))
     };
     Judgement { figures, ..judged }

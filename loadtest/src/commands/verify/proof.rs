@@ -29,9 +29,18 @@ pub(super) async fn judge(
     interrupt: &mut Interrupt,
 ) -> anyhow::Result<(Vec<Outcome>, Option<ScaleReport>)> {
     let scale_options = options.scale.as_ref().context("the proof is not configured")?;
-    let tests: Vec<Test> = options.selected.iter().copied().filter(|test| test.needs_proof()).collect();
+    let tests: Vec<Test> = options
+        .selected
+        .iter()
+        .copied()
+        .filter(|test| test.needs_proof())
+        .collect();
     // The tests share a proof, so the longest deadline holds.
-    let limit = tests.iter().map(|test| options.deadlines[test]).max().unwrap_or_default();
+    let limit = tests
+        .iter()
+        .map(|test| options.deadlines[test])
+        .max()
+        .unwrap_or_default();
     let started = Instant::now();
     let (nodes, problem) = plan_nodes(options, scale_options, cluster, &tests).await;
     let is_only_nodes = tests == [Test::NodesScale];

@@ -13,7 +13,10 @@ pub(super) fn summary(report: &VerifyReport) -> String {
         report.count(TestStatus::Passed) + report.count(TestStatus::Failed),
         short(report.duration_seconds)
     )];
-    lines.push(format!("  certificates: {}", report.config.certificates.describe()));
+    lines.push(format!(
+        "  certificates: {}",
+        report.config.certificates.describe()
+    ));
     lines.extend(report.tests.iter().map(outcome_line));
     lines.join("\n") + "\n"
 }
