@@ -105,7 +105,7 @@ pub struct VerifyArguments {
     #[arg(short, long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Load")]
     pub replicas: u16,
 
-    /// How long the replica count must stay constant; at least 105s, the time that the average response time covers
+    /// How long the replica count must stay constant; at least 1.4 times --metric-covers
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration, help_heading = "Load")]
     pub plateau: Duration,
 
@@ -121,6 +121,10 @@ pub struct VerifyArguments {
     /// which the service does not see
     #[arg(long, value_name = "DURATION", default_value = "50ms", value_parser = parse_duration, help_heading = "Load")]
     pub max_difference: Duration,
+
+    /// Time that a value of http_request_duration_seconds_average covers: the window of the adapter's rule, and a scrape interval
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration, help_heading = "Load")]
+    pub metric_covers: Duration,
 
     /// Write the JSON report of the proof to this file, as `loadtest scale --json`
     #[arg(long, value_name = "FILE", help_heading = "Load")]

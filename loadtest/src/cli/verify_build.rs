@@ -6,13 +6,12 @@ use bytes::Bytes;
 use clap::Parser;
 use engine::{
     BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Schedule, Segment, ServerName, Spacing,
-    Target, Tls, parse_method,
+    Target, Tls, parse_method, units::short,
 };
 use http::{Method, StatusCode};
 use prover::verify::{
     ApplyOptions, Authorization, Check, Client, DeliveryStage, ExpectedBody, ResponseTimeBounds,
-    SHORTEST_PLATEAU_SECONDS, SpreadOptions, Test, Token, Tolerance, Verification, VerifyConfig, hello, jobs,
-    wire_contract,
+    SpreadOptions, Test, Token, Tolerance, Verification, VerifyConfig, hello, jobs, wire_contract,
 };
 
 use super::{scale_arguments::ScaleArguments, verify_arguments::VerifyArguments};
@@ -74,7 +73,12 @@ fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<
         share: arguments.tolerance.0,
         ..Tolerance::of_window(arguments.window)
     };
-    check_times(arguments, &selected, &deadlines, &tolerance)?;
+    let response_time = ResponseTimeBounds {
+        objective_ms: arguments.objective.as_secs_f64() * 1000.0,
+        max_difference_ms: arguments.max_difference.as_secs_f64() * 1000.0,
+        covered_seconds: arguments.metric_covers.as_secs_f64(),
+    };
+    check_times(arguments, &selected, &deadlines, &tolerance, &response_time)?;
     let cluster = arguments.cluster.options();
     let overlay = arguments.overlay.clone();
     let overlay = overlay.unwrap_or_else(|| PathBuf::from(format!("kubernetes/overlays/{}", stage.name())));
@@ -103,10 +107,7 @@ fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<
         jobs: jobs(&https, Method::PUT).map_err(bad)?,
         urls: checks,
         scale: scale.transpose()?,
-        response_time: ResponseTimeBounds {
-            objective_ms: arguments.objective.as_secs_f64() * 1000.0,
-            max_difference_ms: arguments.max_difference.as_secs_f64() * 1000.0,
-        },
+        response_time,
         probe: probe.transpose()?,
         tolerance,
         spread: SpreadOptions {
@@ -274,6 +275,7 @@ fn check_times(
     selected: &[Test],
     deadlines: &BTreeMap<Test, Duration>,
     tolerance: &Tolerance,
+    response_time: &ResponseTimeBounds,
 ) -> anyhow::Result<()> {
     if arguments.window < Tolerance::MIN_WINDOW {
         return Err(bad(
@@ -290,9 +292,11 @@ fn check_times(
             humantime::format_duration(window)
         )));
     }
-    if selected.contains(&Test::ResponseTime) && arguments.plateau.as_secs_f64() < SHORTEST_PLATEAU_SECONDS {
+    let shortest = response_time.shortest_plateau_seconds();
+    if selected.contains(&Test::ResponseTime) && arguments.plateau.as_secs_f64() < shortest {
         return Err(bad(format!(
-            "--plateau must be at least {SHORTEST_PLATEAU_SECONDS}s for the test response-time"
+            "--plateau must be at least {} s, 1.4 times --metric-covers, for the test response-time",
+            short(shortest)
         )));
     }
     Ok(())

@@ -181,7 +181,9 @@ impl Client {
         let mut times = vec![first.took];
         for number in 1..CONFIRMATIONS {
             if Instant::now() > deadline {
-                let reason = format!("{request}: the deadline came after {number} of {CONFIRMATIONS} expected responses");
+                let reason = format!(
+                    "{request}: the deadline came after {number} of {CONFIRMATIONS} expected responses"
+                );
                 return Judgement::failed(reason, first.text);
             }
             match self.attempt(check).await {

@@ -64,7 +64,10 @@ impl ClusterState {
                     "annotations": {"deployment.kubernetes.io/revision": revision.to_string()}},
                 "spec": {"replicas": wanted, "selector": {}}, "status": {"replicas": wanted, "readyReplicas": ready}})
         };
-        [set(9, 0, 0), set(10, self.pods, self.ready_pods() - self.replica_set_lacks)]
+        [
+            set(9, 0, 0),
+            set(10, self.pods, self.ready_pods() - self.replica_set_lacks),
+        ]
     }
 
     pub(crate) fn pod_list(&self) -> Value {

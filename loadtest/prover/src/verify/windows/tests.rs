@@ -125,7 +125,8 @@ fn a_response_time_that_drifts_by_half_in_each_window_is_not_settled() {
 fn a_drift_counts_as_settled_only_below_the_tolerance() {
     #[expect(clippy::cast_precision_loss, reason = "some hundred seconds")]
     let drift = |factor: f64| move |second: usize| factor.powf(second as f64 / 30.0);
-    let settled = [1.1, 1.2, 1.25, 1.3, 1.4].map(|factor| settled_share(NOISES[0], DRIFT_CASES, drift(factor)));
+    let settled =
+        [1.1, 1.2, 1.25, 1.3, 1.4].map(|factor| settled_share(NOISES[0], DRIFT_CASES, drift(factor)));
     println!("drifts by 10, 20, 25, 30, 40 %: {settled:?}");
     assert!(settled[0] >= 0.99, "10 %: {settled:?}");
     assert!(
@@ -193,7 +194,11 @@ fn a_stable_load_of_random_arrivals_is_settled() {
             settled += u64::from(is_settled);
         }
         println!("load of {rate}: {}", share(settled, STABLE_CASES));
-        assert!(share(settled, STABLE_CASES) >= 0.99, "{rate}: {}", share(settled, STABLE_CASES));
+        assert!(
+            share(settled, STABLE_CASES) >= 0.99,
+            "{rate}: {}",
+            share(settled, STABLE_CASES)
+        );
     }
 }
 
