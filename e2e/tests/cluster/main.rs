@@ -17,3 +17,4 @@ mod report;
 mod scaling;
 mod storage;
 mod user_overlay;
+mod verify;

@@ -183,7 +183,7 @@ impl Delivery {
             "--deadline",
             "jobs-https=2s",
             "--deadline",
-            "urls=2s",
+            "urls=15s",
             "--deadline",
             "apply=5s",
             "--deadline",

@@ -3,7 +3,7 @@
 use engine::units::short;
 use prover::verify::{DeliveryStage, Outcome, Test, TestStatus, VerifyReport};
 
-/// Returns the verdict, and a line for each test.
+/// Returns the verdict, and a line for each test of the stage.
 pub(super) fn summary(report: &VerifyReport) -> String {
     let mut lines = vec![format!(
         "{}: stage {}, {} of {} tests passed in {} s",
@@ -17,7 +17,11 @@ pub(super) fn summary(report: &VerifyReport) -> String {
         "  certificates: {}",
         report.config.certificates.describe()
     ));
-    lines.extend(report.tests.iter().map(outcome_line));
+    let of_stage = report
+        .tests
+        .iter()
+        .filter(|outcome| report.stage.tests().contains(&outcome.name));
+    lines.extend(of_stage.map(outcome_line));
     lines.join("\n") + "\n"
 }
 
