@@ -243,9 +243,9 @@ impl Verified {
     pub(crate) fn assert_failed_only(&self, name: &str, reason: &str, seen: &str) {
         assert_eq!(self.names("failed"), [name], "{}", self.text);
         assert_eq!(self.code, 1, "{}", self.text);
-        let test = self.test(name);
+        let outcome = self.test(name);
         for (field, part) in [("reason", reason), ("seen", seen)] {
-            let text = test[field].as_str().unwrap();
+            let text = outcome[field].as_str().unwrap();
             assert!(text.contains(part), "{part:?} is missing in the {field}: {text}");
         }
         assert!(self.text.starts_with("FAILED: stage "), "{}", self.text);

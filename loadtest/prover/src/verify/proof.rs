@@ -54,7 +54,7 @@ impl ResponseTimeBounds {
     }
 }
 
-/// The test `pods-scale`: every assertion of the proof that is not about nodes, and the pods of the ReplicaSet.
+/// The test `pods-scale`: every assertion of the proof that is not about nodes, and the pods of the `ReplicaSet`.
 #[must_use]
 pub fn pods_scale(run: &ScaleRun, readings: &[Reading]) -> Judgement {
     let about_pods = |assertion: &&Assertion| !ABOUT_NODES.contains(&assertion.name);
@@ -143,7 +143,7 @@ fn since(began: Timestamp, at: Timestamp) -> f64 {
     at.duration_since(began).as_secs_f64()
 }
 
-/// Judges the pods of the ReplicaSet: as many as expected at the end of the plateau, and the minimum at the end.
+/// Judges the pods of the `ReplicaSet`: as many as expected at the end of the plateau, and the minimum at the end.
 fn replica_set(run: &ScaleRun, expected: &Expected, readings: &[Reading]) -> Judgement {
     let marks = run.timeline.marks;
     let (Some(began), Some(end), Some(_)) = (run.began_at, marks.plateau_ended, marks.back) else {
@@ -156,8 +156,10 @@ fn replica_set(run: &ScaleRun, expected: &Expected, readings: &[Reading]) -> Jud
     let peak = at_peak.map(|reading| reading.replica_set.clone());
     let rest = readings.last().map(|reading| reading.replica_set.clone());
     let (Some(Ok(peak)), Some(Ok(rest))) = (peak.clone(), rest.clone()) else {
-        let problems = [peak, rest].into_iter().flatten().filter_map(Result::err);
-        let problem = problems.last().unwrap_or_else(|| "it was never read".to_owned());
+        let mut problems = [peak, rest].into_iter().flatten().filter_map(Result::err);
+        let problem = problems
+            .next_back()
+            .unwrap_or_else(|| "it was never read".to_owned());
         return Judgement::failed("the ReplicaSet was not judged", problem);
     };
     let text = format!(
@@ -213,10 +215,12 @@ pub fn response_time(run: &ScaleRun, readings: &[Reading], bounds: ResponseTimeB
         .filter_map(|reading| reading.average_ms.as_ref().ok().copied())
         .collect();
     if values.is_empty() {
-        let problems = compared
+        let mut problems = compared
             .iter()
             .filter_map(|reading| reading.average_ms.as_ref().err());
-        let problem = problems.last().map_or("there was no reading", String::as_str);
+        let problem = problems
+            .next_back()
+            .map_or("there was no reading", String::as_str);
         return unmeasured(&format!("{DURATION_METRIC} at the custom metrics API: {problem}"));
     }
     #[expect(clippy::cast_precision_loss, reason = "a few readings")]

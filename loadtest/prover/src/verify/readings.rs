@@ -1,5 +1,5 @@
 //! Reads, during a proof of scaling, what the proof itself does not: the average response time at the custom metrics API, and the
-//! pods of the ReplicaSet.
+//! pods of the `ReplicaSet`.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -28,7 +28,7 @@ pub struct Reading {
     pub at: Timestamp,
     /// The mean of the values of [`DURATION_METRIC`] over the pods, in milliseconds; an error if there is none.
     pub average_ms: Result<f64, String>,
-    /// The ReplicaSet of the latest rollout; an error if it cannot be read.
+    /// The `ReplicaSet` of the latest rollout; an error if it cannot be read.
     pub replica_set: Result<ReplicaSetState, String>,
 }
 

@@ -178,7 +178,7 @@ impl Client {
             }
             sleep(POLL).await;
         };
-        let waited = started.elapsed() - first.took;
+        let waited = started.elapsed().saturating_sub(first.took);
         let mut times = vec![first.took];
         for number in 1..CONFIRMATIONS {
             if Instant::now() > deadline {

@@ -116,7 +116,7 @@ pub(crate) struct ClusterState {
     pub(crate) stuck: Option<&'static str>,
     /// The zones of the two constant nodes.
     pub(crate) zones: [&'static str; 2],
-    /// How many ready pods the ReplicaSet lacks.
+    /// How many ready pods the `ReplicaSet` lacks.
     pub(crate) replica_set_lacks: usize,
 }
 

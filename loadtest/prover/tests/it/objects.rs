@@ -56,7 +56,7 @@ impl ClusterState {
                 "conditions": Vec::from_iter(stuck)}})
     }
 
-    /// Returns the ReplicaSet of an earlier rollout, and the current one.
+    /// Returns the `ReplicaSet` of an earlier rollout, and the current one.
     pub(crate) fn replica_sets(&self) -> [Value; 2] {
         let set = |revision: usize, wanted: usize, ready: usize| {
             json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",

@@ -1,7 +1,5 @@
 //! The tests that need load: one proof of scaling, as `loadtest scale` sends it, judges all of them.
 
-use std::pin::pin;
-
 use anyhow::Context;
 use engine::Interrupt;
 use prover::{
@@ -105,7 +103,8 @@ async fn prove(
 ) -> Result<ScaleReport, String> {
     let stop = watch::Sender::new(false);
     let mut stopped = Interrupt::from_sender(&stop);
-    let mut proof = pin!(scale::prove(options, nodes, &mut stopped, output::print_status));
+    // Boxed: the future is large.
+    let mut proof = Box::pin(scale::prove(options, nodes, &mut stopped, output::print_status));
     let proven = loop {
         let is_running = !*stop.borrow();
         tokio::select! {

@@ -7,7 +7,6 @@ use super::text::observed;
 use crate::suite::{Case, CaseStatus, Suite};
 
 /// Returns the suite with one case per test of the stage table.
-
 pub(super) fn suite(report: &VerifyReport) -> Suite {
     let config = &report.config;
     let context = config.context.as_deref().unwrap_or("the current context");
