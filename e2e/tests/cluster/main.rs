@@ -19,3 +19,4 @@ mod report;
 mod scaling;
 mod storage;
 mod user_overlay;
+mod verify;

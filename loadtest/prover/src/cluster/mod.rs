@@ -1,7 +1,9 @@
-//! Reads from a Kubernetes cluster. The only writes create and delete the Jobs of `loadtest job`.
+//! Reads from a Kubernetes cluster. The only writes create and delete the Jobs of `loadtest job`. `loadtest verify` applies manifests
+//! with kubectl.
 
 mod autoscaler;
 mod client;
+mod delivery;
 mod jobs;
 mod metrics;
 mod nodes;
@@ -14,6 +16,7 @@ mod watch;
 pub use self::{
     autoscaler::NodeAutoscaler,
     client::Cluster,
+    delivery::{NodePlace, ReplicaSetState, Rollout},
     jobs::{Permission, PodProgress, StripePod},
     metrics::{CUSTOM_METRICS, EXTERNAL_METRICS, ExternalValue, PodSample, PrometheusService},
     nodes::{ClaimState, NodePool, NodeState},
