@@ -3,19 +3,20 @@
 #     docker build --target app_a --tag app-a .
 #
 # `cargo xtask images` writes the same images without Docker. The build arguments IMAGE_TAG and IMAGE_REVISION become labels of
-# the metric build_info. They are set in the last stages, so that they do not invalidate the cached programs.
+# the image, and of the metric build_info. They are set in the last stages, so that they do not invalidate the cached programs.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 
-# The programs are static, so their images need no C library. With --target, RUSTFLAGS do not apply to build scripts.
+# The programs are static, so their images need no C library, and do not contain the path of cargo's folder. With --target, RUSTFLAGS
+# do not apply to build scripts.
 # The cache mounts keep compiled crates between builds. They are not part of a layer, so this step copies the programs out.
 FROM build AS services
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     target="$(rustc -vV | sed -n 's/^host: //p')" \
- && RUSTFLAGS="-C target-feature=+crt-static" \
+ && RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$CARGO_HOME/registry/src=/cargo/registry/src" \
     cargo build --release --locked --target "$target" --bins --package app_a --package app_b --package serving_cert \
  && install -D --target-directory /programs \
     "target/$target/release/app_a" "target/$target/release/app_b" "target/$target/release/serving-cert" \
@@ -26,7 +27,7 @@ FROM build AS load-generator
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     target="$(rustc -vV | sed -n 's/^host: //p')" \
- && RUSTFLAGS="-C target-feature=+crt-static" \
+ && RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$CARGO_HOME/registry/src=/cargo/registry/src" \
     cargo build --release --locked --target "$target" --bins --package loadtest \
  && install -D --target-directory /programs "target/$target/release/loadtest"
 
@@ -34,12 +35,20 @@ FROM scratch AS loadtest
 COPY --from=load-generator /programs/loadtest /loadtest
 USER 65532:65532
 WORKDIR /
+ARG IMAGE_TAG=unknown
+ARG IMAGE_REVISION=unknown
+LABEL org.opencontainers.image.title=loadtest org.opencontainers.image.version=0.1.0+$IMAGE_TAG \
+    org.opencontainers.image.revision=$IMAGE_REVISION
 ENTRYPOINT ["/loadtest"]
 
 FROM scratch AS serving-cert
 COPY --from=services /programs/serving-cert /serving-cert
 USER 65532:65532
 WORKDIR /
+ARG IMAGE_TAG=unknown
+ARG IMAGE_REVISION=unknown
+LABEL org.opencontainers.image.title=serving-cert org.opencontainers.image.version=0.1.0+$IMAGE_TAG \
+    org.opencontainers.image.revision=$IMAGE_REVISION
 ENTRYPOINT ["/serving-cert"]
 
 FROM scratch AS app_b
@@ -52,6 +61,8 @@ ENV LISTEN=0.0.0.0:5001 ADMIN_LISTEN=0.0.0.0:9000 DATABASE_URL=sqlite:///data/ap
 ARG IMAGE_TAG=unknown
 ARG IMAGE_REVISION=unknown
 ENV IMAGE_TAG=$IMAGE_TAG IMAGE_REVISION=$IMAGE_REVISION
+LABEL org.opencontainers.image.title=app-b org.opencontainers.image.version=0.1.0+$IMAGE_TAG \
+    org.opencontainers.image.revision=$IMAGE_REVISION
 EXPOSE 5001 9000
 HEALTHCHECK --interval=2s --timeout=3s --start-period=30s --retries=3 CMD ["/app_b", "healthcheck"]
 ENTRYPOINT ["/app_b"]
@@ -64,6 +75,8 @@ ENV LISTEN=0.0.0.0:5000 ADMIN_LISTEN=0.0.0.0:9000
 ARG IMAGE_TAG=unknown
 ARG IMAGE_REVISION=unknown
 ENV IMAGE_TAG=$IMAGE_TAG IMAGE_REVISION=$IMAGE_REVISION
+LABEL org.opencontainers.image.title=app-a org.opencontainers.image.version=0.1.0+$IMAGE_TAG \
+    org.opencontainers.image.revision=$IMAGE_REVISION
 EXPOSE 5000 9000
 HEALTHCHECK --interval=2s --timeout=3s --start-period=30s --retries=3 CMD ["/app_a", "healthcheck"]
 ENTRYPOINT ["/app_a"]

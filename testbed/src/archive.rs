@@ -1,149 +1,44 @@
-//! Writes container images without Docker, as archives for `docker load` and `ctr images import`.
+//! Writes container images without Docker, as archives for `docker load`, `ctr images import` and registries.
 //!
-//! The format is the "docker-archive" of `docker save`, <https://github.com/moby/docker-image-spec> (v1.2), with one
-//! layer. The same files give the same bytes: an archive contains no time, no user of this machine, and nothing random.
+//! An archive has two indexes of the same files, as one of `docker save` since Docker 25: it is an OCI image layout
+//! (<https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>), and a "docker-archive"
+//! (<https://github.com/moby/docker-image-spec>, v1.2), which older versions of Docker read. The image has one layer. The same files
+//! give the same bytes: an archive contains no time, no user of this machine, and nothing random.
+
+mod config;
+mod layer;
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::io::Read as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::components::hex;
+pub use config::{Config, HealthCheck};
+pub use layer::{Content, Entry};
+use layer::{append, header};
 
 /// The variable that Docker adds to the environment of every image that it builds.
 pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The file in an archive that lists its images.
+/// The index of a docker-archive.
 const MANIFEST: &str = "manifest.json";
 
-/// The content of one path of the image.
-#[derive(Clone, Debug)]
-pub enum Content {
-    /// A copy of a file on this machine.
-    File(PathBuf),
-    /// A small file with this text.
-    Text(String),
-    /// A symbolic link to this path in the image.
-    Link(String),
-    /// A folder. The folders above a file need no entry of their own.
-    Directory,
-}
+/// The index of an OCI image layout.
+const INDEX: &str = "index.json";
 
-/// One path in the only layer of the image.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The absolute path in the image.
-    pub path: String,
-    /// The content of the path.
-    pub content: Content,
-    /// The permission bits.
-    pub mode: u32,
-    /// The user ID of the owner. The group ID is the same number.
-    pub user: u64,
-    /// Whether every user may listen on ports below 1024 with the program (`setcap cap_net_bind_service=+ep`).
-    pub binds_low_ports: bool,
-}
+/// The file that marks an OCI image layout.
+const LAYOUT: &str = "oci-layout";
 
-/// The value of the attribute `security.capability` for `cap_net_bind_service=+ep` (linux/capability.h, revision 2):
-/// the revision with the flag "effective", then the low and high words of "permitted" and "inheritable".
-const BINDS_LOW_PORTS: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// The folder of the files that both indexes name, one for each digest.
+const BLOBS: &str = "blobs/sha256";
 
-impl Entry {
-    /// A program of root that every user may run.
-    pub fn program(path: impl Into<String>, source: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            content: Content::File(source.into()),
-            mode: 0o755,
-            user: 0,
-            binds_low_ports: false,
-        }
-    }
-
-    /// A folder of `user`.
-    pub fn directory(path: impl Into<String>, mode: u32, user: u64) -> Self {
-        Self {
-            path: path.into(),
-            content: Content::Directory,
-            mode,
-            user,
-            binds_low_ports: false,
-        }
-    }
-}
-
-/// How the process of the image starts. Each field is an instruction of a Dockerfile.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Config {
-    /// `ENTRYPOINT`
-    pub entrypoint: Vec<String>,
-    /// `CMD`
-    pub command: Vec<String>,
-    /// `USER`. Empty means root.
-    pub user: String,
-    /// `WORKDIR`
-    pub working_directory: String,
-    /// `ENV`, each as `NAME=value`.
-    pub environment: Vec<String>,
-    /// `EXPOSE`: TCP ports.
-    pub ports: Vec<u16>,
-    /// `HEALTHCHECK`
-    pub health_check: Option<HealthCheck>,
-}
-
-/// How Docker checks a running container. Kubernetes ignores it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// The program and its arguments, run without a shell.
-    pub command: Vec<String>,
-    /// The time between two checks.
-    pub interval: Duration,
-    /// The time after which a check fails.
-    pub timeout: Duration,
-    /// The time after the start during which failures do not count.
-    pub start_period: Duration,
-    /// The number of failures in a row that make a container unhealthy.
-    pub retries: u32,
-}
-
-impl Config {
-    /// The `config` object of an image, in the format of Docker. Instructions that the image does not use are left out.
-    fn to_json(&self) -> serde_json::Value {
-        let mut json = serde_json::json!({
-            "Entrypoint": self.entrypoint,
-            "Cmd": self.command,
-            "User": self.user,
-            "WorkingDir": self.working_directory,
-            "Env": self.environment,
-        });
-        if !self.ports.is_empty() {
-            let ports = self
-                .ports
-                .iter()
-                .map(|port| (format!("{port}/tcp"), serde_json::json!({})));
-            json["ExposedPorts"] = ports.collect::<serde_json::Map<_, _>>().into();
-        }
-        if let Some(check) = &self.health_check {
-            let test: Vec<_> = ["CMD"]
-                .into_iter()
-                .chain(check.command.iter().map(String::as_str))
-                .collect();
-            // Durations are whole nanoseconds. None of them is longer than 2^64 ns.
-            let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-            json["Healthcheck"] = serde_json::json!({
-                "Test": test,
-                "Interval": nanoseconds(check.interval),
-                "Timeout": nanoseconds(check.timeout),
-                "StartPeriod": nanoseconds(check.start_period),
-                "Retries": check.retries,
-            });
-        }
-        json
-    }
-}
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// Writes the image `reference` to the file `archive`.
 ///
@@ -157,32 +52,66 @@ pub fn write(archive: &Path, reference: &str, config: &Config, entries: &[Entry]
         .context("the path of the archive has no folder")?;
     fs::create_dir_all(folder)?;
     let layer = tempfile::NamedTempFile::new_in(folder)?;
-    write_layer(layer.as_file(), entries).with_context(|| format!("layer of {reference}"))?;
-    let layer_digest = digest(layer.path())?;
+    layer::write(layer.as_file(), entries).with_context(|| format!("layer of {reference}"))?;
+    let layer_size = layer.as_file().metadata()?.len();
+    let layer_digest = file_digest(layer.path())?;
 
-    let image = serde_json::json!({
+    let image = serde_json::to_vec(&json!({
         "architecture": go_architecture(),
         "os": "linux",
         "config": config.to_json(),
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer_digest}")] },
+    }))?;
+    let manifest = serde_json::to_vec(&json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": descriptor(CONFIG_TYPE, &digest(&image), image.len() as u64),
+        "layers": [descriptor(LAYER_TYPE, &layer_digest, layer_size)],
+    }))?;
+    let mut described = descriptor(MANIFEST_TYPE, &digest(&manifest), manifest.len() as u64);
+    let (_, tag) = split_tag(reference);
+    described["annotations"] = json!({
+        // The name of the image after `ctr images import`.
+        "io.containerd.image.name": normalized(reference),
+        "org.opencontainers.image.ref.name": tag,
     });
-    let image = serde_json::to_vec(&image)?;
-    let image_name = format!("{}.json", hex(&Sha256::digest(&image)));
-    let layer_name = format!("{layer_digest}/layer.tar");
-    let manifest = serde_json::json!([
-        { "Config": image_name, "RepoTags": [reference], "Layers": [layer_name] },
-    ]);
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [described],
+    });
+    let docker = json!([{
+        "Config": blob(&digest(&image)),
+        "RepoTags": [reference],
+        "Layers": [blob(&layer_digest)],
+    }]);
 
     let complete = tempfile::NamedTempFile::new_in(folder)?;
     let mut tar = tar::Builder::new(complete.as_file());
-    append(&mut tar, &image_name, 0o644, 0, &image)?;
-    let mut header = header(0o644, 0, layer.as_file().metadata()?.len());
-    tar.append_data(&mut header, &layer_name, File::open(layer.path())?)?;
-    append(&mut tar, MANIFEST, 0o644, 0, &serde_json::to_vec(&manifest)?)?;
+    for (path, content) in [
+        (LAYOUT, br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice()),
+        (INDEX, &serde_json::to_vec(&index)?),
+        (MANIFEST, &serde_json::to_vec(&docker)?),
+        (&blob(&digest(&manifest)), &manifest),
+        (&blob(&digest(&image)), &image),
+    ] {
+        append(&mut tar, path, 0o644, 0, content)?;
+    }
+    let mut header = header(0o644, 0, layer_size);
+    tar.append_data(&mut header, blob(&layer_digest), File::open(layer.path())?)?;
     tar.finish()?;
     drop(tar);
     complete.persist(archive)?;
     Ok(())
+}
+
+/// The name of a file in an OCI image layout.
+fn blob(digest: &str) -> String {
+    format!("{BLOBS}/{digest}")
+}
+
+fn descriptor(media_type: &str, digest: &str, size: u64) -> Value {
+    json!({ "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size })
 }
 
 /// Reads the reference (name and tag) of the first image in `archive`.
@@ -196,7 +125,7 @@ pub fn reference(archive: &Path) -> Result<String> {
 
 /// Reads the references of all images in `archive`. Empty when the archive contains an image without a reference.
 pub(crate) fn references(archive: &Path) -> Result<Vec<String>> {
-    let manifest = read_manifest(archive).with_context(|| archive.display().to_string())?;
+    let manifest = read(archive, MANIFEST)?;
     let images = manifest.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut references = Vec::new();
     for image in images {
@@ -212,69 +141,63 @@ pub(crate) fn references(archive: &Path) -> Result<Vec<String>> {
     Ok(references)
 }
 
-/// Reads the manifest. `null` when the archive has none.
-fn read_manifest(archive: &Path) -> Result<serde_json::Value> {
-    for entry in tar::Archive::new(File::open(archive)?).entries_with_seek()? {
-        let entry = entry?;
-        if entry.path()?.as_os_str() == MANIFEST {
-            return Ok(serde_json::from_reader(entry)?);
-        }
-    }
-    Ok(serde_json::Value::Null)
+/// Reads the digest of the image in `archive`, as a registry computes it: `sha256:…`.
+///
+/// # Errors
+/// When the file cannot be read, or is not an archive that [`write`] has written.
+pub fn image_digest(archive: &Path) -> Result<String> {
+    let index = read(archive, INDEX)?;
+    let digest = index["manifests"][0]["digest"].as_str();
+    let digest = digest.with_context(|| format!("{} contains no OCI image", archive.display()))?;
+    Ok(digest.to_owned())
 }
 
-fn write_layer(file: &File, entries: &[Entry]) -> Result<()> {
-    let mut tar = tar::Builder::new(io::BufWriter::new(file));
-    for entry in entries {
-        let path = entry.path.trim_start_matches('/');
-        match &entry.content {
-            Content::File(source) => {
-                let content = File::open(source).with_context(|| source.display().to_string())?;
-                if entry.binds_low_ports {
-                    let attribute = ("SCHILY.xattr.security.capability", BINDS_LOW_PORTS.as_slice());
-                    tar.append_pax_extensions([attribute])?;
-                }
-                let mut header = header(entry.mode, entry.user, content.metadata()?.len());
-                tar.append_data(&mut header, path, content)?;
-            }
-            Content::Text(text) => append(&mut tar, path, entry.mode, entry.user, text.as_bytes())?,
-            Content::Link(target) => {
-                let mut header = header(0o777, entry.user, 0);
-                header.set_entry_type(tar::EntryType::Symlink);
-                tar.append_link(&mut header, path, target)?;
-            }
-            Content::Directory => {
-                let mut header = header(entry.mode, entry.user, 0);
-                header.set_entry_type(tar::EntryType::Directory);
-                tar.append_data(&mut header, format!("{path}/"), io::empty())?;
+/// Unpacks the OCI image layout in `archive` into an empty folder.
+///
+/// # Errors
+/// When the archive cannot be read, or a file cannot be written.
+pub fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+    let unpack = || tar::Archive::new(File::open(archive)?).unpack(folder);
+    unpack().with_context(|| format!("cannot unpack {}", archive.display()))
+}
+
+/// Reads an index of `archive`. `null` when the archive does not have it.
+fn read(archive: &Path, name: &str) -> Result<Value> {
+    let read = || -> Result<Value> {
+        for entry in tar::Archive::new(File::open(archive)?).entries_with_seek()? {
+            let entry = entry?;
+            if entry.path()?.as_os_str() == name {
+                return Ok(serde_json::from_reader(entry)?);
             }
         }
+        Ok(Value::Null)
+    };
+    read().with_context(|| archive.display().to_string())
+}
+
+/// The reference as containerd stores it: with the registry, and with the folder `library` of Docker Hub.
+pub(crate) fn normalized(reference: &str) -> String {
+    match reference.split_once('/') {
+        None => format!("docker.io/library/{reference}"),
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => reference.to_owned(),
+        Some(_) => format!("docker.io/{reference}"),
     }
-    tar.finish()?;
-    Ok(())
 }
 
-fn append<W: io::Write>(
-    tar: &mut tar::Builder<W>,
-    path: &str,
-    mode: u32,
-    user: u64,
-    data: &[u8],
-) -> io::Result<()> {
-    tar.append_data(&mut header(mode, user, data.len() as u64), path, data)
+/// Splits a reference into the name and the tag.
+fn split_tag(reference: &str) -> (&str, &str) {
+    match reference.rsplit_once(':') {
+        // A colon before the last slash belongs to the port of the registry.
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (reference, "latest"),
+    }
 }
 
-fn header(mode: u32, user: u64, size: u64) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(mode);
-    header.set_uid(user);
-    header.set_gid(user);
-    header.set_size(size);
-    header.set_mtime(0);
-    header
+fn digest(data: &[u8]) -> String {
+    hex(&Sha256::digest(data))
 }
 
-fn digest(path: &Path) -> Result<String> {
+fn file_digest(path: &Path) -> Result<String> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -297,72 +220,4 @@ fn go_architecture() -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_archive_contains_the_reference_config_and_owners_and_is_reproducible() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("program");
-        fs::write(&program, "#!").unwrap();
-        let config = Config {
-            entrypoint: vec!["/program".into()],
-            user: "65532:65532".into(),
-            ..Config::default()
-        };
-        let entries = [
-            Entry::program("/program", &program),
-            Entry::directory("/data", 0o750, 65_532),
-        ];
-        let (first, second) = (folder.path().join("1.tar"), folder.path().join("2.tar"));
-        write(&first, "app:1", &config, &entries).unwrap();
-        write(&second, "app:1", &config, &entries).unwrap();
-        assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap());
-
-        let mut archive = tar::Archive::new(File::open(&first).unwrap());
-        let mut texts = std::collections::HashMap::new();
-        for entry in archive.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let path = entry.path().unwrap().display().to_string();
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).unwrap();
-            texts.insert(path, content);
-        }
-        let manifest: serde_json::Value = serde_json::from_slice(&texts["manifest.json"]).unwrap();
-        assert_eq!(manifest[0]["RepoTags"][0], "app:1");
-        assert_eq!(reference(&first).unwrap(), "app:1");
-        let image: serde_json::Value =
-            serde_json::from_slice(&texts[manifest[0]["Config"].as_str().unwrap()]).unwrap();
-        assert_eq!(image["config"]["Entrypoint"][0], "/program");
-        assert_eq!(image["config"]["User"], "65532:65532");
-        let layer = &texts[manifest[0]["Layers"][0].as_str().unwrap()];
-        let diff = format!("sha256:{}", hex(&Sha256::digest(layer)));
-        assert_eq!(image["rootfs"]["diff_ids"][0], diff);
-        let owners: Vec<_> = tar::Archive::new(layer.as_slice())
-            .entries()
-            .unwrap()
-            .map(|entry| entry.unwrap().header().uid().unwrap())
-            .collect();
-        assert_eq!(owners, [0, 65_532]);
-    }
-
-    /// Writes an archive that contains only this manifest.
-    fn archive_with(manifest: &serde_json::Value) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let mut tar = tar::Builder::new(file.as_file());
-        append(&mut tar, MANIFEST, 0o644, 0, manifest.to_string().as_bytes()).unwrap();
-        tar.finish().unwrap();
-        drop(tar);
-        file
-    }
-
-    #[test]
-    fn all_references_of_an_archive_are_read() {
-        let two = archive_with(&serde_json::json!([{ "RepoTags": ["a:1", "a:2"] }, { "RepoTags": ["b:1"] }]));
-        assert_eq!(references(two.path()).unwrap(), ["a:1", "a:2", "b:1"]);
-        let unnamed = archive_with(&serde_json::json!([{ "RepoTags": ["a:1"] }, { "RepoTags": null }]));
-        assert!(references(unnamed.path()).unwrap().is_empty());
-        assert!(reference(unnamed.path()).is_err());
-        assert!(references(Path::new("/dev/null")).unwrap().is_empty());
-    }
-}
+mod tests;

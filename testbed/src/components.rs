@@ -80,6 +80,27 @@ pub const EKSCTL_CHECK: Component = Component {
     package: ".",
 };
 
+/// A client of registries. `cargo xtask images --push` runs it.
+pub const CRANE: Component = Component {
+    name: "crane",
+    module: "crane",
+    package: "github.com/google/go-containerregistry/cmd/crane",
+};
+
+/// A registry, for tests and for [`crate::registry`].
+pub const REGISTRY: Component = Component {
+    name: "registry",
+    module: "distribution",
+    package: ".",
+};
+
+/// Signs images, and verifies signatures. Only tests run it.
+pub const COSIGN: Component = Component {
+    name: "cosign",
+    module: "cosign",
+    package: "github.com/sigstore/cosign/v3/cmd/cosign",
+};
+
 /// Karpenter with this project's cloud provider, which adds and removes nodes. Only a cluster that scales its nodes runs it, so it
 /// is not in [`ALL`].
 pub const KARPENTER: Component = Component {

@@ -30,7 +30,7 @@ pub(crate) fn import(sandbox: Sandbox, archives: &[PathBuf]) -> Result<()> {
         for reference in archive::references(archive).unwrap_or_default() {
             progress::run_within(
                 DEADLINE,
-                ctr_images(sandbox).args(["label", &normalized(&reference), &label]),
+                ctr_images(sandbox).args(["label", &archive::normalized(&reference), &label]),
             )?;
         }
     }
@@ -46,31 +46,4 @@ fn ctr_images(sandbox: Sandbox) -> Command {
 fn label(archive: &Path) -> Result<String> {
     let content = fs::read(archive).with_context(|| format!("cannot read {}", archive.display()))?;
     Ok(format!("testbed.archive={}", hex(&Sha256::digest(content))))
-}
-
-/// The reference as containerd stores it: with the registry, and with the folder `library` of Docker Hub.
-fn normalized(reference: &str) -> String {
-    match reference.split_once('/') {
-        None => format!("docker.io/library/{reference}"),
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => reference.to_owned(),
-        Some(_) => format!("docker.io/{reference}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::normalized;
-
-    #[test]
-    fn a_reference_is_completed_as_containerd_does() {
-        for (reference, expected) in [
-            ("app-a:0123456789ab", "docker.io/library/app-a:0123456789ab"),
-            ("team/tool:1", "docker.io/team/tool:1"),
-            ("registry.k8s.io/pause:3.10.1", "registry.k8s.io/pause:3.10.1"),
-            ("localhost/app-a:1", "localhost/app-a:1"),
-            ("localhost:5000/app-a:1", "localhost:5000/app-a:1"),
-        ] {
-            assert_eq!(normalized(reference), expected);
-        }
-    }
 }

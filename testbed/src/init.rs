@@ -10,10 +10,11 @@ mod network;
 mod services;
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::{cgroup, kubeadm, paths};
+use crate::{cgroup, kubeadm, paths, registry};
 use services::Service;
 
 /// Runs until the cluster is stopped.
@@ -36,7 +37,12 @@ pub fn run(cpu_millis: Option<u64>) -> Result<()> {
     network::write_name_resolution()?;
     services::supervise(
         paths::logs(),
-        &[Service::Containerd, Service::Kubelet, Service::NodeManager],
+        &[
+            Service::Containerd,
+            Service::Kubelet,
+            Service::NodeManager,
+            Service::Registry,
+        ],
     )?;
     identity::exit_with_command();
     forwarding::forward(ports)
@@ -46,6 +52,9 @@ fn write_configuration(cpu_millis: Option<u64>) -> Result<()> {
     let pod_network = kubeadm::pod_network(kubeadm::NODE_NUMBER);
     fs::write("/etc/cni/net.d/10-pods.conflist", pod_network)?;
     fs::write("/etc/kubernetes/containerd.toml", kubeadm::containerd())?;
+    let hosts = Path::new(kubeadm::REGISTRIES).join(registry::name());
+    fs::create_dir_all(&hosts)?;
+    fs::write(hosts.join("hosts.toml"), registry::containerd_hosts())?;
     fs::write(
         "/etc/kubernetes/kubeadm.yaml",
         kubeadm::configuration(cpu_millis)?,

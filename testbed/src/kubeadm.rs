@@ -28,7 +28,7 @@ pub const NODE_TYPE: &str = "machine";
 pub const BRIDGE: &str = "node0";
 /// The link of an added node to the bridge, in the namespace of the node.
 pub const NODE_LINK: &str = "eth0";
-/// The port of the registry on the address of the first node.
+/// The port of the node manager's registry on the address of the first node.
 pub const REGISTRY_PORT: u16 = 5000;
 
 /// The address of a node.
@@ -196,6 +196,9 @@ conntrack: {{maxPerCore: 0}}
     ))
 }
 
+/// The folder with the configuration of containerd for registries: a folder for each, and on added nodes one for all others.
+pub(crate) const REGISTRIES: &str = "/etc/kubernetes/registry";
+
 /// The configuration of containerd, in version 2 of the format, which containerd 1.6 to 2 read.
 #[must_use]
 pub fn containerd() -> String {
@@ -210,7 +213,7 @@ state = "/run/containerd"
   # Without CAP_SYS_RESOURCE, runc fails if it must set a lower OOM score than that of its parent.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = "/etc/kubernetes/registry"  # only added nodes have this folder
+    config_path = "{REGISTRIES}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "/etc/cni/net.d"
@@ -221,8 +224,8 @@ state = "/run/containerd"
     )
 }
 
-/// The configuration of containerd on added nodes that sends each pull to the registry of the first node
-/// (containerd `docs/hosts.md`).
+/// The configuration of containerd on added nodes that sends each pull to the registry of the node manager, which has the images of
+/// the first node (containerd `docs/hosts.md`).
 #[must_use]
 pub fn registry_mirror() -> String {
     format!("[host.\"http://{NODE_ADDRESS}:{REGISTRY_PORT}\"]\n  capabilities = [\"pull\", \"resolve\"]\n")

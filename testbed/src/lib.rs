@@ -25,6 +25,7 @@ pub mod nodes;
 pub mod paths;
 pub mod preflight;
 pub mod progress;
+pub mod registry;
 mod sandbox;
 pub mod versions;
 pub mod wait;

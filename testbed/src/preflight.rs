@@ -30,7 +30,7 @@ const FREE_BYTES_COLD: u64 = 6 << 30;
 const FREE_BYTES_WARM: u64 = 2 << 30;
 
 /// The forwarded ports: each port on the loopback of the machine, and the port of the node that it leads to.
-pub const FORWARDS: [(u16, u16); 4] = [
+pub const FORWARDS: [(u16, u16); 5] = [
     // The API server.
     (6443, 6443),
     // The NodePorts of app_a: HTTP and HTTPS.
@@ -38,6 +38,8 @@ pub const FORWARDS: [(u16, u16); 4] = [
     (30_443, 30_443),
     // The NodePort of Prometheus. 9090 is the usual port of Prometheus.
     (9090, 30_090),
+    // The registry, if it runs (module registry).
+    (5005, 5005),
 ];
 
 /// Kernel modules that the kernel does not load early enough by itself, each with the file of a setting. The file exists if

@@ -44,6 +44,14 @@ pub(crate) const DENY: Tool = Tool {
     optimised: false,
 };
 
+/// cargo-cyclonedx lists the crates that a program is built from.
+pub(crate) const CYCLONEDX: Tool = Tool {
+    name: "cargo-cyclonedx",
+    version: "0.5.9",
+    features: &[],
+    optimised: false,
+};
+
 /// A program that the tasks install from crates.io, in one pinned version.
 pub(crate) struct Tool {
     /// The crate, and its program.

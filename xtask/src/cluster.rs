@@ -26,7 +26,7 @@ pub(crate) enum Action {
     Kubeconfig,
     /// Show what is running and how to reach it
     Status,
-    /// Print a log: init, containerd, kubelet, kubeadm, node-manager, nodes/NAME/kubelet
+    /// Print a log: init, containerd, kubelet, kubeadm, node-manager, registry, nodes/NAME/kubelet
     Logs {
         /// The name of the log
         #[arg(default_value = "kubelet")]
@@ -38,6 +38,8 @@ pub(crate) enum Action {
         #[arg(required = true)]
         archives: Vec<PathBuf>,
     },
+    /// Start the registry of the cluster, from which its nodes pull: `cargo xtask images --push 127.0.0.1:5005`. It stops with the cluster
+    Registry,
     /// Enforce network policies, until the cluster stops
     NetworkPolicy,
     /// Prepare the cluster for the manifests of Karpenter: build it, import its image, define its kinds
@@ -99,6 +101,7 @@ pub(crate) fn run(action: Action) -> Result<ExitCode> {
         Action::Status => cluster::status()?,
         Action::Logs { name } => cluster::logs(&name)?,
         Action::Load { archives } => cluster::load(&archives)?,
+        Action::Registry => testbed::registry::start()?,
         Action::NetworkPolicy => network_policy::enforce()?,
         Action::Karpenter => testbed::karpenter::prepare()?,
         Action::Node(action) => action.run()?,

@@ -1,7 +1,12 @@
 //! `cargo xtask images`: this project's container images, built from source without Docker. `docker build` of the
 //! Dockerfile gives images with the same configuration.
 
+mod flags;
 mod image;
+mod push;
+mod registry;
+mod sbom;
+mod sign;
 mod tags;
 
 use std::fs;
@@ -14,7 +19,9 @@ use testbed::{paths, progress};
 
 use crate::cargo;
 use image::{Image, LOADTEST, SERVICES, all};
+use registry::Registry;
 
+pub(crate) use flags::set as set_flags;
 pub(crate) use image::{Profile, folder, programs};
 pub(crate) use tags::{check_tags, write_tags};
 
@@ -26,9 +33,30 @@ pub(crate) struct Options {
     /// Build without link-time optimisation, as the demo and the tests do: faster to build, larger and slower to run
     #[arg(long, conflicts_with = "tags_only")]
     quick: bool,
+    /// Also push the images to a registry, with the credentials of `docker login`. Writes their digests to pushed.json, beside the
+    /// archives
+    #[arg(long, value_name = "REGISTRY", conflicts_with = "tags_only")]
+    push: Option<String>,
+    /// Allow a connection without verified TLS to the registry. To loopback it is always allowed
+    #[arg(long, requires = "push")]
+    insecure: bool,
+    /// Sign the pushed images, and attach the lists of their crates (SBOM), with this private key of cosign: a file, or the address of
+    /// a key management service. The password of a file is in COSIGN_PASSWORD
+    #[arg(long, value_name = "KEY", requires = "push")]
+    sign: Option<String>,
     /// Also load the images into Docker, with the tag `latest`, so that `docker-compose up --no-build` uses them
     #[arg(long, conflicts_with = "tags_only")]
     load: bool,
+}
+
+impl Options {
+    fn registry(&self) -> Option<Registry<'_>> {
+        self.push.as_deref().map(|address| Registry {
+            address,
+            insecure: self.insecure,
+            key: self.sign.as_deref(),
+        })
+    }
 }
 
 /// `cargo xtask images`: builds the images and writes their tags into the manifests.
@@ -45,6 +73,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     } else {
         Profile::Release
     };
+    let registry = options.registry();
+    // Before the build, which takes minutes.
+    registry.map_or(Ok(()), Registry::check)?;
     build(profile)?;
     write_tags()?;
     if options.load {
@@ -60,6 +91,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             megabytes(&archive)?,
             image.reference()?
         );
+    }
+    if let Some(registry) = registry {
+        push::push(registry, profile)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -124,10 +158,8 @@ fn compile(profile: Profile, packages: &[&str]) -> Result<()> {
                 &target,
                 "--bins",
             ]);
-            command
-                .args(packages.iter().flat_map(|package| ["--package", package]))
-                .env("RUSTFLAGS", STATIC);
-            progress::run(&mut command).map(drop)
+            command.args(packages.iter().flat_map(|package| ["--package", package]));
+            progress::run(flags::set(&mut command)?).map(drop)
         },
     )
 }
@@ -137,10 +169,6 @@ fn write(profile: Profile, mut images: impl Iterator<Item = &'static Image>) -> 
         images.try_for_each(|image| image.write(profile))
     })
 }
-
-/// Flags for programs that need no C library in their image. With `--target` they apply only to the programs, not to build
-/// scripts and macros.
-pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
 
 /// The program of the load generator that [`build`] compiles. Its image contains the same file.
 pub(crate) fn loadtest(profile: Profile) -> Result<PathBuf> {

@@ -6,7 +6,7 @@ use std::process::Command;
 /// The revision if git does not know it.
 const UNKNOWN: &str = "unknown";
 
-/// Returns the last commit that changed one of `files`. Commits to other files do not change it. With uncommitted changes to
+/// Returns the last commit that changed one of `files`, without files the last commit. Commits to other files do not change it. With uncommitted changes to
 /// these files, it ends with `-dirty`. It is `unknown` outside of a repository, and in a shallow clone, whose history may not
 /// contain that commit.
 pub(crate) fn of(root: &Path, files: &[PathBuf]) -> String {
@@ -67,7 +67,10 @@ mod tests {
         let source = commit(root, "Cargo.lock", "version = 4");
         commit(root, "README.md", "text");
         assert_eq!(of(root, &files), source, "a later commit to another file");
+        let last = git(root, &["rev-parse", "HEAD"]);
+        assert_eq!(of(root, &[]), last, "of the whole source");
         fs::write(root.join("README.md"), "changed").unwrap();
+        assert_eq!(of(root, &[]), format!("{last}-dirty"), "of the whole source");
         assert_eq!(of(root, &files), source, "a change to another file");
         fs::write(root.join("main.rs"), "changed").unwrap();
         assert_eq!(of(root, &files), format!("{source}-dirty"));

@@ -14,7 +14,8 @@ pub(crate) struct Session {
     xtask: PathBuf,
     /// The images that the cluster runs.
     pub(crate) profile: Profile,
-    soak: bool,
+    /// Whether the tests that take longest run too.
+    pub(crate) soak: bool,
 }
 
 impl Session {

@@ -13,6 +13,7 @@ mod nodes;
 mod policy;
 mod processes;
 mod prometheus;
+mod registry;
 mod report;
 mod scaling;
 mod storage;

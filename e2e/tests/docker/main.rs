@@ -184,6 +184,13 @@ fn build_and_compare(engine: &Engine) -> Result<()> {
         }
     }
     let unlabelled = build(engine, &context, "app_a", &[])?;
+    for variable in ["IMAGE_TAG=unknown", "IMAGE_REVISION=unknown"] {
+        let environment = unlabelled["Env"].as_array().context("no environment")?;
+        ensure!(
+            environment.iter().any(|set| set == variable),
+            "without build arguments: {environment:?}"
+        );
+    }
     let arguments = build_arguments(&unlabelled)?;
     ensure!(
         arguments == ["IMAGE_TAG=unknown", "IMAGE_REVISION=unknown"],
@@ -204,13 +211,19 @@ fn build(engine: &Engine, context: &Path, target: &str, arguments: &[String]) ->
     configuration(engine, &tag)
 }
 
-/// Returns the build arguments for the Dockerfile: the variables of an image that differ between builds, its tag and the
-/// revision of its source.
+/// Returns the build arguments for the Dockerfile: what differs between builds, the tag of an image and the revision of its source.
 fn build_arguments(configuration: &Value) -> Result<Vec<String>> {
-    let environment = configuration["Env"].as_array().context("no environment")?;
-    let variables = environment.iter().filter_map(Value::as_str);
-    let of_build = variables.filter(|variable| variable.starts_with("IMAGE_"));
-    Ok(of_build.map(str::to_owned).collect())
+    let label = |name: &str| {
+        let value = &configuration["Labels"][format!("org.opencontainers.image.{name}")];
+        value.as_str().with_context(|| format!("no label {name}"))
+    };
+    let (_, tag) = label("version")?
+        .split_once('+')
+        .context("the version has no tag")?;
+    Ok(vec![
+        format!("IMAGE_TAG={tag}"),
+        format!("IMAGE_REVISION={}", label("revision")?),
+    ])
 }
 
 /// The configuration of an image. An empty value and a missing one are the same.

@@ -1,4 +1,4 @@
-//! The service manager of a node: runs containerd, the kubelet and the node manager, and reaps orphaned processes.
+//! The service manager of a node: runs containerd, the kubelet, the node manager and the registry, and reaps orphaned processes.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitStatus, waitpid};
 
-use crate::{paths, wait};
+use crate::{components, paths, registry, wait};
 
 /// The kubelet's configuration, which kubeadm writes.
 const KUBELET_CONFIGURATION: &str = "/var/lib/kubelet/config.yaml";
@@ -38,18 +38,19 @@ pub(super) fn raise_open_file_limit() -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, hard_limit, hard_limit).context("cannot raise the limit of open files")
 }
 
-/// Starts the services, the kubelet as soon as kubeadm has configured it. Restarts each when it exits.
+/// Starts the services: the kubelet as soon as kubeadm has configured it, the registry as soon as a command has. Restarts each when it
+/// exits.
 pub(super) fn supervise(logs: PathBuf, services: &[Service]) -> Result<()> {
     let manager = Arc::new(Services {
         running: Mutex::default(),
         logs,
     });
     for service in services {
-        if *service == Service::Kubelet {
-            let manager = Arc::clone(&manager);
-            std::thread::spawn(move || manager.start_configured_kubelet());
-        } else {
+        if service.is_configured() {
             manager.start(*service)?;
+        } else {
+            let (manager, service) = (Arc::clone(&manager), *service);
+            std::thread::spawn(move || manager.start_when_configured(service));
         }
     }
     std::thread::spawn(move || manager.reap());
@@ -65,6 +66,8 @@ pub(super) enum Service {
     Kubelet,
     /// The owner of the added nodes, which is in the first node.
     NodeManager,
+    /// The registry of the cluster, which is in the first node.
+    Registry,
 }
 
 impl Service {
@@ -96,6 +99,11 @@ impl Service {
                 command.args(MANAGER_ARGUMENTS);
                 command
             }
+            Self::Registry => {
+                let mut command = Command::new(components::REGISTRY.path());
+                command.arg("serve").arg(registry::configuration_path());
+                command
+            }
         }
     }
 
@@ -104,6 +112,22 @@ impl Service {
             Self::Containerd => "containerd.log",
             Self::Kubelet => "kubelet.log",
             Self::NodeManager => "node-manager.log",
+            Self::Registry => "registry.log",
+        }
+    }
+
+    /// Whether the files exist that the service needs.
+    fn is_configured(self) -> bool {
+        let is_written = |path: &str| fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        match self {
+            Self::Containerd | Self::NodeManager => true,
+            // kubeadm itself starts the kubelet only with systemd.
+            Self::Kubelet => {
+                is_written(KUBELET_CONFIGURATION)
+                    && is_written(KUBELET_FLAGS)
+                    && (is_written(KUBELET_KUBECONFIG) || is_written(KUBELET_BOOTSTRAP))
+            }
+            Self::Registry => is_written(&registry::configuration_path()),
         }
     }
 }
@@ -135,16 +159,12 @@ impl Services {
         Ok(())
     }
 
-    /// Starts the kubelet when kubeadm has written its files. kubeadm itself starts the kubelet only with systemd.
-    fn start_configured_kubelet(&self) {
-        let is_written = |path: &str| fs::metadata(path).is_ok_and(|file| file.len() > 0);
-        while !is_written(KUBELET_CONFIGURATION)
-            || !is_written(KUBELET_FLAGS)
-            || !(is_written(KUBELET_KUBECONFIG) || is_written(KUBELET_BOOTSTRAP))
-        {
+    /// Starts a service when its files exist.
+    fn start_when_configured(&self, service: Service) {
+        while !service.is_configured() {
             wait::pause(Duration::from_millis(100));
         }
-        if let Err(error) = self.start(Service::Kubelet) {
+        if let Err(error) = self.start(service) {
             eprintln!("{error:#}");
         }
     }

@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::ip::ip;
 use crate::nodes::{InstanceType, NewNode};
 use crate::sandbox::Sandbox;
-use crate::{cgroup, components, kubeadm, paths, progress, wait};
+use crate::{cgroup, components, kubeadm, paths, progress, registry, wait};
 
 /// The arguments with which this program runs as the first process of a node (`init::run_node`). The name and the number of the
 /// node follow.
@@ -164,6 +164,11 @@ fn write_configuration(name: &str, number: u8) -> Result<()> {
             "/etc/kubernetes",
             "registry/_default/hosts.toml",
             kubeadm::registry_mirror(),
+        ),
+        (
+            "/etc/kubernetes",
+            &format!("registry/{}/hosts.toml", registry::name()),
+            registry::containerd_hosts(),
         ),
         ("/etc/kubernetes", kubeadm::DISCOVERY, kubeadm::discovery()),
         (

@@ -58,10 +58,9 @@ pub(super) fn run(options: Options, broken: &mut Vec<String>) -> Result<()> {
 
 fn build() -> Result<()> {
     let mut build = cargo::command(&["build", "--release", "--locked", "--target", &paths::host()?]);
-    build
-        .args(["--package", "app_a", "--package", "app_b", "--examples"])
-        // The same flags as for the services that the benchmark compares them with.
-        .env("RUSTFLAGS", images::STATIC);
+    build.args(["--package", "app_a", "--package", "app_b", "--examples"]);
+    // The same flags as for the services that the benchmark compares them with.
+    images::set_flags(&mut build)?;
     progress::step("build the bare servers", || progress::run(&mut build).map(drop))
 }
 

@@ -1,5 +1,6 @@
 //! An image of this project: its contents, its source, its tag and its archive.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,6 +41,8 @@ pub(super) struct Image {
     pub(super) name: &'static str,
     /// The program, `/PROGRAM` in the image.
     pub(super) program: &'static str,
+    /// The folder of the crate of the program.
+    pub(super) package: &'static str,
     /// The folders of the crates that the program is built from.
     crates: &'static [&'static str],
     /// Environment variables with the addresses that a container listens on.
@@ -55,6 +58,7 @@ pub(super) const SERVICES: [Image; 3] = [
     Image {
         name: "app-a",
         program: "app_a",
+        package: "app_a",
         crates: &["service", "app_a"],
         environment: &["LISTEN=0.0.0.0:5000", "ADMIN_LISTEN=0.0.0.0:9000"],
         ports: &[5000, 9000],
@@ -63,6 +67,7 @@ pub(super) const SERVICES: [Image; 3] = [
     Image {
         name: "app-b",
         program: "app_b",
+        package: "app_b",
         crates: &["service", "app_b"],
         environment: &[
             "LISTEN=0.0.0.0:5001",
@@ -75,6 +80,7 @@ pub(super) const SERVICES: [Image; 3] = [
     Image {
         name: "serving-cert",
         program: "serving-cert",
+        package: "serving_cert",
         crates: &["service", "serving_cert"],
         environment: &[],
         ports: &[],
@@ -86,6 +92,7 @@ pub(super) const SERVICES: [Image; 3] = [
 pub(super) const LOADTEST: Image = Image {
     name: "loadtest",
     program: "loadtest",
+    package: "loadtest",
     crates: &[
         "kubernetes/chain",
         "kubernetes/wiring",
@@ -106,12 +113,15 @@ impl Image {
     /// The source that the image is built from.
     fn sources(&self) -> Result<Vec<PathBuf>> {
         let root = paths::workspace();
-        // The last two files define the layout of the archive and how the process starts.
+        // The last files define the layout of the archive, the flags of the compiler, how the process starts, and the labels.
         let mut files: Vec<_> = [
             "Cargo.toml",
             "Cargo.lock",
             ".cargo/config.toml",
             "testbed/src/archive.rs",
+            "testbed/src/archive/config.rs",
+            "testbed/src/archive/layer.rs",
+            "xtask/src/images/flags.rs",
             "xtask/src/images/image.rs",
         ]
         .iter()
@@ -148,17 +158,41 @@ impl Image {
     /// The environment of the process. The program reads the tag and the revision from it instead of containing them, so that
     /// the same source gives the same program. They become labels of its metrics, so only a program that listens has
     /// them.
-    fn environment(&self) -> Result<Vec<String>> {
+    fn environment(&self, revision: &str) -> Result<Vec<String>> {
         let fixed = [archive::PATH]
             .into_iter()
             .chain(self.environment.iter().copied());
         let mut environment: Vec<_> = fixed.map(str::to_owned).collect();
         if !self.ports.is_empty() {
-            let revision = revision::of(&paths::workspace(), &self.sources()?);
             environment.push(format!("IMAGE_TAG={}", self.tag()?));
             environment.push(format!("IMAGE_REVISION={revision}"));
         }
         Ok(environment)
+    }
+
+    /// The last commit that changed the source of the image.
+    pub(super) fn revision(&self) -> Result<String> {
+        Ok(revision::of(&paths::workspace(), &self.sources()?))
+    }
+
+    /// The labels of the image, with the names of the OCI (<https://specs.opencontainers.org/image-spec/annotations/>).
+    ///
+    /// The version is that of the workspace, with the tag as its build metadata. No version of the workspace identifies a source.
+    fn labels(&self, revision: &str) -> Result<BTreeMap<String, String>> {
+        let mut labels = vec![
+            ("title", self.name.to_owned()),
+            (
+                "version",
+                format!("{}+{}", env!("CARGO_PKG_VERSION"), self.tag()?),
+            ),
+            ("revision", revision.to_owned()),
+        ];
+        labels.extend(source_repository().map(|url| ("source", url)));
+        let name = |label| format!("org.opencontainers.image.{label}");
+        Ok(labels
+            .into_iter()
+            .map(|(label, value)| (name(label), value))
+            .collect())
     }
 
     /// The same health check as in the Dockerfile, so that docker-compose also waits for these images.
@@ -182,11 +216,13 @@ impl Image {
     }
 
     pub(super) fn write(&self, profile: Profile) -> Result<()> {
+        let revision = self.revision()?;
         let config = Config {
             entrypoint: vec![format!("/{}", self.program)],
             user: format!("{USER}:{USER}"),
             working_directory: "/".to_owned(),
-            environment: self.environment()?,
+            environment: self.environment(&revision)?,
+            labels: self.labels(&revision)?,
             ports: self.ports.to_vec(),
             health_check: (!self.ports.is_empty()).then(|| self.health_check()),
             ..Config::default()
@@ -198,6 +234,13 @@ impl Image {
         entries.extend(self.data.map(|folder| Entry::directory(folder, 0o750, USER)));
         archive::write(&self.archive(profile), &self.reference()?, &config, &entries)
     }
+}
+
+/// The address of the repository that people see. git does not know it: the remote of a clone may be another one, or a folder.
+fn source_repository() -> Option<String> {
+    let declared = env!("CARGO_PKG_REPOSITORY").to_owned();
+    let url = std::env::var("IMAGE_SOURCE").unwrap_or(declared);
+    (!url.is_empty()).then_some(url)
 }
 
 /// Every image: those that the manifests name, and the load generator.

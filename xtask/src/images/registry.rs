@@ -1,0 +1,71 @@
+//! The registry that the images are pushed to.
+
+use anyhow::{Result, ensure};
+
+use super::image::Image;
+
+/// Where the images are pushed to.
+#[derive(Clone, Copy)]
+pub(super) struct Registry<'a> {
+    /// The registry, and possibly a folder in it: `registry.example.com/team`.
+    pub(super) address: &'a str,
+    /// Whether connections without verified TLS are allowed. To loopback they always are.
+    pub(super) insecure: bool,
+    /// The private key that signs the images: a file, or the address of a key management service.
+    pub(super) key: Option<&'a str>,
+}
+
+impl Registry<'_> {
+    /// Rejects an address that a reference cannot contain.
+    pub(super) fn check(self) -> Result<()> {
+        let address = self.address;
+        let is_host = |host: &str| host.contains(['.', ':']);
+        ensure!(
+            !address.contains("://")
+                && !address.ends_with('/')
+                && address.split('/').next().is_some_and(is_host),
+            "{address:?} is not the address of a registry: expected HOST, HOST:PORT or HOST/FOLDER, without https://"
+        );
+        Ok(())
+    }
+
+    /// The reference of an image of this registry by its digest.
+    pub(super) fn by_digest(self, image: &Image, digest: &str) -> String {
+        format!("{}/{}@{digest}", self.address, image.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(address: &str) -> Result<()> {
+        Registry {
+            address,
+            insecure: false,
+            key: None,
+        }
+        .check()
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_possibly_a_folder() {
+        for address in [
+            "registry.example.com",
+            "127.0.0.1:5005",
+            "localhost:5000/team",
+            "r.io/a/b",
+        ] {
+            check(address).unwrap();
+        }
+        // Without a host, the images would go to Docker Hub.
+        for address in [
+            "https://registry.example.com",
+            "registry.example.com/",
+            "localhost/team",
+            "",
+        ] {
+            assert!(check(address).is_err(), "{address}");
+        }
+    }
+}
