@@ -9,7 +9,7 @@ use engine::BadConfiguration;
 pub enum Exit {
     /// Success.
     Ok,
-    /// The scaling or the metrics chain does not meet an assertion, or the program failed unexpectedly.
+    /// The scaling, the deployment or the metrics chain does not meet an assertion, or the program failed unexpectedly.
     AssertionFailed,
     /// Too many requests failed, a threshold is broken, no rate is held, or a compared number is worse.
     ThresholdBroken,

@@ -13,3 +13,4 @@ pub mod page;
 pub mod report_files;
 pub mod signals;
 pub mod suite;
+pub mod verify_options;

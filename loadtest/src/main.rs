@@ -6,7 +6,7 @@ use clap::Parser;
 use engine::BadConfiguration;
 use loadtest::{
     cli::{Cli, Command},
-    commands::{capacity, chain, compare, job, merge, run, scale, schema},
+    commands::{capacity, chain, compare, job, merge, run, scale, schema, verify},
     exit::Exit,
     signals,
 };
@@ -52,6 +52,7 @@ async fn run_command(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Capacity(arguments) => capacity::run(arguments.options()?, interrupt).await,
         Command::Chain(arguments) => chain::run(arguments.options(), interrupt).await,
         Command::Scale(arguments) => Box::pin(scale::run(arguments.options()?, interrupt)).await,
+        Command::Verify(arguments) => Box::pin(verify::run(arguments.options()?, interrupt)).await,
         Command::Compare(arguments) => compare::run(&arguments.options()),
         Command::Schema(arguments) => schema::run(arguments.report.into()),
     }

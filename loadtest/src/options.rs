@@ -156,6 +156,8 @@ pub enum Report {
     Chain,
     /// The report of `capacity`.
     Capacity,
+    /// The report of `verify`.
+    Verify,
 }
 
 /// The rate of the load step and the HPAs that receive it.

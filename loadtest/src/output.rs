@@ -81,6 +81,18 @@ pub fn status_text(text: impl fmt::Display) {
     write!(stderr, "{text}").and_then(|()| stderr.flush()).ok();
 }
 
+/// Writes a text, to standard output or to standard error.
+pub type Print = fn(&str) -> anyhow::Result<()>;
+
+/// Writes to standard error, as a [`Print`].
+///
+/// # Errors
+/// Never: a reader that goes away must not end a run.
+pub fn print_status(text: &str) -> anyhow::Result<()> {
+    status_text(text);
+    Ok(())
+}
+
 /// Writes to standard output. Ignores a broken pipe, as after `| head`.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ pub enum CaseStatus {
 }
 
 /// One check: a condition that the run must meet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Case {
     /// The condition; identical in every run of the same command.
     pub name: String,
@@ -26,6 +26,8 @@ pub struct Case {
     pub status: CaseStatus,
     /// The measured value, or the reasons for a failure.
     pub observed: String,
+    /// How long the check took, in seconds; `None` if it judges a common measurement.
+    pub seconds: Option<f64>,
 }
 
 impl Case {
@@ -41,6 +43,7 @@ impl Case {
             name: name.to_owned(),
             status,
             observed,
+            seconds: None,
         }
     }
 }
@@ -155,6 +158,7 @@ mod tests {
             name: name.to_owned(),
             status,
             observed: observed.to_owned(),
+            seconds: (status == CaseStatus::Passed).then_some(1.5),
         };
         Suite {
             name: "loadtest run",
@@ -182,7 +186,8 @@ mod tests {
         for part in [
             r#"tests="3" failures="1" skipped="1""#,
             r#"timestamp="2025-06-15T15:06:40Z""#,
-            r#"name="p(99)&#60;500""#,
+            r#"name="p(99)&#60;500" time="1.5">"#,
+            r#"name="failed&#60;1|2">"#,
             "&#60;html&#62;\u{fffd}",
             "a=1&#38;b=2",
         ] {

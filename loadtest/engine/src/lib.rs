@@ -14,6 +14,7 @@ mod counts;
 mod dialer;
 mod exchange;
 mod failure;
+mod fetch;
 mod histogram;
 mod host;
 mod http1_pool;
@@ -52,6 +53,7 @@ pub use self::{
     content::Content,
     counts::Counts,
     failure::FailureKind,
+    fetch::{Fetched, NoResponse, fetch},
     interrupt::Interrupt,
     load::{Load, Snapshot},
     merge::{CollectedStripe, merge},

@@ -1,7 +1,7 @@
 //! Connections to hosts: DNS or user-defined addresses, plain TCP or TLS.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     str::FromStr,
     time::Duration,
@@ -38,6 +38,12 @@ impl FromStr for Resolve {
                 "`{text}` is not HOST:PORT:ADDRESS; write shop.example:443:127.0.0.1 or shop.example:443:[::1]"
             )
         })
+    }
+}
+
+impl fmt::Display for Resolve {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}:{}", self.host, self.port, self.address)
     }
 }
 
@@ -140,6 +146,7 @@ mod tests {
                 address: "::1".parse().unwrap()
             }
         );
+        assert_eq!(resolve.to_string().parse(), Ok(resolve));
         for text in [
             "shop.example",
             "shop.example:443",

@@ -13,6 +13,8 @@ mod run_arguments;
 mod scale_arguments;
 mod schedule_arguments;
 mod schema_arguments;
+mod verify_arguments;
+mod verify_build;
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +32,7 @@ pub use self::{
     scale_arguments::{HpaRate, ScaleArguments, TailRate},
     schedule_arguments::{ArrivalsArgument, ScheduleArguments, Spike, Stage},
     schema_arguments::{ReportKind, SchemaArguments},
+    verify_arguments::{StageArgument, TestDeadline, VerifyArguments},
 };
 
 /// Sends requests open loop, proves that a cluster scales on them, and writes reports.
@@ -56,12 +59,14 @@ pub enum Command {
     Chain(ChainArguments),
     /// Send a load step that needs N replicas and prove that the cluster scales to N and back
     Scale(Box<ScaleArguments>),
+    /// Run the tests of a stage of the delivery on a deployment, each with a deadline
+    Verify(Box<VerifyArguments>),
     /// Compare runs before and after a change and report statistically significant differences
     Compare(CompareArguments),
     /// Print the JSON Schema of a report, which describes each field
     Schema(SchemaArguments),
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success; 1 an assertion of `scale` or a link of the metrics chain fails, or an \
-unexpected error occurred; 99 too many requests failed, a threshold is broken, no rate is held, or a compared number is worse; \
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 an assertion of `scale`, a test of `verify` or a link of the metrics chain \
+fails, or an unexpected error occurred; 99 too many requests failed, a threshold is broken, no rate is held, or a compared number is worse; \
 104 wrong command or configuration; 105 interrupted; 106 invalid: the generator did not hold the rate, or a stripe was lost";

@@ -17,6 +17,8 @@ pub enum ReportKind {
     Chain,
     /// Report of `capacity`
     Capacity,
+    /// Report of `verify`
+    Verify,
 }
 
 impl From<ReportKind> for Report {
@@ -27,6 +29,7 @@ impl From<ReportKind> for Report {
             ReportKind::Compare => Self::Compare,
             ReportKind::Chain => Self::Chain,
             ReportKind::Capacity => Self::Capacity,
+            ReportKind::Verify => Self::Verify,
         }
     }
 }

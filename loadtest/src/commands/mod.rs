@@ -8,3 +8,4 @@ pub mod merge;
 pub mod run;
 pub mod scale;
 pub mod schema;
+pub mod verify;

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use engine::capacity::CapacityReport;
-use prover::prove::ScaleReport;
+use prover::{prove::ScaleReport, verify::VerifyReport};
 use schemars::{Schema, generate::SchemaSettings};
 
 use super::{chain::ChainReport, compare::Comparison, run::RunReport};
@@ -29,6 +29,7 @@ pub fn schema(report: Report) -> Schema {
         Report::Compare => generator.into_root_schema_for::<Comparison>(),
         Report::Capacity => generator.into_root_schema_for::<CapacityReport>(),
         Report::Chain => generator.into_root_schema_for::<ChainReport>(),
+        Report::Verify => generator.into_root_schema_for::<VerifyReport>(),
     }
 }
 

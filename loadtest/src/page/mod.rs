@@ -10,5 +10,6 @@ mod plot;
 mod run;
 mod scale;
 mod scale_numbers;
+mod verify;
 
-pub use self::{run::render as render_run, scale::render as render_scale};
+pub use self::{run::render as render_run, scale::render as render_scale, verify::render as render_verify};

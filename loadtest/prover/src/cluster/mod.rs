@@ -2,6 +2,7 @@
 
 mod autoscaler;
 mod client;
+mod delivery;
 mod jobs;
 mod metrics;
 mod nodes;
@@ -14,6 +15,7 @@ mod watch;
 pub use self::{
     autoscaler::NodeAutoscaler,
     client::Cluster,
+    delivery::{NodePlace, ReplicaSetState, Rollout},
     jobs::{Permission, PodProgress, StripePod},
     metrics::{CUSTOM_METRICS, EXTERNAL_METRICS, ExternalValue, PodSample, PrometheusService},
     nodes::{ClaimState, NodePool, NodeState},

@@ -35,6 +35,7 @@ pub(super) fn suite(report: &LoadReport, bounds: &Bounds, verdict: &Verdict) -> 
             CaseStatus::Failed
         },
         observed: threshold.observed_text(),
+        seconds: None,
     }));
     Suite {
         name: "loadtest run",

@@ -7,14 +7,15 @@ use std::collections::BTreeSet;
 use engine::units::short;
 use prover::prove::{EventMark, Expected, NodesSample, Phase, Progress, Sample};
 
-use crate::output;
+use crate::output::{self, Print};
 
 /// The longest time between two lines, in seconds.
 const MAX_SILENCE: f64 = 5.0;
 
-/// Prints the timeline of a run to standard output.
-#[derive(Debug, Default)]
+/// Prints the timeline of a run.
+#[derive(Debug)]
 pub(super) struct LiveTimeline {
+    print: Print,
     /// Whether the lines show the nodes.
     shows_nodes: bool,
     /// The state in the last printed line, and its time in seconds.
@@ -36,10 +37,12 @@ struct State {
 }
 
 impl LiveTimeline {
-    pub(super) fn new(shows_nodes: bool) -> Self {
+    pub(super) fn new(shows_nodes: bool, print: Print) -> Self {
         Self {
+            print,
             shows_nodes,
-            ..Self::default()
+            printed: None,
+            printed_events: BTreeSet::new(),
         }
     }
 
@@ -67,7 +70,7 @@ impl LiveTimeline {
             .as_ref()
             .is_none_or(|(at, printed)| *printed != state || sample.at - at >= MAX_SILENCE);
         if is_due {
-            print_line(&describe(sample, expected, state.nodes));
+            self.print_line(&describe(sample, expected, state.nodes));
             self.printed = Some((sample.at, state));
         }
     }
@@ -78,22 +81,23 @@ impl LiveTimeline {
         event.is_notable() && self.printed_events.insert(key)
     }
 
+    fn print_line(&self, line: &str) {
+        // The run continues if the output fails.
+        drop((self.print)(&format!("{line}\n")));
+    }
+
     fn event(&mut self, event: &EventMark) {
         if !self.is_first_occurrence(event) {
             return;
         }
         let warning = if event.warning { "warning: " } else { "" };
-        print_line(&format!(
+        self.print_line(&format!(
             "{:>5.0} s  . {warning}{} {}: {}",
             event.at, event.regarding, event.reason, event.note
         ));
     }
 }
 
-fn print_line(line: &str) {
-    // The run continues if standard output fails.
-    drop(output::print(&format!("{line}\n")));
-}
 
 fn describe(sample: &Sample, expected: &[Expected], nodes: Option<NodesSample>) -> String {
     let mut parts = vec![format!("{:>5.0} s  {:<12}", sample.at, sample.phase.name())];
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn each_decision_and_warning_is_printed_once_and_pod_lifecycle_events_are_not() {
-        let mut timeline = LiveTimeline::default();
+        let mut timeline = LiveTimeline::new(false, output::print);
         let rescale = event("HorizontalPodAutoscaler/app-a", "SuccessfulRescale", false);
         let unready = event("Pod/app-a-1", "Unhealthy", true);
         assert!(timeline.is_first_occurrence(&rescale) && timeline.is_first_occurrence(&unready));

@@ -27,13 +27,15 @@ use prover::{
 };
 use wiring::diagnosis::Diagnosis;
 
+pub(super) use self::nodes::plan as plan_nodes;
 pub use self::text::summary;
 use self::{live_timeline::LiveTimeline, suite::suite, waits::waits};
 use super::chain;
 use crate::{
     exit::Exit,
-    options::{ScaleOptions, Step},
-    output, page,
+    options::{NodesOptions, ScaleOptions, Step},
+    output::{self, OutputFile, Print},
+    page,
 };
 
 /// The default number of connections of the step, for each request per second.
@@ -73,16 +75,52 @@ const DEFAULT_MAX_LAG: Duration = Duration::from_millis(250);
 /// # Errors
 /// [`BadConfiguration`] before the load; otherwise a failure of this program or machine.
 pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
+    let Some(report) = prove(&options, options.nodes, &mut interrupt, output::print).await? else {
+        return Ok(Exit::Interrupted);
+    };
+    write_files(options.json, options.html, &report)?;
+    options.reports.write(&suite(&report))?;
+    output::print(&summary(&report))?;
+    Ok(exit(report.verdict))
+}
+
+/// Writes the JSON report and the page.
+pub(super) fn write_files(
+    json: Option<OutputFile>,
+    html: Option<OutputFile>,
+    report: &ScaleReport,
+) -> anyhow::Result<()> {
+    if let Some(file) = json {
+        let encoded = serde_json::to_string_pretty(report).context("encoding the report")?;
+        file.write(format!("{encoded}\n").as_bytes())?;
+    }
+    if let Some(file) = html {
+        file.write(page::render_scale(report)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Sends the step and judges the scaling, as often as the options say, and the nodes with `nodes`. Passes the plan and the timeline
+/// to `print`. Returns `None` if a signal came before the first run.
+///
+/// # Errors
+/// [`BadConfiguration`] before the load; otherwise a failure of this program or machine.
+pub(super) async fn prove(
+    options: &ScaleOptions,
+    nodes: Option<NodesOptions>,
+    interrupt: &mut Interrupt,
+    print: Print,
+) -> anyhow::Result<Option<ScaleReport>> {
     let prepared = tokio::select! {
-        prepared = prepare(&options) => prepared?,
-        () = interrupt.requested() => return Ok(Exit::Interrupted),
+        prepared = prepare(options, nodes) => prepared?,
+        () = interrupt.requested() => return Ok(None),
     };
     let Prepared {
         cluster,
         setup,
         config,
     } = prepared;
-    print_plan(&setup, &config)?;
+    print_plan(&setup, &config, print)?;
     let bounds = Bounds {
         max_lag: options.max_lag.unwrap_or(DEFAULT_MAX_LAG),
         max_failed: options.max_failed,
@@ -90,7 +128,7 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
     let mut runs = Vec::new();
     for (start_wait, number) in waits(config.seed, options.repeat).into_iter().zip(1..) {
         if options.repeat > 1 {
-            output::print(&format!(
+            print(&format!(
                 "run {number} of {}: the load begins {} s after the cluster is idle\n",
                 options.repeat,
                 short(start_wait.as_secs_f64())
@@ -101,13 +139,13 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
             ..setup.clone()
         };
         let chains = tokio::select! {
-            chains = diagnose_chains(&options, &cluster, &setup.expected) => chains,
+            chains = diagnose_chains(options, &cluster, &setup.expected) => chains,
             () = interrupt.requested() => Vec::new(),
         };
         let recording = if !interrupt.is_requested() && chains.iter().all(Diagnosis::is_healthy) {
-            let mut timeline = LiveTimeline::new(setup.nodes.is_some());
+            let mut timeline = LiveTimeline::new(setup.nodes.is_some(), print);
             let mut show = |progress: Progress<'_>| timeline.show(progress, &setup.expected);
-            drive(&cluster, &setup, &mut interrupt, &mut show).await?
+            drive(&cluster, &setup, interrupt, &mut show).await?
         } else {
             // With a broken chain, load proves nothing: the diagnosis already names the cause.
             Recording::without_load(
@@ -122,17 +160,7 @@ pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Res
             break;
         }
     }
-    let report = ScaleReport::of(config, runs);
-    if let Some(file) = options.json {
-        let encoded = serde_json::to_string_pretty(&report).context("encoding the report")?;
-        file.write(format!("{encoded}\n").as_bytes())?;
-    }
-    if let Some(file) = options.html {
-        file.write(page::render_scale(&report)?.as_bytes())?;
-    }
-    options.reports.write(&suite(&report))?;
-    output::print(&summary(&report))?;
-    Ok(exit(report.verdict))
+    Ok(Some(ScaleReport::of(config, runs)))
 }
 
 /// The result of the preparation: everything that the runs need.
@@ -143,7 +171,7 @@ struct Prepared {
 }
 
 /// Reads the HPAs, checks that the step can prove something, and tests the connection to the targets.
-async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
+async fn prepare(options: &ScaleOptions, nodes: Option<NodesOptions>) -> anyhow::Result<Prepared> {
     let cluster = Cluster::connect(options.cluster.context.as_deref()).await?;
     let (rate, expected) = expectations(options, &cluster).await?;
     let tail = options.tail_rate;
@@ -160,7 +188,7 @@ async fn prepare(options: &ScaleOptions) -> anyhow::Result<Prepared> {
     let scale_down = options
         .scale_down_deadline
         .unwrap_or(stabilisation + SCALE_DOWN_MARGIN);
-    let nodes = nodes::plan(options.nodes, &cluster, &options.cluster.namespace).await?;
+    let nodes = nodes::plan(nodes, &cluster, &options.cluster.namespace).await?;
     let removal = nodes.as_ref().map_or(Duration::ZERO, |plan| {
         Duration::from_secs_f64(plan.deadline_seconds)
     });
@@ -287,14 +315,14 @@ async fn read_hpa(cluster: &Cluster, namespace: &str, name: &str) -> anyhow::Res
 }
 
 /// Prints the rate and the expected scaling of each HPA.
-fn print_plan(setup: &Setup, config: &ScaleConfig) -> anyhow::Result<()> {
-    output::print(&format!(
+fn print_plan(setup: &Setup, config: &ScaleConfig, print: Print) -> anyhow::Result<()> {
+    print(&format!(
         "{} requests/s: {}\n",
         short(config.rate),
         config.targets.join(", ")
     ))?;
     for expected in &setup.expected {
-        output::print(&format!(
+        print(&format!(
             "{}: {} -> {} -> {} replicas (target {}, {} requests/s; at most {})\n",
             expected.hpa,
             expected.min,
@@ -306,7 +334,7 @@ fn print_plan(setup: &Setup, config: &ScaleConfig) -> anyhow::Result<()> {
         ))?;
     }
     if let Some(plan) = &setup.nodes {
-        output::print(&nodes::describe(plan))?;
+        print(&nodes::describe(plan))?;
     }
     Ok(())
 }

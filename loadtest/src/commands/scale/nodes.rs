@@ -13,7 +13,7 @@ use crate::options::NodesOptions;
 ///
 /// # Errors
 /// [`BadConfiguration`] if the cluster cannot add and remove nodes, or does not allow to read them.
-pub(super) async fn plan(
+pub(in crate::commands) async fn plan(
     options: Option<NodesOptions>,
     cluster: &Cluster,
     namespace: &str,

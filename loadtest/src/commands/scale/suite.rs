@@ -27,6 +27,7 @@ pub(super) fn suite(report: &ScaleReport) -> Suite {
                 AssertionVerdict::NotReached => CaseStatus::Skipped,
             },
             observed: assertion.observed.clone(),
+            seconds: None,
         })
     });
     let steps = report.expected().iter().map(|expected| {

@@ -1,0 +1,330 @@
+//! Requests to the pair, and what their responses must contain.
+
+use std::time::Duration;
+
+use engine::{Fetched, Network, Target, fetch};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    outcome::{Figure, Judgement},
+    token::Token,
+};
+
+/// The time between two requests while the pair does not answer as expected.
+const POLL: Duration = Duration::from_millis(500);
+
+/// The time limit for one request. The pair answers within its `REQUEST_TIMEOUT` (10 s).
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// The number of expected responses in a row, each on a new connection, which a load balancer may send to another pod. Of two pods,
+/// a wrong one is missed with a probability of one in a million (0.5^20).
+const CONFIRMATIONS: usize = 20;
+
+/// The number of bytes of a body in a report.
+const SHOWN_BYTES: usize = 200;
+
+/// The authorisation of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorization {
+    /// No header `Authorization`.
+    None,
+    /// The token.
+    Token,
+    /// A token that nobody has.
+    WrongToken,
+}
+
+/// The token that nobody has.
+const WRONG_TOKEN: &str = "not-a-token-of-anybody";
+
+/// What a body must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpectedBody {
+    /// Any body.
+    Any,
+    /// Exactly this text.
+    Exact(String),
+    /// A body that contains this text.
+    Contains(String),
+}
+
+/// A request, and what its response must contain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The method and the URL.
+    pub target: Target,
+    /// The authorisation.
+    pub authorization: Authorization,
+    /// The status of the response.
+    pub status: StatusCode,
+    /// The body of the response.
+    pub body: ExpectedBody,
+    /// A header of the response, and a text that its value must contain.
+    pub header: Option<(HeaderName, &'static str)>,
+    /// Whether a redirect to HTTPS is followed, with the same path.
+    pub follows_redirect: bool,
+}
+
+impl Check {
+    /// Creates a check without authorisation that accepts any body.
+    #[must_use]
+    pub fn new(target: Target, status: StatusCode) -> Self {
+        Self {
+            target,
+            authorization: Authorization::None,
+            status,
+            body: ExpectedBody::Any,
+            header: None,
+            follows_redirect: false,
+        }
+    }
+
+    /// Describes the request, without the token.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let with = match self.authorization {
+            Authorization::None => "",
+            Authorization::Token => " with the token",
+            Authorization::WrongToken => " with a wrong token",
+        };
+        format!("{} {}{with}", self.target.method, self.target.url)
+    }
+
+    /// Returns how a response differs from the expected one; `None` if it does not.
+    fn difference(&self, response: &Fetched) -> Option<String> {
+        if response.status != self.status {
+            return Some(format!("the status is not {}", self.status.as_u16()));
+        }
+        let body = String::from_utf8_lossy(&response.body);
+        match &self.body {
+            ExpectedBody::Exact(text) if body != *text => {
+                return Some(format!("the body is not {text:?}"));
+            }
+            ExpectedBody::Contains(text) if !body.contains(text) => {
+                return Some(format!("the body does not contain {text:?}"));
+            }
+            _ => {}
+        }
+        let (name, text) = self.header.as_ref()?;
+        let value = response.headers.get(name).and_then(|value| value.to_str().ok());
+        (!value.is_some_and(|value| value.contains(text)))
+            .then(|| format!("the header {name} is not {text:?}"))
+    }
+}
+
+/// How requests are sent.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// How connections are opened, and how certificates are verified.
+    pub network: Network,
+    /// The token of the pair; `None` if no test needs it.
+    pub token: Option<Token>,
+}
+
+impl Client {
+    /// Sends the request of a check, and compares its response. Returns the response as text.
+    ///
+    /// # Errors
+    /// Returns the difference and the response as text.
+    async fn attempt(&self, check: &Check) -> Result<Answer, (String, String)> {
+        let mut response = self.send(check, &check.target).await?;
+        let mut redirected = None;
+        if check.follows_redirect
+            && let Some(target) = redirect(&check.target, &response)
+        {
+            response = self.send(check, &target).await?;
+            redirected = Some(target.url.to_string());
+        }
+        let text = describe(&response, redirected.as_deref());
+        match check.difference(&response) {
+            None => Ok(Answer {
+                took: response.took,
+                text,
+            }),
+            Some(difference) => Err((difference, text)),
+        }
+    }
+
+    async fn send(&self, check: &Check, target: &Target) -> Result<Fetched, (String, String)> {
+        let value = match check.authorization {
+            Authorization::None => None,
+            Authorization::Token => {
+                let missing = || ("there is no token".to_owned(), String::new());
+                Some(self.token.as_ref().ok_or_else(missing)?.header())
+            }
+            Authorization::WrongToken => Some(HeaderValue::from_static(WRONG_TOKEN)),
+        };
+        let headers: Vec<_> = value
+            .into_iter()
+            .map(|value| (header::AUTHORIZATION, value))
+            .collect();
+        let response = fetch(&self.network, target, &headers, REQUEST_LIMIT).await;
+        response.map_err(|error| ("there is no response".to_owned(), error.to_string()))
+    }
+
+    /// Waits until a request is answered as expected, and then expects this answer [`CONFIRMATIONS`] times in a row.
+    pub async fn check(&self, check: &Check, deadline: Instant) -> Judgement {
+        let request = check.describe();
+        let started = Instant::now();
+        let first = loop {
+            let (difference, seen) = match self.attempt(check).await {
+                Ok(answer) => break answer,
+                Err(found) => found,
+            };
+            if Instant::now() + POLL > deadline {
+                return Judgement::failed(format!("{request}: {difference}"), seen);
+            }
+            sleep(POLL).await;
+        };
+        let waited = started.elapsed() - first.took;
+        let mut times = vec![first.took];
+        for number in 1..CONFIRMATIONS {
+            match self.attempt(check).await {
+                Ok(answer) => times.push(answer.took),
+                Err((difference, seen)) => {
+                    let reason = format!("{request}: after {number} expected responses, {difference}");
+                    return Judgement::failed(reason, seen);
+                }
+            }
+        }
+        times.sort_unstable();
+        let median = times[times.len() / 2];
+        let seen = format!("{}; {CONFIRMATIONS} times in a row", first.text);
+        Judgement::passed(seen)
+            .with("wait for the first expected response", waited.as_secs_f64(), "s")
+            .with(
+                "response time on a new connection, median",
+                median.as_secs_f64() * 1000.0,
+                "ms",
+            )
+    }
+}
+
+/// An expected response.
+struct Answer {
+    took: Duration,
+    text: String,
+}
+
+/// Returns the target of a redirect to the same host and path over HTTPS.
+fn redirect(target: &Target, response: &Fetched) -> Option<Target> {
+    if !response.status.is_redirection() || target.origin().is_tls {
+        return None;
+    }
+    let location = response.headers.get(header::LOCATION)?.to_str().ok()?;
+    let redirected = Target::new(target.method.clone(), location).ok()?;
+    let origin = redirected.origin();
+    let is_same = origin.is_tls
+        && origin.host == target.origin().host
+        && redirected.url.path_and_query() == target.url.path_and_query();
+    is_same.then_some(redirected)
+}
+
+/// Describes a response in one line.
+fn describe(response: &Fetched, redirected: Option<&str>) -> String {
+    let body = &response.body[..response.body.len().min(SHOWN_BYTES)];
+    let kind = response.headers.get(header::CONTENT_TYPE);
+    let kind = kind.map_or("no content type".to_owned(), |kind| {
+        String::from_utf8_lossy(kind.as_bytes()).into_owned()
+    });
+    let redirected = redirected.map(|url| format!("redirected to {url}: ")).unwrap_or_default();
+    format!(
+        "{redirected}{}, {kind}, {:?}",
+        response.status.as_u16(),
+        String::from_utf8_lossy(body)
+    )
+}
+
+/// Returns the targets of a base URL without a path, such as `https://host`.
+fn target(base: &str, method: Method, path: &str) -> Result<Target, String> {
+    let url = format!("{}{path}", base.trim_end_matches('/'));
+    Target::new(method, &url).map_err(|error| error.to_string())
+}
+
+/// The jobs, as the wire contract defines them.
+const JOBS: &str = "Jobs:\nTitle: Devops\nDescription: Awesome\n";
+
+/// The content type of every text of the pair.
+const TEXT: &str = "text/html; charset=utf-8";
+
+/// Returns the check of the test `hello-http`. With `follows_redirect`, a load balancer may redirect to HTTPS.
+///
+/// # Errors
+/// Returns a message if `base` is no URL.
+pub fn hello(base: &str, follows_redirect: bool) -> Result<Check, String> {
+    Ok(Check {
+        body: ExpectedBody::Exact("Hello there".to_owned()),
+        header: Some((header::CONTENT_TYPE, TEXT)),
+        follows_redirect,
+        ..Check::new(target(base, Method::GET, "/hello")?, StatusCode::OK)
+    })
+}
+
+/// Returns the check of `/jobs` with a method and the token.
+///
+/// # Errors
+/// Returns a message if `base` is no URL.
+pub fn jobs(base: &str, method: Method) -> Result<Check, String> {
+    Ok(Check {
+        authorization: Authorization::Token,
+        body: ExpectedBody::Exact(JOBS.to_owned()),
+        header: Some((header::CONTENT_TYPE, TEXT)),
+        ..Check::new(target(base, method, "/jobs")?, StatusCode::OK)
+    })
+}
+
+/// Returns the checks of the wire contract: the README lists it under "The HTTP interface".
+///
+/// # Errors
+/// Returns a message if `base` is no URL.
+pub fn wire_contract(base: &str) -> Result<Vec<Check>, String> {
+    let refused = |authorization| -> Result<Check, String> {
+        Ok(Check {
+            authorization,
+            body: ExpectedBody::Exact("fail".to_owned()),
+            header: Some((header::WWW_AUTHENTICATE, "Bearer")),
+            ..Check::new(target(base, Method::PUT, "/jobs")?, StatusCode::UNAUTHORIZED)
+        })
+    };
+    let status = |method, path, status| -> Result<Check, String> {
+        Ok(Check::new(target(base, method, path)?, status))
+    };
+    let hello = hello(base, false)?;
+    Ok(vec![
+        hello,
+        jobs(base, Method::PUT)?,
+        jobs(base, Method::POST)?,
+        refused(Authorization::WrongToken)?,
+        refused(Authorization::None)?,
+        status(Method::GET, "/jobs", StatusCode::METHOD_NOT_ALLOWED)?,
+        status(Method::GET, "/not-a-path", StatusCode::NOT_FOUND)?,
+    ])
+}
+
+/// The test `urls`: every check, one after the other, with one deadline for all.
+pub async fn urls(client: &Client, checks: &[Check], deadline: Instant) -> Judgement {
+    let (mut wrong, mut differences, mut right, mut figures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for check in checks {
+        let request = check.describe();
+        let judged = client.check(check, deadline).await;
+        if let Some(failure) = judged.failure {
+            wrong.push(request);
+            differences.push(format!("{failure}: {}", judged.seen));
+        } else {
+            let times = judged.figures.into_iter().filter(|figure| figure.unit == "ms");
+            figures.extend(times.map(|figure| Figure {
+                name: format!("{request}: {}", figure.name),
+                ..figure
+            }));
+            right.push(format!("{request}: {}", judged.seen));
+        }
+    }
+    let judged = if wrong.is_empty() {
+        Judgement::passed(right.join("; "))
+    } else {
+        let reason = format!("{} of {} requests: {}", wrong.len(), checks.len(), wrong.join(", "));
+        Judgement::failed(reason, differences.join("; "))
+    };
+    Judgement { figures, ..judged }
+}

@@ -1,0 +1,381 @@
+//! Builds the options of `loadtest verify` from its flags.
+
+use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use clap::Parser;
+use engine::{
+    BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Schedule, Segment, ServerName, Spacing, Target, Tls,
+    parse_method,
+};
+use http::{Method, StatusCode};
+use prover::verify::{
+    ApplyOptions, Authorization, Check, Client, DeliveryStage, ExpectedBody, ResponseTimeBounds,
+    SHORTEST_PLATEAU_SECONDS, SpreadOptions, Test, Token, Tolerance, Verification, VerifyConfig, hello, jobs,
+    wire_contract,
+};
+
+use super::{scale_arguments::ScaleArguments, verify_arguments::VerifyArguments};
+use crate::{
+    options::ScaleOptions,
+    output::OutputFile,
+    verify_options::{VerifyCommand, VerifyOptions},
+};
+
+/// The variable with the token.
+const TOKEN_VARIABLE: &str = "LOADTEST_TOKEN";
+
+/// The addresses of the pair in `overlays/local`.
+const LOCAL_HTTP: &str = "http://127.0.0.1:30080";
+const LOCAL_HTTPS: &str = "https://127.0.0.1:30443";
+
+/// The time limit of a request of the test `settled`.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The time added to the schedule of the load of `settled`, so that it does not end before the test stops it.
+const SCHEDULE_MARGIN: Duration = Duration::from_mins(1);
+
+impl VerifyArguments {
+    /// Returns the options of the command, with open report files.
+    ///
+    /// # Errors
+    /// [`BadConfiguration`] when the flags do not fit together, or a file cannot be opened.
+    pub fn options(&self) -> anyhow::Result<VerifyCommand> {
+        let stage = self.stage.map(DeliveryStage::from);
+        match stage {
+            _ if self.list => Ok(VerifyCommand::List(stage)),
+            Some(stage) => Ok(VerifyCommand::Run(Box::new(options(self, stage)?))),
+            None => Err(bad("--stage is required".to_owned())),
+        }
+    }
+}
+
+/// Returns the options of a run.
+fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<VerifyOptions> {
+    let selected = selected(arguments, stage)?;
+    let deadlines = deadlines(arguments, stage);
+    let (http, https) = urls(arguments, stage)?;
+    let checks = checks(arguments, &https)?;
+    let load_url = arguments.load_url.clone();
+    let load_url = load_url.unwrap_or_else(|| format!("{}/hello", https.trim_end_matches('/')));
+    let token = token(arguments)?;
+    let needs_token = selected.contains(&Test::JobsHttps)
+        || (selected.contains(&Test::Urls)
+            && checks.iter().any(|check| check.authorization == Authorization::Token));
+    if needs_token && token.is_none() {
+        return Err(bad(format!("the token for /jobs is missing: set {TOKEN_VARIABLE}, or pass --token-file")));
+    }
+    let (network, certificates) = network(arguments, stage, &selected)?;
+    let tolerance = Tolerance {
+        share: arguments.tolerance.0,
+        ..Tolerance::of_window(arguments.window)
+    };
+    check_times(arguments, &selected, &deadlines, &tolerance)?;
+    let cluster = arguments.cluster.options();
+    let overlay = arguments.overlay.clone();
+    let overlay = overlay.unwrap_or_else(|| PathBuf::from(format!("kubernetes/overlays/{}", stage.name())));
+    let settles = selected.contains(&Test::Settled);
+    let probe = settles.then(|| probe_plan(arguments, &load_url, &network, deadlines[&Test::Settled]));
+    let proves = selected.iter().any(|test| test.needs_proof());
+    let scale = proves.then(|| scale_options(arguments, &load_url));
+    Ok(VerifyOptions {
+        stage,
+        config: VerifyConfig {
+            context: cluster.context.clone(),
+            region_contexts: arguments.region_context.clone(),
+            namespace: cluster.namespace.clone(),
+            overlay: overlay.display().to_string(),
+            http: http.clone(),
+            https: https.clone(),
+            certificates,
+        },
+        apply: ApplyOptions {
+            kubectl: arguments.kubectl.clone(),
+            overlay,
+            context: cluster.context.clone(),
+        },
+        // A load balancer may answer every request over HTTP with a redirect. The pair itself does not.
+        hello: hello(&http, stage != DeliveryStage::Local).map_err(bad)?,
+        jobs: jobs(&https, Method::PUT).map_err(bad)?,
+        urls: checks,
+        scale: scale.transpose()?,
+        response_time: ResponseTimeBounds {
+            objective_ms: arguments.objective.as_secs_f64() * 1000.0,
+            max_difference_ms: arguments.max_difference.as_secs_f64() * 1000.0,
+        },
+        probe: probe.transpose()?,
+        tolerance,
+        spread: SpreadOptions {
+            namespace: cluster.namespace.clone(),
+            max_skew: arguments.max_skew.into(),
+            min_zones: arguments.min_zones.into(),
+            max_region_skew: arguments.max_region_skew.map(usize::from),
+        },
+        client: Client { network, token },
+        cluster,
+        selected,
+        deadlines,
+        json: arguments.json.as_deref().map(OutputFile::open).transpose()?,
+        html: arguments.html.as_deref().map(OutputFile::open).transpose()?,
+        reports: arguments.reports.open()?,
+    })
+}
+
+fn bad(message: String) -> anyhow::Error {
+    BadConfiguration::new(message).into()
+}
+
+/// Returns the tests to run, in the order of the stage.
+fn selected(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<Vec<Test>> {
+    if let Some(foreign) = arguments.only.iter().find(|test| !stage.tests().contains(test)) {
+        let names: Vec<&str> = stage.tests().iter().map(|test| test.name()).collect();
+        return Err(bad(format!(
+            "the stage {} does not contain the test {foreign}; it contains {}",
+            stage.name(),
+            names.join(", ")
+        )));
+    }
+    let is_selected = |test: &&Test| arguments.only.is_empty() || arguments.only.contains(test);
+    Ok(stage.tests().iter().filter(is_selected).copied().collect())
+}
+
+fn deadlines(arguments: &VerifyArguments, stage: DeliveryStage) -> BTreeMap<Test, Duration> {
+    let defaults = Test::ALL.map(|test| (test, test.deadline(stage)));
+    let given = arguments.deadline.iter().map(|given| (given.test, given.deadline));
+    defaults.into_iter().chain(given).collect()
+}
+
+/// Returns the URLs of the pair over HTTP and HTTPS, without a path.
+fn urls(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<(String, String)> {
+    let local = stage == DeliveryStage::Local;
+    let https = match &arguments.https {
+        Some(https) => https.clone(),
+        None if local => LOCAL_HTTPS.to_owned(),
+        None => {
+            return Err(bad(format!(
+                "the stage {} needs the URL of the pair: --https https://HOST",
+                stage.name()
+            )));
+        }
+    };
+    let base = |url: &str, scheme: &str| -> anyhow::Result<Target> {
+        let target = Target::new(Method::GET, url).map_err(BadConfiguration::new)?;
+        let has_path = target.url.path_and_query().is_some_and(|path| path != "/");
+        if target.url.scheme_str() != Some(scheme) || has_path {
+            return Err(bad(format!("`{url}` must begin with {scheme}:// and have no path")));
+        }
+        Ok(target)
+    };
+    let secure = base(&https, "https")?;
+    let http = match &arguments.http {
+        Some(http) => http.clone(),
+        None if local => LOCAL_HTTP.to_owned(),
+        None => format!("http://{}", secure.url.host().unwrap_or_default()),
+    };
+    base(&http, "http")?;
+    Ok((http, https))
+}
+
+/// Returns the checks of the test `urls`.
+fn checks(arguments: &VerifyArguments, https: &str) -> anyhow::Result<Vec<Check>> {
+    if arguments.check.is_empty() {
+        return wire_contract(https).map_err(bad);
+    }
+    let checks = arguments.check.iter().map(|text| parse_check(text));
+    checks.collect::<Result<_, _>>().map_err(bad)
+}
+
+/// Parses `[token] METHOD URL STATUS [TEXT]`.
+fn parse_check(text: &str) -> Result<Check, String> {
+    let invalid = || {
+        format!("`{text}` is not a check; write 'METHOD URL STATUS TEXT', for example 'GET https://host/hello 200 Hello'")
+    };
+    let (authorization, rest) = match text.strip_prefix("token ") {
+        Some(rest) => (Authorization::Token, rest),
+        None => (Authorization::None, text),
+    };
+    let mut words = rest.splitn(4, ' ');
+    let mut word = || words.next().filter(|word| !word.is_empty()).ok_or_else(invalid);
+    let (method, url, status) = (word()?, word()?, word()?);
+    let status: StatusCode = status.parse().map_err(|_| invalid())?;
+    let target = Target::new(parse_method(method)?, url).map_err(|error| error.to_string())?;
+    let body = words.next().map_or(ExpectedBody::Any, |text| ExpectedBody::Contains(text.to_owned()));
+    Ok(Check {
+        authorization,
+        body,
+        ..Check::new(target, status)
+    })
+}
+
+/// Returns the token of the file or of the variable; `None` without both.
+fn token(arguments: &VerifyArguments) -> anyhow::Result<Option<Token>> {
+    let (source, text) = if let Some(path) = &arguments.token_file {
+        let text = fs::read_to_string(path).map_err(|error| bad(format!("{}: {error}", path.display())))?;
+        (path.display().to_string(), text)
+    } else {
+        match env::var(TOKEN_VARIABLE) {
+            Ok(text) => (TOKEN_VARIABLE.to_owned(), text),
+            Err(env::VarError::NotPresent) => return Ok(None),
+            Err(error) => return Err(bad(format!("{TOKEN_VARIABLE}: {error}"))),
+        }
+    };
+    let token = Token::new(&text).map_err(|error| bad(format!("{source}: {error}")))?;
+    Ok(Some(token))
+}
+
+/// Returns how connections are opened, and how certificates are verified.
+fn network(
+    arguments: &VerifyArguments,
+    stage: DeliveryStage,
+    selected: &[Test],
+) -> anyhow::Result<(Network, Verification)> {
+    let name = arguments.sni.clone().map(ServerName::try_from).transpose();
+    let name = name.map_err(|_| bad("--sni: write a host name or an IP address".to_owned()))?;
+    // Only this test of `local` needs no certificate authorities.
+    let needs_tls = stage != DeliveryStage::Local || selected.contains(&Test::JobsHttps);
+    let (tls, certificates) = match (arguments.insecure, &arguments.cacert) {
+        (true, _) => (Some(Tls::insecure(None, name, Protocol::Http1)), Verification::None),
+        (false, Some(path)) => (
+            Some(Tls::verifying(Some(path), None, name, Protocol::Http1)),
+            Verification::File(path.display().to_string()),
+        ),
+        (false, None) => (
+            needs_tls.then(|| Tls::verifying(None, None, name, Protocol::Http1)),
+            Verification::System,
+        ),
+    };
+    let network = Network {
+        resolve: arguments.resolve.clone(),
+        dns_ttl: None,
+        tls: tls.transpose().map_err(BadConfiguration::new)?,
+    };
+    Ok((network, certificates))
+}
+
+/// Rejects times that prove nothing.
+fn check_times(
+    arguments: &VerifyArguments,
+    selected: &[Test],
+    deadlines: &BTreeMap<Test, Duration>,
+    tolerance: &Tolerance,
+) -> anyhow::Result<()> {
+    if arguments.window < Tolerance::MIN_WINDOW {
+        return Err(bad("--window must be at least 20s: fewer values do not show a difference".to_owned()));
+    }
+    let deadline = deadlines[&Test::Settled];
+    let window = Duration::from_secs(tolerance.window as u64);
+    // Two windows, and the time to connect and to read.
+    if selected.contains(&Test::Settled) && deadline < 2 * window + Duration::from_secs(5) {
+        return Err(bad(format!(
+            "the deadline of settled ({}) must exceed two windows of {}: --deadline settled=DURATION",
+            humantime::format_duration(deadline),
+            humantime::format_duration(window)
+        )));
+    }
+    if selected.contains(&Test::ResponseTime) && arguments.plateau.as_secs_f64() < SHORTEST_PLATEAU_SECONDS {
+        return Err(bad(format!(
+            "--plateau must be at least {SHORTEST_PLATEAU_SECONDS}s for the test response-time"
+        )));
+    }
+    Ok(())
+}
+
+/// Returns the load of the test `settled`, which lasts longer than its deadline.
+fn probe_plan(
+    arguments: &VerifyArguments,
+    url: &str,
+    network: &Network,
+    deadline: Duration,
+) -> anyhow::Result<Plan> {
+    let target = Target::new(Method::GET, url).map_err(BadConfiguration::new)?;
+    let mix = Mix::new(vec![target], &[], &Bytes::new(), Protocol::Http1).map_err(BadConfiguration::new)?;
+    let rate = arguments.probe_rate.as_per_second();
+    let segment = Segment::constant(deadline + SCHEDULE_MARGIN, rate);
+    Ok(Plan {
+        schedule: Schedule::from_segments(&[segment], Spacing::Even),
+        warm_up: Duration::ZERO,
+        mix,
+        network: network.clone(),
+        expectations: Expectations::default(),
+        timeout: PROBE_TIMEOUT,
+        // One for each request of a second, so that a slow response delays no other.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive rate; an absurd one is cut off"
+        )]
+        connections: (rate.ceil() as usize).clamp(1, 1000),
+        max_in_flight: 10_000,
+        // As for every other load: below the limits of the services.
+        max_connection_age: Some(Duration::from_secs(6)),
+        max_idle: Duration::from_secs(4),
+        slowest: 0,
+        threads: Some(1),
+    })
+}
+
+/// The flags of `loadtest scale`.
+#[derive(Parser)]
+#[command(name = "scale")]
+struct ScaleCommand {
+    #[command(flatten)]
+    arguments: ScaleArguments,
+}
+
+/// Returns the options of the proof: those of `loadtest scale` with the same flags, so that both have the same defaults.
+fn scale_options(arguments: &VerifyArguments, url: &str) -> anyhow::Result<ScaleOptions> {
+    let mut flags: Vec<String> = vec!["scale".to_owned(), "--nodes".to_owned()];
+    let mut add = |flag: &str, value: String| flags.extend([flag.to_owned(), value]);
+    add("--url", url.to_owned());
+    add("--replicas", arguments.replicas.to_string());
+    add("--hpa", arguments.hpa.clone());
+    add("--plateau", humantime::format_duration(arguments.plateau).to_string());
+    let cluster = arguments.cluster.options();
+    add("--namespace", cluster.namespace);
+    add("--series", cluster.series);
+    let prometheus = cluster.prometheus;
+    add(
+        "--prometheus",
+        format!("{}/{}:{}", prometheus.namespace, prometheus.name, prometheus.port),
+    );
+    let path = |path: &PathBuf| path.display().to_string();
+    let optional = [
+        ("--context", cluster.context),
+        ("--zones", arguments.zones.map(|zones| zones.to_string())),
+        ("--cacert", arguments.cacert.as_ref().map(path)),
+        ("--sni", arguments.sni.clone()),
+        ("--json", arguments.scale_json.as_ref().map(path)),
+        ("--html", arguments.scale_html.as_ref().map(path)),
+    ];
+    for (flag, value) in optional {
+        if let Some(value) = value {
+            add(flag, value);
+        }
+    }
+    for resolve in &arguments.resolve {
+        add("--resolve", resolve.to_string());
+    }
+    if arguments.insecure {
+        flags.push("--insecure".to_owned());
+    }
+    let parsed = ScaleCommand::try_parse_from(flags);
+    parsed.map_err(BadConfiguration::new)?.arguments.options()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_has_a_method_a_url_a_status_and_perhaps_a_token_and_a_text() {
+        let check = parse_check("GET https://host/hello 200 Hello there").unwrap();
+        assert_eq!(check.describe(), "GET https://host/hello");
+        assert_eq!(check.body, ExpectedBody::Contains("Hello there".to_owned()));
+        let check = parse_check("token put https://host/jobs 401").unwrap();
+        assert_eq!(check.describe(), "PUT https://host/jobs with the token");
+        assert_eq!((check.status, check.body), (StatusCode::UNAUTHORIZED, ExpectedBody::Any));
+        for text in ["", "GET", "GET https://host/ ok", "GET host 200", "GET  https://host/ 200"] {
+            assert!(parse_check(text).is_err(), "{text:?}");
+        }
+    }
+}
