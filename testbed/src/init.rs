@@ -54,7 +54,7 @@ fn write_configuration(cpu_millis: Option<u64>) -> Result<()> {
     fs::write("/etc/kubernetes/containerd.toml", kubeadm::containerd())?;
     let hosts = Path::new(kubeadm::REGISTRIES).join(registry::name());
     fs::create_dir_all(&hosts)?;
-    fs::write(hosts.join("hosts.toml"), registry::containerd_hosts())?;
+    fs::write(hosts.join("hosts.toml"), kubeadm::registry_mirror(registry::PORT))?;
     fs::write(
         "/etc/kubernetes/kubeadm.yaml",
         kubeadm::configuration(cpu_millis)?,

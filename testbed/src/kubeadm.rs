@@ -224,11 +224,11 @@ state = "/run/containerd"
     )
 }
 
-/// The configuration of containerd on added nodes that sends each pull to the registry of the node manager, which has the images of
-/// the first node (containerd `docs/hosts.md`).
-#[must_use]
-pub fn registry_mirror() -> String {
-    format!("[host.\"http://{NODE_ADDRESS}:{REGISTRY_PORT}\"]\n  capabilities = [\"pull\", \"resolve\"]\n")
+/// The configuration of containerd that sends pulls to a registry on this port of the first node (containerd `docs/hosts.md`).
+///
+/// containerd 1.6 ignores a file that has only `server`.
+pub(crate) fn registry_mirror(port: u16) -> String {
+    format!("[host.\"http://{NODE_ADDRESS}:{port}\"]\n  capabilities = [\"pull\", \"resolve\"]\n")
 }
 
 /// The CNI configuration of the pod network of a node: a bridge, with addresses from [`pod_subnet`].

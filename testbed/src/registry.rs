@@ -60,11 +60,6 @@ pub fn configuration(address: &str, folder: &Path, users: Option<&Path>) -> Stri
     configuration.to_string()
 }
 
-/// The configuration of containerd on every node for the registry (containerd `docs/hosts.md`).
-pub(crate) fn containerd_hosts() -> String {
-    format!("server = \"http://{NODE_ADDRESS}:{PORT}\"\n")
-}
-
 /// Starts the registry in the running cluster, unless it runs. It stops with the cluster.
 ///
 /// # Errors

@@ -37,6 +37,8 @@ impl Registry {
     /// Moves the calling thread into a network that contains only loopback, and starts a registry there. The processes that this
     /// thread starts reach the registry, and nothing outside of the machine.
     fn start_with(accounts: bool) -> Result<Self> {
+        // The suite has built them, because the first build takes minutes.
+        components::build(&[components::CRANE, components::REGISTRY, components::COSIGN])?;
         unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace")?;
         progress::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
         let folder = tempfile::Builder::new()

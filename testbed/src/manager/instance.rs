@@ -162,13 +162,14 @@ fn write_configuration(name: &str, number: u8) -> Result<()> {
         ("/etc/kubernetes", "containerd.toml", kubeadm::containerd()),
         (
             "/etc/kubernetes",
+            // The registry of the node manager has the images of the first node.
             "registry/_default/hosts.toml",
-            kubeadm::registry_mirror(),
+            kubeadm::registry_mirror(kubeadm::REGISTRY_PORT),
         ),
         (
             "/etc/kubernetes",
             &format!("registry/{}/hosts.toml", registry::name()),
-            registry::containerd_hosts(),
+            kubeadm::registry_mirror(registry::PORT),
         ),
         ("/etc/kubernetes", kubeadm::DISCOVERY, kubeadm::discovery()),
         (

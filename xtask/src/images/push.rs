@@ -113,12 +113,19 @@ impl Registry<'_> {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let printed = String::from_utf8_lossy(&output.stderr);
-        let printed = printed.trim();
+        let printed = error_line(&printed);
         match advice(printed, self.address, image.name) {
             Some(advice) => bail!("{advice}\ncrane {}: {printed}", arguments.join(" ")),
             None => bail!("crane {}: {printed}", arguments.join(" ")),
         }
     }
+}
+
+/// The error in the output of crane. Before it, there is the progress.
+fn error_line(printed: &str) -> &str {
+    let mut lines = printed.lines().rev();
+    let error = lines.find_map(|line| line.strip_prefix("Error: "));
+    error.unwrap_or(printed).trim()
 }
 
 /// Whether a registry that answers so does not have the manifest (OCI Distribution Specification 1.1, "Error Codes").
@@ -173,6 +180,18 @@ fn advice(printed: &str, registry: &str, repository: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_error_of_crane_is_its_last_line() {
+        let printed = "2026/11/30 17:03:11 HEAD request failed, falling back on GET: unexpected status code 404 Not Found\n\
+                       Error: GET https://r.io/v2/app-a/manifests/2: UNAUTHORIZED: authentication required\n";
+        let error = error_line(printed);
+        assert!(error.starts_with("GET https://r.io"), "{error}");
+        assert!(!is_missing(error));
+        assert!(is_missing(
+            "GET https://r.io/v2/app-a/manifests/2: MANIFEST_UNKNOWN: manifest unknown"
+        ));
+    }
 
     #[test]
     fn each_kind_of_error_has_an_advice() {
