@@ -96,6 +96,13 @@ pub(crate) const SUITES: &[Suite] = &[
         run: policy,
     },
     Suite {
+        name: "delivery",
+        checks: "`loadtest verify` passes on the deployed pair, and names what is wrong with broken deployments",
+        budget: Duration::from_secs(140),
+        on_cluster: true,
+        run: |session| session.cluster_tests("delivery", "test(verify::)"),
+    },
+    Suite {
         name: "scaling",
         checks: "pods scale out and in without a lost request, and the report says where the time goes",
         budget: Duration::from_secs(695),

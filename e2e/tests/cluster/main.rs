@@ -18,3 +18,4 @@ mod report;
 mod scaling;
 mod storage;
 mod user_overlay;
+mod verify;

@@ -76,7 +76,8 @@ async fn exchange(
 ) -> Result<Response, NoResponse> {
     let origin = target.origin();
     let addresses = network.addresses(&origin).await;
-    let addresses = addresses.map_err(|error| NoResponse(format!("{} has no address: {error}", origin.host)))?;
+    let addresses =
+        addresses.map_err(|error| NoResponse(format!("{} has no address: {error}", origin.host)))?;
     // As in `probe`: `localhost` often resolves to two addresses, and the server listens on one of them.
     let mut problem = format!("{} has no address", origin.host);
     for address in addresses {
@@ -101,7 +102,8 @@ async fn send(
         let response = sender.send_request(request).await;
         let (head, body) = response.map_err(|error| failed(&error))?.into_parts();
         let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
-        let body = body.map_err(|error| NoResponse(format!("the body is incomplete or too long: {error}")))?;
+        let body =
+            body.map_err(|error| NoResponse(format!("the body is incomplete or too long: {error}")))?;
         Ok((head.status, head.headers, body.to_bytes()))
     };
     // The exchange reports the errors of the connection. The driver may end first.

@@ -59,20 +59,20 @@ pub struct VerifyArguments {
     #[arg(long, value_name = "FILE", default_value = "kubectl", help_heading = "apply")]
     pub kubectl: PathBuf,
 
-    /// URL of the pair over HTTP, without a path (default: http://127.0.0.1:30080 for local; otherwise the host of --https)
+    /// URL of the pair over HTTP, without a path (default: `http://127.0.0.1:30080` for local; otherwise the host of --https)
     #[arg(long, value_name = "URL", help_heading = "Requests")]
     pub http: Option<String>,
 
-    /// URL of the pair over HTTPS, without a path (default for local: https://127.0.0.1:30443)
+    /// URL of the pair over HTTPS, without a path (default for local: `https://127.0.0.1:30443`)
     #[arg(long, value_name = "URL", help_heading = "Requests")]
     pub https: Option<String>,
 
-    /// File with the token for /jobs (default: the environment variable LOADTEST_TOKEN); no report contains it
+    /// File with the token for /jobs (default: the environment variable `LOADTEST_TOKEN`); no report contains it
     #[arg(long, value_name = "FILE", help_heading = "Requests")]
     pub token_file: Option<PathBuf>,
 
-    /// Request of the test urls, its status, and a text that the body must contain: 'GET https://host/hello 200 Hello there';
-    /// begin with `token` to send the token: 'token PUT https://host/jobs 200 Jobs:' (repeatable; replaces the default list)
+    /// Request of the test urls, its status, and a text that the body must contain: `GET https://host/hello 200 Hello there`;
+    /// begin with `token` to send the token: `token PUT https://host/jobs 200 Jobs:` (repeatable; replaces the default list)
     #[arg(long, value_name = "METHOD URL STATUS [TEXT]", help_heading = "Requests")]
     pub check: Vec<String>,
 
@@ -105,7 +105,7 @@ pub struct VerifyArguments {
     #[arg(short, long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Load")]
     pub replicas: u16,
 
-    /// How long the replica count must stay constant; at least 105s, the time that the average response time covers
+    /// How long the replica count must stay constant; at least 1.4 times --metric-covers
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration, help_heading = "Load")]
     pub plateau: Duration,
 
@@ -121,6 +121,10 @@ pub struct VerifyArguments {
     /// which the service does not see
     #[arg(long, value_name = "DURATION", default_value = "50ms", value_parser = parse_duration, help_heading = "Load")]
     pub max_difference: Duration,
+
+    /// Time that a value of `http_request_duration_seconds_average` covers: the window of the adapter's rule, and a scrape interval
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = parse_duration, help_heading = "Load")]
+    pub metric_covers: Duration,
 
     /// Write the JSON report of the proof to this file, as `loadtest scale --json`
     #[arg(long, value_name = "FILE", help_heading = "Load")]
@@ -188,11 +192,11 @@ impl FromStr for TestDeadline {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (test, deadline) = text
+        let (name, deadline) = text
             .split_once('=')
             .ok_or_else(|| format!("`{text}` is not a test and its deadline; write settled=10m"))?;
         Ok(Self {
-            test: parse_test(test)?,
+            test: parse_test(name)?,
             deadline: parse_duration(deadline)?,
         })
     }

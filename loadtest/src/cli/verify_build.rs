@@ -5,14 +5,13 @@ use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use clap::Parser;
 use engine::{
-    BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Schedule, Segment, ServerName, Spacing, Target, Tls,
-    parse_method,
+    BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Schedule, Segment, ServerName, Spacing,
+    Target, Tls, parse_method, units::short,
 };
 use http::{Method, StatusCode};
 use prover::verify::{
     ApplyOptions, Authorization, Check, Client, DeliveryStage, ExpectedBody, ResponseTimeBounds,
-    SHORTEST_PLATEAU_SECONDS, SpreadOptions, Test, Token, Tolerance, Verification, VerifyConfig, hello, jobs,
-    wire_contract,
+    SpreadOptions, Test, Token, Tolerance, Verification, VerifyConfig, hello, jobs, wire_contract,
 };
 
 use super::{scale_arguments::ScaleArguments, verify_arguments::VerifyArguments};
@@ -61,16 +60,25 @@ fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<
     let token = token(arguments)?;
     let needs_token = selected.contains(&Test::JobsHttps)
         || (selected.contains(&Test::Urls)
-            && checks.iter().any(|check| check.authorization == Authorization::Token));
+            && checks
+                .iter()
+                .any(|check| check.authorization == Authorization::Token));
     if needs_token && token.is_none() {
-        return Err(bad(format!("the token for /jobs is missing: set {TOKEN_VARIABLE}, or pass --token-file")));
+        return Err(bad(format!(
+            "the token for /jobs is missing: set {TOKEN_VARIABLE}, or pass --token-file"
+        )));
     }
     let (network, certificates) = network(arguments, stage, &selected)?;
     let tolerance = Tolerance {
         share: arguments.tolerance.0,
         ..Tolerance::of_window(arguments.window)
     };
-    check_times(arguments, &selected, &deadlines, &tolerance)?;
+    let response_time = ResponseTimeBounds {
+        objective_ms: arguments.objective.as_secs_f64() * 1000.0,
+        max_difference_ms: arguments.max_difference.as_secs_f64() * 1000.0,
+        covered_seconds: arguments.metric_covers.as_secs_f64(),
+    };
+    check_times(arguments, &selected, &deadlines, &tolerance, &response_time)?;
     let cluster = arguments.cluster.options();
     let overlay = arguments.overlay.clone();
     let overlay = overlay.unwrap_or_else(|| PathBuf::from(format!("kubernetes/overlays/{}", stage.name())));
@@ -99,10 +107,7 @@ fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<
         jobs: jobs(&https, Method::PUT).map_err(bad)?,
         urls: checks,
         scale: scale.transpose()?,
-        response_time: ResponseTimeBounds {
-            objective_ms: arguments.objective.as_secs_f64() * 1000.0,
-            max_difference_ms: arguments.max_difference.as_secs_f64() * 1000.0,
-        },
+        response_time,
         probe: probe.transpose()?,
         tolerance,
         spread: SpreadOptions {
@@ -141,7 +146,10 @@ fn selected(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result
 
 fn deadlines(arguments: &VerifyArguments, stage: DeliveryStage) -> BTreeMap<Test, Duration> {
     let defaults = Test::ALL.map(|test| (test, test.deadline(stage)));
-    let given = arguments.deadline.iter().map(|given| (given.test, given.deadline));
+    let given = arguments
+        .deadline
+        .iter()
+        .map(|given| (given.test, given.deadline));
     defaults.into_iter().chain(given).collect()
 }
 
@@ -162,7 +170,9 @@ fn urls(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<(St
         let target = Target::new(Method::GET, url).map_err(BadConfiguration::new)?;
         let has_path = target.url.path_and_query().is_some_and(|path| path != "/");
         if target.url.scheme_str() != Some(scheme) || has_path {
-            return Err(bad(format!("`{url}` must begin with {scheme}:// and have no path")));
+            return Err(bad(format!(
+                "`{url}` must begin with {scheme}:// and have no path"
+            )));
         }
         Ok(target)
     };
@@ -188,7 +198,9 @@ fn checks(arguments: &VerifyArguments, https: &str) -> anyhow::Result<Vec<Check>
 /// Parses `[token] METHOD URL STATUS [TEXT]`.
 fn parse_check(text: &str) -> Result<Check, String> {
     let invalid = || {
-        format!("`{text}` is not a check; write 'METHOD URL STATUS TEXT', for example 'GET https://host/hello 200 Hello'")
+        format!(
+            "`{text}` is not a check; write 'METHOD URL STATUS TEXT', for example 'GET https://host/hello 200 Hello'"
+        )
     };
     let (authorization, rest) = match text.strip_prefix("token ") {
         Some(rest) => (Authorization::Token, rest),
@@ -199,7 +211,9 @@ fn parse_check(text: &str) -> Result<Check, String> {
     let (method, url, status) = (word()?, word()?, word()?);
     let status: StatusCode = status.parse().map_err(|_| invalid())?;
     let target = Target::new(parse_method(method)?, url).map_err(|error| error.to_string())?;
-    let body = words.next().map_or(ExpectedBody::Any, |text| ExpectedBody::Contains(text.to_owned()));
+    let body = words
+        .next()
+        .map_or(ExpectedBody::Any, |text| ExpectedBody::Contains(text.to_owned()));
     Ok(Check {
         authorization,
         body,
@@ -234,7 +248,10 @@ fn network(
     // Only this test of `local` needs no certificate authorities.
     let needs_tls = stage != DeliveryStage::Local || selected.contains(&Test::JobsHttps);
     let (tls, certificates) = match (arguments.insecure, &arguments.cacert) {
-        (true, _) => (Some(Tls::insecure(None, name, Protocol::Http1)), Verification::None),
+        (true, _) => (
+            Some(Tls::insecure(None, name, Protocol::Http1)),
+            Verification::None,
+        ),
         (false, Some(path)) => (
             Some(Tls::verifying(Some(path), None, name, Protocol::Http1)),
             Verification::File(path.display().to_string()),
@@ -258,9 +275,12 @@ fn check_times(
     selected: &[Test],
     deadlines: &BTreeMap<Test, Duration>,
     tolerance: &Tolerance,
+    response_time: &ResponseTimeBounds,
 ) -> anyhow::Result<()> {
     if arguments.window < Tolerance::MIN_WINDOW {
-        return Err(bad("--window must be at least 20s: fewer values do not show a difference".to_owned()));
+        return Err(bad(
+            "--window must be at least 20s: fewer values do not show a difference".to_owned(),
+        ));
     }
     let deadline = deadlines[&Test::Settled];
     let window = Duration::from_secs(tolerance.window as u64);
@@ -272,9 +292,11 @@ fn check_times(
             humantime::format_duration(window)
         )));
     }
-    if selected.contains(&Test::ResponseTime) && arguments.plateau.as_secs_f64() < SHORTEST_PLATEAU_SECONDS {
+    let shortest = response_time.shortest_plateau_seconds();
+    if selected.contains(&Test::ResponseTime) && arguments.plateau.as_secs_f64() < shortest {
         return Err(bad(format!(
-            "--plateau must be at least {SHORTEST_PLATEAU_SECONDS}s for the test response-time"
+            "--plateau must be at least {} s, 1.4 times --metric-covers, for the test response-time",
+            short(shortest)
         )));
     }
     Ok(())
@@ -329,7 +351,10 @@ fn scale_options(arguments: &VerifyArguments, url: &str) -> anyhow::Result<Scale
     add("--url", url.to_owned());
     add("--replicas", arguments.replicas.to_string());
     add("--hpa", arguments.hpa.clone());
-    add("--plateau", humantime::format_duration(arguments.plateau).to_string());
+    add(
+        "--plateau",
+        humantime::format_duration(arguments.plateau).to_string(),
+    );
     let cluster = arguments.cluster.options();
     add("--namespace", cluster.namespace);
     add("--series", cluster.series);
@@ -373,8 +398,17 @@ mod tests {
         assert_eq!(check.body, ExpectedBody::Contains("Hello there".to_owned()));
         let check = parse_check("token put https://host/jobs 401").unwrap();
         assert_eq!(check.describe(), "PUT https://host/jobs with the token");
-        assert_eq!((check.status, check.body), (StatusCode::UNAUTHORIZED, ExpectedBody::Any));
-        for text in ["", "GET", "GET https://host/ ok", "GET host 200", "GET  https://host/ 200"] {
+        assert_eq!(
+            (check.status, check.body),
+            (StatusCode::UNAUTHORIZED, ExpectedBody::Any)
+        );
+        for text in [
+            "",
+            "GET",
+            "GET https://host/ ok",
+            "GET host 200",
+            "GET  https://host/ 200",
+        ] {
             assert!(parse_check(text).is_err(), "{text:?}");
         }
     }

@@ -1,10 +1,11 @@
-//! The commands `chain`, `scale` and `job` against a fake API server.
+//! The commands `chain`, `scale`, `job` and `verify` against a fake API server.
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod chain;
 mod chain_manifests;
 #[path = "../../prover/tests/it/cluster_state.rs"]
 mod cluster_state;
+mod delivery;
 #[path = "../../prover/tests/it/fake_cluster.rs"]
 mod fake_cluster;
 #[path = "../../prover/tests/it/fake_nodes.rs"]
@@ -34,3 +35,10 @@ mod scale_command;
 mod scaling_cluster;
 #[path = "../support/schema.rs"]
 mod schema;
+#[expect(dead_code, reason = "only the tests of the engine use some servers")]
+#[path = "../../engine/tests/it/support.rs"]
+mod support;
+#[expect(dead_code, reason = "only the tests of loads use some servers")]
+#[path = "../load/tls.rs"]
+mod tls;
+mod verify;

@@ -1,4 +1,4 @@
-//! What the tests of a delivery read: the progress of rollouts, the pods of ReplicaSets, and the places of nodes.
+//! What the tests of a delivery read: the progress of rollouts, the pods of `ReplicaSet`s, and the places of nodes.
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
@@ -17,7 +17,7 @@ use super::{
 /// The label that holds the region of a node.
 const REGION: &str = "topology.kubernetes.io/region";
 
-/// The annotation with the number of the rollout that a ReplicaSet belongs to.
+/// The annotation with the number of the rollout that a `ReplicaSet` belongs to.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// The progress of the rollout of a Deployment.
@@ -46,7 +46,8 @@ impl From<Deployment> for Rollout {
         let workload = Workload::from(object);
         let mut conditions = status.conditions.unwrap_or_default().into_iter();
         let stuck = conditions.find(|condition| {
-            condition.type_ == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+            condition.type_ == "Progressing"
+                && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
         });
         Self {
             selector: workload.selector,
@@ -85,7 +86,7 @@ impl Rollout {
     }
 }
 
-/// The pods of a ReplicaSet.
+/// The pods of a `ReplicaSet`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaSetState {
     /// The name.
@@ -160,7 +161,7 @@ impl Cluster {
         Ok(read(api.get_opt(name)).await?.map(Rollout::from))
     }
 
-    /// Returns the ReplicaSets that match a label selector.
+    /// Returns the `ReplicaSet`s that match a label selector.
     ///
     /// # Errors
     /// Returns an error if the request to the API server fails.

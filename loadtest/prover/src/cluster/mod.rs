@@ -1,4 +1,5 @@
-//! Reads from a Kubernetes cluster. The only writes create and delete the Jobs of `loadtest job`.
+//! Reads from a Kubernetes cluster. The only writes create and delete the Jobs of `loadtest job`. `loadtest verify` applies manifests
+//! with kubectl.
 
 mod autoscaler;
 mod client;

@@ -17,7 +17,7 @@ mod windows;
 pub use self::{
     apply::{ApplyOptions, apply},
     outcome::{Figure, Judgement, Outcome, TestStatus},
-    proof::{ResponseTimeBounds, SHORTEST_PLATEAU_SECONDS, nodes_scale, pods_scale, response_time},
+    proof::{ResponseTimeBounds, nodes_scale, pods_scale, response_time},
     readings::{DURATION_METRIC, Reader, Reading},
     report::{Verification, VerifyConfig, VerifyReport, VerifyVerdict},
     requests::{Authorization, Check, Client, ExpectedBody, hello, jobs, urls, wire_contract},

@@ -1,6 +1,6 @@
 //! The tests that judge a proof of scaling: `pods-scale`, `nodes-scale` and `response-time`. Pure functions.
 
-use engine::{LoadReport, units::short};
+use engine::units::short;
 use jiff::Timestamp;
 
 use super::{
@@ -21,19 +21,13 @@ const ABOUT_NODES: [&str; 8] = [
     "node-events-removed",
 ];
 
-/// The time at the end of the plateau over which the values of the metric are averaged, in seconds.
-const COMPARED_SECONDS: f64 = 30.0;
-
-/// The time that a value of the metric covers: its window of 1 m, and the age of its last scrape, up to 15 s. In seconds.
-const COVERED_SECONDS: f64 = 75.0;
+/// The time at the end of the plateau over which the values of the metric are averaged, as a share of the time that a value covers.
+const COMPARED_SHARE: f64 = 0.4;
 
 /// How much more than the load tool the service may measure: 1 ms is the resolution of the API, which counts in thousandths of a
 /// second, and 10 % are the noise of the averages over different seconds.
 const EXCESS_MS: f64 = 1.0;
 const EXCESS_SHARE: f64 = 0.1;
-
-/// The shortest plateau of a proof whose response time is judged: the values at its end cover no earlier second.
-pub const SHORTEST_PLATEAU_SECONDS: f64 = COMPARED_SECONDS + COVERED_SECONDS;
 
 /// The bounds of the average response time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,9 +37,24 @@ pub struct ResponseTimeBounds {
     /// How much more than the service the load tool may measure, in milliseconds: the network, the load balancer, and the opening of
     /// connections, which the service does not see.
     pub max_difference_ms: f64,
+    /// The time that a value of the custom metric covers, in seconds: the window of its rule, and a scrape interval.
+    pub covered_seconds: f64,
 }
 
-/// The test `pods-scale`: every assertion of the proof that is not about nodes, and the pods of the ReplicaSet.
+impl ResponseTimeBounds {
+    fn compared_seconds(&self) -> f64 {
+        self.covered_seconds * COMPARED_SHARE
+    }
+
+    /// Returns the shortest plateau of a proof whose response time is judged, in seconds: the values at its end cover no earlier
+    /// second.
+    #[must_use]
+    pub fn shortest_plateau_seconds(&self) -> f64 {
+        self.compared_seconds() + self.covered_seconds
+    }
+}
+
+/// The test `pods-scale`: every assertion of the proof that is not about nodes, and the pods of the `ReplicaSet`.
 #[must_use]
 pub fn pods_scale(run: &ScaleRun, readings: &[Reading]) -> Judgement {
     let about_pods = |assertion: &&Assertion| !ABOUT_NODES.contains(&assertion.name);
@@ -73,7 +82,11 @@ pub fn nodes_scale(run: &ScaleRun) -> Judgement {
 fn judge<'a>(run: &ScaleRun, assertions: impl Iterator<Item = &'a Assertion>) -> Judgement {
     let (mut held, mut broken, mut unreached) = (Vec::new(), Vec::new(), Vec::new());
     for assertion in assertions {
-        let hpa = assertion.hpa.as_deref().map(|hpa| format!(" {hpa}")).unwrap_or_default();
+        let hpa = assertion
+            .hpa
+            .as_deref()
+            .map(|hpa| format!(" {hpa}"))
+            .unwrap_or_default();
         let text = format!("{}{hpa}: {}", assertion.name, assertion.observed);
         match assertion.verdict {
             AssertionVerdict::Passed => held.push(text),
@@ -107,7 +120,13 @@ fn judge<'a>(run: &ScaleRun, assertions: impl Iterator<Item = &'a Assertion>) ->
 
 /// Adds a second judgement to a first one.
 fn add(first: Judgement, second: Judgement) -> Judgement {
-    let join = |one: String, other: String| if one.is_empty() { other } else { format!("{one}; {other}") };
+    let join = |one: String, other: String| {
+        if one.is_empty() {
+            other
+        } else {
+            format!("{one}; {other}")
+        }
+    };
     let failure = match (first.failure, second.failure) {
         (Some(one), Some(other)) => Some(join(one, other)),
         (one, other) => one.or(other),
@@ -124,7 +143,7 @@ fn since(began: Timestamp, at: Timestamp) -> f64 {
     at.duration_since(began).as_secs_f64()
 }
 
-/// Judges the pods of the ReplicaSet: as many as expected at the end of the plateau, and the minimum at the end.
+/// Judges the pods of the `ReplicaSet`: as many as expected at the end of the plateau, and the minimum at the end.
 fn replica_set(run: &ScaleRun, expected: &Expected, readings: &[Reading]) -> Judgement {
     let marks = run.timeline.marks;
     let (Some(began), Some(end), Some(_)) = (run.began_at, marks.plateau_ended, marks.back) else {
@@ -137,8 +156,10 @@ fn replica_set(run: &ScaleRun, expected: &Expected, readings: &[Reading]) -> Jud
     let peak = at_peak.map(|reading| reading.replica_set.clone());
     let rest = readings.last().map(|reading| reading.replica_set.clone());
     let (Some(Ok(peak)), Some(Ok(rest))) = (peak.clone(), rest.clone()) else {
-        let problems = [peak, rest].into_iter().flatten().filter_map(Result::err);
-        let problem = problems.last().unwrap_or_else(|| "it was never read".to_owned());
+        let mut problems = [peak, rest].into_iter().flatten().filter_map(Result::err);
+        let problem = problems
+            .next_back()
+            .unwrap_or_else(|| "it was never read".to_owned());
         return Judgement::failed("the ReplicaSet was not judged", problem);
     };
     let text = format!(
@@ -168,47 +189,54 @@ pub fn response_time(run: &ScaleRun, readings: &[Reading], bounds: ResponseTimeB
     };
     let marks = run.timeline.marks;
     let (Some(plateau), Some(end)) = (marks.plateau_began, marks.plateau_ended) else {
-        let at_most = run.timeline.of_phase(Phase::ScalingUp).flat_map(|sample| sample.hpas.values());
+        let at_most = run
+            .timeline
+            .of_phase(Phase::ScalingUp)
+            .flat_map(|sample| sample.hpas.values());
         let at_most = at_most.map(|hpa| hpa.ready).max().unwrap_or(0);
-        return unmeasured(&format!("the pods never reached their number under load: at most {at_most} ready"));
+        return unmeasured(&format!(
+            "the pods never reached their number under load: at most {at_most} ready"
+        ));
     };
-    if end - plateau < SHORTEST_PLATEAU_SECONDS {
+    let shortest = bounds.shortest_plateau_seconds();
+    if end - plateau < shortest {
         return unmeasured(&format!(
             "the plateau of {} s is shorter than {} s, the time that the values of {DURATION_METRIC} cover",
             short(end - plateau),
-            short(SHORTEST_PLATEAU_SECONDS)
+            short(shortest)
         ));
     }
     let compared: Vec<&Reading> = readings
         .iter()
-        .filter(|reading| (end - COMPARED_SECONDS..=end).contains(&since(began, reading.at)))
+        .filter(|reading| (end - bounds.compared_seconds()..=end).contains(&since(began, reading.at)))
         .collect();
     let values: Vec<f64> = compared
         .iter()
         .filter_map(|reading| reading.average_ms.as_ref().ok().copied())
         .collect();
     if values.is_empty() {
-        let problems = compared.iter().filter_map(|reading| reading.average_ms.as_ref().err());
-        let problem = problems.last().map_or("there was no reading", String::as_str);
+        let mut problems = compared
+            .iter()
+            .filter_map(|reading| reading.average_ms.as_ref().err());
+        let problem = problems
+            .next_back()
+            .map_or("there was no reading", String::as_str);
         return unmeasured(&format!("{DURATION_METRIC} at the custom metrics API: {problem}"));
     }
     #[expect(clippy::cast_precision_loss, reason = "a few readings")]
     let server = values.iter().sum::<f64>() / values.len() as f64;
-    let Some(tool) = mean_of_tool(step, end) else {
+    // The time that these values cover.
+    let Some(tool) = step.latency_between(end - shortest, end).mean else {
         return unmeasured("the load tool has no response in the same time");
     };
     judge_averages(server, tool, bounds)
-}
-
-/// Returns the mean latency of the load tool over the time that the values of the metric cover, in milliseconds.
-fn mean_of_tool(step: &LoadReport, end: f64) -> Option<f64> {
-    step.latency_between(end - SHORTEST_PLATEAU_SECONDS, end).mean
 }
 
 fn judge_averages(server: f64, tool: f64, bounds: ResponseTimeBounds) -> Judgement {
     let ResponseTimeBounds {
         objective_ms,
         max_difference_ms,
+        ..
     } = bounds;
     let mut reasons = Vec::new();
     for (name, value) in [("the custom metrics API", server), ("the load tool", tool)] {
@@ -247,4 +275,37 @@ fn judge_averages(server: f64, tool: f64, bounds: ResponseTimeBounds) -> Judgeme
     judged
         .with("average at the custom metrics API", server, "ms")
         .with("average in the load tool", tool, "ms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(server: f64, tool: f64) -> String {
+        let bounds = ResponseTimeBounds {
+            objective_ms: 200.0,
+            max_difference_ms: 50.0,
+            covered_seconds: 75.0,
+        };
+        judge_averages(server, tool, bounds).failure.unwrap_or_default()
+    }
+
+    #[test]
+    fn the_averages_must_meet_the_objective_and_agree() {
+        assert_eq!(judged(2.0, 5.0), "");
+        assert_eq!(judged(2.0, 1.5), "", "the API counts in milliseconds");
+        assert_eq!(judged(100.0, 95.0), "", "the averages cover different seconds");
+        assert_eq!(
+            judged(150.0, 201.0),
+            "the average at the load tool is 201 ms, more than 200 ms; the load tool measures 51 ms more than the service, more \
+             than 50 ms"
+        );
+        // Seconds instead of milliseconds.
+        let unit = judged(2000.0, 5.0);
+        assert!(
+            unit.contains("the average at the custom metrics API is 2000 ms")
+                && unit.contains("not in the same unit"),
+            "{unit}"
+        );
+    }
 }

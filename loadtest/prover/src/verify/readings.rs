@@ -1,7 +1,10 @@
 //! Reads, during a proof of scaling, what the proof itself does not: the average response time at the custom metrics API, and the
-//! pods of the ReplicaSet.
+//! pods of the `ReplicaSet`.
 
-use std::{sync::{Arc, Mutex, PoisonError}, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -25,7 +28,7 @@ pub struct Reading {
     pub at: Timestamp,
     /// The mean of the values of [`DURATION_METRIC`] over the pods, in milliseconds; an error if there is none.
     pub average_ms: Result<f64, String>,
-    /// The ReplicaSet of the latest rollout; an error if it cannot be read.
+    /// The `ReplicaSet` of the latest rollout; an error if it cannot be read.
     pub replica_set: Result<ReplicaSetState, String>,
 }
 
@@ -49,7 +52,10 @@ impl Reader {
             loop {
                 ticks.tick().await;
                 let reading = read(&cluster, &namespace, &deployment).await;
-                written.lock().unwrap_or_else(PoisonError::into_inner).push(reading);
+                written
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(reading);
             }
         });
         Self {

@@ -1,9 +1,6 @@
 //! The test `settled`: sends a small steady load, reads the HPAs every second, and waits until two consecutive windows are equal.
 
-use std::{
-    collections::BTreeMap,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use engine::{Addresses, Load, Plan};
 use tokio::{
@@ -30,7 +27,7 @@ pub struct SettleOptions {
     pub addresses: Addresses,
 }
 
-/// Waits until response time, load and replicas have settled. Calls `on_progress` after each window with what has not.
+/// Waits until response time, load and replicas have settled. Calls `on_progress` after each comparison with what has not.
 ///
 /// # Errors
 /// Returns an error if the load generator fails.
@@ -64,7 +61,7 @@ pub async fn settle(
             hpas,
         });
         failed_before = snapshot.counts.failed;
-        if !seconds.len().is_multiple_of(options.tolerance.window) {
+        if !options.tolerance.is_due(seconds.len()) {
             continue;
         }
         let Some(found) = compare(&seconds, &names, &options.tolerance) else {

@@ -61,7 +61,9 @@ async fn placements(
             let deployment = &hpa.target_name;
             let workload = cluster.workload(namespace, deployment).await?;
             let missing = || ReadError(format!("{context}: the Deployment {deployment} does not exist"));
-            let pods = cluster.pods(namespace, &workload.ok_or_else(missing)?.selector).await?;
+            let pods = cluster
+                .pods(namespace, &workload.ok_or_else(missing)?.selector)
+                .await?;
             let placement = all.entry(deployment.clone()).or_default();
             add(placement, context, &places, &pods);
         }
@@ -74,12 +76,20 @@ fn add(placement: &mut Placement, context: &str, places: &[NodePlace], pods: &[P
     let region = |place: &NodePlace| place.region.clone().unwrap_or_else(|| context.to_owned());
     let zone = |place: &NodePlace| place.zone.clone().unwrap_or_else(|| "no zone".to_owned());
     for place in places.iter().filter(|place| place.takes_pods) {
-        placement.entry(region(place)).or_default().entry(zone(place)).or_default();
+        placement
+            .entry(region(place))
+            .or_default()
+            .entry(zone(place))
+            .or_default();
     }
     for pod in pods.iter().filter(|pod| pod.ready && !pod.terminating) {
         let place = places.iter().find(|place| Some(&place.name) == pod.node.as_ref());
         if let Some(place) = place {
-            *placement.entry(region(place)).or_default().entry(zone(place)).or_default() += 1;
+            *placement
+                .entry(region(place))
+                .or_default()
+                .entry(zone(place))
+                .or_default() += 1;
         }
     }
 }
@@ -95,10 +105,18 @@ fn judge(placements: &BTreeMap<String, Placement>, options: &SpreadOptions) -> J
     let mut figures = Judgement::default();
     for (deployment, placement) in placements {
         seen.push(format!("{deployment}: {}", describe(placement)));
-        reasons.extend(problems(placement, options).into_iter().map(|problem| format!("{deployment}: {problem}")));
+        reasons.extend(
+            problems(placement, options)
+                .into_iter()
+                .map(|problem| format!("{deployment}: {problem}")),
+        );
         for zones in placement.values() {
             for (zone, count) in zones {
-                figures = figures.with(format!("ready pods of {deployment} in {zone}"), to_figure(*count), "");
+                figures = figures.with(
+                    format!("ready pods of {deployment} in {zone}"),
+                    to_figure(*count),
+                    "",
+                );
             }
         }
     }
@@ -127,11 +145,17 @@ fn problems(placement: &Placement, options: &SpreadOptions) -> Vec<String> {
             continue;
         }
         if used < options.min_zones {
-            problems.push(format!("{used} zones of {region} have a ready pod, fewer than {}", options.min_zones));
+            problems.push(format!(
+                "{used} zones of {region} have a ready pod, fewer than {}",
+                options.min_zones
+            ));
         }
         let skew = skew(zones.values().copied());
         if skew > options.max_skew {
-            problems.push(format!("the skew over the zones of {region} is {skew}, more than {}", options.max_skew));
+            problems.push(format!(
+                "the skew over the zones of {region} is {skew}, more than {}",
+                options.max_skew
+            ));
         }
     }
     if let Some(most) = options.max_region_skew {
@@ -154,7 +178,10 @@ fn skew(counts: impl Iterator<Item = usize> + Clone) -> usize {
 
 fn describe(placement: &Placement) -> String {
     let regions = placement.iter().map(|(region, zones)| {
-        let zones: Vec<String> = zones.iter().map(|(zone, count)| format!("{zone} {count}")).collect();
+        let zones: Vec<String> = zones
+            .iter()
+            .map(|(zone, count)| format!("{zone} {count}"))
+            .collect();
         format!("{region} ({})", zones.join(", "))
     });
     regions.collect::<Vec<_>>().join(", ")
@@ -192,7 +219,11 @@ mod tests {
 
     /// Judges app-a with these pods on nodes 1 to 3 in the zones a to c of one region.
     fn judged(change: impl FnOnce(&mut Vec<NodePlace>, &mut Vec<PodState>, &mut SpreadOptions)) -> Judgement {
-        let mut places = vec![place("1", "a", Some("r")), place("2", "b", Some("r")), place("3", "c", Some("r"))];
+        let mut places = vec![
+            place("1", "a", Some("r")),
+            place("2", "b", Some("r")),
+            place("3", "c", Some("r")),
+        ];
         let mut pods = vec![pod("1"), pod("2"), pod("3"), pod("1")];
         let mut options = options();
         change(&mut places, &mut pods, &mut options);
@@ -223,7 +254,12 @@ mod tests {
             pods[1].ready = false;
             pods[2].terminating = true;
         });
-        assert!(unready.failure.unwrap().contains("1 zones of r have a ready pod, fewer than 2"));
+        assert!(
+            unready
+                .failure
+                .unwrap()
+                .contains("1 zones of r have a ready pod, fewer than 2")
+        );
         // A zone whose only node is cordoned is no place for a pod.
         let cordoned = judged(|places, pods, _| {
             places[2].takes_pods = false;
@@ -243,7 +279,12 @@ mod tests {
         };
         assert_eq!(two_regions(None).failure, None);
         let skewed = two_regions(Some(1));
-        assert!(skewed.failure.unwrap().contains("the skew over the regions is 2, more than 1"));
+        assert!(
+            skewed
+                .failure
+                .unwrap()
+                .contains("the skew over the regions is 2, more than 1")
+        );
         let empty = judged(|places, _, _| places.push(place("4", "d", Some("s"))));
         assert_eq!(empty.failure.as_deref(), Some("app-a: no ready pod in s"));
         // Without labels, the context is the region.
@@ -253,7 +294,12 @@ mod tests {
 
     #[test]
     fn nothing_to_judge_is_a_failure() {
-        assert!(judge(&BTreeMap::new(), &options()).failure.unwrap().contains("no Deployment"));
+        assert!(
+            judge(&BTreeMap::new(), &options())
+                .failure
+                .unwrap()
+                .contains("no Deployment")
+        );
         let no_node = judged(|places, pods, _| {
             places.clear();
             pods.clear();

@@ -133,7 +133,9 @@ impl Test {
             Self::Apply => {
                 "kubectl apply exits with 0, and every Deployment of the overlay becomes available with its new pods"
             }
-            Self::HelloHttp => "GET /hello over HTTP answers 200 with `Hello there`, as text/html; charset=utf-8",
+            Self::HelloHttp => {
+                "GET /hello over HTTP answers 200 with `Hello there`, as text/html; charset=utf-8"
+            }
             Self::JobsHttps => "PUT /jobs over HTTPS with the token answers 200 with the jobs",
             Self::PodsScale => {
                 "the custom metric has the values that were sent, and the pods of the ReplicaSet follow the load, out and in"
@@ -146,7 +148,9 @@ impl Test {
             }
             Self::Urls => "each URL answers with its status and its content",
             Self::Settled => "response time, load and replicas stay the same over two consecutive windows",
-            Self::Spread => "the ready pods of each Deployment are spread over the zones, and over the regions",
+            Self::Spread => {
+                "the ready pods of each Deployment are spread over the zones, and over the regions"
+            }
         }
     }
 

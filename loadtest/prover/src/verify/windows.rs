@@ -10,6 +10,10 @@ use super::shift::{Shift, median};
 /// The share of the seconds of a window that must have a value. One read of the cluster in ten may time out on a busy machine.
 const MIN_SHARE_OF_VALUES: f64 = 0.8;
 
+/// The number of seconds between two comparisons. Each comparison of an unsettled deployment is another chance of a wrong verdict,
+/// each one of a settled deployment another chance of the right one.
+const SECONDS_PER_COMPARISON: usize = 10;
+
 /// The number of problems that a text names.
 const NAMED: usize = 5;
 
@@ -26,7 +30,10 @@ pub struct Replicas {
 
 impl Replicas {
     fn describe(self) -> String {
-        format!("desired {}, current {}, ready {}", self.desired, self.current, self.ready)
+        format!(
+            "desired {}, current {}, ready {}",
+            self.desired, self.current, self.ready
+        )
     }
 }
 
@@ -77,6 +84,16 @@ impl Tolerance {
             latency_floor_ms: 2.0,
             rate_floor: 1.0,
         }
+    }
+}
+
+impl Tolerance {
+    /// Returns whether the windows are compared after this number of seconds: after two windows, and then every 10 s.
+    #[must_use]
+    pub fn is_due(&self, seconds: usize) -> bool {
+        seconds
+            .checked_sub(2 * self.window)
+            .is_some_and(|more| more.is_multiple_of(SECONDS_PER_COMPARISON))
     }
 }
 
@@ -176,7 +193,9 @@ impl Comparison {
     }
 
     fn add_replicas(&mut self, hpa: &str, seconds: &[Second]) {
-        let observed = seconds.iter().filter_map(|second| Some(second.hpas.get(hpa)?.replicas));
+        let observed = seconds
+            .iter()
+            .filter_map(|second| Some(second.hpas.get(hpa)?.replicas));
         let mut different: Vec<Replicas> = Vec::new();
         for replicas in observed {
             if different.last() != Some(&replicas) {
@@ -186,7 +205,8 @@ impl Comparison {
         let problem = match &different[..] {
             [] => "cannot be read".to_owned(),
             [only] if only.desired == only.current && only.current == only.ready => {
-                self.seen.push(format!("replicas of {hpa}: {} throughout", only.ready));
+                self.seen
+                    .push(format!("replicas of {hpa}: {} throughout", only.ready));
                 return;
             }
             [only] => only.describe(),
@@ -218,7 +238,11 @@ fn series(
         #[expect(clippy::cast_precision_loss, reason = "windows of some hundred values")]
         let share_of_values = values.len() as f64 / window.len() as f64;
         if share_of_values < MIN_SHARE_OF_VALUES {
-            return Err(format!("{} of {} seconds have a value", values.len(), window.len()));
+            return Err(format!(
+                "{} of {} seconds have a value",
+                values.len(),
+                window.len()
+            ));
         }
     }
     let no_value = || "no value".to_owned();

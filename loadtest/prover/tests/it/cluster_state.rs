@@ -110,6 +110,14 @@ pub(crate) struct ClusterState {
     pub(crate) max: usize,
     /// The nodes that come and go; `None` for two constant nodes.
     pub(crate) nodes: Option<FakeNodes>,
+    /// The value of the metric `http_request_duration_seconds_average` of each pod.
+    pub(crate) average_seconds: f64,
+    /// Why the rollout of the Deployment is stuck, if it is.
+    pub(crate) stuck: Option<&'static str>,
+    /// The zones of the two constant nodes.
+    pub(crate) zones: [&'static str; 2],
+    /// How many ready pods the `ReplicaSet` lacks.
+    pub(crate) replica_set_lacks: usize,
 }
 
 impl ClusterState {
@@ -158,6 +166,10 @@ impl ClusterState {
             events_forbidden: false,
             max: 12,
             nodes: None,
+            average_seconds: 0.001,
+            stuck: None,
+            zones: ["zone-a", "zone-b"],
+            replica_set_lacks: 0,
         }
     }
 }

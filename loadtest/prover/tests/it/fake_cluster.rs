@@ -20,7 +20,7 @@ use crate::{
     cluster_state::ClusterState,
     fake_watch::{Collection, Versions, WatchRequest},
     objects::{event, version},
-    responses::{body, event_list, failure, ok},
+    responses::{body, event_list, failure, list, ok},
 };
 
 impl ClusterState {
@@ -53,12 +53,19 @@ impl ClusterState {
             | "/apis/apps/v1/namespaces/sample-app/deployments/app-b" => {
                 ok(self.deployment(last_segment(path)))
             }
+            "/apis/autoscaling/v2/namespaces/sample-app/horizontalpodautoscalers" => {
+                let hpas = self.hpa_exists.then(|| self.hpa("app-a"));
+                ok(list("autoscaling/v2", "HorizontalPodAutoscalerList", hpas))
+            }
+            "/apis/apps/v1/namespaces/sample-app/replicasets" => {
+                ok(list("apps/v1", "ReplicaSetList", self.replica_sets()))
+            }
             "/api/v1/namespaces/sample-app/pods" => ok(self.pod_list()),
             "/api/v1/nodes" if self.nodes_forbidden => failure(
                 StatusCode::FORBIDDEN,
                 "nodes is forbidden: User \"tester\" cannot list resource \"nodes\"",
             ),
-            "/api/v1/nodes" => ok(Self::constant_nodes()),
+            "/api/v1/nodes" => ok(self.constant_nodes()),
             "/apis/events.k8s.io/v1/namespaces/sample-app/events" => ok(self.events()),
             "/apis/events.k8s.io/v1/namespaces/default/events" => ok(event_list(&[event(
                 "Node",

@@ -56,7 +56,7 @@ impl Collection {
     fn objects(self, state: &ClusterState) -> Objects {
         let list = match (self, &state.nodes) {
             (Self::Pods, _) => state.pod_list(),
-            (Self::Nodes, None) => ClusterState::constant_nodes(),
+            (Self::Nodes, None) => state.constant_nodes(),
             (Self::Nodes, Some(nodes)) => nodes.node_list(),
             (Self::Claims, Some(nodes)) => nodes.claim_list(),
             (Self::Events(namespace), Some(nodes)) => nodes.events(namespace),

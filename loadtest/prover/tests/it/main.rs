@@ -23,4 +23,5 @@ mod scaling_cluster;
 #[path = "../../../tests/support/schema.rs"]
 mod schema;
 mod verdict;
+mod verify;
 mod watch;

@@ -39,10 +39,35 @@ impl ClusterState {
         ]}})
     }
 
+    fn ready_pods(&self) -> usize {
+        (0..self.pods - self.unready)
+            .filter(|pod| self.stage_of(*pod) >= PodStage::Ready)
+            .count()
+    }
+
     pub(crate) fn deployment(&self, name: &str) -> Value {
+        let ready = self.ready_pods();
+        let stuck = self.stuck.map(|message| {
+            json!({"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": message})
+        });
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "sample-app"},
             "spec": {"replicas": self.pods, "selector": {"matchLabels": {"app.kubernetes.io/name": "app-a"}}, "template": {}},
-            "status": {"readyReplicas": (0..self.pods - self.unready).filter(|pod| self.stage_of(*pod) >= PodStage::Ready).count()}})
+            "status": {"replicas": self.pods, "updatedReplicas": self.pods, "readyReplicas": ready, "availableReplicas": ready,
+                "conditions": Vec::from_iter(stuck)}})
+    }
+
+    /// Returns the `ReplicaSet` of an earlier rollout, and the current one.
+    pub(crate) fn replica_sets(&self) -> [Value; 2] {
+        let set = |revision: usize, wanted: usize, ready: usize| {
+            json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "metadata": {"name": format!("app-a-{revision}"), "namespace": "sample-app",
+                    "annotations": {"deployment.kubernetes.io/revision": revision.to_string()}},
+                "spec": {"replicas": wanted, "selector": {}}, "status": {"replicas": wanted, "readyReplicas": ready}})
+        };
+        [
+            set(9, 0, 0),
+            set(10, self.pods, self.ready_pods() - self.replica_set_lacks),
+        ]
     }
 
     pub(crate) fn pod_list(&self) -> Value {
@@ -93,13 +118,13 @@ impl ClusterState {
     }
 
     /// Returns two nodes in two zones.
-    pub(crate) fn constant_nodes() -> Value {
+    pub(crate) fn constant_nodes(&self) -> Value {
         let node = |name: &str, zone: &str| {
             json!({"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}},
                 "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
         };
         json!({"apiVersion": "v1", "kind": "NodeList", "metadata": {},
-            "items": [node("node-a", "zone-a"), node("node-b", "zone-b")]})
+            "items": [node("node-a", self.zones[0]), node("node-b", self.zones[1])]})
     }
 
     /// Returns the metrics text of a pod.
@@ -164,7 +189,9 @@ impl ClusterState {
         }
         let at = jiff::Timestamp::now() - Duration::from_secs(self.sample_age_seconds.unsigned_abs());
         #[expect(clippy::cast_precision_loss, reason = "a few pods")]
-        let each = self.metric_sum / sampled as f64 * 1000.0;
+        let rate = self.metric_sum / sampled as f64;
+        let is_duration = metric == "http_request_duration_seconds_average";
+        let each = 1000.0 * if is_duration { self.average_seconds } else { rate };
         let value = |number: usize| {
             json!({"describedObject": {"kind": "Pod", "namespace": "sample-app", "name": Self::pod_name(number), "apiVersion": "/v1"},
                 "metricName": metric, "timestamp": at.to_string(), "value": format!("{each:.0}m"), "selector": null})

@@ -7,6 +7,10 @@ pub(crate) fn event_list(events: &[Value]) -> Value {
     json!({"apiVersion": "events.k8s.io/v1", "kind": "EventList", "metadata": {}, "items": events})
 }
 
+pub(crate) fn list(version: &str, kind: &str, items: impl IntoIterator<Item = Value>) -> Value {
+    json!({"apiVersion": version, "kind": kind, "metadata": {}, "items": Vec::from_iter(items)})
+}
+
 /// Encodes a body: a string as plain text, any other value as JSON.
 pub(crate) fn body(value: &Value) -> Vec<u8> {
     match value {

@@ -98,7 +98,6 @@ impl LiveTimeline {
     }
 }
 
-
 fn describe(sample: &Sample, expected: &[Expected], nodes: Option<NodesSample>) -> String {
     let mut parts = vec![format!("{:>5.0} s  {:<12}", sample.at, sample.phase.name())];
     if let Some(load) = &sample.load {

@@ -75,7 +75,9 @@ const DEFAULT_MAX_LAG: Duration = Duration::from_millis(250);
 /// # Errors
 /// [`BadConfiguration`] before the load; otherwise a failure of this program or machine.
 pub async fn run(options: ScaleOptions, mut interrupt: Interrupt) -> anyhow::Result<Exit> {
-    let Some(report) = prove(&options, options.nodes, &mut interrupt, output::print).await? else {
+    // Boxed: the future is large.
+    let proven = Box::pin(prove(&options, options.nodes, &mut interrupt, output::print)).await?;
+    let Some(report) = proven else {
         return Ok(Exit::Interrupted);
     };
     write_files(options.json, options.html, &report)?;

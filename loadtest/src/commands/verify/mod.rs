@@ -188,7 +188,10 @@ async fn judge(
 }
 
 async fn settled(options: &VerifyOptions, cluster: &Cluster, deadline: Instant) -> anyhow::Result<Judgement> {
-    let plan = options.probe.clone().context("the load of settled is not configured")?;
+    let plan = options
+        .probe
+        .clone()
+        .context("the load of settled is not configured")?;
     let addresses = match probe(&plan.mix, &plan.network, PROBE_TIMEOUT).await {
         Ok(addresses) => addresses,
         Err(error) => return Ok(Judgement::failed("the load cannot be sent", error.to_string())),

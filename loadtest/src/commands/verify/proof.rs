@@ -1,7 +1,5 @@
 //! The tests that need load: one proof of scaling, as `loadtest scale` sends it, judges all of them.
 
-use std::pin::pin;
-
 use anyhow::Context;
 use engine::Interrupt;
 use prover::{
@@ -29,9 +27,18 @@ pub(super) async fn judge(
     interrupt: &mut Interrupt,
 ) -> anyhow::Result<(Vec<Outcome>, Option<ScaleReport>)> {
     let scale_options = options.scale.as_ref().context("the proof is not configured")?;
-    let tests: Vec<Test> = options.selected.iter().copied().filter(|test| test.needs_proof()).collect();
+    let tests: Vec<Test> = options
+        .selected
+        .iter()
+        .copied()
+        .filter(|test| test.needs_proof())
+        .collect();
     // The tests share a proof, so the longest deadline holds.
-    let limit = tests.iter().map(|test| options.deadlines[test]).max().unwrap_or_default();
+    let limit = tests
+        .iter()
+        .map(|test| options.deadlines[test])
+        .max()
+        .unwrap_or_default();
     let started = Instant::now();
     let (nodes, problem) = plan_nodes(options, scale_options, cluster, &tests).await;
     let is_only_nodes = tests == [Test::NodesScale];
@@ -96,7 +103,8 @@ async fn prove(
 ) -> Result<ScaleReport, String> {
     let stop = watch::Sender::new(false);
     let mut stopped = Interrupt::from_sender(&stop);
-    let mut proof = pin!(scale::prove(options, nodes, &mut stopped, output::print_status));
+    // Boxed: the future is large.
+    let mut proof = Box::pin(scale::prove(options, nodes, &mut stopped, output::print_status));
     let proven = loop {
         let is_running = !*stop.borrow();
         tokio::select! {

@@ -7,14 +7,22 @@ use super::text::observed;
 use crate::suite::{Case, CaseStatus, Suite};
 
 /// Returns the suite with one case per test of the stage table.
-#[must_use]
-pub fn suite(report: &VerifyReport) -> Suite {
+pub(super) fn suite(report: &VerifyReport) -> Suite {
     let config = &report.config;
     let context = config.context.as_deref().unwrap_or("the current context");
     let figures = report.tests.iter().flat_map(|outcome| {
         outcome.figures.iter().map(move |figure| {
             let unit = if figure.unit.is_empty() { "" } else { " " };
-            ("figure", format!("{}: {}: {}{unit}{}", outcome.name, figure.name, short(figure.value), figure.unit))
+            (
+                "figure",
+                format!(
+                    "{}: {}: {}{unit}{}",
+                    outcome.name,
+                    figure.name,
+                    short(figure.value),
+                    figure.unit
+                ),
+            )
         })
     });
     let facts = [

@@ -3,7 +3,7 @@
 use engine::units::short;
 use prover::verify::{DeliveryStage, Outcome, Test, TestStatus, VerifyReport};
 
-/// Returns the verdict, and a line for each test.
+/// Returns the verdict, and a line for each test of the stage.
 pub(super) fn summary(report: &VerifyReport) -> String {
     let mut lines = vec![format!(
         "{}: stage {}, {} of {} tests passed in {} s",
@@ -13,8 +13,15 @@ pub(super) fn summary(report: &VerifyReport) -> String {
         report.count(TestStatus::Passed) + report.count(TestStatus::Failed),
         short(report.duration_seconds)
     )];
-    lines.push(format!("  certificates: {}", report.config.certificates.describe()));
-    lines.extend(report.tests.iter().map(outcome_line));
+    lines.push(format!(
+        "  certificates: {}",
+        report.config.certificates.describe()
+    ));
+    let of_stage = report
+        .tests
+        .iter()
+        .filter(|outcome| report.stage.tests().contains(&outcome.name));
+    lines.extend(of_stage.map(outcome_line));
     lines.join("\n") + "\n"
 }
 
