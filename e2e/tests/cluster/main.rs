@@ -10,6 +10,7 @@ mod karpenter;
 mod machine;
 mod metrics;
 mod nodes;
+mod pipeline;
 mod policy;
 mod processes;
 mod prometheus;
