@@ -28,6 +28,7 @@ pub(crate) use image::{Profile, folder, programs};
 pub(crate) use tags::{check_tags, write_tags};
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Options {
     /// Only write the tags, without a build
     #[arg(long)]

@@ -4,6 +4,7 @@ mod build;
 mod cluster;
 mod deliver;
 mod deploy;
+mod event;
 mod guard;
 mod lease;
 mod manifests;
@@ -14,6 +15,7 @@ mod registry;
 mod release;
 mod source;
 mod stage;
+mod target;
 mod time;
 mod verify;
 

@@ -1,6 +1,7 @@
 //! The cluster of a stage, through kubectl.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -51,9 +52,9 @@ impl Cluster {
         }
     }
 
-    /// kubectl, which the kernel kills when this process exits.
+    /// kubectl for this cluster.
     pub(super) fn kubectl(&self) -> Command {
-        let mut command = progress::bound_to_this_process(&self.kubectl.to_string_lossy());
+        let mut command = program(&self.kubectl);
         self.select(&mut command);
         command
     }
@@ -66,8 +67,8 @@ impl Cluster {
         };
     }
 
-    /// The program kubectl.
-    pub(super) fn program(&self) -> &Path {
+    /// The path of kubectl.
+    pub(super) fn kubectl_path(&self) -> &Path {
         &self.kubectl
     }
 
@@ -126,6 +127,13 @@ impl Cluster {
             ))
         })
     }
+}
+
+/// A program that the kernel kills when this process exits. Ctrl-C does not reach it, so this process decides how it ends.
+pub(super) fn program(path: &Path) -> Command {
+    let mut command = progress::bound_to_this_process(&path.to_string_lossy());
+    command.process_group(0);
+    command
 }
 
 /// Whether an error of kubectl has this reason of the API server: `Error from server (AlreadyExists): …`.

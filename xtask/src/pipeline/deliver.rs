@@ -5,19 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use testbed::{paths, progress, registry as testbed_registry};
+use testbed::{paths, progress};
 
-use super::cluster::{Cluster, Environment};
+use super::cluster::Cluster;
 use super::deploy::{Manifests, deploy};
+use super::event::{self, Happened};
 use super::guard::{Guard, Signals};
 use super::lease::Lease;
 use super::options::Options;
-use super::outcome::{Outcome, Stop, refused};
-use super::record::{self, Happened, Verified};
+use super::outcome::{Outcome, Stop};
+use super::record::{self, Verified};
 use super::release::Release;
 use super::stage::Stage;
 use super::verify::Tests;
-use super::{manifests, registry, source, time};
+use super::{manifests, source, target, time};
 use crate::images;
 
 /// Runs a stage on its cluster.
@@ -31,8 +32,8 @@ pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
     source::check_manifests(&paths::workspace(), &overlay, &release.revision)?;
     let folder = options.folder(stage);
     let tests = Tests::new(stage, &options.verify, &overlay, &folder)?;
-    let cluster = cluster(options, stage, &overlay)?;
-    let images = images_for(options, stage, &release)?;
+    let cluster = target::cluster(options, stage, &overlay)?;
+    let images = target::images(options, stage, &release)?;
     let loadtest = images::loadtest_program(options.profile())?;
     let signals = Signals::catch()?;
     let holder = holder(&release);
@@ -52,17 +53,19 @@ pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
         loadtest: &loadtest,
         holder: &holder,
     };
-    let outcome = delivery.run();
+    // A signal may be the reason of another error.
+    let outcome = delivery.run().or_else(|error| signals.check().and(Err(error)));
     if matches!(&outcome, Err(error) if !matches!(error.downcast_ref(), Some(Stop::Refused(_)))) {
         delivery.say_what_is_unknown();
     }
-    let released = lease.release();
+    if let Err(error) = lease.release() {
+        eprintln!("warning: {error:#}. The lease ends by itself");
+    }
     if matches!(outcome, Ok(Outcome::Passed)) {
         release.pass(stage, time::seconds());
         release.write(&path)?;
     }
     let outcome = outcome?;
-    released?;
     println!(
         "reports: {}\n         {}",
         tests.report("html").display(),
@@ -72,52 +75,6 @@ pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
         println!("the cluster stays up; `cargo xtask cluster down` stops it");
     }
     Ok(outcome)
-}
-
-impl Options {
-    fn uses_testbed(&self, stage: Stage) -> bool {
-        stage == Stage::Local && self.context.is_none()
-    }
-}
-
-/// The cluster of a stage. Starts the testbed, unless it is up.
-fn cluster(options: &Options, stage: Stage, overlay: &Path) -> Result<Cluster> {
-    if options.uses_testbed(stage) {
-        drop(testbed::cluster::up(None)?);
-        testbed_registry::start()?;
-        return Cluster::new(None);
-    }
-    let context = match &options.context {
-        Some(context) => context.clone(),
-        None => {
-            let environment = Environment::read(overlay).map_err(|error| {
-                refused(format!(
-                    "the context of the cluster is unknown: pass it with --context\n{error:#}"
-                ))
-            })?;
-            environment.cluster
-        }
-    };
-    let cluster = Cluster::new(Some(context))?;
-    cluster.check()?;
-    Ok(cluster)
-}
-
-/// The images of the release, as the nodes of the cluster pull them.
-fn images_for(options: &Options, stage: Stage, release: &Release) -> Result<BTreeMap<String, String>> {
-    let own = testbed_registry::name();
-    let is_own = release.registry == own;
-    if is_own && !options.uses_testbed(stage) {
-        return Err(refused(format!(
-            "only the testbed can pull from {own}: build the release with `--stage build --registry REGISTRY`"
-        )));
-    }
-    registry::check(release, options.insecure)?;
-    if options.uses_testbed(stage) && !is_own {
-        // The testbed has no route out of the machine.
-        return registry::copy(release, &own, options.insecure);
-    }
-    Ok(release.images.clone())
 }
 
 /// Names this pipeline in the lease and in events.
@@ -159,21 +116,20 @@ impl Delivery<'_> {
         for test in &failed {
             println!("  {test}");
         }
-        let outcome = match &before {
-            Some(before) => self.roll_back(before, &failed)?,
-            None => {
-                let note = format!(
-                    "{} failed: {}. No release was verified before",
-                    self.release.version,
-                    failed.join("; ")
-                );
-                self.event(Happened::ReleaseFailed, &note)?;
-                println!(
-                    "no release was verified before it on {}, so it stays",
-                    self.cluster.describe()
-                );
-                Outcome::NothingBefore
-            }
+        let outcome = if let Some(before) = &before {
+            self.roll_back(before, &failed)?
+        } else {
+            let note = format!(
+                "{} failed: {}. No release was verified before",
+                self.release.version,
+                failed.join("; ")
+            );
+            self.event(Happened::ReleaseFailed, &note)?;
+            println!(
+                "no release was verified before it on {}, so it stays",
+                self.cluster.describe()
+            );
+            Outcome::NothingBefore
         };
         self.say_what_runs()?;
         Ok(outcome)
@@ -220,7 +176,7 @@ impl Delivery<'_> {
                 manifests::generate(self.cluster, self.overlay, &before.images, &folder)?;
                 return deploy(&self.guard, self.cluster, Manifests::Folder(&folder));
             };
-            let file = self.rollback_file(&folder, &text)?;
+            let file = write_manifests(&folder, &text)?;
             deploy(&self.guard, self.cluster, Manifests::File(&file))
         })?;
         let failure = format!(
@@ -249,15 +205,8 @@ impl Delivery<'_> {
         })
     }
 
-    fn rollback_file(&self, folder: &Path, text: &str) -> Result<PathBuf> {
-        let file = folder.join("manifests.yaml");
-        fs::create_dir_all(folder)?;
-        fs::write(&file, text).with_context(|| file.display().to_string())?;
-        Ok(file)
-    }
-
     fn event(&self, happened: Happened, note: &str) -> Result<()> {
-        record::event(&self.guard, self.cluster, happened, note, self.holder)
+        event::write(&self.guard, self.cluster, happened, note, self.holder)
     }
 
     fn say_what_runs(&self) -> Result<()> {
@@ -280,4 +229,11 @@ impl Delivery<'_> {
             self.cluster.describe()
         );
     }
+}
+
+fn write_manifests(folder: &Path, text: &str) -> Result<PathBuf> {
+    let file = folder.join("manifests.yaml");
+    fs::create_dir_all(folder)?;
+    fs::write(&file, text).with_context(|| file.display().to_string())?;
+    Ok(file)
 }

@@ -4,9 +4,10 @@
 //! pipeline that could not renew it in time stops before another one may take it.
 
 mod object;
+mod state;
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::cluster::{Cluster, has_reason};
 use super::outcome::{Stop, refused};
 use super::time;
 use object::{DURATION, Decision, Lease as Read, NAME, NAMESPACE, decide, object};
+use state::{Renewed, State};
 
 /// The time between two renewals.
 const RENEWAL: Duration = Duration::from_secs(6);
@@ -35,23 +37,6 @@ pub(super) struct Lease {
     state: Arc<State>,
     /// The renewals. Dropping the sender ends them.
     renewals: Option<(Sender<()>, JoinHandle<()>)>,
-}
-
-/// What the thread of the renewals shares with the stage.
-struct State {
-    cluster: Option<Cluster>,
-    holder: String,
-    since: String,
-    transitions: u64,
-    renewed: Mutex<Renewed>,
-}
-
-/// The last renewal.
-struct Renewed {
-    /// Before the request, so that the lease ends no earlier for this pipeline than for the others.
-    at: Instant,
-    version: String,
-    lost: Option<String>,
 }
 
 impl Lease {
@@ -137,20 +122,28 @@ impl Lease {
     pub(super) fn release(mut self) -> Result<()> {
         self.end_renewals();
         let state = &self.state;
-        let renewed = state.renewed();
-        let Some(cluster) = state.cluster.as_ref().filter(|_| renewed.lost.is_none()) else {
+        let Some(cluster) = &state.cluster else {
             return Ok(());
         };
-        let free = object(
-            None,
-            &state.since,
-            &time::now(),
-            state.transitions,
-            Some(&renewed.version),
-        );
-        match cluster.write("replace", &free) {
-            Err(error) if !has_reason(&error, "Conflict") => Err(error.context("cannot give the lease back")),
-            _ => Ok(()),
+        loop {
+            let renewed = state.renewed();
+            if renewed.lost.is_some() {
+                return Ok(());
+            }
+            let free = object(
+                None,
+                &state.since,
+                &time::now(),
+                state.transitions,
+                Some(&renewed.version),
+            );
+            drop(renewed);
+            match cluster.write("replace", &free) {
+                // The answer to the last renewal was lost, or another pipeline has the lease.
+                Err(error) if has_reason(&error, "Conflict") => state.look(cluster)?,
+                Err(error) => return Err(error.context("cannot give the lease back")),
+                Ok(_) => return Ok(()),
+            }
         }
     }
 
@@ -227,61 +220,5 @@ fn available(cluster: &Cluster, check: &impl Fn() -> Result<()>) -> Result<Optio
             return Ok(None);
         };
         now = read;
-    }
-}
-
-impl State {
-    fn renewed(&self) -> std::sync::MutexGuard<'_, Renewed> {
-        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tries to renew the lease. Returns whether the API server has renewed it.
-    fn renew(&self) -> bool {
-        let Some(cluster) = &self.cluster else {
-            return false;
-        };
-        let at = Instant::now();
-        let version = self.renewed().version.clone();
-        let written = object(
-            Some(&self.holder),
-            &self.since,
-            &time::now(),
-            self.transitions,
-            Some(&version),
-        );
-        match cluster.write("replace", &written) {
-            Ok(stored) => {
-                let mut renewed = self.renewed();
-                renewed.at = at;
-                renewed.version = Read::of(&stored).version;
-                true
-            }
-            Err(error)
-                if ["Conflict", "NotFound"]
-                    .iter()
-                    .any(|reason| has_reason(&error, reason)) =>
-            {
-                self.look(cluster);
-                false
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Finds out why the lease has another version. It still is of this pipeline if the answer to the last renewal was lost.
-    fn look(&self, cluster: &Cluster) {
-        let Ok(found) = cluster.get(NAMESPACE, "lease", NAME) else {
-            return;
-        };
-        let mut renewed = self.renewed();
-        match found.as_ref().map(Read::of) {
-            Some(read) if self.is_mine(&read) => renewed.version = read.version,
-            Some(read) => renewed.lost = Some(format!("it is held by {}", read.describe())),
-            None => renewed.lost = Some("it was deleted".to_owned()),
-        }
-    }
-
-    fn is_mine(&self, read: &Read) -> bool {
-        read.holder.as_deref() == Some(&self.holder) && read.since == self.since
     }
 }

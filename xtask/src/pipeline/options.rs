@@ -48,6 +48,11 @@ impl Options {
         }
     }
 
+    /// Whether the cluster of a stage is the testbed.
+    pub(super) fn uses_testbed(&self, stage: Stage) -> bool {
+        stage == Stage::Local && self.context.is_none()
+    }
+
     pub(super) fn release_file(&self) -> PathBuf {
         let default = || paths::target().join("pipeline/release.json");
         self.release.clone().unwrap_or_else(default)

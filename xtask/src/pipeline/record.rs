@@ -1,4 +1,4 @@
-//! What the pipeline writes on the cluster: the last verified release, and an event for each release and rollback.
+//! The last verified release, as the pipeline records it on the cluster.
 //!
 //! The record is an annotation of the Deployments, and the manifests of the release are in a Secret that it names. The Secret is written
 //! first, and an older one is deleted last. So at every point the annotation names a release that was verified, with its manifests.
@@ -26,9 +26,6 @@ const LABEL: &str = "sample-app/manifests-of-release";
 
 /// The file in such a Secret.
 const FILE: &str = "manifests.yaml";
-
-/// The length of the note of an event (events.k8s.io/v1).
-const NOTE: usize = 1024;
 
 /// The last verified release: the value of the annotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,65 +167,6 @@ fn secret(manifests: &str) -> Value {
     })
 }
 
-/// What happened to a Deployment: the reason of an event.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Happened {
-    Released,
-    RolledBack,
-    ReleaseFailed,
-}
-
-/// Writes an event about each Deployment of the pair. A Deployment that does not exist has none.
-///
-/// # Errors
-/// A stop, or the API server does not answer.
-pub(super) fn event(
-    guard: &Guard<'_>,
-    cluster: &Cluster,
-    happened: Happened,
-    note: &str,
-    instance: &str,
-) -> Result<()> {
-    for name in PAIR {
-        guard.check()?;
-        let Some(deployment) = cluster.get(NAMESPACE, "deployment", name)? else {
-            continue;
-        };
-        let uid = deployment["metadata"]["uid"].as_str().unwrap_or_default();
-        guard.check()?;
-        cluster.write("create", &event_object(happened, note, instance, name, uid))?;
-    }
-    Ok(())
-}
-
-fn event_object(happened: Happened, note: &str, instance: &str, deployment: &str, uid: &str) -> Value {
-    let is_good = matches!(happened, Happened::Released);
-    json!({
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": { "generateName": format!("{deployment}-pipeline-"), "namespace": NAMESPACE },
-        "eventTime": time::now(),
-        "reportingController": "sample-app/pipeline",
-        "reportingInstance": instance,
-        "action": "Deploy",
-        "reason": format!("{happened:?}"),
-        "type": if is_good { "Normal" } else { "Warning" },
-        "regarding": {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "name": deployment,
-            "namespace": NAMESPACE,
-            "uid": uid,
-        },
-        "note": cut(note),
-    })
-}
-
-/// At most as many bytes as a note may have.
-fn cut(note: &str) -> &str {
-    &note[..note.floor_char_boundary(NOTE)]
-}
-
 /// The images that the pair runs now, by Deployment.
 ///
 /// # Errors
@@ -252,18 +190,6 @@ pub(super) fn running(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_long_note_is_cut_between_characters() {
-        let note = "ä".repeat(NOTE);
-        let object = event_object(Happened::RolledBack, &note, "host pid 1", "app-a", "1");
-        let written = object["note"].as_str().unwrap();
-        assert!(written.len() <= NOTE && note.starts_with(written));
-        assert_eq!(
-            (&object["reason"], &object["type"]),
-            (&json!("RolledBack"), &json!("Warning"))
-        );
-    }
 
     #[test]
     fn the_name_of_the_manifests_depends_on_their_content() {

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use testbed::progress;
 
-use super::cluster::{Cluster, Environment};
+use super::cluster::{Cluster, Environment, program};
 use super::guard::Guard;
 use super::outcome::refused;
 use super::stage::Stage;
@@ -106,11 +105,11 @@ impl Tests {
     }
 
     fn command(&self, cluster: &Cluster, loadtest: &Path) -> Command {
-        let mut command = progress::bound_to_this_process(&loadtest.to_string_lossy());
+        let mut command = program(loadtest);
         command
             .args(["verify", "--stage", self.stage.name(), "--overlay"])
             .arg(&self.folder);
-        command.arg("--kubectl").arg(cluster.program());
+        command.arg("--kubectl").arg(cluster.kubectl_path());
         for (flag, kind) in [("--json", "json"), ("--html", "html"), ("--junit", "xml")] {
             command.arg(flag).arg(self.report(kind));
         }
