@@ -47,12 +47,12 @@ impl Lease {
     pub(super) fn take(cluster: &Cluster, holder: String, check: impl Fn() -> Result<()>) -> Result<Self> {
         loop {
             check()?;
-            let since = time::now();
-            let at = Instant::now();
             let (transitions, replaced) = match available(cluster, &check)? {
                 None => (0, None),
                 Some(free) => (free.transitions + 1, Some(free.version)),
             };
+            // After the wait, which may have lasted as long as the lease.
+            let (since, at) = (time::now(), Instant::now());
             let verb = if replaced.is_some() { "replace" } else { "create" };
             let written = object(Some(&holder), &since, &since, transitions, replaced.as_deref());
             match cluster.write(verb, &written) {
