@@ -21,7 +21,7 @@ use testbed::{paths, progress};
 
 use crate::cargo;
 use image::{Image, LOADTEST, SERVICES, all};
-use registry::Registry;
+use registry::{Destination, Registry};
 
 pub(crate) use flags::set as set_flags;
 pub(crate) use image::{Profile, folder, programs};
@@ -39,30 +39,11 @@ pub(crate) struct Options {
     /// Also start each image, and ask it. It runs as its own user with nothing but its files
     #[arg(long, conflicts_with = "tags_only")]
     check: bool,
-    /// Also push the images to a registry, with the credentials of `docker login`. Writes their digests to pushed.json, beside the
-    /// archives
-    #[arg(long, value_name = "REGISTRY", conflicts_with = "tags_only")]
-    push: Option<String>,
-    /// Allow a connection without verified TLS to the registry. To loopback it is always allowed
-    #[arg(long, requires = "push")]
-    insecure: bool,
-    /// Sign the pushed images, and attach the lists of their crates (SBOM), with this private key of cosign: a file, or the address of
-    /// a key management service. The password of a file is in COSIGN_PASSWORD
-    #[arg(long, value_name = "KEY", requires = "push")]
-    sign: Option<String>,
     /// Also load the images into Docker, with the tag `latest`, so that `docker-compose up --no-build` uses them
     #[arg(long, conflicts_with = "tags_only")]
     load: bool,
-}
-
-impl Options {
-    fn registry(&self) -> Option<Registry<'_>> {
-        self.push.as_deref().map(|address| Registry {
-            address,
-            insecure: self.insecure,
-            key: self.sign.as_deref(),
-        })
-    }
+    #[command(flatten)]
+    destination: Destination,
 }
 
 /// `cargo xtask images`: builds the images and writes their tags into the manifests.
@@ -79,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     } else {
         Profile::Release
     };
-    let registry = options.registry();
+    let registry = options.destination.registry();
     // Before the build, which takes minutes.
     registry.map_or(Ok(()), Registry::check)?;
     build(profile)?;

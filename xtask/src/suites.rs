@@ -63,7 +63,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "images",
         checks: "a real registry takes the images by digest, with signatures and lists of crates; nodes pull them",
-        budget: Duration::from_mins(5),
+        budget: Duration::from_mins(6),
         on_cluster: true,
         run: images,
     },

@@ -238,9 +238,9 @@ impl Image {
 
 /// The address of the repository that people see. git does not know it: the remote of a clone may be another one, or a folder.
 fn source_repository() -> Option<String> {
-    let declared = env!("CARGO_PKG_REPOSITORY").to_owned();
-    let url = std::env::var("IMAGE_SOURCE").unwrap_or(declared);
-    (!url.is_empty()).then_some(url)
+    let declared = || option_env!("CARGO_PKG_REPOSITORY").map(str::to_owned);
+    let url = std::env::var("IMAGE_SOURCE").ok().or_else(declared);
+    url.filter(|url| !url.is_empty())
 }
 
 /// Every image: those that the manifests name, and the load generator.

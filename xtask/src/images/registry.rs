@@ -1,8 +1,36 @@
 //! The registry that the images are pushed to.
 
 use anyhow::{Result, ensure};
+use clap::Args;
 
 use super::image::Image;
+
+/// The options of a push.
+#[derive(Args)]
+pub(super) struct Destination {
+    /// Also push the images to a registry, with the credentials of `docker login`. Writes their digests to pushed.json, beside the
+    /// archives
+    #[arg(long, value_name = "REGISTRY", conflicts_with = "tags_only")]
+    push: Option<String>,
+    /// Allow a connection without verified TLS to the registry. To loopback it is always allowed
+    #[arg(long, requires = "push")]
+    insecure: bool,
+    /// Sign the pushed images, and attach the lists of their crates (SBOM), with this private key of cosign: a file, or the address of
+    /// a key management service. The variable `COSIGN_PASSWORD` has the password of a file
+    #[arg(long, value_name = "KEY", requires = "push")]
+    sign: Option<String>,
+}
+
+impl Destination {
+    /// The registry, if there is a push.
+    pub(super) fn registry(&self) -> Option<Registry<'_>> {
+        self.push.as_deref().map(|address| Registry {
+            address,
+            insecure: self.insecure,
+            key: self.sign.as_deref(),
+        })
+    }
+}
 
 /// Where the images are pushed to.
 #[derive(Clone, Copy)]

@@ -1,4 +1,4 @@
-//! The list of the crates that a program is built from (a software bill of materials, SBOM), in the format CycloneDX.
+//! The list of the crates that a program is built from (a software bill of materials, SBOM), in the format `CycloneDX`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,16 +34,18 @@ pub(super) fn write(profile: Profile) -> Result<()> {
             &format!("--spec-version={SPECIFICATION}"),
             &format!("--target={}", paths::host()?),
             &format!("--override-filename={NAME}"),
-            // What the programs contain. Procedural macros and build scripts are not in them.
+            // Build scripts and what they need are not in the programs.
             "--no-build-deps",
         ]);
         cargo::remove_package_variables(&mut command);
         let written = progress::run(&mut command).and_then(|_| {
             all().try_for_each(|image| {
                 let list = paths::workspace().join(image.package).join(file());
-                fs::copy(&list, path(image, profile))
-                    .with_context(|| format!("cargo-cyclonedx has not written {}", list.display()))
-                    .map(drop)
+                let text = fs::read_to_string(&list)
+                    .with_context(|| format!("cargo-cyclonedx has not written {}", list.display()))?;
+                // The identifiers of this project's crates contain the folder of the workspace, which nobody else has.
+                let text = text.replace(&paths::workspace().display().to_string(), "/workspace");
+                Ok(fs::write(path(image, profile), text)?)
             })
         });
         // It writes a file into the folder of each crate of the workspace.
