@@ -275,7 +275,7 @@ fn dev<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         "--plateau",
         "5s",
         "--metric-covers",
-        "3s",
+        "3500ms",
         "--objective",
         "2s",
         "--max-difference",

@@ -18,8 +18,8 @@ use crate::cluster::{Cluster, PodsMetric, ReplicaSetState};
 /// The custom metric with the average response time of each pod, in seconds.
 pub const DURATION_METRIC: &str = "http_request_duration_seconds_average";
 
-/// The time between two readings. The metric changes with each scrape, every 15 s.
-const PERIOD: Duration = Duration::from_secs(2);
+/// The time between two readings, as between two samples of the proof.
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// One reading.
 #[derive(Clone, Debug, PartialEq)]

@@ -71,7 +71,11 @@ pub async fn run(command: VerifyCommand, mut interrupt: Interrupt) -> anyhow::Re
                 () = interrupt.requested() => Vec::new(),
             }
         };
-        outcomes.iter().map(outcome_line).for_each(output::status);
+        for outcome in &outcomes {
+            let line = outcome_line(outcome);
+            let token = options.client.token.as_ref();
+            output::status(token.map_or_else(|| line.clone(), |token| token.redact(&line)));
+        }
         ran.extend(outcomes);
     }
     let tests = Test::ALL.map(|test| complete(test, &options, &ran));

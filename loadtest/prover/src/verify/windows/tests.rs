@@ -84,10 +84,6 @@ const NOISES: [Noise; 4] = [
 fn a_stable_response_time_is_settled_in_99_of_100_cases() {
     for noise in NOISES {
         let settled = settled_share(noise, STABLE_CASES, |_| 1.0);
-        println!(
-            "stable, deviation {}, correlation {}: {settled}",
-            noise.deviation, noise.correlation
-        );
         assert!(
             settled >= 0.99,
             "{settled} at {} and {}",
@@ -106,10 +102,6 @@ fn a_response_time_that_drifts_by_half_in_each_window_is_not_settled() {
     for (noise, most) in NOISES.into_iter().zip([0.01, 0.01, 0.01, 0.5]) {
         for factor in [1.5, 1.0 / 1.5] {
             let settled = settled_share(noise, DRIFT_CASES, drift(factor));
-            println!(
-                "drift {factor:.2}, deviation {}, correlation {}: {settled}",
-                noise.deviation, noise.correlation
-            );
             assert!(
                 settled <= most,
                 "{settled} at {} and {}",
@@ -127,7 +119,6 @@ fn a_drift_counts_as_settled_only_below_the_tolerance() {
     let drift = |factor: f64| move |second: usize| factor.powf(second as f64 / 30.0);
     let settled =
         [1.1, 1.2, 1.25, 1.3, 1.4].map(|factor| settled_share(NOISES[0], DRIFT_CASES, drift(factor)));
-    println!("drifts by 10, 20, 25, 30, 40 %: {settled:?}");
     assert!(settled[0] >= 0.99, "10 %: {settled:?}");
     assert!(
         settled[3] <= 0.01 && settled[4] <= 0.01,
@@ -193,7 +184,6 @@ fn a_stable_load_of_random_arrivals_is_settled() {
             });
             settled += u64::from(is_settled);
         }
-        println!("load of {rate}: {}", share(settled, STABLE_CASES));
         assert!(
             share(settled, STABLE_CASES) >= 0.99,
             "{rate}: {}",
@@ -256,8 +246,8 @@ fn each_series_that_has_not_settled_is_named_with_what_was_seen() {
             "load of app-a: 100 then 200 requests/s",
             problems(|number, second| {
                 of_hpa(second, &|hpa| {
-                    hpa.rate = Some(if number < 30 { 100.0 } else { 200.0 })
-                })
+                    hpa.rate = Some(if number < 30 { 100.0 } else { 200.0 });
+                });
             }),
         ),
         (
