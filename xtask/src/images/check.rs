@@ -251,3 +251,40 @@ fn free_addresses<const COUNT: usize>() -> Result<[SocketAddr; COUNT]> {
         .collect::<Result<_, _>>()?;
     addresses.try_into().map_err(|_| anyhow!("not {COUNT} addresses"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks a server that sends this response.
+    fn ask(question: &Question, response: &'static str) -> Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let server = std::thread::spawn(move || -> std::io::Result<String> {
+            let (mut connection, _) = listener.accept()?;
+            let mut request = [0; 1024];
+            let length = connection.read(&mut request)?;
+            connection.write_all(response.as_bytes())?;
+            Ok(String::from_utf8_lossy(&request[..length]).into_owned())
+        });
+        let asked = question.ask(address);
+        let request = server.join().expect("no panic")?;
+        ensure!(request.starts_with(question.request), "{request}");
+        asked
+    }
+
+    #[test]
+    fn only_the_expected_answer_passes() {
+        let [hello, ..] = &APP_A;
+        ask(hello, "HTTP/1.1 200 OK\r\na: b\r\n\r\nHello there").unwrap();
+        for wrong in [
+            "HTTP/1.1 200 OK\r\na: b\r\n\r\nHello",
+            "HTTP/1.1 503 Service Unavailable\r\na: b\r\n\r\nHello there",
+            "HTTP/1.1 200 OK\r\n",
+            "",
+        ] {
+            let error = ask(hello, wrong).unwrap_err().to_string();
+            assert!(error.contains("GET /hello must answer 200"), "{wrong:?}: {error}");
+        }
+    }
+}
