@@ -29,8 +29,7 @@ pub(super) fn cluster(options: &Options, stage: Stage, overlay: &Path) -> Result
         .map_or_else(|| Environment::read(overlay).map(|found| found.cluster), Ok);
     let context = named.map_err(|error| {
         refused(format!(
-            "the context of the cluster is unknown: pass it with --context
-{error:#}"
+            "the context of the cluster is unknown: pass it with --context\n{error:#}"
         ))
     })?;
     let cluster = Cluster::new(Some(context))?;
