@@ -1,10 +1,12 @@
 //! `cargo xtask images`: this project's container images, built from source without Docker. `docker build` of the
 //! Dockerfile gives images with the same configuration.
 
+mod check;
 mod flags;
 mod image;
 mod push;
 mod registry;
+mod root;
 mod sbom;
 mod sign;
 mod tags;
@@ -26,6 +28,7 @@ pub(crate) use image::{Profile, folder, programs};
 pub(crate) use tags::{check_tags, write_tags};
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Options {
     /// Only write the tags, without a build
     #[arg(long)]
@@ -33,6 +36,9 @@ pub(crate) struct Options {
     /// Build without link-time optimisation, as the demo and the tests do: faster to build, larger and slower to run
     #[arg(long, conflicts_with = "tags_only")]
     quick: bool,
+    /// Also start each image, and ask it. It runs as its own user with nothing but its files
+    #[arg(long, conflicts_with = "tags_only")]
+    check: bool,
     /// Also load the images into Docker, with the tag `latest`, so that `docker-compose up --no-build` uses them
     #[arg(long, conflicts_with = "tags_only")]
     load: bool,
@@ -59,6 +65,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     registry.map_or(Ok(()), Registry::check)?;
     build(profile)?;
     write_tags()?;
+    if options.check {
+        check::check(profile)?;
+    }
     if options.load {
         progress::step("load the images into Docker", || {
             all().try_for_each(|image| image.load(profile))
@@ -79,18 +88,76 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Starts each image that was built, and asks it.
+///
+/// # Errors
+/// When an image does not start, or does not answer as it must: the message contains its log.
+pub(crate) fn check(profile: Profile) -> Result<()> {
+    check::check(profile)
+}
+
+/// Where `cargo xtask images --push` would push to, and how: the same options.
+pub(crate) struct Push<'a> {
+    pub(crate) registry: &'a str,
+    pub(crate) insecure: bool,
+    pub(crate) sign: Option<&'a str>,
+}
+
+impl<'a> Push<'a> {
+    fn registry(&self) -> Registry<'a> {
+        Registry {
+            address: self.registry,
+            insecure: self.insecure,
+            key: self.sign,
+        }
+    }
+
+    /// Rejects an address that a reference cannot contain.
+    ///
+    /// # Errors
+    /// When it is one.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.registry().check()
+    }
+
+    /// Pushes the images that were built. Returns the path of the record with their digests.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached, or refuses an image: the message says what to do.
+    pub(crate) fn push(&self, profile: Profile) -> Result<PathBuf> {
+        push::push(self.registry(), profile)
+    }
+}
+
+/// Builds the program of the load generator unless it is current, and returns its path. Of the same build as its image.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn loadtest_program(profile: Profile) -> Result<PathBuf> {
+    compile(profile, packages_with_loadtest(profile))?;
+    loadtest(profile)
+}
+
+/// The packages that one build compiles together with the load generator. Each gets the union of the features that they need.
+fn packages_with_loadtest(profile: Profile) -> &'static [&'static str] {
+    match profile {
+        // One build shares the libraries.
+        Profile::Quick => &["app_a", "app_b", "serving_cert", "loadtest"],
+        // Two builds, so that the services contain no feature that only the load generator needs.
+        Profile::Release => &["loadtest"],
+    }
+}
+
 /// Builds the programs, statically linked, and writes the archives.
 ///
 /// # Errors
 /// When a build fails, or a file cannot be written.
 pub(crate) fn build(profile: Profile) -> Result<()> {
     match profile {
-        // One build shares the libraries. Each gets the union of the features that the programs need.
         Profile::Quick => {
-            compile(profile, &["app_a", "app_b", "serving_cert", "loadtest"])?;
+            compile(profile, packages_with_loadtest(profile))?;
             write(profile, all())
         }
-        // Two builds, so that the services contain no feature that only the load generator needs.
         Profile::Release => {
             build_services()?;
             build_loadtest().map(drop)
@@ -112,7 +179,7 @@ pub(crate) fn build_services() -> Result<()> {
 /// # Errors
 /// When a build fails, or a file cannot be written.
 pub(crate) fn build_loadtest() -> Result<PathBuf> {
-    compile(Profile::Release, &["loadtest"])?;
+    compile(Profile::Release, packages_with_loadtest(Profile::Release))?;
     write(Profile::Release, [&LOADTEST].into_iter())?;
     loadtest(Profile::Release)
 }

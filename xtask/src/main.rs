@@ -11,6 +11,7 @@ mod demo;
 mod images;
 mod lints;
 mod nodes;
+mod pipeline;
 mod revision;
 mod session;
 mod suites;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Build the images into target/images, and write their tags into the manifests
     Images(images::Options),
+    /// Bring a release through its stages: build and push the images, deploy, verify, keep or roll back. Without --stage: build and local
+    Pipeline(pipeline::Options),
     /// Run kubectl on the testbed: `cargo xtask k get pods -A`
     #[command(disable_help_flag = true)]
     K {
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Up => up::run(),
         Task::Bench { benchmark } => bench::run(benchmark),
         Task::Images(options) => images::run(&options),
+        Task::Pipeline(options) => Ok(pipeline::run(&options)),
         Task::K { arguments } => cluster::kubectl(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -11,6 +11,7 @@ mod karpenter;
 mod machine;
 mod metrics;
 mod nodes;
+mod pipeline;
 mod policy;
 mod processes;
 mod prometheus;

@@ -4,3 +4,4 @@ mod push;
 mod registry;
 mod reproducible;
 mod signature;
+mod start;

@@ -3,7 +3,7 @@
 //! The client is `crane`. It reads the credentials of `docker login`, so whatever logs Docker in also logs this command in.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,13 +18,13 @@ use crate::revision;
 /// The file in the folder of the archives that records the last push.
 const RECORD: &str = "pushed.json";
 
-/// Pushes the archives of all images, prints their references by digest, and writes `pushed.json`.
+/// Pushes the archives of all images, prints their references by digest, and writes `pushed.json`. Returns the path of this file.
 ///
 /// An image is pushed by its digest. Then it gets the tag that the manifests name, unless another image has this tag.
 ///
 /// # Errors
 /// When the registry cannot be reached, or refuses an image or a tag: the message says what to do.
-pub(super) fn push(registry: Registry<'_>, profile: Profile) -> Result<()> {
+pub(super) fn push(registry: Registry<'_>, profile: Profile) -> Result<PathBuf> {
     components::build(&[components::CRANE])?;
     if registry.key.is_some() {
         sign::prepare(profile)?;
@@ -60,7 +60,7 @@ pub(super) fn push(registry: Registry<'_>, profile: Profile) -> Result<()> {
         println!("{}", image["reference"].as_str().unwrap_or_default());
     }
     println!("{}", path.display());
-    Ok(())
+    Ok(path)
 }
 
 impl Registry<'_> {

@@ -1,0 +1,372 @@
+//! `cargo xtask pipeline` on the testbed: a release is kept or rolled back, one pipeline deploys at a time, and a stopped one runs again.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{COMMAND_DEADLINE, eventually, kubectl, loadtest, succeed, text, with_diagnostics, xtask};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testbed::{command, components, paths, registry};
+
+/// The annotation of the verified release.
+const ANNOTATION: &str = r"jsonpath={.metadata.annotations.sample-app/verified-release}";
+
+/// The holder of the lease.
+const HOLDER: &str = "jsonpath={.spec.holderIdentity}";
+
+/// The images of a build, and a release of them. The manifests are a copy, so that no test depends on the state of the checkout.
+struct Build {
+    folder: TempDir,
+    release: Value,
+}
+
+impl Build {
+    /// Starts the cluster and its registry, and pushes the images, as the stage build does.
+    fn start() -> Result<Self> {
+        succeed(&mut xtask(&["cluster", "up"]))?;
+        succeed(&mut xtask(&["cluster", "registry"]))?;
+        succeed(&mut xtask(&["images", "--quick", "--push", &registry::name()]))?;
+        let record = fs::read(paths::target().join("images-quick/pushed.json"))?;
+        let record: Value = serde_json::from_slice(&record)?;
+        let images = record["images"].as_array().context("no images")?;
+        let images = images.iter().map(|image| {
+            let name = image["name"].as_str().context("no name")?;
+            Ok((name.to_owned(), image["reference"].clone()))
+        });
+        let release = json!({
+            "version": "0.1.0+first",
+            "revision": "1111111111111111111111111111111111111111",
+            "registry": registry::name(),
+            "images": images.collect::<Result<serde_json::Map<_, _>>>()?,
+            "passed": [{ "stage": "build", "time": "2026-01-01T00:00:00Z" }],
+        });
+        let folder = tempfile::tempdir()?;
+        let manifests = paths::workspace().join("kubernetes");
+        let mut copy = Command::new("cp");
+        copy.arg("-r")
+            .args(["base", "components", "overlays"].map(|part| manifests.join(part)));
+        succeed(copy.arg(folder.path()))?;
+        Ok(Self { folder, release })
+    }
+
+    /// A release with another image of `app_a`: the one of this build with these flags of `crane mutate`.
+    fn variant(&self, version: &str, flags: &[&str]) -> Result<Value> {
+        let first = self.release["images"]["app-a"].as_str().context("no app-a")?;
+        let mut crane = Command::new(components::CRANE.path());
+        let repository = format!("{}/app-a", registry::name());
+        // By its digest alone.
+        crane.args(["mutate", first, "--repo", &repository]).args(flags);
+        let mut variant = self.release.clone();
+        variant["images"]["app-a"] = succeed(&mut crane)?.trim().into();
+        variant["version"] = version.into();
+        Ok(variant)
+    }
+
+    fn file(&self, release: &Value) -> Result<PathBuf> {
+        let text = |field: &str| release[field].as_str().with_context(|| field.to_owned());
+        let name = format!("{}-{}.json", text("version")?, text("registry")?);
+        let file = self.folder.path().join(name);
+        if !file.exists() {
+            fs::write(&file, release.to_string())?;
+        }
+        Ok(file)
+    }
+
+    /// The pipeline for the stage local of a release.
+    fn pipeline(&self, release: &Value) -> Result<Running> {
+        let log = tempfile::NamedTempFile::new_in(self.folder.path())?;
+        let mut command = xtask(&["pipeline", "--stage", "local", "--quick", "--release"]);
+        command
+            .arg(self.file(release)?)
+            .arg("--overlay")
+            .arg(self.folder.path().join("overlays/local"));
+        // A test that fails need not wait as long as a person would.
+        command
+            .args(["--", "--deadline", "jobs-https=5s"])
+            .env_remove("LOADTEST_TOKEN");
+        let output = File::create(log.path())?;
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        Ok(Running { process, log })
+    }
+
+    /// As [`Self::pipeline`], and waits until it has the lease.
+    fn pipeline_with_lease(&self, release: &Value) -> Result<Running> {
+        let running = self.pipeline(release)?;
+        eventually("it has the lease", || {
+            let holder = holder()?;
+            ensure!(
+                holder.contains(&format!("pid {} ", running.process.id())),
+                "{holder:?}"
+            );
+            Ok(())
+        })?;
+        Ok(running)
+    }
+
+    /// Runs the pipeline, which must end with this exit code. Returns what it printed.
+    fn run(&self, release: &Value, code: i32) -> Result<String> {
+        let (ended, printed) = self.pipeline(release)?.wait()?;
+        ensure!(
+            ended == Some(code),
+            "exit code {ended:?} instead of {code}: {printed}"
+        );
+        Ok(printed)
+    }
+}
+
+/// A running pipeline.
+struct Running {
+    process: Child,
+    log: tempfile::NamedTempFile,
+}
+
+impl Running {
+    fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.process.id())?), signal)?)
+    }
+
+    /// Waits until it exits. Returns its exit code and what it printed.
+    fn wait(self) -> Result<(Option<i32>, String)> {
+        let output = command::wait(self.process, "cargo xtask pipeline", COMMAND_DEADLINE)?;
+        Ok((output.status.code(), fs::read_to_string(self.log.path())?))
+    }
+}
+
+fn image_of(release: &Value, name: &str) -> String {
+    release["images"][name].as_str().unwrap_or_default().to_owned()
+}
+
+/// Reads a part of a Deployment of the pair.
+fn deployment(name: &str, part: &str) -> Result<String> {
+    kubectl(&["-n", "sample-app", "get", "deployment", name, "-o", part])
+}
+
+fn holder() -> Result<String> {
+    kubectl(&[
+        "get",
+        "lease",
+        "sample-app-pipeline",
+        "--ignore-not-found",
+        "-o",
+        HOLDER,
+    ])
+}
+
+/// Expects that the pair runs the images of a release, which is recorded as verified, and that the lease is free.
+fn expect_released(release: &Value) -> Result<()> {
+    for name in ["app-a", "app-b"] {
+        let record: Value = serde_json::from_str(&deployment(name, ANNOTATION)?)?;
+        ensure!(
+            record["images"] == release["images"]
+                && record["version"] == release["version"]
+                && record["stage"] == "local",
+            "{record}, not {release}"
+        );
+        let path = "jsonpath={.items[*].spec.containers[0].image}";
+        let label = format!("app.kubernetes.io/name={name}");
+        let running = eventually("only pods of the release are left", || {
+            let images = kubectl(&["-n", "sample-app", "get", "pods", "-l", &label, "-o", path])?;
+            ensure!(
+                images.split(' ').all(|image| image == image_of(release, name)),
+                "{images}"
+            );
+            Ok(images)
+        })?;
+        ensure!(!running.is_empty(), "no pod of {name}");
+    }
+    let manifests = kubectl(&[
+        "-n",
+        "sample-app",
+        "get",
+        "secrets",
+        "-l",
+        "sample-app/manifests-of-release",
+        "-o",
+        "name",
+    ])?;
+    ensure!(
+        manifests.lines().count() == 1,
+        "manifests of older releases: {manifests}"
+    );
+    ensure!(holder()?.is_empty(), "the lease is still held");
+    Ok(())
+}
+
+/// Expects an event with this reason about each Deployment of the pair, whose note contains these texts.
+fn expect_events(reason: &str, parts: &[&str]) -> Result<()> {
+    let events = kubectl(&["-n", "sample-app", "get", "events.events.k8s.io", "-o", "json"])?;
+    let events: Value = serde_json::from_str(&events)?;
+    for name in ["app-a", "app-b"] {
+        let notes: Vec<_> = events["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|event| event["reason"] == reason && event["regarding"]["name"] == name)
+            .filter_map(|event| event["note"].as_str())
+            .collect();
+        ensure!(
+            notes
+                .iter()
+                .any(|note| parts.iter().all(|part| note.contains(part))),
+            "no event {reason} about {name} with {parts:?}: {notes:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_release_is_verified_and_recorded_and_of_two_pipelines_one_is_refused() {
+    with_diagnostics(|| {
+        let build = Build::start()?;
+        // New images, so that each pipeline has something to deploy.
+        let releases = ["0.1.0+one", "0.1.0+two"]
+            .map(|version| build.variant(version, &["--label", &format!("version={version}")]));
+        let [one, two] = releases;
+        let (one, two) = (one?, two?);
+        let running = [(build.pipeline(&one)?, &one), (build.pipeline(&two)?, &two)];
+        let mut ended = Vec::new();
+        for (running, release) in running {
+            let id = running.process.id();
+            let (code, printed) = running.wait()?;
+            ended.push((code, id, printed, release));
+        }
+        ended.sort_by_key(|(code, ..)| *code);
+        let [(passed, holder, output, release), (refused, _, message, _)] = &ended[..] else {
+            anyhow::bail!("not two pipelines");
+        };
+        ensure!(
+            (passed, refused) == (&Some(0), &Some(3)) && message.contains(&format!("pid {holder} ")),
+            "exit codes {passed:?}, {refused:?}: {output}\n{message}"
+        );
+        expect_released(release)?;
+        let version = release["version"].as_str().unwrap_or_default();
+        expect_events("Released", &[version, "local"])?;
+        let written: Value = serde_json::from_slice(&fs::read(build.file(release)?)?)?;
+        ensure!(
+            written["images"] == release["images"] && written["passed"][1]["stage"] == "local",
+            "{written}"
+        );
+        for file in ["verify.json", "verify.html", "verify.xml"] {
+            let report = paths::target().join("pipeline/local").join(file);
+            ensure!(report.exists(), "{}", report.display());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_pipeline_that_was_stopped_robbed_or_killed_runs_again() {
+    with_diagnostics(|| {
+        let build = Build::start()?;
+        let next = build.variant("0.1.0+next", &["--label", "version=next"])?;
+        build.run(&build.release, 0)?;
+        let before = deployment("app-a", ANNOTATION)?;
+
+        let stopped = build.pipeline_with_lease(&next)?;
+        stopped.signal(Signal::SIGTERM)?;
+        let (code, printed) = stopped.wait()?;
+        ensure!(
+            code == Some(143) && printed.contains("the last verified release is 0.1.0+first"),
+            "exit code {code:?}: {printed}"
+        );
+        ensure!(holder()?.is_empty(), "the lease is still held");
+
+        let robbed =
+            build.pipeline_with_lease(&build.variant("0.1.0+robbed", &["--label", "version=robbed"])?)?;
+        let thief = r#"{"spec": {"holderIdentity": "thief"}}"#;
+        kubectl(&["patch", "lease", "sample-app-pipeline", "--patch", thief])?;
+        let (code, printed) = robbed.wait()?;
+        ensure!(
+            code == Some(1) && printed.contains("the lease is lost: it is held by thief"),
+            "exit code {code:?}: {printed}"
+        );
+        ensure!(
+            holder()? == "thief",
+            "the lease of another pipeline was given back"
+        );
+        kubectl(&["delete", "lease", "sample-app-pipeline"])?;
+
+        let killed = build.pipeline(&next)?;
+        eventually("it deploys", || {
+            let image = deployment("app-a", "jsonpath={.spec.template.spec.containers[0].image}")?;
+            ensure!(image == image_of(&next, "app-a"), "{image}");
+            Ok(())
+        })?;
+        killed.signal(Signal::SIGKILL)?;
+        killed.wait()?;
+        ensure!(
+            deployment("app-a", ANNOTATION)? == before,
+            "an unverified release is recorded"
+        );
+
+        // From a registry that the nodes do not reach: its images are copied.
+        let elsewhere = next.to_string().replace(&registry::name(), "localhost:5005");
+        build.run(&serde_json::from_str(&elsewhere)?, 0)?;
+        expect_released(&next)
+    });
+}
+
+#[test]
+fn a_release_that_fails_is_rolled_back_without_a_lost_request() {
+    with_diagnostics(|| {
+        let build = Build::start()?;
+        build.run(&build.release, 0)?;
+        // Every call to app_b is too slow, so only /jobs fails.
+        let slow = ["--env", "APP_B_TIMEOUT=1us", "--env", "APP_B_CONNECT_TIMEOUT=1us"];
+        let broken = build.variant("0.1.0+broken", &slow)?;
+        // The test counts requests. A generator that sends late on a busy machine loses none.
+        let load = [
+            "run",
+            "http://127.0.0.1:30080/hello",
+            "-q",
+            "50",
+            "-z",
+            "240s",
+            "--max-lag",
+            "5s",
+            "--json",
+        ];
+        let load = loadtest(&load)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let printed = build.run(&broken, 4);
+        kill(Pid::from_raw(i32::try_from(load.id())?), Signal::SIGINT)?;
+        let load = command::wait(load, "loadtest run", COMMAND_DEADLINE)?;
+        let printed = printed?;
+        for part in [
+            "jobs-https: ",
+            "rolled back to 0.1.0+first",
+            &image_of(&build.release, "app-a"),
+        ] {
+            ensure!(printed.contains(part), "{part:?} is missing in: {printed}");
+        }
+        expect_released(&build.release)?;
+        expect_events("RolledBack", &["0.1.0+first", "0.1.0+broken", "jobs-https"])?;
+        let written: Value = serde_json::from_slice(&fs::read(build.file(&broken)?)?)?;
+        ensure!(
+            written["passed"]
+                .as_array()
+                .is_some_and(|passed| passed.len() == 1),
+            "{written}"
+        );
+        let report: Value = serde_json::from_slice(&load.stdout).with_context(|| text(&load))?;
+        println!("under load: {}", report["requests"]);
+        ensure!(
+            report["failures"]
+                .as_object()
+                .is_some_and(serde_json::Map::is_empty),
+            "{}",
+            report["failures"]
+        );
+        Ok(())
+    });
+}

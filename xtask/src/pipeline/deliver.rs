@@ -1,0 +1,239 @@
+//! A stage on a cluster: deploy, verify, keep or roll back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use testbed::{paths, progress};
+
+use super::cluster::Cluster;
+use super::deploy::{Manifests, deploy};
+use super::event::{self, Happened};
+use super::guard::{Guard, Signals};
+use super::lease::Lease;
+use super::options::Options;
+use super::outcome::{Outcome, Stop};
+use super::record::{self, Verified};
+use super::release::Release;
+use super::stage::Stage;
+use super::verify::Tests;
+use super::{manifests, source, target, time};
+use crate::images;
+
+/// Runs a stage on its cluster.
+///
+/// # Errors
+/// A [`Stop`]; or a failure that says nothing about the release.
+pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
+    let path = options.release_file();
+    let mut release = Release::for_stage(&path, stage)?;
+    let overlay = options.overlay(stage);
+    source::check_manifests(&paths::workspace(), &overlay, &release.revision)?;
+    let folder = options.folder(stage);
+    let tests = Tests::new(stage, &options.verify, &overlay, &folder)?;
+    let cluster = target::cluster(options, stage, &overlay)?;
+    let images = target::images(options, stage, &release)?;
+    let loadtest = images::loadtest_program(options.profile())?;
+    let signals = Signals::catch()?;
+    let holder = holder(&release);
+    let lease = Lease::take(&cluster, holder.clone(), || signals.check())?;
+    let delivery = Delivery {
+        guard: Guard {
+            signals: &signals,
+            lease: &lease,
+        },
+        cluster: &cluster,
+        release: &release,
+        stage,
+        images: &images,
+        overlay: &overlay,
+        folder: &folder,
+        tests: &tests,
+        loadtest: &loadtest,
+        holder: &holder,
+    };
+    // A signal may be the reason of another error.
+    let outcome = delivery.run().or_else(|error| signals.check().and(Err(error)));
+    if matches!(&outcome, Err(error) if !matches!(error.downcast_ref(), Some(Stop::Refused(_)))) {
+        delivery.say_what_is_unknown();
+    }
+    if let Err(error) = lease.release() {
+        eprintln!("warning: {error:#}. The lease ends by itself");
+    }
+    if matches!(outcome, Ok(Outcome::Passed)) {
+        release.pass(stage, time::seconds());
+        release.write(&path)?;
+    }
+    let outcome = outcome?;
+    println!(
+        "reports: {}\n         {}",
+        tests.report("html").display(),
+        tests.report("xml").display()
+    );
+    if options.uses_testbed(stage) {
+        println!("the cluster stays up; `cargo xtask cluster down` stops it");
+    }
+    Ok(outcome)
+}
+
+/// Names this pipeline in the lease and in events.
+fn holder(release: &Release) -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname");
+    let host = host.unwrap_or_else(|_| "unknown host".to_owned());
+    format!(
+        "{} pid {} release {}",
+        host.trim(),
+        std::process::id(),
+        release.version
+    )
+}
+
+/// The deployment of a release on a cluster.
+struct Delivery<'a> {
+    guard: Guard<'a>,
+    cluster: &'a Cluster,
+    release: &'a Release,
+    stage: Stage,
+    images: &'a BTreeMap<String, String>,
+    overlay: &'a Path,
+    folder: &'a Path,
+    tests: &'a Tests,
+    loadtest: &'a Path,
+    holder: &'a str,
+}
+
+impl Delivery<'_> {
+    fn run(&self) -> Result<Outcome> {
+        let before = Verified::read(self.cluster)?;
+        manifests::generate(self.cluster, self.overlay, self.images, self.folder)?;
+        let failed = self.deploy_and_verify()?;
+        if failed.is_empty() {
+            self.keep()?;
+            return Ok(Outcome::Passed);
+        }
+        println!("{} failed the stage {}:", self.release.version, self.stage);
+        for test in &failed {
+            println!("  {test}");
+        }
+        let outcome = if let Some(before) = &before {
+            self.roll_back(before, &failed)?
+        } else {
+            let note = format!(
+                "{} failed: {}. No release was verified before",
+                self.release.version,
+                failed.join("; ")
+            );
+            self.event(Happened::ReleaseFailed, &note)?;
+            println!(
+                "no release was verified before it on {}, so it stays",
+                self.cluster.describe()
+            );
+            Outcome::NothingBefore
+        };
+        self.say_what_runs()?;
+        Ok(outcome)
+    }
+
+    /// Returns the tests that failed.
+    fn deploy_and_verify(&self) -> Result<Vec<String>> {
+        let deployed = progress::step(
+            &format!("deploy {} to {}", self.release.version, self.cluster.describe()),
+            || deploy(&self.guard, self.cluster, Manifests::Folder(self.folder)),
+        )?;
+        if let Some(reason) = deployed {
+            return Ok(vec![format!("apply: {reason}")]);
+        }
+        progress::step(&format!("verify the stage {}", self.stage), || {
+            self.tests.run(&self.guard, self.cluster, self.loadtest)
+        })
+    }
+
+    /// Records the release as the verified one.
+    fn keep(&self) -> Result<()> {
+        progress::step("record the release", || {
+            let rendered = manifests::render(self.cluster, self.folder)?;
+            let release = (self.release, self.stage);
+            Verified::write(&self.guard, self.cluster, release, self.images, &rendered)?;
+            let note = format!("{} passed the stage {}", self.release.version, self.stage);
+            self.event(Happened::Released, &note)
+        })?;
+        println!(
+            "released {} to {}, stage {}",
+            self.release.version,
+            self.cluster.describe(),
+            self.stage
+        );
+        self.say_what_runs()
+    }
+
+    /// Deploys the last verified release again.
+    fn roll_back(&self, before: &Verified, failed: &[String]) -> Result<Outcome> {
+        let problem = progress::step(&format!("roll back to {}", before.version), || {
+            let folder = self.folder.join("rollback");
+            let Some(text) = before.manifests(self.cluster)? else {
+                // Somebody has deleted them. The images are the larger part of a release.
+                manifests::generate(self.cluster, self.overlay, &before.images, &folder)?;
+                return deploy(&self.guard, self.cluster, Manifests::Folder(&folder));
+            };
+            let file = write_manifests(&folder, &text)?;
+            deploy(&self.guard, self.cluster, Manifests::File(&file))
+        })?;
+        let failure = format!(
+            "{} failed the stage {}: {}",
+            self.release.version,
+            self.stage,
+            failed.join("; ")
+        );
+        Ok(if let Some(problem) = problem {
+            self.event(
+                Happened::ReleaseFailed,
+                &format!("{failure}. {} does not run again: {problem}", before.version),
+            )?;
+            println!("{} does not run again: {problem}", before.version);
+            Outcome::RollbackFailed
+        } else {
+            self.event(
+                Happened::RolledBack,
+                &format!("rolled back to {}. {failure}", before.version),
+            )?;
+            println!(
+                "rolled back to {}, which was verified at {}",
+                before.version, before.time
+            );
+            Outcome::RolledBack
+        })
+    }
+
+    fn event(&self, happened: Happened, note: &str) -> Result<()> {
+        event::write(&self.guard, self.cluster, happened, note, self.holder)
+    }
+
+    fn say_what_runs(&self) -> Result<()> {
+        for (name, image) in record::running(self.cluster)? {
+            println!("  {name} runs {image}");
+        }
+        Ok(())
+    }
+
+    /// After a stop: what a person must know until the next run.
+    fn say_what_is_unknown(&self) {
+        let before = match Verified::read(self.cluster) {
+            Ok(Some(before)) => format!("the last verified release is {}", before.version),
+            Ok(None) => "no release was verified yet".to_owned(),
+            Err(_) => "the last verified release cannot be read".to_owned(),
+        };
+        eprintln!(
+            "{} may run on {} and is not verified; {before}. Run the same command again: it deploys and verifies from the start",
+            self.release.version,
+            self.cluster.describe()
+        );
+    }
+}
+
+fn write_manifests(folder: &Path, text: &str) -> Result<PathBuf> {
+    let file = folder.join("manifests.yaml");
+    fs::create_dir_all(folder)?;
+    fs::write(&file, text).with_context(|| file.display().to_string())?;
+    Ok(file)
+}

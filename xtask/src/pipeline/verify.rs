@@ -1,0 +1,200 @@
+//! The tests of a stage: `loadtest verify`.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::cluster::{Cluster, Environment, program};
+use super::guard::Guard;
+use super::outcome::refused;
+use super::stage::Stage;
+
+/// The variable with the token for `/jobs`.
+const TOKEN: &str = "LOADTEST_TOKEN";
+
+/// The token of the demonstration users, which `overlays/local` accepts. It is public.
+const DEMO_TOKEN: &str = "mytoken";
+
+/// The deadline of all tests. Each has one of its own; with nodes, they are about an hour and a half together.
+const DEADLINE: Duration = Duration::from_hours(2);
+
+/// The flags with which not every test would run.
+const PARTIAL: [&str; 2] = ["--only", "--list"];
+
+/// How the tests of a stage are started.
+pub(super) struct Tests {
+    stage: Stage,
+    flags: Vec<String>,
+    /// The token, unless the user sets one.
+    token: Option<&'static str>,
+    /// The folder of the reports.
+    folder: PathBuf,
+}
+
+impl Tests {
+    /// Prepares the tests. `given` are the flags of the user.
+    ///
+    /// # Errors
+    /// Refuses flags with which not every test would run, and a missing token or host.
+    pub(super) fn new(stage: Stage, given: &[String], overlay: &Path, folder: &Path) -> Result<Self> {
+        let has = |flags: &[&str]| {
+            given
+                .iter()
+                .any(|flag| flags.contains(&flag.split('=').next().unwrap_or(flag)))
+        };
+        if has(&PARTIAL) {
+            return Err(refused(
+                "with --only or --list not every test of the stage runs, and the release would not be verified: leave it out, or run \
+                 `loadtest verify` yourself",
+            ));
+        }
+        let mut flags = given.to_vec();
+        let has_token = env::var_os(TOKEN).is_some() || has(&["--token-file"]);
+        if stage == Stage::Local {
+            // Its pods make their own certificates.
+            if !has(&["--insecure", "-k", "--cacert"]) {
+                flags.push("--insecure".to_owned());
+            }
+        } else {
+            if !has_token {
+                return Err(refused(format!(
+                    "the token for /jobs is missing: set {TOKEN}, or pass `-- --token-file FILE`"
+                )));
+            }
+            if !has(&["--https"]) {
+                let environment = Environment::read(overlay).map_err(|error| {
+                    refused(format!(
+                        "the host of the pair is unknown: pass it with `-- --https https://HOST`\n{error:#}"
+                    ))
+                })?;
+                flags.extend(["--https".to_owned(), format!("https://{}", environment.host)]);
+            }
+        }
+        Ok(Self {
+            stage,
+            flags,
+            token: (stage == Stage::Local && !has_token).then_some(DEMO_TOKEN),
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Runs the tests against the manifests in the folder. Returns those that failed, with their reasons.
+    ///
+    /// # Errors
+    /// A stop, or the program cannot be started.
+    pub(super) fn run(&self, guard: &Guard<'_>, cluster: &Cluster, loadtest: &Path) -> Result<Vec<String>> {
+        let report = self.report("json");
+        for kind in ["json", "html", "xml"] {
+            let _ = fs::remove_file(self.report(kind));
+        }
+        let mut command = self.command(cluster, loadtest);
+        let status = guard.run_shown(&mut command, DEADLINE)?;
+        if status.success() {
+            return Ok(Vec::new());
+        }
+        // Without a report it could not run: a release that cannot be verified fails.
+        let failed = fs::read(&report)
+            .context("no report")
+            .and_then(|text| failed(&text));
+        Ok(failed.unwrap_or_else(|_| vec![format!("loadtest verify: {status}")]))
+    }
+
+    fn command(&self, cluster: &Cluster, loadtest: &Path) -> Command {
+        let mut command = program(loadtest);
+        command
+            .args(["verify", "--stage", self.stage.name(), "--overlay"])
+            .arg(&self.folder);
+        command.arg("--kubectl").arg(cluster.kubectl_path());
+        for (flag, kind) in [("--json", "json"), ("--html", "html"), ("--junit", "xml")] {
+            command.arg(flag).arg(self.report(kind));
+        }
+        cluster.select(&mut command);
+        command.args(&self.flags);
+        command.envs(self.token.map(|token| (TOKEN, token)));
+        command
+    }
+
+    /// The path of a report.
+    pub(super) fn report(&self, kind: &str) -> PathBuf {
+        self.folder.join(format!("verify.{kind}"))
+    }
+}
+
+/// The tests that failed, in a report of `loadtest verify`.
+fn failed(report: &[u8]) -> Result<Vec<String>> {
+    let report: Value = serde_json::from_slice(report)?;
+    let tests = report["tests"].as_array().context("no tests")?;
+    let failed: Vec<_> = tests
+        .iter()
+        .filter(|test| test["status"] == "failed")
+        .map(|test| {
+            let text = |field: &str| test[field].as_str().unwrap_or_default().to_owned();
+            format!("{}: {}", text("name"), text("reason"))
+        })
+        .collect();
+    anyhow::ensure!(!failed.is_empty(), "no test failed");
+    Ok(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tests(stage: Stage, given: &[&str]) -> Result<Tests> {
+        let given: Vec<_> = given.iter().map(ToString::to_string).collect();
+        let overlay = testbed::paths::workspace()
+            .join("kubernetes/overlays")
+            .join(stage.name());
+        Tests::new(stage, &given, &overlay, Path::new("/reports"))
+    }
+
+    #[test]
+    fn the_environment_gives_the_host_and_local_accepts_its_certificates() {
+        let local = tests(Stage::Local, &[]).unwrap();
+        assert_eq!(local.flags, ["--insecure"]);
+        assert_eq!(
+            tests(Stage::Local, &["--cacert", "ca.pem"]).unwrap().flags,
+            ["--cacert", "ca.pem"]
+        );
+        let prod = tests(Stage::Prod, &["--token-file=token"]).unwrap();
+        assert_eq!(
+            prod.flags,
+            ["--token-file=token", "--https", "https://prod.example.com"]
+        );
+        assert_eq!(prod.token, None, "the token of the demonstration users is public");
+        let given = ["--token-file", "token", "--https", "https://host"];
+        assert_eq!(tests(Stage::Dev, &given).unwrap().flags, given);
+    }
+
+    #[test]
+    fn a_part_of_the_tests_and_a_missing_token_are_refused() {
+        for (stage, given) in [
+            (Stage::Local, &["--only", "apply"][..]),
+            (Stage::Local, &["--only=apply"]),
+            (Stage::Prod, &["--list"]),
+            // No token, as the tests run without the variable.
+            (Stage::Prod, &[]),
+        ] {
+            let error = tests(stage, given).err().unwrap();
+            assert_eq!(super::super::outcome::exit_code(&error), 3, "{error:#}");
+        }
+    }
+
+    #[test]
+    fn the_failed_tests_have_their_reasons() {
+        let report = br#"{"tests": [
+            {"name": "apply", "status": "passed", "reason": null},
+            {"name": "jobs-https", "status": "failed", "reason": "PUT /jobs answers 504"},
+            {"name": "urls", "status": "skipped", "reason": "the stage local does not contain it"}]}"#;
+        assert_eq!(failed(report).unwrap(), ["jobs-https: PUT /jobs answers 504"]);
+        assert!(
+            failed(b"{\"tests\": []}").is_err(),
+            "then the exit code is the reason"
+        );
+    }
+}
