@@ -6,7 +6,7 @@ use anyhow::Result;
 use testbed::{cluster, components, preflight, progress};
 
 use crate::session::Session;
-use crate::{cargo, images, lints};
+use crate::{cargo, images, jenkinsfile, lints};
 
 /// A part of `cargo xtask test` that can run alone: `--suite NAME`.
 pub(crate) struct Suite {
@@ -41,7 +41,7 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "host",
-        checks: "unit tests, integration tests, rendered manifests",
+        checks: "unit tests, integration tests, rendered manifests, the Jenkinsfile",
         budget: Duration::from_mins(9),
         on_cluster: false,
         run: host,
@@ -131,6 +131,7 @@ fn host(session: &Session) -> Result<()> {
     progress::step("test the cloud provider of Karpenter", || {
         components::test(components::KARPENTER)
     })?;
+    jenkinsfile::test()?;
     session.host_tests()
 }
 
