@@ -10,6 +10,7 @@ mod costs;
 mod differences;
 mod eks;
 mod eks_clusters;
+mod jenkins;
 mod kube_score;
 mod kustomize_versions;
 mod load_balancer;
