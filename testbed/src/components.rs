@@ -80,6 +80,13 @@ pub const EKSCTL_CHECK: Component = Component {
     package: ".",
 };
 
+/// Runs workflows of GitHub Actions on this machine. Only a test runs it.
+pub const ACT: Component = Component {
+    name: "act",
+    module: "act",
+    package: "github.com/nektos/act",
+};
+
 /// Karpenter with this project's cloud provider, which adds and removes nodes. Only a cluster that scales its nodes runs it, so it
 /// is not in [`ALL`].
 pub const KARPENTER: Component = Component {

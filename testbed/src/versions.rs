@@ -18,6 +18,7 @@ const GO_MODS: &[&str] = &[
     include_str!("../go/karpenter-aws/go.mod"),
     include_str!("../go/aws-load-balancer-controller/go.mod"),
     include_str!("../go/eksctl/go.mod"),
+    include_str!("../go/act/go.mod"),
 ];
 
 /// The upstream tag of the pause image, the default of kubeadm 1.35. The testbed's own pause program has the same

@@ -61,6 +61,13 @@ pub(crate) const SUITES: &[Suite] = &[
         run: docker,
     },
     Suite {
+        name: "delivery",
+        checks: "the workflow of GitHub Actions runs, and an API server admits Jenkins and its agents",
+        budget: Duration::from_mins(2),
+        on_cluster: true,
+        run: delivery,
+    },
+    Suite {
         name: "testbed",
         checks: "the cluster starts, recovers from kills, and leaves nothing behind",
         budget: Duration::from_secs(130),
@@ -150,6 +157,11 @@ fn docker(session: &Session) -> Result<()> {
         "the other suites need no Docker: `--suite NAME`",
     )?;
     session.cluster_tests("docker", "binary(docker)")
+}
+
+fn delivery(session: &Session) -> Result<()> {
+    components::build(&[components::ACT])?;
+    session.cluster_tests("delivery", "binary(actions) + test(jenkins::)")
 }
 
 fn pair(session: &Session) -> Result<()> {

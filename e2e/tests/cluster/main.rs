@@ -6,6 +6,7 @@ mod chain;
 mod distributed;
 mod eks;
 mod https;
+mod jenkins;
 mod karpenter;
 mod machine;
 mod metrics;

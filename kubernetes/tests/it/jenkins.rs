@@ -146,7 +146,7 @@ fn the_image_is_the_official_one_by_digest_and_the_plugins_have_versions() {
 }
 
 /// Returns what follows `before` in a text, up to `after`, at each occurrence.
-fn between<'text>(text: &'text str, before: &'text str, after: char) -> BTreeSet<&'text str> {
+fn between<'text>(text: &'text str, before: &str, after: char) -> BTreeSet<&'text str> {
     let rest = text.split(before).skip(1);
     rest.map(|rest| rest.split(after).next().unwrap_or_default()).collect()
 }
@@ -160,8 +160,13 @@ fn jenkins_has_what_the_jenkinsfile_names() {
     assert_eq!(between(&jenkinsfile, "agent: '", '\''), cloud.chain(nodes).collect());
 
     let credentials = list(&CONFIGURATION, "/credentials/system/domainCredentials/0/credentials");
-    let ids: BTreeSet<_> = credentials.iter().map(|credential| text(credential, "/file/id")).collect();
-    assert_eq!(between(&jenkinsfile, "credential: '", '\''), ids);
+    let ids = |kind: &str| -> BTreeSet<_> {
+        let found = credentials.iter().filter(|credential| credential.get(kind).is_some());
+        found.map(|credential| text(credential, &format!("/{kind}/id"))).collect()
+    };
+    let named = |field: &str| between(&jenkinsfile, &format!("{field}: '"), '\'');
+    assert_eq!(&named("credentialsId") | &named("kubeconfig"), ids("file"));
+    assert_eq!(named("token"), ids("string"));
 
     let groups = list(jenkins, "/authorizationStrategy/globalMatrix/entries").iter();
     let groups: BTreeSet<_> = groups.map(|entry| text(entry, "/group/name")).collect();
@@ -187,7 +192,7 @@ fn every_secret_is_a_key_that_the_pod_needs() {
     let used = between(&configuration, "/run/secrets/jenkins/", '}');
     assert_eq!(used, keys);
 
-    for field in ["password", "secretBytes"] {
+    for field in ["password", "secretBytes", "secret"] {
         let values = between(&configuration, &format!("{field}: "), '\n').into_iter().collect::<Vec<_>>();
         assert!(!values.is_empty(), "{field}");
         for value in values {

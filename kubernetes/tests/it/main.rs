@@ -21,3 +21,4 @@ mod overlays;
 mod policies;
 mod rendered;
 mod tree;
+mod workflow;

@@ -42,7 +42,7 @@ final class FakeJenkins {
     final List<String> trace = new ArrayList<>();
     /** What the console shows. */
     final StringBuilder console = new StringBuilder();
-    /** The scripts of `sh`. */
+    /** The scripts of `sh`, in order. */
     final List<String> scripts = new ArrayList<>();
     /** The archived files and their content, and the published pages. */
     final Map<String, String> archive = new TreeMap<>();
@@ -62,6 +62,7 @@ final class FakeJenkins {
     private final Deque<String> blocks = new ArrayDeque<>();
     private final Map<String, Map<Path, byte[]>> stashes = new HashMap<>();
     private final Map<String, String> environment = new LinkedHashMap<>();
+    private final Map<String, String> secrets = new HashMap<>();
     private Path workspace;
 
     FakeJenkins(Path folder) throws IOException {
@@ -120,6 +121,11 @@ final class FakeJenkins {
         return Files.exists(calls) ? Files.readAllLines(calls) : List.of();
     }
 
+    /** The calls of `cargo xtask pipeline`. */
+    List<String> stages() throws IOException {
+        return calls().stream().filter(call -> call.contains("pipeline")).collect(Collectors.toList());
+    }
+
     /** The files that are left on the agents, and the secrets that are left on the disk. */
     List<Path> leftovers() throws IOException {
         List<Path> left = files(folder.resolve("agents"));
@@ -143,7 +149,7 @@ final class FakeJenkins {
     }
 
     private void registerSteps() {
-        for (String described : List.of("logRotator", "choice", "file")) {
+        for (String described : List.of("logRotator", "choice", "file", "string")) {
             step(described, arguments -> Map.of(described, arguments[0]), Map.class);
         }
         step("disableConcurrentBuilds", arguments -> "disableConcurrentBuilds");
@@ -248,21 +254,30 @@ final class FakeJenkins {
         }
     }
 
-    /** Binds variables to files with the secrets, and removes both afterwards. */
+    /** Binds variables to secrets, or to files with them, and removes all afterwards. */
     private Object withCredentials(List<?> bindings, Object body) {
-        Map<?, ?> binding = (Map<?, ?>) ((Map<?, ?>) bindings.get(0)).get("file");
-        String id = binding.get("credentialsId").toString();
-        String variable = binding.get("variable").toString();
-        // The name that jenkins/configuration/jenkins.yaml gives the file.
-        Path file = folder.resolve("secrets/5f1c").resolve(id.startsWith("kubeconfig") ? "kubeconfig" : "config.json");
-        write(file, secret(id).getBytes(StandardCharsets.UTF_8));
-        environment.put(variable, file.toString());
+        List<String> ids = new ArrayList<>();
         try {
-            return block("withCredentials " + id, body);
+            for (Object described : bindings) {
+                ((Map<?, ?>) described).forEach((kind, value) -> {
+                    Map<?, ?> binding = (Map<?, ?>) value;
+                    String id = binding.get("credentialsId").toString();
+                    ids.add(id);
+                    secrets.put(binding.get("variable").toString(), kind.equals("file") ? secretFile(id) : secret(id));
+                });
+            }
+            return block("withCredentials " + String.join(", ", ids), body);
         } finally {
-            environment.remove(variable);
+            secrets.clear();
             delete(folder.resolve("secrets"));
         }
+    }
+
+    /** A file with the name that jenkins/configuration/jenkins.yaml gives it. */
+    private String secretFile(String id) {
+        Path file = folder.resolve("secrets").resolve(id).resolve(id.startsWith("kubeconfig") ? "kubeconfig" : "config.json");
+        write(file, secret(id).getBytes(StandardCharsets.UTF_8));
+        return file.toString();
     }
 
     /** Runs a script as Jenkins does, which prints each command, and hides the values of the bound variables. */
@@ -274,10 +289,11 @@ final class FakeJenkins {
             ProcessBuilder builder = new ProcessBuilder("sh", "-xe", "-c", script).directory(workspace.toFile()).redirectErrorStream(true);
             builder.environment().clear();
             builder.environment().putAll(environment);
+            builder.environment().putAll(secrets);
             Process process = builder.start();
             String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-            for (String variable : List.of("KUBECONFIG", "LOGIN")) {
-                output = environment.containsKey(variable) ? output.replace(environment.get(variable), "****") : output;
+            for (String secret : secrets.values()) {
+                output = output.replace(secret, "****");
             }
             console.append(output);
             int code = process.waitFor();

@@ -12,10 +12,11 @@ import org.junit.rules.TemporaryFolder;
 
 /** The rules of the Jenkinsfile. Each test runs it from the first line to the last. */
 public class JenkinsfileTest {
-    private static final String BUILD = "cargo xtask pipeline --stage build --registry registry.example, with content of registry-login";
-    private static final String LOCAL = "cargo xtask pipeline --stage local --registry registry.example, with content of registry-login";
-    private static final String DEV = "cargo xtask pipeline --stage dev --context sample-app-dev, with content of kubeconfig-dev";
-    private static final String PROD = "cargo xtask pipeline --stage prod --context sample-app-prod, with content of kubeconfig-prod";
+    private static final String LOGIN = ", with content of registry-login";
+    private static final String BUILD = "cargo xtask pipeline --stage build --registry registry.example" + LOGIN;
+    private static final String LOCAL = "cargo xtask pipeline --stage local" + LOGIN;
+    private static final String DEV = "cargo xtask pipeline --stage dev" + LOGIN + ", content of kubeconfig-dev, content of token-dev";
+    private static final String PROD = "cargo xtask pipeline --stage prod" + LOGIN + ", content of kubeconfig-prod, content of token-prod";
     private static final List<String> ALL = List.of(BUILD, LOCAL, DEV, PROD);
 
     @Rule public final TemporaryFolder folder = new TemporaryFolder();
@@ -29,20 +30,21 @@ public class JenkinsfileTest {
     @Test
     public void mainRunsEveryStageInOrderAndEachOnItsAgentWithItsCredential() throws IOException {
         assertEquals("", jenkins.build());
-        assertEquals(ALL, jenkins.calls());
-        String login = "DOCKER_CONFIG=\"$(dirname \"$LOGIN\")\" ";
+        assertEquals(ALL, jenkins.stages());
+        String sh = "sh DOCKER_CONFIG=\"$(dirname \"$LOGIN\")\" cargo xtask pipeline --stage ";
         assertEquals(List.of(
-            "stage Build > timeout 60 MINUTES > node delivery > withCredentials registry-login > sh " + login + "cargo xtask pipeline --stage build --registry \"$REGISTRY\"",
-            "stage Local > timeout 60 MINUTES > node testbed > withCredentials registry-login > sh " + login + "cargo xtask pipeline --stage local --registry \"$REGISTRY\"",
-            "stage Dev/Test > timeout 90 MINUTES > node delivery > withCredentials kubeconfig-dev > sh cargo xtask pipeline --stage dev --context sample-app-dev",
-            "stage Prod > timeout 90 MINUTES > node delivery > withCredentials kubeconfig-prod > sh cargo xtask pipeline --stage prod --context sample-app-prod"
+            "stage Build > timeout 60 MINUTES > node delivery > withCredentials registry-login > " + sh + "build --registry \"$REGISTRY\"",
+            "stage Local > timeout 180 MINUTES > node testbed > withCredentials registry-login > " + sh + "local",
+            "stage Local > timeout 180 MINUTES > node testbed > sh cargo xtask cluster down",
+            "stage Dev/Test > timeout 180 MINUTES > node delivery > withCredentials registry-login, kubeconfig-dev, token-dev > " + sh + "dev",
+            "stage Prod > timeout 180 MINUTES > node delivery > withCredentials registry-login, kubeconfig-prod, token-prod > " + sh + "prod"
         ), jenkins.steps("sh"));
     }
 
     @Test
     public void theFormIntoWhichJenkinsTransformsItDoesTheSame() throws IOException {
         assertEquals("", jenkins.transforms().build());
-        assertEquals(ALL, jenkins.calls());
+        assertEquals(ALL, jenkins.stages());
         FakeJenkins other = new FakeJenkins(folder.newFolder().toPath()).transforms().exits("prod", 4);
         assertEquals("Prod failed, and was rolled back", other.build());
         assertEquals(List.of(), other.leftovers());
@@ -52,7 +54,7 @@ public class JenkinsfileTest {
     public void anotherBranchEndsAfterLocalWhateverTheParameterSays() throws IOException {
         jenkins.branch = "feature";
         assertEquals("", jenkins.build());
-        assertEquals(List.of(BUILD, LOCAL), jenkins.calls());
+        assertEquals(List.of(BUILD, LOCAL), jenkins.stages());
         assertEquals(List.of(), jenkins.questions);
     }
 
@@ -62,7 +64,7 @@ public class JenkinsfileTest {
             FakeJenkins build = new FakeJenkins(folder.newFolder().toPath());
             build.lastStage = List.of("build", "local", "dev", "prod").get(last);
             assertEquals("", build.build());
-            assertEquals(ALL.subList(0, last + 1), build.calls());
+            assertEquals(ALL.subList(0, last + 1), build.stages());
         }
     }
 
@@ -71,14 +73,14 @@ public class JenkinsfileTest {
         jenkins.branch = "feature";
         jenkins.lastStage = "build";
         assertEquals("", jenkins.build());
-        assertEquals(List.of(BUILD), jenkins.calls());
+        assertEquals(List.of(BUILD), jenkins.stages());
     }
 
     @Test
     public void theFirstBuildHasNoParametersAndRunsEveryStage() throws IOException {
         jenkins.lastStage = null;
         assertEquals("", jenkins.build());
-        assertEquals(ALL, jenkins.calls());
+        assertEquals(ALL, jenkins.stages());
     }
 
     @Test
@@ -100,11 +102,11 @@ public class JenkinsfileTest {
         for (int failing = 0; failing < stages.size(); failing++) {
             FakeJenkins build = new FakeJenkins(folder.newFolder().toPath()).exits(stages.get(failing), 1);
             assertEquals(titles.get(failing) + " failed with exit code 1", build.build());
-            assertEquals(ALL.subList(0, failing + 1), build.calls());
+            assertEquals(ALL.subList(0, failing + 1), build.stages());
             String report = "target/pipeline/" + stages.get(failing);
-            assertEquals("<html>1</html>\n", build.archive.get(report + "/index.html"));
-            assertTrue(build.results.contains(report + "/junit.xml"));
-            assertTrue(build.pages.contains(titles.get(failing) + ": " + report + "/index.html"));
+            assertEquals("<html>1</html>\n", build.archive.get(report + "/verify.html"));
+            assertTrue(build.results.contains(report + "/verify.xml"));
+            assertTrue(build.pages.contains(titles.get(failing) + ": " + report + "/verify.html"));
             assertEquals(List.of(), build.leftovers());
         }
     }
@@ -112,7 +114,7 @@ public class JenkinsfileTest {
     @Test
     public void aFailedVerificationInDevIsRolledBackAndNobodyIsAskedAboutProd() throws IOException {
         assertEquals("Dev/Test failed, and was rolled back", jenkins.exits("dev", 4).build());
-        assertEquals(List.of(BUILD, LOCAL, DEV), jenkins.calls());
+        assertEquals(List.of(BUILD, LOCAL, DEV), jenkins.stages());
         assertEquals(List.of(), jenkins.questions);
     }
 
@@ -146,14 +148,14 @@ public class JenkinsfileTest {
     public void withoutApprovalNothingIsReleased() throws IOException {
         jenkins.approves = false;
         assertEquals("rejected", jenkins.build());
-        assertEquals(List.of(BUILD, LOCAL, DEV), jenkins.calls());
+        assertEquals(List.of(BUILD, LOCAL, DEV), jenkins.stages());
     }
 
     @Test
     public void everyCommandAndEveryQuestionHasATimeout() {
         jenkins.build();
         List<String> waiting = jenkins.steps("(sh|node|input)");
-        assertEquals(waiting.toString(), 9, waiting.size());
+        assertEquals(waiting.toString(), 10, waiting.size());
         waiting.forEach(step -> assertTrue(step, step.matches("stage [^>]+ > timeout \\d+ (MINUTES|HOURS) > .*")));
     }
 
@@ -176,7 +178,7 @@ public class JenkinsfileTest {
     public void theReportsOfEveryStageAreArchivedAndPublished() throws IOException {
         jenkins.build();
         for (String stage : List.of("build", "local", "dev", "prod")) {
-            for (String file : List.of("index.html", "junit.xml", "report.json")) {
+            for (String file : List.of("verify.html", "verify.xml", "verify.json")) {
                 assertTrue(jenkins.archive.toString(), jenkins.archive.containsKey("target/pipeline/" + stage + "/" + file));
             }
         }
@@ -189,8 +191,8 @@ public class JenkinsfileTest {
     @Test
     public void noSecretIsInAScriptOnTheConsoleOrInTheArchive() throws IOException {
         jenkins.build();
-        // The stand-in for cargo prints the path of its kubeconfig.
-        assertTrue(jenkins.console.toString(), jenkins.console.toString().contains("kubeconfig: ****"));
+        // The stand-in for cargo prints what it gets.
+        assertTrue(jenkins.console.toString(), jenkins.console.toString().contains("kubeconfig: ****, token: ****"));
         String secrets = folder.getRoot().toPath().resolve("secrets").toString();
         for (String text : List.of(jenkins.scripts.toString(), jenkins.archive.toString(), jenkins.currentBuild.toString())) {
             assertFalse(text, text.contains("content of") || text.contains(secrets));
@@ -202,8 +204,18 @@ public class JenkinsfileTest {
     public void everyCommandIsOneThatPeopleRun() {
         jenkins.build();
         for (String script : jenkins.scripts) {
-            String command = "(DOCKER_CONFIG=\"\\$\\(dirname \"\\$LOGIN\"\\)\" )?cargo xtask pipeline --stage \\w+( --(registry \"\\$REGISTRY\"|context [\\w-]+))?";
+            String command = "(DOCKER_CONFIG=\"\\$\\(dirname \"\\$LOGIN\"\\)\" )?cargo xtask (pipeline --stage \\w+( --registry \"\\$REGISTRY\")?|cluster down)";
             assertTrue(script, script.matches(command));
+        }
+    }
+
+    @Test
+    public void theClusterOfTheStageLocalStopsAlsoAfterAFailureAndATimeout() throws IOException {
+        for (int code : List.of(0, 1, 143)) {
+            FakeJenkins build = new FakeJenkins(folder.newFolder().toPath()).exits("local", code);
+            build.build();
+            assertEquals(List.of("cargo xtask cluster down"), build.calls().stream().filter(call -> !call.contains("pipeline")).toList());
+            assertEquals(List.of(), build.leftovers());
         }
     }
 }
