@@ -14,13 +14,19 @@ pub(crate) fn test() -> Result<()> {
         &[("default-jdk-headless", "javac"), ("maven", "mvn")],
         "only the tests of the Jenkinsfile need them: jenkins/test",
     )?;
-    progress::step("execute the Jenkinsfile with stand-ins for the steps of Jenkins", || {
-        let mut maven = Command::new("mvn");
-        maven
-            .current_dir(paths::workspace().join("jenkins/test"))
-            .args(["--quiet", "--batch-mode", "-Dstyle.color=never"])
-            .arg(format!("-DbuildDirectory={}", paths::target().join("jenkins-test").display()))
-            .arg("test");
-        progress::run(&mut maven).map(drop)
-    })
+    progress::step(
+        "execute the Jenkinsfile with stand-ins for the steps of Jenkins",
+        || {
+            let mut maven = Command::new("mvn");
+            maven
+                .current_dir(paths::workspace().join("jenkins/test"))
+                .args(["--quiet", "--batch-mode", "-Dstyle.color=never"])
+                .arg(format!(
+                    "-DbuildDirectory={}",
+                    paths::target().join("jenkins-test").display()
+                ))
+                .arg("test");
+            progress::run(&mut maven).map(drop)
+        },
+    )
 }

@@ -61,12 +61,30 @@ impl Repository {
         fs::write(repository.path("source/.gitignore"), "/target\n").unwrap();
         for arguments in [
             vec!["init", "--quiet", "--initial-branch", branch],
-            vec!["remote", "add", "origin", "https://github.com/example/sample-app.git"],
+            vec![
+                "remote",
+                "add",
+                "origin",
+                "https://github.com/example/sample-app.git",
+            ],
             vec!["add", "--all"],
-            vec!["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message=a"],
+            vec![
+                "-c",
+                "user.name=a",
+                "-c",
+                "user.email=a@example.com",
+                "commit",
+                "--quiet",
+                "--message=a",
+            ],
         ] {
             let mut git = Command::new("git");
-            let output = git.arg("-C").arg(repository.path("source")).args(arguments).output().unwrap();
+            let output = git
+                .arg("-C")
+                .arg(repository.path("source"))
+                .args(arguments)
+                .output()
+                .unwrap();
             assert!(output.status.success(), "{}", text(&output));
         }
         repository
@@ -103,7 +121,11 @@ impl Repository {
             .args(["--no-cache-server", "--platform", "ubuntu-24.04=-self-hosted"])
             .arg("--env")
             .arg(format!("STAND_IN={}", self.folder.path().display()));
-        for variable in ["AWS_ROLE=the-role", "AWS_REGION=the-region", "REGISTRY=registry.example"] {
+        for variable in [
+            "AWS_ROLE=the-role",
+            "AWS_REGION=the-region",
+            "REGISTRY=registry.example",
+        ] {
             act.args(["--var", variable]);
         }
         act.arg("--secret").arg(format!("LOADTEST_TOKEN={TOKEN}"));
@@ -113,7 +135,8 @@ impl Repository {
             // act does not call checkout for the repository that it runs in.
             if name != "checkout" {
                 let stand_in = stand_ins().join(name);
-                act.arg("--local-repository").arg(format!("{action}={}", stand_in.display()));
+                act.arg("--local-repository")
+                    .arg(format!("{action}={}", stand_in.display()));
             }
         }
         command::output(&mut act, DEADLINE).unwrap()
@@ -146,9 +169,13 @@ fn stand_ins() -> PathBuf {
 /// The actions of other projects that the workflow uses, each with its commit.
 fn actions() -> BTreeSet<String> {
     let workflow = fs::read_to_string(paths::workspace().join(workflow())).unwrap();
-    let uses = workflow.lines().filter_map(|line| line.trim().strip_prefix("- uses: "));
+    let uses = workflow
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- uses: "));
     let others = uses.filter(|action| !action.starts_with("./"));
-    others.map(|action| action.split_whitespace().next().unwrap().to_owned()).collect()
+    others
+        .map(|action| action.split_whitespace().next().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -161,7 +188,11 @@ fn main_runs_every_stage_in_order_and_keeps_releases_and_reports() {
         assert_eq!(repository.artifacts(kind), ["build", "local", "dev", "prod"]);
     }
     // The stand-in for cargo prints it.
-    assert!(run.log.contains("token: ***") && !run.log.contains(TOKEN), "{}", run.log);
+    assert!(
+        run.log.contains("token: ***") && !run.log.contains(TOKEN),
+        "{}",
+        run.log
+    );
     let release = fs::read_to_string(repository.path("artifacts/release-prod/release.json")).unwrap();
     assert_eq!(release, "build\nlocal\ndev\nprod\n");
 }
@@ -178,7 +209,10 @@ fn each_job_logs_in_before_its_command() {
         let login = format!("aws eks update-kubeconfig --name sample-app-{stage} --alias sample-app-{stage}");
         assert_eq!(position(&login) + 1, position(command), "{:?}", run.calls);
     }
-    let roles = run.calls.iter().filter(|call| call.starts_with("assume the-role in the-region"));
+    let roles = run
+        .calls
+        .iter()
+        .filter(|call| call.starts_with("assume the-role in the-region"));
     assert_eq!(roles.count(), 4, "{:?}", run.calls);
 }
 

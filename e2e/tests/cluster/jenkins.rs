@@ -13,9 +13,16 @@ const CONTROLLER: &str = "--as=system:serviceaccount:jenkins:jenkins";
 fn agent() -> Result<String> {
     let file = paths::workspace().join("jenkins/configuration/jenkins.yaml");
     let configuration = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let (before, after) = configuration.split_once("            yaml: |\n").context("no template")?;
-    ensure!(!before.is_empty() && !after.contains("yaml: |"), "more than one template");
-    let indented = after.lines().map_while(|line| line.strip_prefix("              "));
+    let (before, after) = configuration
+        .split_once("            yaml: |\n")
+        .context("no template")?;
+    ensure!(
+        !before.is_empty() && !after.contains("yaml: |"),
+        "more than one template"
+    );
+    let indented = after
+        .lines()
+        .map_while(|line| line.strip_prefix("              "));
     let pod: Vec<_> = indented.collect();
     let pod = pod.join("\n").replace("${REGISTRY}", "registry.example");
     Ok(pod.replacen("metadata:\n", "metadata:\n  name: delivery-1\n", 1))
@@ -78,7 +85,15 @@ fn check() -> Result<()> {
         ("default", "create", "pods", "no"),
     ] {
         let mut question = cluster::kubectl();
-        question.args(["auth", "can-i", verb, resource, CONTROLLER, "--namespace", namespace]);
+        question.args([
+            "auth",
+            "can-i",
+            verb,
+            resource,
+            CONTROLLER,
+            "--namespace",
+            namespace,
+        ]);
         // It fails if the answer is no.
         let answer = text(&output(&mut question)?);
         ensure!(

@@ -81,7 +81,13 @@ fn the_controller_and_the_agents_are_confined() {
         pods::confinement,
         &[
             template(of_pod, json!(false), "runAsNonRoot"),
-            mutation("Pod", "delivery-1", "/spec/hostNetwork", json!(true), "hostNetwork"),
+            mutation(
+                "Pod",
+                "delivery-1",
+                "/spec/hostNetwork",
+                json!(true),
+                "hostNetwork",
+            ),
         ],
     );
 }
@@ -90,8 +96,12 @@ fn the_controller_and_the_agents_are_confined() {
 #[test]
 fn the_controller_may_only_run_agents() {
     expect_none(permissions::excessive);
-    let roles = OBJECTS.iter().filter(|object| text(object, "/kind").ends_with("Role"));
-    let roles: Vec<_> = roles.map(|role| (namespace(role), role["rules"].clone())).collect();
+    let roles = OBJECTS
+        .iter()
+        .filter(|object| text(object, "/kind").ends_with("Role"));
+    let roles: Vec<_> = roles
+        .map(|role| (namespace(role), role["rules"].clone()))
+        .collect();
     let expected = json!([
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete", "get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
@@ -101,7 +111,10 @@ fn the_controller_may_only_run_agents() {
     assert_eq!(of_kind(&OBJECTS, "RoleBinding").count(), 1);
     assert_eq!(of_kind(&OBJECTS, "ClusterRoleBinding").count(), 0);
     assert_eq!(text(cloud(), "/namespace"), "jenkins-agents");
-    assert_eq!(text(cloud(), "/templates/0/serviceAccount"), text(&agent(), "/spec/serviceAccountName"));
+    assert_eq!(
+        text(cloud(), "/templates/0/serviceAccount"),
+        text(&agent(), "/spec/serviceAccountName")
+    );
 }
 
 #[test]
@@ -117,11 +130,18 @@ fn the_image_is_the_official_one_by_digest_and_the_plugins_have_versions() {
     assert_eq!(digest.len(), 64, "{image}");
 
     let file = read("jenkins/configuration/plugins.txt");
-    let plugins = file.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let plugins = file
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let plugins: BTreeSet<_> = plugins
         .map(|line| {
-            let (name, version) = line.split_once(':').unwrap_or_else(|| panic!("{line} has no version"));
-            assert!(version.starts_with(|first: char| first.is_ascii_digit()), "{line}");
+            let (name, version) = line
+                .split_once(':')
+                .unwrap_or_else(|| panic!("{line} has no version"));
+            assert!(
+                version.starts_with(|first: char| first.is_ascii_digit()),
+                "{line}"
+            );
             name
         })
         .collect();
@@ -148,21 +168,36 @@ fn the_image_is_the_official_one_by_digest_and_the_plugins_have_versions() {
 /// Returns what follows `before` in a text, up to `after`, at each occurrence.
 fn between<'text>(text: &'text str, before: &str, after: char) -> BTreeSet<&'text str> {
     let rest = text.split(before).skip(1);
-    rest.map(|rest| rest.split(after).next().unwrap_or_default()).collect()
+    rest.map(|rest| rest.split(after).next().unwrap_or_default())
+        .collect()
 }
 
 #[test]
 fn jenkins_has_what_the_jenkinsfile_names() {
     let jenkinsfile = read("Jenkinsfile");
     let jenkins = &CONFIGURATION["jenkins"];
-    let cloud = list(cloud(), "/templates").iter().map(|template| text(template, "/label"));
-    let nodes = list(jenkins, "/nodes").iter().map(|node| text(node, "/permanent/labelString"));
-    assert_eq!(between(&jenkinsfile, "agent: '", '\''), cloud.chain(nodes).collect());
+    let cloud = list(cloud(), "/templates")
+        .iter()
+        .map(|template| text(template, "/label"));
+    let nodes = list(jenkins, "/nodes")
+        .iter()
+        .map(|node| text(node, "/permanent/labelString"));
+    assert_eq!(
+        between(&jenkinsfile, "agent: '", '\''),
+        cloud.chain(nodes).collect()
+    );
 
-    let credentials = list(&CONFIGURATION, "/credentials/system/domainCredentials/0/credentials");
+    let credentials = list(
+        &CONFIGURATION,
+        "/credentials/system/domainCredentials/0/credentials",
+    );
     let ids = |kind: &str| -> BTreeSet<_> {
-        let found = credentials.iter().filter(|credential| credential.get(kind).is_some());
-        found.map(|credential| text(credential, &format!("/{kind}/id"))).collect()
+        let found = credentials
+            .iter()
+            .filter(|credential| credential.get(kind).is_some());
+        found
+            .map(|credential| text(credential, &format!("/{kind}/id")))
+            .collect()
     };
     let named = |field: &str| between(&jenkinsfile, &format!("{field}: '"), '\'');
     assert_eq!(&named("credentialsId") | &named("kubeconfig"), ids("file"));
@@ -175,7 +210,10 @@ fn jenkins_has_what_the_jenkinsfile_names() {
     }
 
     let job = text(&CONFIGURATION, "/jobs/0/script");
-    assert_eq!(between(job, "scriptPath('", '\''), BTreeSet::from(["Jenkinsfile"]));
+    assert_eq!(
+        between(job, "scriptPath('", '\''),
+        BTreeSet::from(["Jenkinsfile"])
+    );
     let key = text(jenkins, "/globalNodeProperties/0/envVars/env/0/key");
     assert!(jenkinsfile.contains(&format!("\"${key}\"")), "{key}");
 }
@@ -186,25 +224,43 @@ fn every_secret_is_a_key_that_the_pod_needs() {
     let configuration = read("jenkins/configuration/jenkins.yaml");
     let controller = find(&OBJECTS, "StatefulSet", "jenkins", "jenkins").expect("the controller");
     let volumes = list(controller, "/spec/template/spec/volumes");
-    let secret = volumes.iter().find_map(|volume| volume.get("secret")).expect("the Secret");
+    let secret = volumes
+        .iter()
+        .find_map(|volume| volume.get("secret"))
+        .expect("the Secret");
     assert_eq!(secret.get("optional"), None);
-    let keys: BTreeSet<_> = list(secret, "/items").iter().map(|item| text(item, "/path")).collect();
+    let keys: BTreeSet<_> = list(secret, "/items")
+        .iter()
+        .map(|item| text(item, "/path"))
+        .collect();
     let used = between(&configuration, "/run/secrets/jenkins/", '}');
     assert_eq!(used, keys);
 
     for field in ["password", "secretBytes", "secret"] {
-        let values = between(&configuration, &format!("{field}: "), '\n').into_iter().collect::<Vec<_>>();
+        let values = between(&configuration, &format!("{field}: "), '\n')
+            .into_iter()
+            .collect::<Vec<_>>();
         assert!(!values.is_empty(), "{field}");
         for value in values {
-            assert!(value.contains("readFile") && value.contains(":/run/secrets/jenkins/"), "{field}: {value}");
+            assert!(
+                value.contains("readFile") && value.contains(":/run/secrets/jenkins/"),
+                "{field}: {value}"
+            );
         }
     }
     let realm = &CONFIGURATION["jenkins"]["securityRealm"]["local"];
     assert_eq!(realm["allowsSignup"], false);
-    assert!(!configuration.contains("anonymous\n"), "anonymous users have permissions");
+    assert!(
+        !configuration.contains("anonymous\n"),
+        "anonymous users have permissions"
+    );
     let readme = read("jenkins/README.md");
     for key in keys {
-        assert!(readme.contains(&format!("--from-file={key}=")) || readme.contains(&format!("--from-literal={key}=")), "{key}");
+        assert!(
+            readme.contains(&format!("--from-file={key}="))
+                || readme.contains(&format!("--from-literal={key}=")),
+            "{key}"
+        );
     }
 }
 
@@ -212,7 +268,10 @@ fn every_secret_is_a_key_that_the_pod_needs() {
 fn no_build_runs_on_the_controller_and_the_quota_is_that_of_the_agents() {
     assert_eq!(CONFIGURATION["jenkins"]["numExecutors"], 0);
     let quota = find(&OBJECTS, "ResourceQuota", "jenkins-agents", "agents").expect("a quota");
-    assert_eq!(text(quota, "/spec/hard/pods"), cloud()["containerCap"].to_string());
+    assert_eq!(
+        text(quota, "/spec/hard/pods"),
+        cloud()["containerCap"].to_string()
+    );
 }
 
 #[test]
@@ -223,12 +282,16 @@ fn agents_reach_the_controller_and_nobody_reaches_the_agents() {
         "kind": "Pod",
         "metadata": {"name": "pod", "namespace": "elsewhere", "labels": {"app.kubernetes.io/name": "jenkins-agent"}},
     });
-    let allows = |from: &Value, of: &Value, number| Port { of, number }.refuses(&OBJECTS, from, |_| false).is_none();
+    let allows =
+        |from: &Value, of: &Value, number| Port { of, number }.refuses(&OBJECTS, from, |_| false).is_none();
     assert!(allows(&agent, controller, 8080));
     assert!(!allows(&agent, controller, 50_000));
     assert!(!allows(&stranger, controller, 8080));
     for port in [22, 443, 8080] {
-        assert!(!allows(controller, &agent, port) && !allows(&stranger, &agent, port), "{port}");
+        assert!(
+            !allows(controller, &agent, port) && !allows(&stranger, &agent, port),
+            "{port}"
+        );
     }
     // The API server, the repository and the registries, but no plain HTTP.
     for from in [controller, &agent] {

@@ -34,8 +34,17 @@ fn jobs_have_least_permissions_an_environment_and_a_timeout() {
     let mut environments = Vec::new();
     for (name, job) in jobs(&workflow) {
         // A token for AWS, and nothing in the repository but reading.
-        assert_eq!(job["permissions"], json!({"contents": "read", "id-token": "write"}), "{name}");
-        assert!(job["timeout-minutes"].as_u64().is_some_and(|minutes| minutes <= 180), "{name}");
+        assert_eq!(
+            job["permissions"],
+            json!({"contents": "read", "id-token": "write"}),
+            "{name}"
+        );
+        assert!(
+            job["timeout-minutes"]
+                .as_u64()
+                .is_some_and(|minutes| minutes <= 180),
+            "{name}"
+        );
         environments.push((name.as_str(), text(job, "/environment")));
         let checkout = steps(job).next().expect("a step");
         assert!(text(checkout, "/uses").starts_with("actions/checkout@"), "{name}");
@@ -43,12 +52,19 @@ fn jobs_have_least_permissions_an_environment_and_a_timeout() {
     }
     environments.sort_unstable();
     // The approval is a rule of the environment `prod`.
-    let expected = [("build", "build"), ("dev", "dev"), ("local", "build"), ("prod", "prod")];
+    let expected = [
+        ("build", "build"),
+        ("dev", "dev"),
+        ("local", "build"),
+        ("prod", "prod"),
+    ];
     assert_eq!(environments, expected);
     // The only stored secret is the token of a user of the pair. Both are secrets of an environment.
     let text = read(FILE);
     let secrets = text.split("secrets.").skip(1);
-    let secrets: Vec<_> = secrets.map(|rest| rest.split(' ').next().unwrap_or_default()).collect();
+    let secrets: Vec<_> = secrets
+        .map(|rest| rest.split(' ').next().unwrap_or_default())
+        .collect();
     assert_eq!(secrets, ["LOADTEST_TOKEN", "LOADTEST_TOKEN"]);
 }
 
@@ -61,7 +77,10 @@ fn runs_of_a_branch_wait_for_each_other() {
 #[test]
 fn actions_of_other_projects_are_pinned_by_commit() {
     let text = read(FILE);
-    let uses: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix("- uses: ")).collect();
+    let uses: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- uses: "))
+        .collect();
     assert!(uses.len() > 10, "{uses:?}");
     for action in uses.into_iter().filter(|action| !action.starts_with("./")) {
         let (reference, comment) = action.split_once(" # ").expect("a comment with the release");
@@ -97,7 +116,8 @@ fn reports_are_kept_also_after_a_failure() {
 fn the_workflow_and_the_jenkinsfile_run_the_same_commands() {
     fn commands(text: &str) -> BTreeSet<&str> {
         let rest = text.split("cargo xtask pipeline --stage").skip(1);
-        rest.map(|rest| rest.split(['\'', '\n']).next().unwrap_or_default()).collect()
+        rest.map(|rest| rest.split(['\'', '\n']).next().unwrap_or_default())
+            .collect()
     }
     let (jenkinsfile, workflow) = (read("Jenkinsfile"), read(FILE));
     assert_eq!(commands(&jenkinsfile).len(), 4);
@@ -110,7 +130,10 @@ fn the_tools_are_those_that_the_project_needs() {
     let dockerfile = read("jenkins/agent-image/Dockerfile");
     let rust = env!("CARGO_PKG_RUST_VERSION");
     assert!(tools.contains(&format!("rustup default {rust}\n")), "{tools}");
-    assert!(dockerfile.contains(&format!("FROM rust:{rust}-bookworm AS rust")), "{dockerfile}");
+    assert!(
+        dockerfile.contains(&format!("FROM rust:{rust}-bookworm AS rust")),
+        "{dockerfile}"
+    );
     for (text, before) in [(&tools, "golang.org/dl/go"), (&dockerfile, "FROM golang:")] {
         let (_, rest) = text.split_once(before).expect("a version of Go");
         let version = rest.split(['@', '-']).next().and_then(GoVersion::parse);
