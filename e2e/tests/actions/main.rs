@@ -43,40 +43,34 @@ struct Run {
 impl Repository {
     fn new(branch: &str) -> Self {
         let repository = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir().expect("a folder"),
         };
         for folder in ["bin", "artifacts", "exit-codes", "gopath/bin", "home", "source"] {
-            fs::create_dir_all(repository.path(folder)).unwrap();
+            fs::create_dir_all(repository.path(folder)).expect("a folder");
         }
         let program = stand_ins().join("program.sh");
         for name in PROGRAMS {
-            fs::copy(&program, repository.path("bin").join(name)).unwrap();
+            fs::copy(&program, repository.path("bin").join(name)).expect("a copy");
         }
-        fs::copy(&program, repository.path("gopath/bin/go1.26.8")).unwrap();
+        fs::copy(&program, repository.path("gopath/bin/go1.26.8")).expect("a copy");
         for file in [workflow(), PathBuf::from(".github/actions/tools/action.yml")] {
             let copy = repository.path("source").join(&file);
-            fs::create_dir_all(copy.parent().unwrap()).unwrap();
-            fs::copy(paths::workspace().join(file), copy).unwrap();
+            fs::create_dir_all(copy.parent().expect("a folder")).expect("a folder");
+            fs::copy(paths::workspace().join(file), copy).expect("a copy");
         }
-        fs::write(repository.path("source/.gitignore"), "/target\n").unwrap();
+        fs::write(repository.path("source/.gitignore"), "/target\n").expect("writable");
         for arguments in [
-            vec!["init", "--quiet", "--initial-branch", branch],
-            vec![
+            &["init", "--quiet", "--initial-branch", branch][..],
+            &[
                 "remote",
                 "add",
                 "origin",
                 "https://github.com/example/sample-app.git",
             ],
-            vec!["add", "--all"],
-            vec![
-                "-c",
-                "user.name=a",
-                "-c",
-                "user.email=a@example.com",
-                "commit",
-                "--quiet",
-                "--message=a",
-            ],
+            &["config", "user.name", "a"],
+            &["config", "user.email", "a@example.com"],
+            &["add", "--all"],
+            &["commit", "--quiet", "--message=a"],
         ] {
             let mut git = Command::new("git");
             let output = git
@@ -84,7 +78,7 @@ impl Repository {
                 .arg(repository.path("source"))
                 .args(arguments)
                 .output()
-                .unwrap();
+                .expect("git runs");
             assert!(output.status.success(), "{}", text(&output));
         }
         repository
@@ -96,7 +90,7 @@ impl Repository {
 
     /// Lets `cargo xtask pipeline` exit with this code in a stage.
     fn exits(self, stage: &str, code: u8) -> Self {
-        fs::write(self.path("exit-codes").join(stage), code.to_string()).unwrap();
+        fs::write(self.path("exit-codes").join(stage), code.to_string()).expect("writable");
         self
     }
 
@@ -130,8 +124,8 @@ impl Repository {
         }
         act.arg("--secret").arg(format!("LOADTEST_TOKEN={TOKEN}"));
         for action in actions() {
-            let (name, _) = action.split_once('@').unwrap();
-            let (_, name) = name.split_once('/').unwrap();
+            let (name, _) = action.split_once('@').expect("a commit");
+            let (_, name) = name.split_once('/').expect("an owner");
             // act does not call checkout for the repository that it runs in.
             if name != "checkout" {
                 let stand_in = stand_ins().join(name);
@@ -139,7 +133,7 @@ impl Repository {
                     .arg(format!("{action}={}", stand_in.display()));
             }
         }
-        command::output(&mut act, DEADLINE).unwrap()
+        command::output(&mut act, DEADLINE).expect("act runs")
     }
 
     /// The stages whose report or release is an artifact.
@@ -168,13 +162,13 @@ fn stand_ins() -> PathBuf {
 
 /// The actions of other projects that the workflow uses, each with its commit.
 fn actions() -> BTreeSet<String> {
-    let workflow = fs::read_to_string(paths::workspace().join(workflow())).unwrap();
+    let workflow = fs::read_to_string(paths::workspace().join(workflow())).expect("readable");
     let uses = workflow
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- uses: "));
     let others = uses.filter(|action| !action.starts_with("./"));
     others
-        .map(|action| action.split_whitespace().next().unwrap().to_owned())
+        .map(|action| action.split_whitespace().next().expect("an action").to_owned())
         .collect()
 }
 

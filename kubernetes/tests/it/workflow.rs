@@ -135,8 +135,8 @@ fn the_tools_are_those_that_the_project_needs() {
         "{dockerfile}"
     );
     for (text, before) in [(&tools, "golang.org/dl/go"), (&dockerfile, "FROM golang:")] {
-        let (_, rest) = text.split_once(before).expect("a version of Go");
-        let version = rest.split(['@', '-']).next().and_then(GoVersion::parse);
-        assert!(version >= Some(versions::minimum_go()), "{rest}");
+        let (_, version) = text.split_once(before).expect("a version of Go");
+        let parsed = version.split(['@', '-']).next().and_then(GoVersion::parse);
+        assert!(parsed >= Some(versions::minimum_go()), "{version}");
     }
 }
