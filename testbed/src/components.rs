@@ -101,6 +101,13 @@ pub const COSIGN: Component = Component {
     package: "github.com/sigstore/cosign/v3/cmd/cosign",
 };
 
+/// Runs workflows of GitHub Actions on this machine. Only a test runs it.
+pub const ACT: Component = Component {
+    name: "act",
+    module: "act",
+    package: "github.com/nektos/act",
+};
+
 /// Karpenter with this project's cloud provider, which adds and removes nodes. Only a cluster that scales its nodes runs it, so it
 /// is not in [`ALL`].
 pub const KARPENTER: Component = Component {

@@ -18,6 +18,7 @@ const GO_MODS: &[&str] = &[
     include_str!("../go/karpenter-aws/go.mod"),
     include_str!("../go/aws-load-balancer-controller/go.mod"),
     include_str!("../go/eksctl/go.mod"),
+    include_str!("../go/act/go.mod"),
     include_str!("../go/crane/go.mod"),
     include_str!("../go/distribution/go.mod"),
     include_str!("../go/cosign/go.mod"),
@@ -145,6 +146,12 @@ pub fn eksctl() -> &'static str {
     pinned("github.com/weaveworks/eksctl")
 }
 
+/// The tag of act: `v0.2.89`.
+#[must_use]
+pub fn act() -> &'static str {
+    pinned("github.com/nektos/act")
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -214,6 +221,14 @@ mod tests {
                 "docs/eks.md",
                 include_str!("../../docs/eks.md"),
                 format!("eksctl {} or newer", super::eksctl().trim_start_matches('v')),
+            ),
+            (
+                "docs/delivery.md",
+                include_str!("../../docs/delivery.md"),
+                format!(
+                    "[act](https://github.com/nektos/act) {}",
+                    super::act().trim_start_matches('v')
+                ),
             ),
         ] {
             assert!(text.contains(&version), "{file} does not contain {version:?}");

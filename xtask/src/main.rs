@@ -9,6 +9,7 @@ mod cargo;
 mod cluster;
 mod demo;
 mod images;
+mod jenkinsfile;
 mod lints;
 mod nodes;
 mod pipeline;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use testbed::{cluster, components, preflight, progress};
 
 use crate::session::Session;
-use crate::{cargo, images, lints};
+use crate::{cargo, images, jenkinsfile, lints};
 
 /// A part of `cargo xtask test` that can run alone: `--suite NAME`.
 pub(crate) struct Suite {
@@ -41,7 +41,7 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "host",
-        checks: "unit tests, integration tests, rendered manifests",
+        checks: "unit tests, integration tests, rendered manifests, the Jenkinsfile",
         budget: Duration::from_mins(9),
         on_cluster: false,
         run: host,
@@ -97,8 +97,8 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "delivery",
-        checks: "`loadtest verify` names what is wrong with broken deployments; the pipeline keeps, rolls back, and runs again",
-        budget: Duration::from_secs(380),
+        checks: "`loadtest verify` names what is wrong with broken deployments; the pipeline keeps, rolls back, and runs again; the workflow of GitHub Actions runs, Jenkins is admitted",
+        budget: Duration::from_mins(8),
         on_cluster: true,
         run: delivery,
     },
@@ -145,6 +145,7 @@ fn host(session: &Session) -> Result<()> {
     progress::step("test the cloud provider of Karpenter", || {
         components::test(components::KARPENTER)
     })?;
+    jenkinsfile::test()?;
     session.host_tests()
 }
 
@@ -169,7 +170,7 @@ fn images(session: &Session) -> Result<()> {
     // Before the tests, because nextest stops a test after 5 minutes.
     components::build(&[components::CRANE, components::REGISTRY, components::COSIGN])?;
     cargo::CYCLONEDX.install()?;
-    let tests = "binary(delivery) + (binary(cluster) & test(registry::))";
+    let tests = "binary(images) + (binary(cluster) & test(registry::))";
     // The second build of everything takes longer than all other tests.
     let filter = if session.soak {
         tests.to_owned()
@@ -183,8 +184,9 @@ fn images(session: &Session) -> Result<()> {
 
 fn delivery(session: &Session) -> Result<()> {
     // Before the tests, because nextest stops a test after 5 minutes.
-    components::build(&[components::CRANE, components::REGISTRY])?;
-    session.cluster_tests("delivery", "test(verify::) + test(pipeline::)")
+    components::build(&[components::ACT, components::CRANE, components::REGISTRY])?;
+    let tests = "binary(actions) + test(jenkins::) + test(pipeline::) + test(verify::)";
+    session.cluster_tests("delivery", tests)
 }
 
 fn pair(session: &Session) -> Result<()> {

@@ -7,6 +7,7 @@ mod distributed;
 mod eks;
 mod https;
 mod iam;
+mod jenkins;
 mod karpenter;
 mod machine;
 mod metrics;
