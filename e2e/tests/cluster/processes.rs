@@ -90,11 +90,6 @@ impl Namespace {
         Ok(Self { link, first })
     }
 
-    /// The root folder of the first process. Its `proc` lists the processes by their IDs in the namespace.
-    pub(crate) fn root(&self) -> PathBuf {
-        Path::new("/proc").join(self.first.to_string()).join("root")
-    }
-
     /// The file of the network namespace, for `nsenter --net`.
     pub(crate) fn network(&self) -> String {
         format!("/proc/{}/ns/net", self.first)
