@@ -13,7 +13,7 @@ use testbed::components::hex;
 
 use super::cluster::{Cluster, NAMESPACE, PAIR, has_reason};
 use super::guard::Guard;
-use super::outcome::refused;
+use super::outcome::{Stop, refused};
 use super::release::Release;
 use super::stage::Stage;
 use super::time;
@@ -121,6 +121,18 @@ impl Verified {
                 &annotation,
             ])?;
         }
+        match verified.delete_older(guard, cluster) {
+            // The release is recorded. The next one deletes them.
+            Err(error) if !error.is::<Stop>() => {
+                eprintln!("warning: the manifests of older releases stay: {error:#}");
+                Ok(())
+            }
+            deleted => deleted,
+        }
+    }
+
+    /// Deletes the manifests of older releases.
+    fn delete_older(&self, guard: &Guard<'_>, cluster: &Cluster) -> Result<()> {
         guard.check()?;
         let list = [
             "get",
@@ -136,7 +148,7 @@ impl Verified {
             .lines()
             .filter_map(|line| line.strip_prefix("secret/"))
         {
-            if old != verified.manifests {
+            if old != self.manifests {
                 guard.check()?;
                 cluster.request(&[
                     "delete",
