@@ -33,7 +33,7 @@ const NOTHING_TESTED: i32 = 104;
 /// The flags with which not every test would run.
 const PARTIAL: [&str; 3] = ["--only", "--list", "--dry-run"];
 
-/// The flags that [`Tests::command`] gives.
+/// The flags that the pipeline gives itself.
 const OWN: [&str; 7] = [
     "--stage",
     "--overlay",
@@ -139,7 +139,11 @@ impl Tests {
             let _ = fs::remove_file(self.report(kind));
         }
         let mut command = self.command(cluster, loadtest);
-        let status = match guard.run_shown(command.arg("--overlay").arg(overlay), DEADLINE) {
+        command.arg("--overlay").arg(overlay);
+        for (flag, kind) in [("--json", "json"), ("--html", "html"), ("--junit", "xml")] {
+            command.arg(flag).arg(self.report(kind));
+        }
+        let status = match guard.run_shown(&mut command, DEADLINE) {
             Ok(status) => status,
             Err(error) if error.is::<Stop>() => return Err(error),
             Err(error) => return Ok(vec![format!("could not verify: {error:#}")]),
@@ -158,14 +162,11 @@ impl Tests {
         Ok(failed.unwrap_or_else(|_| vec![format!("could not verify: loadtest verify: {status}")]))
     }
 
-    /// The command, without the overlay.
+    /// The command, without the overlay and the reports: another pipeline may write there until this one has the lease.
     fn command(&self, cluster: &Cluster, loadtest: &Path) -> Command {
         let mut command = program(loadtest);
         command.args(["verify", "--stage", self.stage.name()]);
         command.arg("--kubectl").arg(cluster.kubectl_path());
-        for (flag, kind) in [("--json", "json"), ("--html", "html"), ("--junit", "xml")] {
-            command.arg(flag).arg(self.report(kind));
-        }
         cluster.select(&mut command);
         command.args(&self.flags);
         command.envs(self.token.map(|token| (TOKEN, token)));

@@ -188,6 +188,7 @@ fn the_same_manifests_are_deployed_and_verified() {
     let deployed = calls.lines().find_map(|call| call.split("--filename ").nth(1));
     let deployed = deployed.unwrap().trim();
     let tests = stand.read("tests");
-    let verified = tests.trim().rsplit("--overlay ").next().unwrap();
+    let verified = tests.split("--overlay ").nth(1).unwrap();
+    let verified = verified.split(' ').next().unwrap();
     assert_eq!(deployed, format!("{verified}/release.yaml"), "{calls}");
 }
