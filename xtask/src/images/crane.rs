@@ -62,7 +62,7 @@ fn advice(printed: &str, registry: &str, repository: &str) -> Option<String> {
     ]) {
         Some(format!(
             "{host} does not accept the credentials for {repository}: log in with `docker login {host}` or `crane auth login {host}`, \
-             and check that this account may push"
+             and check what this account may read and push"
         ))
     } else if has(&["NAME_UNKNOWN", "NAME_INVALID"]) {
         Some(format!(
