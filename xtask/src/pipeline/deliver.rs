@@ -105,7 +105,7 @@ struct Delivery<'a> {
 
 impl Delivery<'_> {
     fn run(&self) -> Result<Outcome> {
-        let before = Verified::read(self.cluster)?;
+        let before = self.guard.request(|| Verified::read(self.cluster))?;
         manifests::generate(self.cluster, self.overlay, self.images, self.folder)?;
         let failed = self.deploy_and_verify()?;
         if failed.is_empty() {
@@ -171,7 +171,7 @@ impl Delivery<'_> {
     fn roll_back(&self, before: &Verified, failed: &[String]) -> Result<Outcome> {
         let problem = progress::step(&format!("roll back to {}", before.version), || {
             let folder = self.folder.join("rollback");
-            let Some(text) = before.manifests(self.cluster)? else {
+            let Some(text) = self.guard.request(|| before.manifests(self.cluster))? else {
                 // Somebody has deleted them. The images are the larger part of a release.
                 manifests::generate(self.cluster, self.overlay, &before.images, &folder)?;
                 return deploy(&self.guard, self.cluster, Manifests::Folder(&folder));
@@ -210,7 +210,7 @@ impl Delivery<'_> {
     }
 
     fn say_what_runs(&self) -> Result<()> {
-        for (name, image) in record::running(self.cluster)? {
+        for (name, image) in record::running(&self.guard, self.cluster)? {
             println!("  {name} runs {image}");
         }
         Ok(())
