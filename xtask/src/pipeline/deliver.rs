@@ -113,7 +113,7 @@ struct Delivery<'a> {
 
 impl Delivery<'_> {
     fn run(&self) -> Result<Outcome> {
-        let prepared = Prepared::new(self.cluster, self.overlay, self.images, self.folder)?;
+        let prepared = Prepared::new(&self.guard, self.cluster, self.overlay, self.images, self.folder)?;
         let failed = self.deploy_and_verify(&prepared)?;
         if failed.is_empty() {
             self.keep(&prepared.rendered)?;
@@ -230,7 +230,7 @@ impl Delivery<'_> {
     }
 
     fn say_what_runs(&self) {
-        match record::running(self.cluster) {
+        match record::running(&self.guard, self.cluster) {
             Ok(running) => {
                 for (name, image) in running {
                     println!("  {name} runs {image}");

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::cluster::Cluster;
+use super::guard::Guard;
 use super::manifests;
 use super::record::Verified;
 
@@ -28,9 +29,10 @@ impl Prepared {
     /// Renders the overlay with the images, and reads the last verified release. `folder` gets the `kustomization.yaml`, for people.
     ///
     /// # Errors
-    /// Refuses an overlay that cannot be rendered with the images of one of the two releases. Otherwise when the API server does not
-    /// answer.
+    /// Refuses an overlay that cannot be rendered with the images of one of the two releases. Otherwise a stop, or the API server does
+    /// not answer.
     pub(super) fn new(
+        guard: &Guard<'_>,
         cluster: &Cluster,
         overlay: &Path,
         images: &BTreeMap<String, String>,
@@ -40,7 +42,7 @@ impl Prepared {
         let prepared = Self {
             folder: tempfile::tempdir()?,
             rendered: manifests::render(cluster, folder)?,
-            before: Verified::read(cluster)?,
+            before: guard.request(|| Verified::read(cluster))?,
         };
         fs::create_dir(prepared.overlay())?;
         fs::write(prepared.release(), &prepared.rendered)?;
@@ -49,7 +51,7 @@ impl Prepared {
             format!("resources: [{RELEASE}]\n"),
         )?;
         if let Some(before) = &prepared.before {
-            let stored = before.manifests(cluster)?;
+            let stored = guard.request(|| before.manifests(cluster))?;
             // Somebody may have deleted them. The images are the larger part of a release.
             let text = stored.map_or_else(|| prepared.again(cluster, overlay, before), Ok)?;
             fs::write(prepared.rollback(), text)?;

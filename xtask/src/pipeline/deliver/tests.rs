@@ -18,9 +18,8 @@ case " $* " in
 *" kustomize "*) cat "$here/overlay.yaml" ;;
 *" get deployment "*) cat "$here/deployment.json" ;;
 *" get secret "*) cat "$here/stored.yaml" ;;
-*" get secrets "*) echo secret/manifests-old ;;
 *" create "*)
-    [ ! -e "$here/no-events" ] || ! grep -q '"Event"' "$last" || { echo "no events" >&2; exit 1; }
+    [ ! -e "$here/no-events" ] || ! grep -q '"Event"' "$last" || { echo "Error from server (Forbidden): no events" >&2; exit 1; }
     tee -a "$here/created" <"$last" ;;
 *" apply "*rollback.yaml*)
     cp "$last" "$here/rolled-back"
