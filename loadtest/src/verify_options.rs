@@ -19,6 +19,8 @@ use crate::{
 pub enum VerifyCommand {
     /// Prints the tests of a stage, or of all stages.
     List(Option<DeliveryStage>),
+    /// Nothing: the flags were checked.
+    Nothing,
     /// Runs the tests of a stage.
     Run(Box<VerifyOptions>),
 }

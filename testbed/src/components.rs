@@ -94,7 +94,7 @@ pub const REGISTRY: Component = Component {
     package: ".",
 };
 
-/// Signs images, and verifies signatures. Only tests run it.
+/// Signs images, and verifies signatures. `cargo xtask images --sign` runs it.
 pub const COSIGN: Component = Component {
     name: "cosign",
     module: "cosign",

@@ -2,6 +2,7 @@
 //! Dockerfile gives images with the same configuration.
 
 mod check;
+mod crane;
 mod flags;
 mod image;
 mod push;
@@ -21,10 +22,13 @@ use testbed::{paths, progress};
 
 use crate::cargo;
 use image::{Image, LOADTEST, SERVICES, all};
-use registry::{Destination, Registry};
+use registry::Destination;
 
+pub(crate) use check::check;
 pub(crate) use flags::set as set_flags;
 pub(crate) use image::{Profile, folder, programs};
+pub(crate) use push::push;
+pub(crate) use registry::Registry;
 pub(crate) use tags::{check_tags, write_tags};
 
 #[derive(Args)]
@@ -66,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     build(profile)?;
     write_tags()?;
     if options.check {
-        check::check(profile)?;
+        check(profile)?;
     }
     if options.load {
         progress::step("load the images into Docker", || {
@@ -83,50 +87,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         );
     }
     if let Some(registry) = registry {
-        push::push(registry, profile)?;
+        push(registry, profile)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Starts each image that was built, and asks it.
-///
-/// # Errors
-/// When an image does not start, or does not answer as it must: the message contains its log.
-pub(crate) fn check(profile: Profile) -> Result<()> {
-    check::check(profile)
-}
-
-/// Where `cargo xtask images --push` would push to, and how: the same options.
-pub(crate) struct Push<'a> {
-    pub(crate) registry: &'a str,
-    pub(crate) insecure: bool,
-    pub(crate) sign: Option<&'a str>,
-}
-
-impl<'a> Push<'a> {
-    fn registry(&self) -> Registry<'a> {
-        Registry {
-            address: self.registry,
-            insecure: self.insecure,
-            key: self.sign,
-        }
-    }
-
-    /// Rejects an address that a reference cannot contain.
-    ///
-    /// # Errors
-    /// When it is one.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.registry().check()
-    }
-
-    /// Pushes the images that were built. Returns the path of the record with their digests.
-    ///
-    /// # Errors
-    /// When the registry cannot be reached, or refuses an image: the message says what to do.
-    pub(crate) fn push(&self, profile: Profile) -> Result<PathBuf> {
-        push::push(self.registry(), profile)
-    }
 }
 
 /// Builds the program of the load generator unless it is current, and returns its path. Of the same build as its image.

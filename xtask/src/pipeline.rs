@@ -10,6 +10,7 @@ mod lease;
 mod manifests;
 mod options;
 mod outcome;
+mod prepare;
 mod record;
 mod registry;
 mod release;

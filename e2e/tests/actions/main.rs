@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_mins(2);
 /// The programs that the workflow calls.
 const PROGRAMS: [&str; 6] = ["aws", "cargo", "docker", "go", "rustup", "sudo"];
 
-const BUILD: &str = "cargo xtask pipeline --stage build --registry registry.example";
+const BUILD: &str = "sudo cargo xtask pipeline --stage build --registry registry.example";
 const LOCAL: &str = "sudo cargo xtask pipeline --stage local";
 const DEV: &str = "cargo xtask pipeline --stage dev";
 const PROD: &str = "cargo xtask pipeline --stage prod";

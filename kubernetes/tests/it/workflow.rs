@@ -42,7 +42,7 @@ fn jobs_have_least_permissions_an_environment_and_a_timeout() {
         assert!(
             job["timeout-minutes"]
                 .as_u64()
-                .is_some_and(|minutes| minutes <= 180),
+                .is_some_and(|minutes| minutes <= 300),
             "{name}"
         );
         environments.push((name.as_str(), text(job, "/environment")));

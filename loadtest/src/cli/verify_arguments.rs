@@ -47,6 +47,10 @@ pub struct VerifyArguments {
     #[arg(long)]
     pub list: bool,
 
+    /// Check the flags, the files that they name, and the token, as before a run, and run nothing
+    #[arg(long, conflicts_with = "list")]
+    pub dry_run: bool,
+
     /// Deadline of a test: settled=10m (repeatable; --list shows the defaults)
     #[arg(long, value_name = "TEST=DURATION")]
     pub deadline: Vec<TestDeadline>,

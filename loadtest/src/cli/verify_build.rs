@@ -43,7 +43,14 @@ impl VerifyArguments {
         let stage = self.stage.map(DeliveryStage::from);
         match stage {
             _ if self.list => Ok(VerifyCommand::List(stage)),
-            Some(stage) => Ok(VerifyCommand::Run(Box::new(options(self, stage)?))),
+            Some(stage) => {
+                let options = options(self, stage)?;
+                Ok(if self.dry_run {
+                    VerifyCommand::Nothing
+                } else {
+                    VerifyCommand::Run(Box::new(options))
+                })
+            }
             None => Err(bad("--stage is required".to_owned())),
         }
     }

@@ -414,6 +414,27 @@ async fn bad_input_exits_with_104_before_anything_runs() {
 }
 
 #[tokio::test]
+async fn a_dry_run_checks_the_flags_and_tests_nothing() {
+    let delivery = Delivery::new(PairFault::None);
+    let token = delivery.path("token");
+    let report = delivery.path("verify.json");
+    let run = async |token: &str| {
+        let flags = ["--stage", "local", "--insecure", "--dry-run", "--json", &report];
+        delivery
+            .command(&[&flags[..], &["--token-file", token]].concat())
+            .await
+    };
+    let output = run(&token).await;
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        !std::path::Path::new(&report).exists(),
+        "there is a report, so something ran"
+    );
+    let refused = run(&delivery.path("missing")).await;
+    assert_eq!(refused.status.code(), Some(104), "{refused:?}");
+}
+
+#[tokio::test]
 async fn the_list_shows_each_test_with_its_stages_and_needs_no_cluster() {
     let delivery = Delivery::new(PairFault::None);
     let text = String::from_utf8(delivery.command(&["--list"]).await.stdout).unwrap();

@@ -28,7 +28,7 @@ const LOG_LINES: usize = 10;
 ///
 /// # Errors
 /// When an image does not start, or does not answer as it must: the message contains its log.
-pub(super) fn check(profile: Profile) -> Result<()> {
+pub(crate) fn check(profile: Profile) -> Result<()> {
     // A fixed folder: the next run removes what a killed one left.
     let folder = paths::target().join("images-check");
     let _ = fs::remove_dir_all(&folder);

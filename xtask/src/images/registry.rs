@@ -34,18 +34,21 @@ impl Destination {
 
 /// Where the images are pushed to.
 #[derive(Clone, Copy)]
-pub(super) struct Registry<'a> {
+pub(crate) struct Registry<'a> {
     /// The registry, and possibly a folder in it: `registry.example.com/team`.
-    pub(super) address: &'a str,
+    pub(crate) address: &'a str,
     /// Whether connections without verified TLS are allowed. To loopback they always are.
-    pub(super) insecure: bool,
+    pub(crate) insecure: bool,
     /// The private key that signs the images: a file, or the address of a key management service.
-    pub(super) key: Option<&'a str>,
+    pub(crate) key: Option<&'a str>,
 }
 
 impl Registry<'_> {
     /// Rejects an address that a reference cannot contain.
-    pub(super) fn check(self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it is one.
+    pub(crate) fn check(self) -> Result<()> {
         let address = self.address;
         let is_host = |host: &str| host.contains(['.', ':']);
         ensure!(

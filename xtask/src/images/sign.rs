@@ -2,11 +2,12 @@
 //!
 //! It uses a key, and neither the certificates nor the transparency log of sigstore.dev, so it needs no network but the registry's.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use testbed::{components, progress};
 
+use super::crane;
 use super::image::{Image, Profile};
 use super::registry::Registry;
 use super::sbom;
@@ -47,16 +48,15 @@ pub(super) fn sign(
 }
 
 fn cosign(registry: Registry<'_>, key: &str, arguments: &[&str], reference: &str) -> Result<()> {
-    let output = Command::new(components::COSIGN.path())
+    let mut command = Command::new(components::COSIGN.path());
+    command
         .args(arguments)
         .args(["--key", key])
         .args(OFFLINE)
         .args(registry.insecure.then_some("--allow-http-registry"))
         .args(registry.insecure.then_some("--allow-insecure-registry"))
-        .arg(reference)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run cosign")?;
+        .arg(reference);
+    let output = crane::output(&mut command)?;
     ensure!(
         output.status.success(),
         "cosign {} {reference}: {}",

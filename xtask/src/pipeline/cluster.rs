@@ -44,6 +44,13 @@ impl Cluster {
         })
     }
 
+    /// A cluster that a stand-in for kubectl shows.
+    #[cfg(test)]
+    pub(super) fn for_tests(kubectl: PathBuf) -> Self {
+        let context = Some("test".to_owned());
+        Self { kubectl, context }
+    }
+
     /// Names the cluster.
     pub(super) fn describe(&self) -> String {
         match &self.context {

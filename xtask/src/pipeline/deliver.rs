@@ -2,24 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use testbed::{paths, progress};
+use anyhow::Result;
+use testbed::{paths, progress, wait};
 
 use super::cluster::Cluster;
-use super::deploy::{Manifests, deploy};
+use super::deploy::{Failure, deploy};
 use super::event::{self, Happened};
 use super::guard::{Guard, Signals};
 use super::lease::Lease;
 use super::options::Options;
 use super::outcome::{Outcome, Stop};
+use super::prepare::Prepared;
 use super::record::{self, Verified};
 use super::release::Release;
 use super::stage::Stage;
 use super::verify::Tests;
-use super::{manifests, source, target, time};
+use super::{source, target, time};
 use crate::images;
+
+/// How often the manifests of a rollback are applied, if `kubectl apply` fails: a loaded API server may need some seconds.
+const ROLLBACKS: u32 = 3;
+
+/// The pause between two of them.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs a stage on its cluster.
 ///
@@ -27,7 +35,7 @@ use crate::images;
 /// A [`Stop`]; or a failure that says nothing about the release.
 pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
     let path = options.release_file();
-    let mut release = Release::for_stage(&path, stage)?;
+    let release = Release::for_stage(&path, stage)?;
     let overlay = options.overlay(stage);
     source::check_manifests(&paths::workspace(), &overlay, &release.revision)?;
     let folder = options.folder(stage);
@@ -35,6 +43,7 @@ pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
     let cluster = target::cluster(options, stage, &overlay)?;
     let images = target::images(options, stage, &release)?;
     let loadtest = images::loadtest_program(options.profile())?;
+    tests.check(&cluster, &loadtest)?;
     let signals = Signals::catch()?;
     let holder = holder(&release);
     let lease = Lease::take(&cluster, holder.clone(), || signals.check())?;
@@ -62,8 +71,7 @@ pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
         eprintln!("warning: {error:#}. The lease ends by itself");
     }
     if matches!(outcome, Ok(Outcome::Passed)) {
-        release.pass(stage, time::seconds());
-        release.write(&path)?;
+        release.note(&path, stage, time::seconds())?;
     }
     let outcome = outcome?;
     println!(
@@ -105,19 +113,18 @@ struct Delivery<'a> {
 
 impl Delivery<'_> {
     fn run(&self) -> Result<Outcome> {
-        let before = Verified::read(self.cluster)?;
-        manifests::generate(self.cluster, self.overlay, self.images, self.folder)?;
-        let failed = self.deploy_and_verify()?;
+        let prepared = Prepared::new(&self.guard, self.cluster, self.overlay, self.images, self.folder)?;
+        let failed = self.deploy_and_verify(&prepared)?;
         if failed.is_empty() {
-            self.keep()?;
+            self.keep(&prepared.rendered)?;
             return Ok(Outcome::Passed);
         }
         println!("{} failed the stage {}:", self.release.version, self.stage);
         for test in &failed {
             println!("  {test}");
         }
-        let outcome = if let Some(before) = &before {
-            self.roll_back(before, &failed)?
+        let outcome = if let Some(before) = &prepared.before {
+            self.roll_back(before, &prepared.rollback(), &failed)?
         } else {
             let note = format!(
                 "{} failed: {}. No release was verified before",
@@ -131,30 +138,30 @@ impl Delivery<'_> {
             );
             Outcome::NothingBefore
         };
-        self.say_what_runs()?;
+        self.say_what_runs();
         Ok(outcome)
     }
 
     /// Returns the tests that failed.
-    fn deploy_and_verify(&self) -> Result<Vec<String>> {
+    fn deploy_and_verify(&self, prepared: &Prepared) -> Result<Vec<String>> {
         let deployed = progress::step(
             &format!("deploy {} to {}", self.release.version, self.cluster.describe()),
-            || deploy(&self.guard, self.cluster, Manifests::Folder(self.folder)),
+            || deploy(&self.guard, self.cluster, &prepared.release()),
         )?;
-        if let Some(reason) = deployed {
-            return Ok(vec![format!("apply: {reason}")]);
+        if let Some(failure) = deployed {
+            return Ok(vec![format!("apply: {failure}")]);
         }
         progress::step(&format!("verify the stage {}", self.stage), || {
-            self.tests.run(&self.guard, self.cluster, self.loadtest)
+            let overlay = prepared.overlay();
+            self.tests.run(&self.guard, self.cluster, self.loadtest, &overlay)
         })
     }
 
     /// Records the release as the verified one.
-    fn keep(&self) -> Result<()> {
+    fn keep(&self, rendered: &str) -> Result<()> {
         progress::step("record the release", || {
-            let rendered = manifests::render(self.cluster, self.folder)?;
             let release = (self.release, self.stage);
-            Verified::write(&self.guard, self.cluster, release, self.images, &rendered)?;
+            Verified::write(&self.guard, self.cluster, release, self.images, rendered)?;
             let note = format!("{} passed the stage {}", self.release.version, self.stage);
             self.event(Happened::Released, &note)
         })?;
@@ -164,20 +171,26 @@ impl Delivery<'_> {
             self.cluster.describe(),
             self.stage
         );
-        self.say_what_runs()
+        self.say_what_runs();
+        Ok(())
     }
 
     /// Deploys the last verified release again.
-    fn roll_back(&self, before: &Verified, failed: &[String]) -> Result<Outcome> {
+    fn roll_back(&self, before: &Verified, manifests: &Path, failed: &[String]) -> Result<Outcome> {
         let problem = progress::step(&format!("roll back to {}", before.version), || {
-            let folder = self.folder.join("rollback");
-            let Some(text) = before.manifests(self.cluster)? else {
-                // Somebody has deleted them. The images are the larger part of a release.
-                manifests::generate(self.cluster, self.overlay, &before.images, &folder)?;
-                return deploy(&self.guard, self.cluster, Manifests::Folder(&folder));
-            };
-            let file = write_manifests(&folder, &text)?;
-            deploy(&self.guard, self.cluster, Manifests::File(&file))
+            let mut problem = deploy(&self.guard, self.cluster, manifests)?;
+            for _ in 1..ROLLBACKS {
+                let Some(Failure::Apply(reason)) = &problem else {
+                    break;
+                };
+                eprintln!(
+                    "  …       kubectl apply: {reason}; again in {} s",
+                    PAUSE.as_secs()
+                );
+                wait::pause(PAUSE);
+                problem = deploy(&self.guard, self.cluster, manifests)?;
+            }
+            Ok(problem)
         })?;
         let failure = format!(
             "{} failed the stage {}: {}",
@@ -205,15 +218,26 @@ impl Delivery<'_> {
         })
     }
 
+    /// Writes an event. What happened stays, also if nobody can read about it: then only a stop is an error.
     fn event(&self, happened: Happened, note: &str) -> Result<()> {
-        event::write(&self.guard, self.cluster, happened, note, self.holder)
+        match event::write(&self.guard, self.cluster, happened, note, self.holder) {
+            Err(error) if !error.is::<Stop>() => {
+                eprintln!("warning: no event {happened:?}: {error:#}");
+                Ok(())
+            }
+            written => written,
+        }
     }
 
-    fn say_what_runs(&self) -> Result<()> {
-        for (name, image) in record::running(self.cluster)? {
-            println!("  {name} runs {image}");
+    fn say_what_runs(&self) {
+        match record::running(&self.guard, self.cluster) {
+            Ok(running) => {
+                for (name, image) in running {
+                    println!("  {name} runs {image}");
+                }
+            }
+            Err(error) => eprintln!("warning: what runs now cannot be read: {error:#}"),
         }
-        Ok(())
     }
 
     /// After a stop: what a person must know until the next run.
@@ -231,9 +255,5 @@ impl Delivery<'_> {
     }
 }
 
-fn write_manifests(folder: &Path, text: &str) -> Result<PathBuf> {
-    let file = folder.join("manifests.yaml");
-    fs::create_dir_all(folder)?;
-    fs::write(&file, text).with_context(|| file.display().to_string())?;
-    Ok(file)
-}
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Brings manifests onto a cluster, and waits until they run.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,42 +21,49 @@ const ROLLOUT_FLAG: &str = "--timeout=15m";
 /// The deadline of kubectl with [`ROLLOUT_FLAG`].
 const ROLLOUT: Duration = Duration::from_mins(16);
 
-/// What is deployed.
-#[derive(Clone, Copy)]
-pub(super) enum Manifests<'a> {
-    /// The folder of a `kustomization.yaml`.
-    Folder(&'a Path),
-    /// A file of rendered manifests.
-    File(&'a Path),
+/// Why manifests do not run.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// `kubectl apply` failed. Some of the objects may be new.
+    Apply(String),
+    /// A Deployment did not become available.
+    Rollout(String),
 }
 
-/// Deploys manifests, and waits until every Deployment in them runs with its new pods. Returns why it does not.
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Apply(reason) => write!(formatter, "kubectl apply: {reason}"),
+            Self::Rollout(reason) => formatter.write_str(reason),
+        }
+    }
+}
+
+/// Deploys a file of manifests, and waits until every Deployment in it runs with its new pods. Returns why it does not.
 ///
 /// Both a release and a rollback are deployed by this function alone, so another way to deploy, such as a canary, belongs here.
 ///
 /// # Errors
-/// A [`Stop`], or kubectl cannot be started.
-pub(super) fn deploy(
-    guard: &Guard<'_>,
-    cluster: &Cluster,
-    manifests: Manifests<'_>,
-) -> Result<Option<String>> {
+/// A [`Stop`] alone.
+pub(super) fn deploy(guard: &Guard<'_>, cluster: &Cluster, manifests: &Path) -> Result<Option<Failure>> {
     let mut apply = cluster.kubectl();
-    apply.args(["apply", "--output=json"]);
-    match manifests {
-        Manifests::Folder(folder) => apply.arg("--kustomize").arg(folder),
-        Manifests::File(file) => apply.arg("--filename").arg(file),
-    };
+    apply
+        .args(["apply", "--output=json", "--filename"])
+        .arg(manifests);
     let applied = match failure(guard.run(&mut apply, APPLY))? {
         Ok(ended) => ended.stdout,
-        Err(reason) => return Ok(Some(format!("kubectl apply: {reason}"))),
+        Err(reason) => return Ok(Some(Failure::Apply(reason))),
     };
-    for (namespace, name) in deployments(&applied)? {
+    let deployments = match deployments(&applied) {
+        Ok(deployments) => deployments,
+        Err(error) => return Ok(Some(Failure::Rollout(format!("{error:#}")))),
+    };
+    for (namespace, name) in deployments {
         let mut status = cluster.kubectl();
         status.args(["rollout", "status", ROLLOUT_FLAG, "--namespace", &namespace]);
         status.arg(format!("deployment/{name}"));
         if let Err(reason) = failure(guard.run(&mut status, ROLLOUT))? {
-            return Ok(Some(format!("{namespace}/{name}: {reason}")));
+            return Ok(Some(Failure::Rollout(format!("{namespace}/{name}: {reason}"))));
         }
     }
     Ok(None)

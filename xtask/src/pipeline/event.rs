@@ -30,13 +30,12 @@ pub(super) fn write(
     instance: &str,
 ) -> Result<()> {
     for name in PAIR {
-        guard.check()?;
-        let Some(deployment) = cluster.get(NAMESPACE, "deployment", name)? else {
+        let Some(deployment) = guard.request(|| cluster.get(NAMESPACE, "deployment", name))? else {
             continue;
         };
         let uid = deployment["metadata"]["uid"].as_str().unwrap_or_default();
-        guard.check()?;
-        cluster.write("create", &event_object(happened, note, instance, name, uid))?;
+        let event = event_object(happened, note, instance, name, uid);
+        guard.request(|| cluster.write("create", &event))?;
     }
     Ok(())
 }

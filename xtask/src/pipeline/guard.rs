@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use testbed::wait;
 
+use super::cluster::has_reason;
 use super::lease::Lease;
 use super::outcome::Stop;
 
@@ -21,6 +22,28 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// How long a command may take to end after SIGTERM: `loadtest` writes its reports. No longer than the margin of the lease.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a request to the API server is repeated while there is no answer.
+const ANSWER: Duration = Duration::from_mins(1);
+
+/// The time between two such requests.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The reasons of the API server with which another request would end too.
+const ANSWERS: [&str; 7] = [
+    "AlreadyExists",
+    "BadRequest",
+    "Conflict",
+    "Forbidden",
+    "Invalid",
+    "NotFound",
+    "Unauthorized",
+];
+
+/// Whether the API server has answered with this error.
+fn is_answer(error: &anyhow::Error) -> bool {
+    ANSWERS.iter().any(|reason| has_reason(error, reason))
+}
 
 /// The signals that stop a stage, once they are caught.
 #[derive(Clone, Default)]
@@ -73,6 +96,23 @@ impl Guard<'_> {
     pub(super) fn check(&self) -> Result<()> {
         self.signals.check()?;
         self.lease.check()
+    }
+
+    /// Sends a request to the API server. Repeats it for a while if there is no answer: an API server that starts pods may be slow.
+    ///
+    /// # Errors
+    /// A [`Stop`], or the last error of the request.
+    pub(super) fn request<T>(&self, send: impl Fn() -> Result<T>) -> Result<T> {
+        let start = Instant::now();
+        loop {
+            self.check()?;
+            match send() {
+                Err(error) if !error.is::<Stop>() && !is_answer(&error) && start.elapsed() < ANSWER => {
+                    wait::pause(RETRY);
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Runs a command, and returns its status and output. Ends it when the stage must stop.
@@ -168,6 +208,26 @@ mod tests {
         );
         let error = run(&signals, &lease, "exec sleep 600", 0).err().unwrap();
         assert!(error.to_string().contains("sleep 600"), "{error}");
+    }
+
+    #[test]
+    fn a_request_without_an_answer_is_repeated() {
+        let (signals, lease) = (Signals::default(), Lease::for_tests(true));
+        let guard = Guard {
+            signals: &signals,
+            lease: &lease,
+        };
+        let requests = std::cell::Cell::new(0);
+        let send = |error: &'static str| {
+            requests.set(requests.get() + 1);
+            if requests.get() == 2 { Ok(7) } else { bail!(error) }
+        };
+        let answer = guard.request(|| send("has not finished within 8 s"));
+        assert_eq!((answer.unwrap(), requests.get()), (7, 2));
+        requests.set(0);
+        let refused = guard.request(|| send("Error from server (Forbidden): annotate"));
+        assert!(refused.is_err());
+        assert_eq!(requests.get(), 1);
     }
 
     #[test]

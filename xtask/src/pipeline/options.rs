@@ -16,8 +16,8 @@ pub(crate) struct Options {
     /// The registry that the stage build pushes to (default: the one of the testbed, which it starts)
     #[arg(long, value_name = "REGISTRY")]
     pub(super) registry: Option<String>,
-    /// Allow a connection without verified TLS to the registry. To loopback it is always allowed
-    #[arg(long, requires = "registry")]
+    /// Allow a connection without verified TLS to the registry of the release. To loopback it is always allowed
+    #[arg(long)]
     pub(super) insecure: bool,
     /// Sign the pushed images with this private key of cosign, as `cargo xtask images --sign`
     #[arg(long, value_name = "KEY")]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 /// Why a stage stopped before it could judge the release.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// Something is missing or unknown. Nothing was changed.
+    /// Something is missing or unknown. Nothing was deployed.
     Refused(String),
     /// This signal came.
     Signal(i32),
@@ -76,6 +76,28 @@ mod tests {
     use anyhow::Context as _;
 
     use super::*;
+
+    /// The Jenkinsfile says what the codes mean.
+    #[test]
+    fn the_jenkinsfile_has_these_codes() {
+        let text = std::fs::read_to_string(testbed::paths::workspace().join("Jenkinsfile")).unwrap();
+        let cases: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("case "))
+            .collect();
+        let refusal = exit_code(&refused("dirty"));
+        let expected = [
+            (refusal, "was refused"),
+            (Outcome::RolledBack.code(), "failed, and was rolled back"),
+            (
+                Outcome::NothingBefore.code(),
+                "failed, with nothing to roll back to",
+            ),
+            (Outcome::RollbackFailed.code(), "failed, and so did the rollback"),
+        ];
+        let expected = expected.map(|(code, text)| format!("{code}: return '{text}'"));
+        assert_eq!(cases, expected);
+    }
 
     #[test]
     fn each_end_has_a_code_of_its_own_also_below_a_context() {

@@ -13,7 +13,7 @@ use testbed::components::hex;
 
 use super::cluster::{Cluster, NAMESPACE, PAIR, has_reason};
 use super::guard::Guard;
-use super::outcome::refused;
+use super::outcome::{Stop, refused};
 use super::release::Release;
 use super::stage::Stage;
 use super::time;
@@ -102,53 +102,27 @@ impl Verified {
             images: images.clone(),
             manifests: secret["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
         };
-        guard.check()?;
-        match cluster.write("create", &secret) {
+        match guard.request(|| cluster.write("create", &secret)) {
             // The name is a hash of the content.
             Err(error) if !has_reason(&error, "AlreadyExists") => return Err(error),
             _ => {}
         }
         let annotation = format!("{ANNOTATION}={}", serde_json::to_string(&verified)?);
-        for name in PAIR {
-            guard.check()?;
-            cluster.request(&[
-                "annotate",
-                "deployment",
-                name,
-                "--overwrite",
-                "--namespace",
-                NAMESPACE,
-                &annotation,
-            ])?;
-        }
-        guard.check()?;
-        let list = [
-            "get",
-            "secrets",
-            "--namespace",
-            NAMESPACE,
-            "--selector",
-            LABEL,
-            "--output=name",
-        ];
-        for old in cluster
-            .request(&list)?
-            .lines()
-            .filter_map(|line| line.strip_prefix("secret/"))
-        {
-            if old != verified.manifests {
-                guard.check()?;
-                cluster.request(&[
-                    "delete",
-                    "secret",
-                    old,
-                    "--ignore-not-found",
-                    "--namespace",
-                    NAMESPACE,
-                ])?;
+        let namespace = ["--namespace", NAMESPACE];
+        let mut annotate = vec!["annotate", "deployment", "--overwrite"];
+        annotate.extend(namespace.into_iter().chain(PAIR).chain([&*annotation]));
+        guard.request(|| cluster.request(&annotate))?;
+        let others = format!("--field-selector=metadata.name!={}", verified.manifests);
+        let mut delete = vec!["delete", "secrets", "--selector", LABEL, &others];
+        delete.extend(namespace);
+        match guard.request(|| cluster.request(&delete)) {
+            // The release is recorded. The next one deletes them.
+            Err(error) if !error.is::<Stop>() => {
+                eprintln!("warning: the manifests of older releases stay: {error:#}");
+                Ok(())
             }
+            deleted => deleted.map(drop),
         }
-        Ok(())
     }
 }
 
@@ -170,11 +144,11 @@ fn secret(manifests: &str) -> Value {
 /// The images that the pair runs now, by Deployment.
 ///
 /// # Errors
-/// When the API server does not answer.
-pub(super) fn running(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
+/// A stop, or the API server does not answer.
+pub(super) fn running(guard: &Guard<'_>, cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
     let mut running = Vec::new();
     for name in PAIR {
-        let deployment = cluster.get(NAMESPACE, "deployment", name)?;
+        let deployment = guard.request(|| cluster.get(NAMESPACE, "deployment", name))?;
         let container = deployment
             .as_ref()
             .map(|found| &found["spec"]["template"]["spec"]["containers"][0]["image"]);

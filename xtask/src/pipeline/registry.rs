@@ -1,17 +1,13 @@
 //! The images of a release, in the registry that the nodes of the cluster pull from.
 
 use std::collections::BTreeMap;
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Result;
 use testbed::{components, progress};
 
 use super::outcome::refused;
 use super::release::{Release, split};
-
-/// The deadline of a request to a registry, and of a copy of an image (the largest has 30 MB).
-const REQUEST: Duration = Duration::from_mins(2);
+use crate::images::Registry;
 
 /// Checks that the registry has every image of the release.
 ///
@@ -20,8 +16,9 @@ const REQUEST: Duration = Duration::from_mins(2);
 pub(super) fn check(release: &Release, insecure: bool) -> Result<()> {
     components::build(&[components::CRANE])?;
     progress::step(&format!("find the images in {}", release.registry), || {
-        release.images.values().try_for_each(|reference| {
-            crane(&["manifest", reference], insecure).map(drop).map_err(|error| {
+        release.images.iter().try_for_each(|(name, reference)| {
+            let found = of(release, insecure).crane(name, &["manifest", reference]);
+            found.map(drop).map_err(|error| {
                 refused(format!(
                     "{reference} cannot be read: check the address and the credentials of the registry, or push the images again with \
                      `--stage build`. The registry of the testbed stops with its cluster\n{error:#}"
@@ -42,7 +39,7 @@ pub(super) fn copy(release: &Release, to: &str, insecure: bool) -> Result<BTreeM
             let copied = release.images.iter().map(|(name, reference)| {
                 let digest = split(reference).map_or_else(String::new, |(_, digest)| digest.to_owned());
                 let target = format!("{to}/{name}@{digest}");
-                crane(&["copy", reference, &target], insecure)?;
+                of(release, insecure).crane(name, &["copy", reference, &target])?;
                 Ok((name.clone(), target))
             });
             copied.collect()
@@ -50,8 +47,11 @@ pub(super) fn copy(release: &Release, to: &str, insecure: bool) -> Result<BTreeM
     )
 }
 
-fn crane(arguments: &[&str], insecure: bool) -> Result<String> {
-    let mut command = Command::new(components::CRANE.path());
-    command.args(arguments).args(insecure.then_some("--insecure"));
-    progress::run_within(REQUEST, &mut command)
+/// The registry that the release was pushed to.
+fn of(release: &Release, insecure: bool) -> Registry<'_> {
+    Registry {
+        address: &release.registry,
+        insecure,
+        key: None,
+    }
 }

@@ -1,7 +1,8 @@
 //! The release file: the digests that a build pushed, and the stages that they have passed.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -105,6 +106,26 @@ impl Release {
         self.passed.push(Passed { stage, time });
     }
 
+    /// Notes in the file that this release has passed a stage now.
+    ///
+    /// # Errors
+    /// When the file has another release by now, or cannot be written.
+    pub(super) fn note(&self, path: &Path, stage: Stage, time: String) -> Result<()> {
+        let written = fs::read(path).ok();
+        let written: Option<Self> = written.and_then(|text| serde_json::from_slice(&text).ok());
+        let same =
+            written.filter(|written| written.revision == self.revision && written.images == self.images);
+        let mut release = same.with_context(|| {
+            format!(
+                "{} was replaced meanwhile: {} passed the stage {stage}, and is not noted there",
+                path.display(),
+                self.version
+            )
+        })?;
+        release.pass(stage, time);
+        release.write(path)
+    }
+
     /// Writes the file, which appears only when it is complete.
     ///
     /// # Errors
@@ -116,6 +137,8 @@ impl Release {
             fs::create_dir_all(folder)?;
             let new = tempfile::NamedTempFile::new_in(folder)?;
             fs::write(new.path(), serde_json::to_string_pretty(self)? + "\n")?;
+            // Every user may read it: the command may run as root, and another user archives the file.
+            new.as_file().set_permissions(Permissions::from_mode(0o644))?;
             new.persist(path)?;
             Ok(())
         };
@@ -174,6 +197,31 @@ mod tests {
         assert_eq!(read.images, before);
         assert_eq!(read.passed.len(), 2, "{read:?}");
         assert!(refusal(&path, Stage::Prod).contains("--stage dev"));
+    }
+
+    #[test]
+    fn every_user_can_read_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("release.json");
+        release().write(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o044, 0o044, "{mode:o}");
+    }
+
+    #[test]
+    fn a_stage_is_noted_for_the_release_that_passed_it_and_for_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("release.json");
+        let time = || "2026-01-01T00:01:00Z".to_owned();
+        let (first, mut second) = (release(), release());
+        second.revision = "f".repeat(32);
+        first.write(&path).unwrap();
+        first.note(&path, Stage::Local, time()).unwrap();
+        assert_eq!(Release::for_stage(&path, Stage::Dev).unwrap().passed.len(), 2);
+        second.write(&path).unwrap();
+        let error = first.note(&path, Stage::Dev, time()).unwrap_err().to_string();
+        assert!(error.contains("was replaced meanwhile"), "{error}");
+        assert_eq!(Release::for_stage(&path, Stage::Local).unwrap(), second);
     }
 
     #[test]

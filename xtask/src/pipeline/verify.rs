@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use testbed::progress;
 
 use super::cluster::{Cluster, Environment, program};
 use super::guard::Guard;
-use super::outcome::refused;
+use super::outcome::{Stop, refused};
 use super::stage::Stage;
 
 /// The variable with the token for `/jobs`.
@@ -23,8 +24,25 @@ const DEMO_TOKEN: &str = "mytoken";
 /// The deadline of all tests. Each has one of its own; with nodes, they are about an hour and a half together.
 const DEADLINE: Duration = Duration::from_hours(2);
 
+/// The time in which `loadtest verify` checks its options. It takes milliseconds on an idle machine.
+const CHECK: Duration = Duration::from_mins(1);
+
+/// The exit code of `loadtest verify` that has tested nothing.
+const NOTHING_TESTED: i32 = 104;
+
 /// The flags with which not every test would run.
-const PARTIAL: [&str; 2] = ["--only", "--list"];
+const PARTIAL: [&str; 3] = ["--only", "--list", "--dry-run"];
+
+/// The flags that the pipeline gives itself.
+const OWN: [&str; 7] = [
+    "--stage",
+    "--overlay",
+    "--kubectl",
+    "--context",
+    "--json",
+    "--html",
+    "--junit",
+];
 
 /// How the tests of a stage are started.
 pub(super) struct Tests {
@@ -40,7 +58,7 @@ impl Tests {
     /// Prepares the tests. `given` are the flags of the user.
     ///
     /// # Errors
-    /// Refuses flags with which not every test would run, and a missing token or host.
+    /// Refuses flags with which not every test would run or that the pipeline sets itself, and a missing token or host.
     pub(super) fn new(stage: Stage, given: &[String], overlay: &Path, folder: &Path) -> Result<Self> {
         let has = |flags: &[&str]| {
             given
@@ -48,10 +66,16 @@ impl Tests {
                 .any(|flag| flags.contains(&flag.split('=').next().unwrap_or(flag)))
         };
         if has(&PARTIAL) {
-            return Err(refused(
-                "with --only or --list not every test of the stage runs, and the release would not be verified: leave it out, or run \
+            return Err(refused(format!(
+                "with {} not every test of the stage runs, and the release would not be verified: leave it out, or run \
                  `loadtest verify` yourself",
-            ));
+                PARTIAL.join(" or ")
+            )));
+        }
+        if let Some(own) = OWN.iter().find(|flag| has(&[flag])) {
+            return Err(refused(format!(
+                "{own} after `--`: the pipeline sets it. Leave it out; `cargo xtask pipeline --help` has its own options"
+            )));
         }
         let mut flags = given.to_vec();
         let has_token = env::var_os(TOKEN).is_some() || has(&["--token-file"]);
@@ -83,36 +107,66 @@ impl Tests {
         })
     }
 
-    /// Runs the tests against the manifests in the folder. Returns those that failed, with their reasons.
+    /// Checks the options, before anything is deployed.
     ///
     /// # Errors
-    /// A stop, or the program cannot be started.
-    pub(super) fn run(&self, guard: &Guard<'_>, cluster: &Cluster, loadtest: &Path) -> Result<Vec<String>> {
+    /// Refuses what `loadtest verify` does not accept.
+    pub(super) fn check(&self, cluster: &Cluster, loadtest: &Path) -> Result<()> {
+        let mut command = self.command(cluster, loadtest);
+        let checked = progress::run_within(CHECK, command.arg("--dry-run"));
+        checked.map(drop).map_err(|error| {
+            refused(format!(
+                "`loadtest verify` does not accept the options after `--`: correct them\n{error:#}"
+            ))
+        })
+    }
+
+    /// Runs the tests against the manifests in the folder `overlay`. Returns those that failed, with their reasons.
+    ///
+    /// A release that cannot be verified fails too.
+    ///
+    /// # Errors
+    /// A [`Stop`] alone.
+    pub(super) fn run(
+        &self,
+        guard: &Guard<'_>,
+        cluster: &Cluster,
+        loadtest: &Path,
+        overlay: &Path,
+    ) -> Result<Vec<String>> {
         let report = self.report("json");
         for kind in ["json", "html", "xml"] {
             let _ = fs::remove_file(self.report(kind));
         }
         let mut command = self.command(cluster, loadtest);
-        let status = guard.run_shown(&mut command, DEADLINE)?;
-        if status.success() {
-            return Ok(Vec::new());
-        }
-        // Without a report it could not run: a release that cannot be verified fails.
-        let failed = fs::read(&report)
-            .context("no report")
-            .and_then(|text| failed(&text));
-        Ok(failed.unwrap_or_else(|_| vec![format!("loadtest verify: {status}")]))
-    }
-
-    fn command(&self, cluster: &Cluster, loadtest: &Path) -> Command {
-        let mut command = program(loadtest);
-        command
-            .args(["verify", "--stage", self.stage.name(), "--overlay"])
-            .arg(&self.folder);
-        command.arg("--kubectl").arg(cluster.kubectl_path());
+        command.arg("--overlay").arg(overlay);
         for (flag, kind) in [("--json", "json"), ("--html", "html"), ("--junit", "xml")] {
             command.arg(flag).arg(self.report(kind));
         }
+        let status = match guard.run_shown(&mut command, DEADLINE) {
+            Ok(status) => status,
+            Err(error) if error.is::<Stop>() => return Err(error),
+            Err(error) => return Ok(vec![format!("could not verify: {error:#}")]),
+        };
+        if status.success() {
+            return Ok(Vec::new());
+        }
+        if status.code() == Some(NOTHING_TESTED) {
+            return Ok(vec![format!(
+                "could not verify: loadtest verify has tested nothing ({status}); its message above says why"
+            )]);
+        }
+        let failed = fs::read(&report)
+            .context("no report")
+            .and_then(|text| failed(&text));
+        Ok(failed.unwrap_or_else(|_| vec![format!("could not verify: loadtest verify: {status}")]))
+    }
+
+    /// The command, without the overlay and the reports: another pipeline may write there until this one has the lease.
+    fn command(&self, cluster: &Cluster, loadtest: &Path) -> Command {
+        let mut command = program(loadtest);
+        command.args(["verify", "--stage", self.stage.name()]);
+        command.arg("--kubectl").arg(cluster.kubectl_path());
         cluster.select(&mut command);
         command.args(&self.flags);
         command.envs(self.token.map(|token| (TOKEN, token)));
@@ -172,11 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_the_tests_and_a_missing_token_are_refused() {
+    fn a_part_of_the_tests_an_option_of_the_pipeline_and_a_missing_token_are_refused() {
         for (stage, given) in [
             (Stage::Local, &["--only", "apply"][..]),
             (Stage::Local, &["--only=apply"]),
             (Stage::Prod, &["--list"]),
+            (Stage::Local, &["--dry-run"]),
+            // The pipeline sets them.
+            (Stage::Local, &["--overlay", "folder"]),
+            (Stage::Local, &["--context=other"]),
             // No token, as the tests run without the variable.
             (Stage::Prod, &[]),
         ] {

@@ -46,6 +46,7 @@ pub async fn run(command: VerifyCommand, mut interrupt: Interrupt) -> anyhow::Re
             output::print(&list(stage))?;
             return Ok(Exit::Ok);
         }
+        VerifyCommand::Nothing => return Ok(Exit::Ok),
         VerifyCommand::Run(options) => options,
     };
     let clusters = tokio::select! {

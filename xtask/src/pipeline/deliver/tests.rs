@@ -1,0 +1,193 @@
+//! Deliveries to a cluster that a stand-in for kubectl shows.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::super::outcome::exit_code;
+use super::*;
+
+/// Notes each call, and answers what the files beside it say.
+const KUBECTL: &str = r#"#!/bin/sh
+here=$(dirname "$0")
+echo "$*" >>"$here/calls"
+for last; do :; done
+case " $* " in
+*" kustomize "*) cat "$here/overlay.yaml" ;;
+*" get deployment "*) cat "$here/deployment.json" ;;
+*" get secret "*) cat "$here/stored.yaml" ;;
+*" create "*)
+    [ ! -e "$here/no-events" ] || ! grep -q '"Event"' "$last" || { echo "Error from server (Forbidden): no events" >&2; exit 1; }
+    tee -a "$here/created" <"$last" ;;
+*" apply "*rollback.yaml*)
+    cp "$last" "$here/rolled-back"
+    [ "$(grep -c ' apply .*rollback.yaml' "$here/calls")" -gt "$(cat "$here/failing-rollbacks")" ] || { echo "the server is overloaded" >&2; exit 1; }
+    echo '{"kind": "Deployment", "metadata": {"name": "app-a"}}' ;;
+*" apply "*) echo '{"kind": "Deployment", "metadata": {"name": "app-a"}}' ;;
+esac
+"#;
+
+/// A cluster and the commands of a delivery.
+struct Stand {
+    folder: TempDir,
+}
+
+impl Stand {
+    /// A cluster with a verified release, and tests that end with this exit code.
+    fn new(tested: u8) -> Self {
+        let stand = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let loadtest = format!("#!/bin/sh\necho \"$*\" >>\"$(dirname \"$0\")/tests\"\nexit {tested}\n");
+        for (name, text) in [("kubectl", KUBECTL), ("loadtest", &loadtest)] {
+            stand.write(name, text);
+            fs::set_permissions(stand.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let record = json!({
+            "version": "0.1.0+before",
+            "revision": "before",
+            "stage": "local",
+            "time": "2026-01-01T00:00:00Z",
+            "images": images(),
+            "manifests": "manifests-old",
+        });
+        let annotations = json!({ "sample-app/verified-release": record.to_string() });
+        let deployment = json!({ "metadata": { "uid": "1", "annotations": annotations } });
+        stand.write("deployment.json", &deployment.to_string());
+        stand.write("overlay.yaml", "image: app-a:1\nimage: app-b:1\n");
+        stand.write("kustomization.yaml", "");
+        stand.write("stored.yaml", "the manifests before");
+        stand.write("failing-rollbacks", "0");
+        stand
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn run(&self) -> Result<Outcome> {
+        let (signals, lease) = (Signals::default(), Lease::for_tests(true));
+        let cluster = Cluster::for_tests(self.path("kubectl"));
+        let (overlay, folder) = (self.folder.path(), self.path("stage"));
+        let record = json!({ "registry": "r.io", "images": [] });
+        let delivery = Delivery {
+            guard: Guard {
+                signals: &signals,
+                lease: &lease,
+            },
+            cluster: &cluster,
+            release: &Release::of("0123456789ab", &record).unwrap(),
+            stage: Stage::Local,
+            images: &images(),
+            overlay,
+            folder: &folder,
+            tests: &Tests::new(Stage::Local, &[], overlay, &folder).unwrap(),
+            loadtest: &self.path("loadtest"),
+            holder: "a test",
+        };
+        delivery.run()
+    }
+
+    fn calls(&self, verb: &str) -> usize {
+        let verb = format!(" {verb} ");
+        self.read("calls")
+            .lines()
+            .filter(|call| call.contains(&verb))
+            .count()
+    }
+}
+
+fn images() -> BTreeMap<String, String> {
+    let image = |name: &str| {
+        let reference = format!("r.io/{name}@sha256:{}", "a".repeat(64));
+        (name.to_owned(), reference)
+    };
+    BTreeMap::from(["app-a", "app-b"].map(image))
+}
+
+#[test]
+fn a_release_or_a_rollback_stays_what_it_is_without_events() {
+    for (tested, expected) in [(0, Outcome::Passed), (1, Outcome::RolledBack)] {
+        let stand = Stand::new(tested);
+        stand.write("no-events", "");
+        assert_eq!(stand.run().unwrap(), expected);
+        assert!(stand.calls("create") > 0, "no event was tried");
+    }
+}
+
+#[test]
+fn a_rollback_that_kubectl_does_not_apply_is_tried_again() {
+    let stand = Stand::new(1);
+    stand.write("failing-rollbacks", "1");
+    assert_eq!(stand.run().unwrap(), Outcome::RolledBack);
+    assert_eq!(stand.calls("apply"), 3, "{}", stand.read("calls"));
+    assert_eq!(stand.read("rolled-back"), "the manifests before");
+}
+
+/// The Secret is missing, and the record has no image of `app-b`: nothing could be rolled back to.
+#[test]
+fn a_release_without_a_possible_rollback_is_refused_before_it_is_deployed() {
+    let stand = Stand::new(1);
+    stand.write("stored.yaml", "");
+    let deployment = stand.read("deployment.json").replace("app-b", "other");
+    stand.write("deployment.json", &deployment);
+    let error = stand.run().unwrap_err();
+    assert_eq!(exit_code(&error), 3, "{error:#}");
+    assert!(
+        format!("{error:#}").contains("rollback to 0.1.0+before"),
+        "{error:#}"
+    );
+    assert_eq!(stand.calls("apply"), 0, "{}", stand.read("calls"));
+}
+
+#[test]
+fn without_the_secret_the_overlay_with_the_images_before_is_the_rollback() {
+    let stand = Stand::new(1);
+    stand.write("stored.yaml", "");
+    assert_eq!(stand.run().unwrap(), Outcome::RolledBack);
+    assert_eq!(stand.read("rolled-back"), stand.read("overlay.yaml"));
+}
+
+/// What CI archives has no manifests, because an overlay of a user may contain a Secret.
+#[test]
+fn the_manifests_are_in_no_folder_of_reports() {
+    let stand = Stand::new(1);
+    stand.run().unwrap();
+    let files = fs::read_dir(stand.path("stage")).unwrap();
+    let files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["kustomization.yaml"]);
+}
+
+#[test]
+fn a_release_that_could_not_be_tested_does_not_stay() {
+    let stand = Stand::new(104);
+    assert_eq!(stand.run().unwrap(), Outcome::RolledBack);
+    assert!(
+        stand.read("created").contains("has tested nothing"),
+        "{}",
+        stand.read("created")
+    );
+}
+
+#[test]
+fn the_same_manifests_are_deployed_and_verified() {
+    let stand = Stand::new(0);
+    assert_eq!(stand.run().unwrap(), Outcome::Passed);
+    let calls = stand.read("calls");
+    let deployed = calls.lines().find_map(|call| call.split("--filename ").nth(1));
+    let deployed = deployed.unwrap().trim();
+    let tests = stand.read("tests");
+    let verified = tests.split("--overlay ").nth(1).unwrap();
+    let verified = verified.split(' ').next().unwrap();
+    assert_eq!(deployed, format!("{verified}/release.yaml"), "{calls}");
+}
