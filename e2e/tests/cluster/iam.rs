@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{output, succeed, text};
+use e2e::{succeed, text};
 use serde_json::Value;
 use testbed::components::{self, EKSCTL_CHECK};
 use testbed::paths;
@@ -66,6 +66,14 @@ fn linter() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Runs a program that reads a file from its standard input.
+fn read(program: &mut Command, file: &Path) -> Result<Output> {
+    program
+        .stdin(File::open(file)?)
+        .output()
+        .with_context(|| format!("{program:?}"))
+}
+
 /// The cluster of an environment, as eksctl reads it.
 fn cluster(environment: &str) -> Result<Value> {
     components::build(&[EKSCTL_CHECK])?;
@@ -76,8 +84,9 @@ fn cluster(environment: &str) -> Result<Value> {
     let config = succeed(render.arg("kustomize").arg(folder))?;
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), config)?;
-    let printed = succeed(Command::new(EKSCTL_CHECK.path()).stdin(File::open(file.path())?))?;
-    Ok(serde_json::from_str(&printed)?)
+    let answer = read(&mut Command::new(EKSCTL_CHECK.path()), file.path())?;
+    ensure!(answer.status.success(), "{}", text(&answer));
+    Ok(serde_json::from_slice(&answer.stdout)?)
 }
 
 /// The findings about a policy, each with its subject: an action, or a sentence.
@@ -89,11 +98,7 @@ fn lint(policy: &Value) -> Result<BTreeSet<(String, String)>> {
         .replace("${aws:PrincipalTag/eks-cluster-name}", "cluster");
     std::fs::write(file.path(), policy)?;
     // The status is 1 when there are findings.
-    let answer = output(
-        Command::new(linter()?)
-            .arg("--json")
-            .stdin(File::open(file.path())?),
-    )?;
+    let answer = read(Command::new(linter()?).arg("--json"), file.path())?;
     ensure!(answer.stderr.is_empty(), "{}", text(&answer));
     let mut findings = BTreeSet::new();
     for line in String::from_utf8(answer.stdout)?.lines() {
