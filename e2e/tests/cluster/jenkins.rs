@@ -75,30 +75,23 @@ fn check() -> Result<()> {
     let large = agent.replace("memory: 8Gi", "memory: 64Gi");
     refuse(&large, &in_agents, "exceeded quota")?;
     refuse(&agent, &[CONTROLLER, "--namespace", "jenkins"], "forbidden")?;
-    for (namespace, verb, resource, allowed) in [
-        ("jenkins-agents", "delete", "pods", "yes"),
-        ("jenkins-agents", "get", "pods/log", "yes"),
-        ("jenkins-agents", "create", "pods/exec", "no"),
-        ("jenkins-agents", "get", "secrets", "no"),
-        ("jenkins", "get", "secrets", "no"),
-        ("jenkins", "delete", "pods", "no"),
-        ("default", "create", "pods", "no"),
+    for (namespace, verb, resource, subresource, allowed) in [
+        ("jenkins-agents", "delete", "pods", "", "yes"),
+        ("jenkins-agents", "get", "pods", "log", "yes"),
+        ("jenkins-agents", "create", "pods", "exec", "no"),
+        ("jenkins-agents", "get", "secrets", "", "no"),
+        ("jenkins", "get", "secrets", "", "no"),
+        ("jenkins", "delete", "pods", "", "no"),
+        ("default", "create", "pods", "", "no"),
     ] {
         let mut question = cluster::kubectl();
-        question.args([
-            "auth",
-            "can-i",
-            verb,
-            resource,
-            CONTROLLER,
-            "--namespace",
-            namespace,
-        ]);
+        question.args(["auth", "can-i", verb, resource, CONTROLLER]);
+        question.args(["--namespace", namespace, "--subresource", subresource]);
         // It fails if the answer is no.
         let answer = text(&output(&mut question)?);
         ensure!(
             answer.lines().any(|line| line == allowed),
-            "{verb} {resource} in {namespace}: {answer}"
+            "{verb} {resource} {subresource} in {namespace}: {answer}"
         );
     }
     Ok(())

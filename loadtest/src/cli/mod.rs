@@ -15,6 +15,7 @@ mod schedule_arguments;
 mod schema_arguments;
 mod verify_arguments;
 mod verify_build;
+mod verify_check;
 
 use clap::{Parser, Subcommand};
 

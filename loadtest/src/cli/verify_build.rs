@@ -6,15 +6,15 @@ use bytes::Bytes;
 use clap::Parser;
 use engine::{
     BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Schedule, Segment, ServerName, Spacing,
-    Target, Tls, parse_method, units::short,
+    Target, Tls, units::short,
 };
-use http::{Method, StatusCode};
+use http::Method;
 use prover::verify::{
-    ApplyOptions, Authorization, Check, Client, DeliveryStage, ExpectedBody, ResponseTimeBounds,
-    SpreadOptions, Test, Token, Tolerance, Verification, VerifyConfig, hello, jobs, wire_contract,
+    ApplyOptions, Authorization, Check, Client, DeliveryStage, ResponseTimeBounds, SpreadOptions, Test,
+    Token, Tolerance, Verification, VerifyConfig, hello, jobs, wire_contract,
 };
 
-use super::{scale_arguments::ScaleArguments, verify_arguments::VerifyArguments};
+use super::{scale_arguments::ScaleArguments, verify_arguments::VerifyArguments, verify_check::parse_check};
 use crate::{
     options::ScaleOptions,
     output::OutputFile,
@@ -202,32 +202,6 @@ fn checks(arguments: &VerifyArguments, https: &str) -> anyhow::Result<Vec<Check>
     checks.collect::<Result<_, _>>().map_err(bad)
 }
 
-/// Parses `[token] METHOD URL STATUS [TEXT]`.
-fn parse_check(text: &str) -> Result<Check, String> {
-    let invalid = || {
-        format!(
-            "`{text}` is not a check; write 'METHOD URL STATUS TEXT', for example 'GET https://host/hello 200 Hello'"
-        )
-    };
-    let (authorization, rest) = match text.strip_prefix("token ") {
-        Some(rest) => (Authorization::Token, rest),
-        None => (Authorization::None, text),
-    };
-    let mut words = rest.splitn(4, ' ');
-    let mut word = || words.next().filter(|word| !word.is_empty()).ok_or_else(invalid);
-    let (method, url, status) = (word()?, word()?, word()?);
-    let status: StatusCode = status.parse().map_err(|_| invalid())?;
-    let target = Target::new(parse_method(method)?, url).map_err(|error| error.to_string())?;
-    let body = words
-        .next()
-        .map_or(ExpectedBody::Any, |text| ExpectedBody::Contains(text.to_owned()));
-    Ok(Check {
-        authorization,
-        body,
-        ..Check::new(target, status)
-    })
-}
-
 /// Returns the token of the file or of the variable; `None` without both.
 fn token(arguments: &VerifyArguments) -> anyhow::Result<Option<Token>> {
     let (source, text) = if let Some(path) = &arguments.token_file {
@@ -392,31 +366,4 @@ fn scale_options(arguments: &VerifyArguments, url: &str) -> anyhow::Result<Scale
     }
     let parsed = ScaleCommand::try_parse_from(flags);
     parsed.map_err(BadConfiguration::new)?.arguments.options()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_check_has_a_method_a_url_a_status_and_perhaps_a_token_and_a_text() {
-        let check = parse_check("GET https://host/hello 200 Hello there").unwrap();
-        assert_eq!(check.describe(), "GET https://host/hello");
-        assert_eq!(check.body, ExpectedBody::Contains("Hello there".to_owned()));
-        let check = parse_check("token put https://host/jobs 401").unwrap();
-        assert_eq!(check.describe(), "PUT https://host/jobs with the token");
-        assert_eq!(
-            (check.status, check.body),
-            (StatusCode::UNAUTHORIZED, ExpectedBody::Any)
-        );
-        for text in [
-            "",
-            "GET",
-            "GET https://host/ ok",
-            "GET host 200",
-            "GET  https://host/ 200",
-        ] {
-            assert!(parse_check(text).is_err(), "{text:?}");
-        }
-    }
 }

@@ -42,3 +42,4 @@ mod support;
 #[path = "../load/tls.rs"]
 mod tls;
 mod verify;
+mod verify_requests;

@@ -24,4 +24,5 @@ mod scaling_cluster;
 mod schema;
 mod verdict;
 mod verify;
+mod verify_proof;
 mod watch;
