@@ -10,7 +10,7 @@ use testbed::{archive, paths};
 
 use crate::push::IMAGES;
 
-/// The deadline of a build from nothing. It took 13 minutes with one job on two busy cores.
+/// The deadline of a build from nothing. It took 22 minutes with one job on two busy cores.
 const BUILD: Duration = Duration::from_mins(55);
 
 #[test]
