@@ -262,11 +262,16 @@ fn judge_averages(server: f64, tool: f64, bounds: ResponseTimeBounds) -> Judgeme
                 .to_owned(),
         );
     }
-    let seen = format!(
-        "{DURATION_METRIC}: {} ms; load tool: {} ms",
-        short(server),
-        short(tool)
-    );
+    let at_service = if server < EXCESS_MS {
+        format!(
+            "{} ms (below the resolution of the API, {} ms)",
+            short(server),
+            short(EXCESS_MS)
+        )
+    } else {
+        format!("{} ms", short(server))
+    };
+    let seen = format!("{DURATION_METRIC}: {at_service}; load tool: {} ms", short(tool));
     let judged = if reasons.is_empty() {
         Judgement::passed(seen)
     } else {
