@@ -180,6 +180,9 @@ volumePluginDir: /var/lib/kubelet/volume-plugins
 # The node cannot pull an image again after garbage collection.
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
+# An imported image may have been pulled from the registry before, under another name. The default policy would pull it again, to check
+# the credentials of the pod. No registry of the testbed has any.
+imagePullCredentialsVerificationPolicy: NeverVerify
 evictionHard: {{memory.available: {EVICTION_MEMORY_MIB}Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}}
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
