@@ -1,3 +1,5 @@
+//! The clock of a connection, under paused time.
+
 use axum::http::Version;
 use tokio::time::advance;
 
