@@ -5,16 +5,21 @@ use crate::{findings::Finding, objects};
 use anyhow::{Context, Result};
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{cell::RefCell, collections::BTreeMap, fs, path::Path};
 
 /// The format of quantities that `resource.Quantity` parses.
 const QUANTITY: &str = r"^[+-]?(\d+(\.\d*)?|\.\d+)(n|u|m|k|[MGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$";
+
+/// The start of a reference to a definition.
+const DEFINITIONS: &str = "#/definitions/";
 
 /// The schemas of all kinds.
 pub struct Schema {
     definitions: Value,
     /// The name of the definition, by apiVersion and kind.
     kinds: BTreeMap<(String, String), String>,
+    /// The validators of the checks so far, by the name of the definition. It takes longer to create one than to use it.
+    validators: RefCell<BTreeMap<String, Validator>>,
 }
 
 impl Schema {
@@ -51,10 +56,11 @@ impl Schema {
             forbid_unknown_nested_fields(&mut schema);
             // The definition says only that it is an object. The API server knows its fields.
             schema["properties"]["metadata"] =
-                json!({ "$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" });
+                json!({ "$ref": reference("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta") });
             let name = format!("{api_version}/{kind}").replace('/', ".");
             self.definitions[&name] = schema;
             self.kinds.insert((api_version, kind.to_owned()), name);
+            self.validators.get_mut().clear();
         }
         Ok(())
     }
@@ -86,7 +92,11 @@ impl Schema {
                 _ => forbid_unknown_fields(definition),
             }
         }
-        Some(Self { definitions, kinds })
+        Some(Self {
+            definitions,
+            kinds,
+            validators: RefCell::default(),
+        })
     }
 
     /// Finds the faults for which the API server would reject an object or warn.
@@ -95,7 +105,7 @@ impl Schema {
     /// If the document is not a valid schema.
     pub fn check(&self, objects: &[Value]) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        let mut validators: BTreeMap<&str, Validator> = BTreeMap::new();
+        let mut validators = self.validators.borrow_mut();
         for object in objects {
             let kind = (
                 objects::text(object, "/apiVersion").to_owned(),
@@ -109,7 +119,7 @@ impl Schema {
                 continue;
             };
             if !validators.contains_key(name.as_str()) {
-                validators.insert(name, self.validator(name)?);
+                validators.insert(name.clone(), self.validator(name)?);
             }
             let errors = validators[name.as_str()].iter_errors(object);
             findings.extend(
@@ -120,8 +130,43 @@ impl Schema {
     }
 
     fn validator(&self, name: &str) -> Result<Validator> {
-        let schema = json!({ "$ref": format!("#/definitions/{name}"), "definitions": self.definitions });
+        let schema = json!({ "$ref": reference(name), "definitions": self.reachable(name) });
         Ok(jsonschema::draft4::new(&schema)?)
+    }
+
+    /// Returns a definition and those that it refers to, directly or through others. A validator reads all definitions that it
+    /// gets, and Kubernetes has a thousand.
+    fn reachable(&self, name: &str) -> BTreeMap<String, &Value> {
+        let mut found = BTreeMap::new();
+        let mut open = vec![name.to_owned()];
+        while let Some(name) = open.pop() {
+            // A missing definition is an error of the validator.
+            if let Some(definition) = self.definitions.get(&name)
+                && !found.contains_key(&name)
+            {
+                add_references(definition, &mut open);
+                found.insert(name, definition);
+            }
+        }
+        found
+    }
+}
+
+/// Returns the value of `$ref` for a definition.
+fn reference(name: &str) -> String {
+    format!("{DEFINITIONS}{name}")
+}
+
+/// Adds the names of the definitions that a schema refers to.
+fn add_references(schema: &Value, names: &mut Vec<String>) {
+    match schema {
+        Value::Object(fields) => {
+            let target = fields.get("$ref").and_then(Value::as_str);
+            names.extend(target.and_then(|target| Some(target.strip_prefix(DEFINITIONS)?.to_owned())));
+            fields.values().for_each(|value| add_references(value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|value| add_references(value, names)),
+        _ => {}
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use testbed::{cluster, components, preflight, progress};
 
 use crate::session::Session;
-use crate::{cargo, images, jenkinsfile, lints};
+use crate::{cargo, images, jenkinsfile, lints, up};
 
 /// A part of `cargo xtask test` that can run alone: `--suite NAME`.
 pub(crate) struct Suite {
@@ -146,6 +146,8 @@ fn host(session: &Session) -> Result<()> {
         components::test(components::KARPENTER)
     })?;
     jenkinsfile::test()?;
+    // Before the tests: the test of `xtask up` builds the pair, and other tests measure times meanwhile.
+    up::build()?;
     session.host_tests()
 }
 

@@ -57,8 +57,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     for service in [&APP_B, &APP_A] {
         service.check_free()?;
     }
-    let mut build = cargo::command(&["build", "--locked", "--package", "app_a", "--package", "app_b"]);
-    progress::step("build app_a and app_b", || progress::run(&mut build).map(drop))?;
+    build()?;
 
     let (sender, events) = channel();
     watch_signals(sender.clone())?;
@@ -66,6 +65,15 @@ pub(crate) fn run() -> Result<ExitCode> {
     let outcome = serve(&mut running, &sender, &events);
     stop(running, &events);
     outcome
+}
+
+/// Builds the pair.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn build() -> Result<()> {
+    let mut build = cargo::command(&["build", "--locked", "--package", "app_a", "--package", "app_b"]);
+    progress::step("build app_a and app_b", || progress::run(&mut build).map(drop))
 }
 
 fn serve(running: &mut Vec<Running>, sender: &Sender<Event>, events: &Receiver<Event>) -> Result<ExitCode> {

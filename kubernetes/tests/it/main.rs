@@ -19,6 +19,7 @@ mod nodes;
 mod other_names;
 mod overlays;
 mod policies;
+mod render_cache;
 mod rendered;
 mod tree;
 mod workflow;

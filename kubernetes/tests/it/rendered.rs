@@ -1,5 +1,6 @@
 //! The overlays, rendered once for all tests.
 
+use crate::render_cache;
 use manifests::{objects, render, schema::Schema};
 use serde_json::Value;
 use std::{collections::BTreeSet, path::PathBuf, sync::LazyLock};
@@ -64,7 +65,7 @@ fn render_all(folder: &str) -> Vec<Overlay> {
 fn render_one(path: PathBuf) -> Overlay {
     Overlay {
         name: path.file_name().expect("a name").to_string_lossy().into_owned(),
-        objects: render::render(&path).unwrap_or_else(|error| panic!("{}: {error:#}", path.display())),
+        objects: render_cache::render(&path),
         path,
     }
 }

@@ -27,7 +27,7 @@ impl ScalingCluster {
                 "--scale-down-deadline",
                 "15s",
             ])
-            .args(["--max-lag", "250ms", "--chain-wait", "0s", "--connections", "20"])
+            .args(["--max-lag", "1s", "--chain-wait", "0s", "--connections", "20"])
             .args(arguments)
             .env("KUBECONFIG", kubeconfig.path())
             .output()

@@ -100,18 +100,14 @@ async fn spread_passes_over_two_zones_and_fails_in_one() {
     );
 }
 
+/// The flags for the test `settled` alone, with the shortest window.
+const SETTLED: [&str; 4] = ["--only", "settled", "--window", "20s"];
+
 #[tokio::test]
-async fn settled_passes_when_nothing_changes_and_fails_while_the_hpa_wants_more() {
-    let delivery = Delivery::new(PairFault::None);
+async fn settled_passes_when_nothing_changes() {
+    let delivery = Delivery::new(PairFault::Slow);
     delivery.cluster.change(|state| state.metric_sum = 100.0);
-    let flags = [
-        "--only",
-        "settled",
-        "--window",
-        "20s",
-        "--deadline",
-        "settled=60s",
-    ];
+    let flags = [&SETTLED[..], &["--deadline", "settled=60s"]].concat();
     let verified = delivery.verify("prod", &flags).await;
     assert_eq!(verified.code, 0, "{} {}", verified.text, verified.progress);
     assert!(
@@ -119,15 +115,15 @@ async fn settled_passes_when_nothing_changes_and_fails_while_the_hpa_wants_more(
         "{}",
         verified.text
     );
-    delivery.cluster.change(|state| state.desired = 4);
-    let flags = [
-        "--only",
-        "settled",
-        "--window",
-        "20s",
-        "--deadline",
-        "settled=46s",
-    ];
+}
+
+#[tokio::test]
+async fn settled_fails_while_the_hpa_wants_more() {
+    let delivery = Delivery::new(PairFault::Slow);
+    delivery
+        .cluster
+        .change(|state| (state.metric_sum, state.desired) = (100.0, 4));
+    let flags = [&SETTLED[..], &["--deadline", "settled=46s"]].concat();
     let verified = delivery.verify("prod", &flags).await;
     verified.assert_failed_only(
         "settled",

@@ -1,10 +1,12 @@
 //! The tests of `loadtest verify` that send requests to the pair.
 
+use futures_util::future::join_all;
+
 use crate::delivery::{Delivery, PairFault};
 
 #[tokio::test]
 async fn a_wrong_answer_to_hello_is_reported_with_what_was_seen() {
-    for (fault, reason, seen) in [
+    let cases = [
         (
             PairFault::Hello,
             "the body is not \"Hello there\"",
@@ -21,13 +23,16 @@ async fn a_wrong_answer_to_hello_is_reported_with_what_was_seen() {
             "200, text/plain",
         ),
         (PairFault::Redirect, "the status is not 200", "301"),
-    ] {
+    ];
+    // At the same time: each waits for its deadline.
+    let all = cases.map(async |(fault, reason, seen)| {
         let verified = Delivery::new(fault)
             .verify("local", &["--only", "hello-http"])
             .await;
         verified.assert_failed_only("hello-http", &format!("GET {}", "http://127.0.0.1"), seen);
         verified.assert_failed_only("hello-http", reason, seen);
-    }
+    });
+    join_all(all).await;
 }
 
 #[tokio::test]
@@ -44,15 +49,14 @@ async fn a_port_that_is_closed_is_reported_at_the_deadline() {
 
 #[tokio::test]
 async fn jobs_needs_put_and_a_certificate_that_is_trusted() {
-    let verified = Delivery::new(PairFault::NoPut)
-        .verify("local", &["--only", "jobs-https"])
-        .await;
-    verified.assert_failed_only("jobs-https", "the status is not 200", "405");
-    let delivery = Delivery::new(PairFault::None);
+    let only = ["--only", "jobs-https"];
+    let (no_put, delivery) = (Delivery::new(PairFault::NoPut), Delivery::new(PairFault::None));
     let other = Delivery::new(PairFault::None);
     std::fs::copy(other.path("ca.pem"), delivery.path("ca.pem")).unwrap();
-    let verified = delivery.verify("local", &["--only", "jobs-https"]).await;
-    verified.assert_failed_only("jobs-https", "there is no response", "invalid peer certificate");
+    // At the same time: each waits for its deadline.
+    let (refused, untrusted) = tokio::join!(no_put.verify("local", &only), delivery.verify("local", &only));
+    refused.assert_failed_only("jobs-https", "the status is not 200", "405");
+    untrusted.assert_failed_only("jobs-https", "there is no response", "invalid peer certificate");
     let verified = delivery
         .verify("local", &["--only", "jobs-https", "--insecure"])
         .await;
@@ -94,15 +98,16 @@ async fn urls_checks_the_wire_contract_and_names_each_difference() {
             verified.text
         );
     }
-    let verified = Delivery::new(PairFault::AnyToken).verify("prod", &only).await;
-    verified.assert_failed_only(
+    // At the same time: each waits for its deadline.
+    let [accepting, legacy] = [PairFault::AnyToken, PairFault::Legacy].map(Delivery::new);
+    let (accepting, legacy) = tokio::join!(accepting.verify("prod", &only), legacy.verify("prod", &only));
+    accepting.assert_failed_only(
         "urls",
         "1 of 7 requests: PUT https://",
         "/jobs with a wrong token: the status is not 401: 200",
     );
     // The body contains the token; the reports must not.
-    let verified = Delivery::new(PairFault::Legacy).verify("prod", &only).await;
-    verified.assert_failed_only("urls", "2 of 7 requests", "fail, not (token)");
+    legacy.assert_failed_only("urls", "2 of 7 requests", "fail, not (token)");
 }
 
 #[tokio::test]

@@ -45,7 +45,16 @@ fn a_closed_standard_error_loses_only_the_progress() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
-        .args(["run", &hello(), "--rate", "50", "-z", "2s", "--json"])
+        .args([
+            "run",
+            &hello(),
+            "--rate",
+            "50",
+            "-z",
+            "2s",
+            "--json",
+            process::MAX_LAG,
+        ])
         .stdout(Stdio::piped())
         .stderr(writer)
         .output()

@@ -59,13 +59,14 @@ fn old_connections_are_replaced_so_that_new_pods_get_traffic() {
 fn a_connection_closed_while_idle_is_replaced_without_a_failure() {
     // The server closes each connection after its first response, without a `connection: close` header.
     let address = support::respond_once_and_close();
-    let mut plan = support::plan(&format!("http://{address}/"), 100, Duration::from_secs(1));
+    // 40 ms between two requests, because the connection must be idle when it closes.
+    let mut plan = support::plan(&format!("http://{address}/"), 25, Duration::from_secs(2));
     plan.connections = 1;
     let report = support::run_load(plan);
     assert_eq!(report.requests.failed, 0, "{:?}", report.failure_examples);
     assert!(
-        report.connections.opened >= 100,
-        "{} connections opened for 100 requests",
+        report.connections.opened >= 50,
+        "{} connections opened for 50 requests",
         report.connections.opened
     );
 }

@@ -1,6 +1,8 @@
 //! The shift between two samples: the Hodges–Lehmann estimate and its confidence interval, which belong to the test of Mann and
 //! Whitney. Pure functions.
 
+use std::cmp::Ordering;
+
 /// The number of standard deviations to each side of the middle, at a confidence of 98 % (the normal distribution). 98 % is the
 /// confidence of Kayenta's judge.
 const DEVIATIONS: f64 = 2.326_347_874;
@@ -24,10 +26,10 @@ impl Shift {
     /// There is no correction for ties, which would only narrow the interval. `None` without a value.
     #[must_use]
     pub fn between(first: &[f64], second: &[f64]) -> Option<Self> {
-        let mut differences: Vec<f64> = second
-            .iter()
-            .flat_map(|later| first.iter().map(move |earlier| later - earlier))
-            .collect();
+        let mut differences = Vec::with_capacity(first.len() * second.len());
+        for later in second {
+            differences.extend(first.iter().map(|earlier| later - earlier));
+        }
         let last = differences.len().checked_sub(1)?;
         #[expect(clippy::cast_precision_loss, reason = "windows of some hundred values")]
         let (pairs, both) = (differences.len() as f64, (first.len() + second.len()) as f64);
@@ -40,12 +42,20 @@ impl Shift {
         )]
         let below = rank as usize - 1;
         let below = below.min(last / 2);
-        // Four selections are cheaper than a sort of all pairs.
-        let mut at = |rank: usize| *differences.select_nth_unstable_by(rank, f64::total_cmp).1;
+        // Selections are cheaper than a sort of all pairs. The first one divides the differences for the others.
+        let middle = last / 2;
+        let (lower, &mut median, upper) = differences.select_nth_unstable_by(middle, f64::total_cmp);
+        let above = upper.iter().copied().min_by(f64::total_cmp).unwrap_or(median);
+        let (low, high) = (below, last - below);
+        let mut at = |rank: usize| match rank.cmp(&middle) {
+            Ordering::Less => *lower.select_nth_unstable_by(rank, f64::total_cmp).1,
+            Ordering::Equal => median,
+            Ordering::Greater => *upper.select_nth_unstable_by(rank - middle - 1, f64::total_cmp).1,
+        };
         Some(Self {
-            estimate: f64::midpoint(at(last / 2), at(last.div_ceil(2))),
-            low: at(below),
-            high: at(last - below),
+            estimate: f64::midpoint(median, if last.is_multiple_of(2) { median } else { above }),
+            low: at(low),
+            high: at(high),
         })
     }
 

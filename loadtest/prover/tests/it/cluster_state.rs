@@ -87,6 +87,8 @@ pub(crate) struct ClusterState {
     pub(crate) unavailable: Option<(&'static str, &'static str)>,
     /// The sum of the metric over all pods, in requests per second.
     pub(crate) metric_sum: f64,
+    /// The request rate at the last call of `follow`.
+    pub(crate) last_rate: f64,
     /// The number of pods with a value of the metric; `None` for all pods.
     pub(crate) sampled: Option<usize>,
     pub(crate) sample_age_seconds: i64,
@@ -154,6 +156,7 @@ impl ClusterState {
             insecure: false,
             unavailable: None,
             metric_sum: 0.0,
+            last_rate: 0.0,
             sampled: None,
             sample_age_seconds: 3,
             external: Some(120.0),
