@@ -98,7 +98,7 @@ fn faults_between_the_pods_and_prometheus_are_named() {
         (
             "the automatic token replaces the volume with the scraped namespace",
             |chain| {
-                let mount = "/spec/template/spec/containers/0/volumeMounts/3/mountPath";
+                let mount = "/spec/template/spec/containers/0/volumeMounts/5/mountPath";
                 chain.set("Deployment", "prometheus", mount, json!("/token"));
             },
             Link::PrometheusScrape,
