@@ -56,7 +56,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "docker",
         checks: "a real Docker engine runs the images with Compose 1 and 2, and builds the same ones from the Dockerfile",
-        budget: Duration::from_secs(190),
+        budget: Duration::from_secs(100),
         on_cluster: true,
         run: docker,
     },
@@ -112,14 +112,14 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "nodes",
         checks: "real nodes join, reach each other, fail and leave, and nothing of them stays",
-        budget: Duration::from_secs(260),
+        budget: Duration::from_secs(190),
         on_cluster: true,
         run: nodes,
     },
     Suite {
         name: "karpenter",
         checks: "pods and nodes scale out and in without a lost request, and nodes that fail are replaced",
-        budget: Duration::from_secs(700),
+        budget: Duration::from_secs(500),
         on_cluster: true,
         run: karpenter,
     },
