@@ -49,7 +49,8 @@ fn readyz_response(readiness: &Readiness) -> (StatusCode, String) {
     let reason = match (readiness.state(), readiness.fault()) {
         (State::Ready, None) => return (StatusCode::OK, "ready\n".to_owned()),
         (State::Ready, Some(fault)) => fault,
-        (State::Starting, _) => "starting".to_owned(),
+        (State::Starting, None) => "starting".to_owned(),
+        (State::Starting, Some(fault)) => format!("starting: {fault}"),
         (State::ShuttingDown, _) => "shutting down".to_owned(),
     };
     (StatusCode::SERVICE_UNAVAILABLE, reason + "\n")

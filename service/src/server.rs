@@ -2,6 +2,7 @@
 
 mod accept;
 mod activity;
+mod admin_listener;
 mod clock;
 mod connection;
 mod connection_metrics;
@@ -20,10 +21,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use prometheus::Registry;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::admin;
 use crate::config::{ServiceConfig, TlsConfig};
 use crate::readiness::{Readiness, State};
 use accept::{Acceptor, Bounds};
@@ -33,6 +33,7 @@ use listener::Listener;
 use stage::Stage;
 use tls::{Certificate, TlsMetrics};
 
+pub use admin_listener::AdminListener;
 pub use http_service::HttpService;
 pub use signals::Signals;
 
@@ -43,8 +44,7 @@ pub struct Server {
     tls_listener: Option<Listener>,
     /// Keeps the certificate current until the server is dropped.
     certificate: JoinSet<()>,
-    admin_address: SocketAddr,
-    admin: JoinHandle<()>,
+    admin: AdminListener,
     readiness: Readiness,
     limits: Limits,
     bounds: Bounds,
@@ -78,33 +78,14 @@ impl Server {
     /// When an address cannot be bound. The message names the address and the variable to change.
     pub fn bind(config: &ServiceConfig, registry: Registry) -> Result<Self> {
         let listener = Listener::bind(config.listen, "LISTEN", None)?;
-        let admin_listener = Listener::bind(config.admin_listen, "ADMIN_LISTEN", None)?;
-        let admin_address = admin_listener.address()?;
-        let connection_metrics = ConnectionMetrics::new(&registry);
-        let readiness = Readiness::default();
         let limits = Limits {
             header_read_timeout: config.header_read_timeout,
             keep_alive_timeout: config.keep_alive_timeout,
             max_age: Some(config.max_connection_age),
         };
-        // Scrapes use few connections, which need no maximum age.
-        let admin_limits = Limits {
-            max_age: None,
-            ..limits
-        };
-        let (_, stage) = watch::channel(Stage::Serving);
-        let routes = admin::router(registry, readiness.clone());
-        let admin = Acceptor::new(
-            admin_listener,
-            None,
-            move |peer| admin::for_peer(&routes, peer),
-            admin_limits,
-            stage,
-            None,
-        );
-        let admin = tokio::spawn(async move {
-            admin.serve().await;
-        });
+        let connection_metrics = ConnectionMetrics::new(&registry);
+        let admin = AdminListener::with_limits(config.admin_listen, registry, limits)?;
+        let readiness = admin.readiness();
         let max_connections = config.max_connections();
         let bounds = Bounds {
             permits: Arc::new(Semaphore::new(max_connections)),
@@ -113,7 +94,7 @@ impl Server {
         tracing::info!(
             server.address = %listener.address()?,
             server.max_connections = max_connections,
-            admin.address = %admin_address,
+            admin.address = %admin.address(),
             "listening"
         );
         let (drain_delay, drain_deadline) = (config.drain_delay, config.drain_deadline);
@@ -121,7 +102,6 @@ impl Server {
             listener,
             tls_listener: None,
             certificate: JoinSet::new(),
-            admin_address,
             admin,
             readiness,
             limits,
@@ -168,7 +148,7 @@ impl Server {
     /// The bound address of the admin listener.
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
-        self.admin_address
+        self.admin.address()
     }
 
     /// The readiness of the process, to report a fault of something that it needs.
@@ -227,7 +207,7 @@ impl Server {
             stopped = &mut acceptor => {
                 stopped.context("the public listener stopped")?;
             }
-            stopped = &mut self.admin => stopped.context("the admin listener stopped")?,
+            stopped = self.admin.stopped() => stopped?,
             Some(stopped) = self.certificate.join_next() => {
                 stopped.context("the reload of the certificate stopped")?;
             }
@@ -244,7 +224,7 @@ impl Server {
         let deadline = Instant::now() + self.drain_deadline;
         let connections = acceptor.await.context("the public listener stopped")?;
         let connections = connections.finish(deadline, &stage).await;
-        self.admin.abort();
+        drop(self.admin);
         if connections > 0 {
             return Err(DeadlineMissed { connections }.into());
         }

@@ -2,9 +2,9 @@
 
 use crate::{certificate::Identity, files::Files};
 use clap::{Args, Parser, Subcommand};
-use service::config::{Configuration, Invalid, LogConfig};
+use service::config::{Configuration, Invalid, LogConfig, values};
 use service::console;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use time::OffsetDateTime;
 
 /// Creates, publishes and renews the serving certificate of an aggregated API server
@@ -26,7 +26,7 @@ pub struct Config {
 pub enum Command {
     /// Run as the sidecar of the server until SIGTERM
     Run(RunConfig),
-    /// Exit 0 if the certificate exists and is valid, 1 if not; for probes
+    /// Exit 0 if the certificate exists and is valid, 1 if not
     Check(FilesConfig),
 }
 
@@ -60,6 +60,10 @@ pub struct RunConfig {
     /// Lifetime of a certificate; renewed after about two thirds of it, and in use at most two reconcile intervals later
     #[arg(long, env = "VALIDITY", value_name = "DURATION", value_parser = validity, default_value = "30days")]
     pub validity: Duration,
+
+    /// Address and port of the admin listener, which serves /metrics, /livez, /readyz and /log-level
+    #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = values::address, default_value = "127.0.0.1:9002")]
+    pub admin_listen: SocketAddr,
 
     /// Interval at which the caBundle is checked and repaired
     #[arg(long, env = "RECONCILE_INTERVAL", value_name = "DURATION", value_parser = interval, default_value = "10s")]

@@ -15,13 +15,15 @@ pub mod bundle;
 pub mod certificate;
 pub mod config;
 pub mod files;
+pub mod metrics;
 pub mod publish;
 pub mod sidecar;
 
 use anyhow::{Context, Result, bail};
 use config::{Command, Config};
+use metrics::Metrics;
 use publish::Publisher;
-use service::server::Signals;
+use service::server::{AdminListener, Signals};
 use sidecar::Sidecar;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -32,21 +34,26 @@ const API_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs the sidecar until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When there is no API server to connect to, a certificate cannot be created, or a file cannot be written.
+/// When the admin listener cannot be bound, there is no API server to connect to, a certificate cannot be created, or a file cannot
+/// be written.
 pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::install()?;
     let Command::Run(config) = config.command else {
         bail!("`check` is a probe and does not run the sidecar");
     };
+    let metrics = Metrics::new();
+    let mut admin = AdminListener::bind(config.admin_listen, metrics.registry.clone())?;
     let mut client_config = kube::Config::infer()
         .await
         .context("found no configuration of a Kubernetes API server")?;
     client_config.read_timeout = Some(API_TIMEOUT);
     let client = kube::Client::try_from(client_config).context("cannot configure the Kubernetes client")?;
     let publisher = Publisher::new(client, &config.api_service, config.identity().common_name());
-    let sidecar = Sidecar::new(&config, publisher, OffsetDateTime::now_utc())?;
+    let now = OffsetDateTime::now_utc();
+    let sidecar = Sidecar::new(&config, publisher, metrics, admin.readiness(), now)?;
     tokio::select! {
         result = sidecar.run(config.reconcile_interval) => result,
+        stopped = admin.stopped() => stopped,
         // The files stay: a restarted container uses them again, and they disappear with the pod.
         () = signals.received() => Ok(()),
     }

@@ -4,9 +4,11 @@ use crate::{
     certificate::{Identity, ServingCertificate},
     config::RunConfig,
     files::Files,
+    metrics::Metrics,
     publish::{Outcome, Publisher},
 };
 use anyhow::Result;
+use service::readiness::{Readiness, State};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tracing::{info, warn};
@@ -20,6 +22,9 @@ pub struct Sidecar {
     validity: Duration,
     files: Files,
     publisher: Publisher,
+    metrics: Metrics,
+    /// Ready while the files contain a valid certificate.
+    readiness: Readiness,
     /// The certificate in the files. Before the first round: the certificate to write.
     current: ServingCertificate,
     /// Whether `current` has been written.
@@ -45,7 +50,13 @@ impl Sidecar {
     ///
     /// # Errors
     /// When no certificate can be created.
-    pub fn new(config: &RunConfig, publisher: Publisher, now: OffsetDateTime) -> Result<Self> {
+    pub fn new(
+        config: &RunConfig,
+        publisher: Publisher,
+        metrics: Metrics,
+        readiness: Readiness,
+        now: OffsetDateTime,
+    ) -> Result<Self> {
         let (identity, files) = (config.identity(), Files::new(&config.files.directory));
         let found = files.read().ok().filter(|found| found.serves(&identity, now));
         let written = found.is_some();
@@ -66,6 +77,8 @@ impl Sidecar {
             validity: config.validity,
             files,
             publisher,
+            metrics,
+            readiness,
             current,
             written,
             delays_write,
@@ -86,6 +99,7 @@ impl Sidecar {
         {
             self.files.write(&next.certificate)?;
             self.current = next.certificate;
+            self.metrics.serving_certificate_renewals_total.inc();
             info!(not_after = %self.current.not_after, renewal = %self.current.renewal_time(), "renewed");
         }
         if self.next.is_none() && now >= self.current.renewal_time() {
@@ -106,7 +120,30 @@ impl Sidecar {
                 info!("written");
             }
         }
+        self.report(now);
         Ok(())
+    }
+
+    /// Updates the readiness and the end of the validity. A failure of the API server after the first success is no fault: the server
+    /// still works with the certificate that it has.
+    fn report(&self, now: OffsetDateTime) {
+        let not_after = self.current.not_after;
+        self.metrics
+            .serving_certificate_expiration_timestamp_seconds
+            .set(not_after.unix_timestamp());
+        if self.written {
+            self.readiness.advance(State::Ready);
+        }
+        let fault = match &self.failure {
+            _ if now >= not_after => Some(format!("the certificate expired at {not_after}")),
+            Some((reason, _)) if !self.written => Some(format!("authority not published: {reason}")),
+            _ => None,
+        };
+        // The failure of a round is already in the log.
+        let _ = match fault {
+            Some(fault) => self.readiness.set_fault(&fault),
+            None => self.readiness.clear_fault(),
+        };
     }
 
     /// Publishes the authorities. Returns whether the API server has all of them.
@@ -122,6 +159,9 @@ impl Sidecar {
             Ok(Outcome::Missing) => Some("the APIService does not exist; waiting for it".to_owned()),
             Err(error) => Some(format!("{:#}", anyhow::Error::new(error))),
         };
+        if failure.is_some() {
+            self.metrics.serving_certificate_publish_failures_total.inc();
+        }
         self.failure = failure.map(|reason| {
             let rounds = match &self.failure {
                 Some((before, rounds)) if *before == reason => rounds + 1,

@@ -108,6 +108,13 @@ pub const ACT: Component = Component {
     package: "github.com/nektos/act",
 };
 
+/// Docker Compose 2, as a program of its own. Only the suite `docker` runs it.
+pub const COMPOSE: Component = Component {
+    name: "compose",
+    module: "compose",
+    package: "github.com/docker/compose/v2/cmd",
+};
+
 /// Karpenter with this project's cloud provider, which adds and removes nodes. Only a cluster that scales its nodes runs it, so it
 /// is not in [`ALL`].
 pub const KARPENTER: Component = Component {
@@ -209,6 +216,10 @@ fn build_arguments(module: &str) -> Vec<String> {
         "karpenter" => {
             let version = versions::karpenter();
             linker = format!("{linker} -X sigs.k8s.io/karpenter/pkg/operator.Version={version}");
+        }
+        "compose" => {
+            let version = versions::compose();
+            linker = format!("{linker} -X github.com/docker/compose/v2/internal.Version={version}");
         }
         _ => {}
     }

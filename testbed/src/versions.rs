@@ -22,6 +22,7 @@ const GO_MODS: &[&str] = &[
     include_str!("../go/crane/go.mod"),
     include_str!("../go/distribution/go.mod"),
     include_str!("../go/cosign/go.mod"),
+    include_str!("../go/compose/go.mod"),
 ];
 
 /// The upstream tag of the pause image, the default of kubeadm 1.35. The testbed's own pause program has the same
@@ -146,6 +147,12 @@ pub fn eksctl() -> &'static str {
     pinned("github.com/weaveworks/eksctl")
 }
 
+/// The tag of Docker Compose 2: `v2.40.3`.
+#[must_use]
+pub fn compose() -> &'static str {
+    pinned("github.com/docker/compose/v2")
+}
+
 /// The tag of act: `v0.2.89`.
 #[must_use]
 pub fn act() -> &'static str {
@@ -221,6 +228,11 @@ mod tests {
                 "docs/eks.md",
                 include_str!("../../docs/eks.md"),
                 format!("eksctl {} or newer", super::eksctl().trim_start_matches('v')),
+            ),
+            (
+                "docs/docker.md",
+                include_str!("../../docs/docker.md"),
+                format!("Compose {}", super::compose().trim_start_matches('v')),
             ),
             (
                 "docs/delivery.md",

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use e2e::{SHORT_CERTIFICATE, deploy_changed, eventually, kubectl, wait_for_chain, with_diagnostics};
 
+use crate::prometheus;
+
 /// The `caBundle` of the APIService, base64.
 pub(crate) fn api_service_bundle() -> Result<String> {
     kubectl(&[
@@ -80,6 +82,20 @@ fn a_certificate_is_renewed_before_it_expires() {
             restarts == "0",
             "the sidecar restarted {restarts} times: a new certificate is not a renewal"
         );
+        eventually("Prometheus has counted the renewal", || {
+            at_least_one("max(serving_certificate_renewals_total)")
+        })?;
+        // 2 minutes are less than the 7 days of the rule.
+        eventually("Prometheus reports a certificate that expires soon", || {
+            at_least_one(r#"max(ALERTS{alertname="ServingCertificateExpires",alertstate="firing"})"#)
+        })?;
         wait_for_chain()
     });
+}
+
+/// Fails unless the value of a query is at least 1.
+fn at_least_one(query: &str) -> Result<()> {
+    let value = prometheus::query(query)?;
+    ensure!(value >= 1.0, "{query} is {value}");
+    Ok(())
 }

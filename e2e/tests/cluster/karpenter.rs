@@ -1,6 +1,9 @@
 //! Karpenter adds real nodes for pods without room, removes them again, and replaces nodes that fail.
 
 mod faults;
+mod limit;
+
+use std::fs::File;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
@@ -8,6 +11,7 @@ use e2e::{
     with_diagnostics, xtask,
 };
 use serde_json::Value;
+use testbed::paths;
 
 use crate::nodes::items;
 use crate::policy::permissions::check;
@@ -48,8 +52,11 @@ fn the_demo_scales_pods_and_nodes_out_and_in() {
     });
 }
 
-/// Starts the cluster of the demo, with Karpenter, unless it is up.
+/// Starts the cluster of the demo, with Karpenter, unless it is up. The demo runs first and leaves it.
 fn start() -> Result<()> {
+    // Two tests run at a time. Only one of them may start the cluster.
+    let lock = File::create(paths::target().join("e2e-karpenter.lock"))?;
+    lock.lock()?;
     if kubectl(&["get", "nodepool", "default"]).is_ok() {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns};
 use tempfile::TempDir;
+use testbed::components::COMPOSE;
 use testbed::{paths, progress, wait};
 
 /// Process 1 of the namespaces. It exits with the daemon. The daemon's own folders are all below `$1`.
@@ -18,6 +19,27 @@ mount -t proc proc /proc
 ip link set lo up
 exec dockerd --host "unix://$1/docker.sock" --data-root "$1/data" --exec-root "$1/exec" --pidfile "$1/pid" --log-level warn
 "#;
+
+/// A version of Docker Compose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Compose {
+    /// Compose 1, in Python: Debian's package.
+    One,
+    /// Compose 2, in Go.
+    Two,
+}
+
+impl Compose {
+    /// The command in the root of the workspace.
+    pub(crate) fn command(self, arguments: &[&str]) -> Command {
+        let mut command = match self {
+            Self::One => Command::new("docker-compose"),
+            Self::Two => Command::new(COMPOSE.path()),
+        };
+        command.current_dir(paths::workspace()).args(arguments);
+        command
+    }
+}
 
 /// A running engine. Dropping it, or the exit of this process, stops it: the kernel kills every process of its PID namespace.
 pub(crate) struct Engine {
@@ -79,10 +101,9 @@ impl Engine {
         e2e::succeed(self.with(Command::new("docker").args(arguments)))
     }
 
-    /// Runs `docker-compose` in the root of the workspace, and returns its standard output.
-    pub(crate) fn compose(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new("docker-compose");
-        e2e::succeed(self.with(command.current_dir(paths::workspace()).args(arguments)))
+    /// Runs Docker Compose in the root of the workspace, and returns its standard output.
+    pub(crate) fn compose(&self, compose: Compose, arguments: &[&str]) -> Result<String> {
+        e2e::succeed(self.with(&mut compose.command(arguments)))
     }
 
     /// Sends SIGKILL to the process of a container, as the kernel does when memory runs out. `docker kill` would count as a

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{eventually, request, xtask};
-use serde_json::Value;
+use serde_json::{Value, json};
 use testbed::paths;
 
-use crate::engine::Engine;
+use crate::engine::{Compose, Engine};
 
 /// `app_a`, as docker-compose.yml publishes it.
 const APP_A: ([u8; 4], u16) = ([127, 0, 0, 1], 5000);
@@ -20,16 +20,27 @@ const APP_A: ([u8; 4], u16) = ([127, 0, 0, 1], 5000);
 const CONTAINERS: [(&str, bool); 3] = [("app_a", true), ("app_b", true), ("prometheus", false)];
 
 #[test]
-fn compose_runs_the_loaded_images_and_survives_a_killed_backend() {
-    let engine = Engine::start().unwrap();
-    if let Err(error) = compose(&engine) {
-        let parts = [engine.compose(&["ps"]), engine.compose(&["logs", "--tail=30"])];
+fn compose_1_runs_the_loaded_images_and_survives_a_killed_backend() {
+    check(&Engine::start().unwrap(), Compose::One);
+}
+
+#[test]
+fn compose_2_runs_the_loaded_images_and_survives_a_killed_backend() {
+    check(&Engine::start().unwrap(), Compose::Two);
+}
+
+fn check(engine: &Engine, version: Compose) {
+    if let Err(error) = compose(engine, version) {
+        let parts = [
+            engine.compose(version, &["ps"]),
+            engine.compose(version, &["logs", "--tail=30"]),
+        ];
         let parts = parts.map(|part| part.unwrap_or_else(|error| format!("{error:#}")));
         panic!("{error:#}\n{}\n{}", parts.join("\n"), engine.log());
     }
 }
 
-fn compose(engine: &Engine) -> Result<()> {
+fn compose(engine: &Engine, version: Compose) -> Result<()> {
     e2e::succeed(engine.with(&mut xtask(&["images", "--quick", "--load"])))?;
     // The image of Prometheus that the testbed uses: its own build, with the name of the upstream image.
     testbed::images::write_upstream()?;
@@ -43,30 +54,30 @@ fn compose(engine: &Engine) -> Result<()> {
     engine.docker(&["load", "--input", &archive.display().to_string()])?;
 
     // Returns only after the health checks of app_b and app_a have passed.
-    engine.compose(&["up", "--no-build", "--detach"])?;
+    engine.compose(version, &["up", "--no-build", "--detach"])?;
     for (service, has_health_check) in CONTAINERS {
-        let health = inspect(engine, service)?["State"]["Health"]["Status"].clone();
+        let health = inspect(engine, version, service)?["State"]["Health"]["Status"].clone();
         ensure!(!has_health_check || health == "healthy", "{service}: {health}");
     }
     expect("GET", "/hello", "Hello there")?;
     expect("PUT", "/jobs", "Jobs:\nTitle: Devops\nDescription: Awesome\n")?;
-    only_app_a_is_published(engine)?;
+    only_app_a_is_published(engine, version)?;
     eventually("Prometheus has counted a request of each service", || {
-        prometheus_counts(engine)
+        prometheus_counts(engine, version)
     })?;
 
     // Docker restarts the process. Meanwhile app_a answers 502.
-    engine.kill_process(&container(engine, "app_b")?)?;
+    engine.kill_process(&container(engine, version, "app_b")?)?;
     expect("GET", "/hello", "Hello there")?;
     eventually("app_b was restarted", || {
-        let restarts = inspect(engine, "app_b")?["RestartCount"].clone();
+        let restarts = inspect(engine, version, "app_b")?["RestartCount"].clone();
         ensure!(restarts.as_u64() >= Some(1), "{restarts} restarts");
         expect("PUT", "/jobs", "Jobs:\n")
     })?;
 
-    engine.compose(&["stop"])?;
+    engine.compose(version, &["stop"])?;
     for (service, _) in CONTAINERS {
-        let state = inspect(engine, service)?["State"].clone();
+        let state = inspect(engine, version, service)?["State"].clone();
         ensure!(
             state["Status"] == "exited" && state["ExitCode"] == 0,
             "{service}: {state}"
@@ -76,13 +87,16 @@ fn compose(engine: &Engine) -> Result<()> {
 }
 
 /// The ID of the container of a service.
-fn container(engine: &Engine, service: &str) -> Result<String> {
-    Ok(engine.compose(&["ps", "--quiet", service])?.trim().to_owned())
+fn container(engine: &Engine, version: Compose, service: &str) -> Result<String> {
+    Ok(engine
+        .compose(version, &["ps", "--quiet", service])?
+        .trim()
+        .to_owned())
 }
 
 /// What Docker knows about the container of a service.
-fn inspect(engine: &Engine, service: &str) -> Result<Value> {
-    let text = engine.docker(&["inspect", &container(engine, service)?])?;
+fn inspect(engine: &Engine, version: Compose, service: &str) -> Result<Value> {
+    let text = engine.docker(&["inspect", &container(engine, version, service)?])?;
     Ok(serde_json::from_str::<Value>(&text)?[0].take())
 }
 
@@ -101,9 +115,9 @@ fn expect(method: &str, path: &str, body: &str) -> Result<()> {
     Ok(())
 }
 
-fn only_app_a_is_published(engine: &Engine) -> Result<()> {
+fn only_app_a_is_published(engine: &Engine, version: Compose) -> Result<()> {
     for (service, _) in CONTAINERS {
-        let ports = inspect(engine, service)?["HostConfig"]["PortBindings"].clone();
+        let ports = inspect(engine, version, service)?["HostConfig"]["PortBindings"].clone();
         let published: Vec<_> = ports.as_object().into_iter().flatten().collect();
         let expected = usize::from(service == "app_a");
         ensure!(published.len() == expected, "{service}: {ports}");
@@ -112,8 +126,8 @@ fn only_app_a_is_published(engine: &Engine) -> Result<()> {
 }
 
 /// Queries Prometheus on its address in the networks of the containers.
-fn prometheus_counts(engine: &Engine) -> Result<()> {
-    let networks = inspect(engine, "prometheus")?["NetworkSettings"]["Networks"].take();
+fn prometheus_counts(engine: &Engine, version: Compose) -> Result<()> {
+    let networks = inspect(engine, version, "prometheus")?["NetworkSettings"]["Networks"].take();
     let address = networks
         .as_object()
         .into_iter()
@@ -132,6 +146,30 @@ fn prometheus_counts(engine: &Engine) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[test]
+fn both_versions_accept_the_file_and_publish_app_a_alone_where_the_user_says() {
+    for version in [Compose::One, Compose::Two] {
+        e2e::succeed(&mut version.command(&["config", "--quiet"])).unwrap();
+    }
+    for (publish, address) in [(None, "127.0.0.1"), (Some("0.0.0.0:5000"), "0.0.0.0")] {
+        let mut command = Compose::Two.command(&["config", "--format=json"]);
+        command
+            .env_remove("PUBLISH")
+            .envs(publish.map(|publish| ("PUBLISH", publish)));
+        let file: Value = serde_json::from_str(&e2e::succeed(&mut command).unwrap()).unwrap();
+        for (service, _) in CONTAINERS {
+            let ports = &file["services"][service]["ports"];
+            let expected = match service {
+                "app_a" => json!([{
+                    "mode": "ingress", "host_ip": address, "target": 5000, "published": "5000", "protocol": "tcp"
+                }]),
+                _ => Value::Null,
+            };
+            assert_eq!(*ports, expected, "{service} with PUBLISH={publish:?}");
+        }
+    }
 }
 
 #[test]

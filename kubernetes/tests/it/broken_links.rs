@@ -89,7 +89,7 @@ fn faults_between_the_pods_and_prometheus_are_named() {
         (
             "Prometheus discovers pods of its own namespace",
             |chain| {
-                let field = "/spec/template/spec/volumes/3/projected/sources/2/downwardAPI/items/0/fieldRef/fieldPath";
+                let field = "/spec/template/spec/volumes/4/projected/sources/2/downwardAPI/items/0/fieldRef/fieldPath";
                 chain.set("Deployment", "prometheus", field, json!("metadata.namespace"));
             },
             Link::PrometheusScrape,
@@ -98,7 +98,7 @@ fn faults_between_the_pods_and_prometheus_are_named() {
         (
             "the automatic token replaces the volume with the scraped namespace",
             |chain| {
-                let mount = "/spec/template/spec/containers/0/volumeMounts/3/mountPath";
+                let mount = "/spec/template/spec/containers/0/volumeMounts/5/mountPath";
                 chain.set("Deployment", "prometheus", mount, json!("/token"));
             },
             Link::PrometheusScrape,

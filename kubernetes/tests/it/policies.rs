@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The connections between the pods: source, destination, port.
-const ALLOWED: [(&str, &str, u64); 5] = [
+const ALLOWED: [(&str, &str, u64); 6] = [
     ("app-a", "app-b", 5001),
     ("prometheus", "app-a", 9000),
     ("prometheus", "app-b", 9000),
     ("prometheus", "karpenter", 8080),
+    ("prometheus", "prometheus-adapter", 9000),
     ("prometheus-adapter", "prometheus", 9090),
 ];
 

@@ -4,14 +4,17 @@ use crate::support::{VALIDITY, identity};
 use rustix::process::{Pid, Signal, kill_process};
 use serving_cert::{certificate::ServingCertificate, files::Files};
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     process::{Command, Output, Stdio},
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-/// Values for the settings without a default.
-const REQUIRED: [(&str, &str); 4] = [
+/// Values for the settings without a default, and the admin listener.
+const REQUIRED: [(&str, &str); 5] = [
+    // Any free port, because tests run at the same time.
+    ("ADMIN_LISTEN", "127.0.0.1:0"),
     ("API_SERVICE", "v1beta1.custom.metrics.k8s.io"),
     ("SERVICE_NAME", "prometheus-adapter"),
     ("SERVICE_NAMESPACE", "monitoring"),
@@ -64,6 +67,12 @@ fn a_bad_configuration_exits_64_and_names_the_variable_and_the_accepted_values()
             "--api-service",
             "it accepts a name of at least one character",
         ),
+        (
+            "ADMIN_LISTEN",
+            "9000",
+            "--admin-listen",
+            "it accepts an IP address and a port",
+        ),
         ("LOG_FORMAT", "xml", "--log-format", "it accepts auto, json, text"),
         ("LOG_FILTER", "", "--log-filter", "it accepts a level"),
     ] {
@@ -114,11 +123,9 @@ fn a_failure_exits_1_and_is_logged_in_the_configured_format() {
     }
 }
 
-#[test]
-fn sigterm_and_sigint_exit_0() {
-    let directory = TempDir::new().expect("a directory");
+/// The command `run` with a kubeconfig in `directory`, whose API server does not answer: no process listens on its port.
+fn waiting(directory: &TempDir) -> Command {
     let kubeconfig = directory.path().join("config");
-    // No process listens on this port, so the sidecar waits for the API server.
     let text = "{apiVersion: v1, kind: Config, current-context: c, \
                 contexts: [{name: c, context: {cluster: c, user: u}}], users: [{name: u, user: {}}], \
                 clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]}";
@@ -128,11 +135,68 @@ fn sigterm_and_sigint_exit_0() {
         ("DIRECTORY", directory.path().to_str().expect("text")),
     ];
     let environment: Vec<_> = REQUIRED.iter().copied().chain(additional).collect();
+    let mut command = command(&["run"], &environment);
+    command.stdout(Stdio::piped());
+    command
+}
+
+/// Sends a request to the admin listener, and returns its response.
+fn request(address: &str, head: &str, body: &str) -> String {
+    let mut connection = TcpStream::connect(address).expect("connected");
+    let length = body.len();
+    write!(
+        connection,
+        "{head} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .expect("sent");
+    let mut response = String::new();
+    connection.read_to_string(&mut response).expect("a response");
+    response
+}
+
+#[test]
+fn the_admin_listener_answers_probes_and_scrapes_and_sets_the_log_level() {
+    let directory = TempDir::new().expect("a directory");
+    let mut child = waiting(&directory)
+        .env("LOG_FORMAT", "json")
+        .spawn()
+        .expect("started");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut lines = lines.map(|line| line.expect("text"));
+    let listening = lines.find(|line| line.contains("listening")).expect("an event");
+    let (_, address) = listening.split_once(r#""admin.address":""#).expect("an address");
+    let (address, _) = address.split_once('"').expect("the end of the address");
+    lines
+        .find(|line| line.contains("authority not published"))
+        .expect("a warning");
+
+    let live = request(address, "GET /livez", "");
+    assert!(live.starts_with("HTTP/1.1 200"), "{live}");
+    let ready = request(address, "GET /readyz", "");
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains("starting: authority not published: "),
+        "{ready}"
+    );
+    let metrics = request(address, "GET /metrics", "");
+    for sample in [
+        "\nlog_lines_dropped_total 0\n",
+        "\nserving_certificate_renewals_total 0\n",
+    ] {
+        assert!(metrics.contains(sample), "no {sample:?} in {metrics}");
+    }
+    let level = request(address, "PUT /log-level", "error");
+    assert!(level.starts_with("HTTP/1.1 200"), "{level}");
+    let level = request(address, "GET /log-level", "");
+    assert!(level.ends_with("\r\n\r\nerror\n"), "{level}");
+    child.kill().expect("killed");
+    child.wait().expect("exited");
+}
+
+#[test]
+fn sigterm_and_sigint_exit_0() {
+    let directory = TempDir::new().expect("a directory");
     for signal in [Signal::TERM, Signal::INT] {
-        let mut child = command(&["run"], &environment)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("started");
+        let mut child = waiting(&directory).spawn().expect("started");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         lines
             .by_ref()

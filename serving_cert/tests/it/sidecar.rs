@@ -1,10 +1,12 @@
 //! The rounds of the sidecar. Each test chooses the time of each round.
 
 use crate::support::{ApiServer, NAME, SERVER_NAME, start, verify};
+use service::readiness::{Readiness, State};
 use serving_cert::{
     certificate::ServingCertificate,
     config::{FilesConfig, RunConfig},
     files::Files,
+    metrics::Metrics,
     publish::Publisher,
     sidecar::Sidecar,
 };
@@ -24,12 +26,21 @@ fn config(directory: &Path) -> RunConfig {
         },
         validity: crate::support::VALIDITY,
         reconcile_interval: Duration::from_secs(10),
+        admin_listen: ([127, 0, 0, 1], 0).into(),
     }
 }
 
 fn sidecar(server: &ApiServer, directory: &Path, now: OffsetDateTime) -> Sidecar {
+    observed(server, directory, now).0
+}
+
+/// A sidecar with the metrics and the readiness that it reports.
+fn observed(server: &ApiServer, directory: &Path, now: OffsetDateTime) -> (Sidecar, Metrics, Readiness) {
     let publisher = Publisher::new(server.client(), NAME, "adapter-0");
-    Sidecar::new(&config(directory), publisher, now).expect("started")
+    let (metrics, readiness) = (Metrics::new(), Readiness::default());
+    let (config, kept) = (config(directory), (metrics.clone(), readiness.clone()));
+    let sidecar = Sidecar::new(&config, publisher, metrics, readiness, now).expect("started");
+    (sidecar, kept.0, kept.1)
 }
 
 /// Returns the certificate in the files.
@@ -184,4 +195,55 @@ async fn a_restart_during_a_renewal_keeps_the_authority_that_the_server_uses() {
     let renewed = written_certificate(&directory);
     assert_ne!(renewed.chain_pem, used.chain_pem);
     assert!(trusts(&server, &renewed, due));
+}
+
+#[tokio::test]
+async fn the_readiness_and_the_metrics_follow_the_certificate() {
+    let (server, directory) = (ApiServer::default(), TempDir::new().expect("a directory"));
+    let (mut sidecar, metrics, readiness) = observed(&server, directory.path(), start());
+    sidecar.round(start()).await.expect("waits for the APIService");
+    let fault = readiness.fault().expect("a reason");
+    assert!(fault.contains("the APIService does not exist"), "{fault}");
+    assert_eq!(readiness.state(), State::Starting);
+    assert_eq!(metrics.serving_certificate_publish_failures_total.get(), 1);
+
+    server.0.lock().expect("lock").bundle = Some(Vec::new());
+    sidecar.round(start()).await.expect("a round");
+    let first = written_certificate(&directory);
+    let expiration = || metrics.serving_certificate_expiration_timestamp_seconds.get();
+    assert_eq!((readiness.state(), readiness.fault()), (State::Ready, None));
+    assert_eq!(expiration(), first.not_after.unix_timestamp());
+    assert_eq!(metrics.serving_certificate_renewals_total.get(), 0);
+
+    // The server works with its certificate while the API server is down, until the end of the validity.
+    server.0.lock().expect("lock").down = true;
+    sidecar
+        .round(first.renewal_time())
+        .await
+        .expect("waits for the API server");
+    assert_eq!(readiness.fault(), None);
+    assert_eq!(metrics.serving_certificate_publish_failures_total.get(), 2);
+    sidecar
+        .round(first.not_after)
+        .await
+        .expect("waits for the API server");
+    let fault = readiness.fault().expect("a reason");
+    assert!(fault.contains("the certificate expired at"), "{fault}");
+
+    server.0.lock().expect("lock").down = false;
+    for _ in 0..2 {
+        sidecar.round(first.not_after).await.expect("a round");
+    }
+    let second = written_certificate(&directory);
+    assert_eq!(readiness.fault(), None);
+    assert_eq!(metrics.serving_certificate_renewals_total.get(), 1);
+    assert_eq!(expiration(), second.not_after.unix_timestamp());
+    let text = service::metrics::text(&metrics.registry);
+    for name in [
+        "log_lines_dropped_total",
+        "build_info",
+        "process_start_time_seconds",
+    ] {
+        assert!(text.contains(name), "no {name}: {text}");
+    }
 }

@@ -55,8 +55,9 @@ fn a_drain_under_load_loses_no_request_and_a_removed_node_leaves_nothing() {
         start()?;
         deploy()?;
         let outcome = drain_under_load();
-        // Later tests need the minimum of the overlay, also after a failure.
-        outcome.and(set_minimum(2))
+        // Later tests need the minimum of the overlay and every node, also after a failure.
+        let uncordoned = kubectl(&["uncordon", "--selector=kubernetes.io/os=linux"]).map(drop);
+        outcome.and(set_minimum(2)).and(uncordoned)
     });
 }
 

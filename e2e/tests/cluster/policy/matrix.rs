@@ -129,6 +129,7 @@ impl Connections {
             of_pods("app-b", &app_b, 9000),
             of_pods("prometheus", &prometheus, 9090),
             of_pods("prometheus-adapter", &adapter, 6443),
+            of_pods("prometheus-adapter", &adapter, 9000),
             single("API server", Target::Tcp(service("default", "kubernetes", 443)?)),
             single("DNS", Target::Dns(service("kube-system", "kube-dns", 53)?)),
             single(

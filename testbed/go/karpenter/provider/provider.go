@@ -153,7 +153,7 @@ func taint(wanted corev1.Taint) nodemanager.Taint {
 	return nodemanager.Taint{Key: wanted.Key, Value: wanted.Value, Effect: string(wanted.Effect)}
 }
 
-// Delete stops the node of the claim and deletes its Node object. When it returns, nothing of the node is left, so it reports
+// Delete stops the node of the claim once its kubelet has deleted the drained pods, and deletes its Node object. When it returns, nothing of the node is left, so it reports
 // that the instance is gone.
 //
 // Karpenter deletes the Node object only of a node that it has registered. For the others it relies on the node controller of
@@ -161,6 +161,9 @@ func taint(wanted corev1.Taint) nodemanager.Taint {
 func (p *Provider) Delete(ctx context.Context, claim *v1.NodeClaim) error {
 	name, err := nodeName(claim.Status.ProviderID)
 	if err != nil {
+		return err
+	}
+	if err := p.waitForStoppedPods(ctx, name); err != nil {
 		return err
 	}
 	if err := p.nodes.Remove(ctx, name); err != nil && !hasStatus(err, http.StatusNotFound) {

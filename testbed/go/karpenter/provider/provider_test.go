@@ -29,7 +29,11 @@ func setup(t *testing.T) (*Provider, *fakeNodeManager, *clocktesting.FakeClock) 
 	ready.StatusConditions().SetTrue(nodeclass.ConditionNodeManager)
 	notReady := &nodeclass.TestbedNodeClass{ObjectMeta: metav1.ObjectMeta{Name: "not-ready"}}
 	notReady.StatusConditions().SetFalse(nodeclass.ConditionNodeManager, "NoAnswer", "no such socket")
-	kubeClient := fake.NewClientBuilder().WithScheme(scheme.Scheme).WithObjects(ready, notReady).Build()
+	kubeClient := fake.NewClientBuilder().WithScheme(scheme.Scheme).WithObjects(ready, notReady).
+		// As Karpenter's operator indexes the pods.
+		WithIndex(&corev1.Pod{}, "spec.nodeName", func(object client.Object) []string {
+			return []string{object.(*corev1.Pod).Spec.NodeName}
+		}).Build()
 	clock := clocktesting.NewFakeClock(time.Now())
 	return New(kubeClient, manager, clock), nodes, clock
 }
