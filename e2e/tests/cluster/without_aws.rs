@@ -25,7 +25,11 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// A key of cosign without a password. Returns the paths of the private and of the public key.
 fn key(folder: &Path, name: &str) -> Result<[String; 2]> {
     let prefix = folder.join(name).display().to_string();
-    succeed(cosign(&["generate-key-pair", "--output-key-prefix", &prefix]))?;
+    succeed(&mut cosign(&[
+        "generate-key-pair",
+        "--output-key-prefix",
+        &prefix,
+    ]))?;
     Ok(["key", "pub"].map(|kind| format!("{prefix}.{kind}")))
 }
 

@@ -113,3 +113,56 @@ impl Options {
         paths::target().join("pipeline").join(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(arguments: &[&str]) -> Options {
+        let arguments = [&["pipeline"], arguments].concat();
+        Command::try_parse_from(arguments).ok().unwrap().options
+    }
+
+    #[test]
+    fn the_testbed_runs_every_stage_that_is_asked_for_with_its_overlays_and_addresses() {
+        let elsewhere = parse(&[]);
+        assert!(elsewhere.uses_testbed(Stage::Local) && !elsewhere.uses_testbed(Stage::Prod));
+        assert!(
+            elsewhere
+                .overlay(Stage::Prod)
+                .ends_with("kubernetes/overlays/prod")
+        );
+        assert!(elsewhere.verify_flags(Stage::Prod).is_empty());
+
+        let testbed = parse(&["--testbed", "--", "--https", "https://localhost:30443"]);
+        assert!(testbed.uses_testbed(Stage::Prod));
+        assert!(
+            testbed
+                .overlay(Stage::Local)
+                .ends_with("kubernetes/overlays/local")
+        );
+        assert!(testbed.overlay(Stage::Dev).join("kustomization.yaml").exists());
+        assert!(
+            testbed
+                .overlay(Stage::Prod)
+                .ends_with("kubernetes/clusters/testbed/prod")
+        );
+        let given = ["--https", "https://localhost:30443"];
+        assert_eq!(testbed.verify_flags(Stage::Local), given);
+        let http = "--http=http://127.0.0.1:30080";
+        assert_eq!(testbed.verify_flags(Stage::Prod), [given[0], given[1], http]);
+        let load = "--load-url=http://127.0.0.1:30080/hello";
+        assert_eq!(testbed.verify_flags(Stage::Dev), [given[0], given[1], http, load]);
+
+        let both = ["pipeline", "--testbed", "--context", "minikube"];
+        assert!(Command::try_parse_from(both).is_err());
+    }
+}
