@@ -191,7 +191,7 @@ fn a_signed_release_passes_the_stages_on_nodes_in_three_zones_and_an_unsigned_on
             let tests = ["apply", "hello-http", "jobs-https"];
             pass(&build, &release, "local", &signed, &tests)?;
             let scaling = ["pods-scale", "nodes-scale", "response-time"];
-            let flags = [&signed[..], &tls, &["--replicas=8", "--zones=1"]].concat();
+            let flags = [&signed[..], &tls, &["--replicas=4", "--zones=1"]].concat();
             pass(&build, &release, "dev", &flags, &[&tests[..], &scaling].concat())?;
         }
         let flags = [&signed[..], &tls].concat();
