@@ -27,5 +27,6 @@ pub mod preflight;
 pub mod progress;
 pub mod registry;
 mod sandbox;
+pub mod system_node;
 pub mod versions;
 pub mod wait;

@@ -22,3 +22,4 @@ mod scaling;
 mod storage;
 mod user_overlay;
 mod verify;
+mod without_aws;

@@ -1,7 +1,7 @@
 //! `cargo xtask pipeline` on the testbed: a release is kept or rolled back, one pipeline deploys at a time, and a stopped one runs again.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,14 +19,14 @@ const ANNOTATION: &str = r"jsonpath={.metadata.annotations.sample-app/verified-r
 const HOLDER: &str = "jsonpath={.spec.holderIdentity}";
 
 /// The images of a build, and a release of them. The manifests are a copy, so that no test depends on the state of the checkout.
-struct Build {
+pub(crate) struct Build {
     folder: TempDir,
-    release: Value,
+    pub(crate) release: Value,
 }
 
 impl Build {
     /// Starts the cluster and its registry, and pushes the images, as the stage build does.
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         succeed(&mut xtask(&["cluster", "up"]))?;
         succeed(&mut xtask(&["cluster", "registry"]))?;
         succeed(&mut xtask(&["images", "--quick", "--push", &registry::name()]))?;
@@ -48,7 +48,7 @@ impl Build {
         let manifests = paths::workspace().join("kubernetes");
         let mut copy = Command::new("cp");
         copy.arg("-r")
-            .args(["base", "components", "overlays"].map(|part| manifests.join(part)));
+            .args(["base", "components", "overlays", "clusters"].map(|part| manifests.join(part)));
         succeed(copy.arg(folder.path()))?;
         Ok(Self { folder, release })
     }
@@ -66,7 +66,12 @@ impl Build {
         Ok(variant)
     }
 
-    fn file(&self, release: &Value) -> Result<PathBuf> {
+    /// The folder of the release files and of the manifests.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn file(&self, release: &Value) -> Result<PathBuf> {
         let text = |field: &str| release[field].as_str().with_context(|| field.to_owned());
         let name = format!("{}-{}.json", text("version")?, text("registry")?);
         let file = self.folder.path().join(name);
@@ -167,14 +172,19 @@ fn holder() -> Result<String> {
     ])
 }
 
-/// Expects that the pair runs the images of a release, which is recorded as verified, and that the lease is free.
+/// Expects that the pair runs the images of a release, which is recorded as verified in the stage local, and that the lease is free.
 fn expect_released(release: &Value) -> Result<()> {
+    expect_released_in("local", release)
+}
+
+/// As [`expect_released`], in this stage.
+pub(crate) fn expect_released_in(stage: &str, release: &Value) -> Result<()> {
     for name in ["app-a", "app-b"] {
         let record: Value = serde_json::from_str(&deployment(name, ANNOTATION)?)?;
         ensure!(
             record["images"] == release["images"]
                 && record["version"] == release["version"]
-                && record["stage"] == "local",
+                && record["stage"] == stage,
             "{record}, not {release}"
         );
         let path = "jsonpath={.items[*].spec.containers[0].image}";

@@ -2,9 +2,10 @@
 
 use manifests::objects::title;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Returns each value that differs: the title of its object, a space, and its JSON pointer. Panics if the lists have different
+/// Returns each value that differs: the title of its object, a space, and its JSON pointer. In lists of different lengths, the names of the
+/// items stand for their numbers, if they have names. Panics if the lists have different
 /// objects.
 pub(crate) fn differences(one: &[Value], other: &[Value]) -> BTreeSet<String> {
     let titles = |objects: &[Value]| objects.iter().map(title).collect::<Vec<_>>();
@@ -14,6 +15,18 @@ pub(crate) fn differences(one: &[Value], other: &[Value]) -> BTreeSet<String> {
         collect(one, other, &format!("{} ", title(one)), &mut found);
     }
     found
+}
+
+/// The items of a list by their names or keys, if each has one of its own.
+fn by_name(items: &[Value]) -> Option<BTreeMap<&str, &Value>> {
+    let named: Option<BTreeMap<_, _>> = items
+        .iter()
+        .map(|item| {
+            let name = item.get("name").or_else(|| item.get("key"))?.as_str()?;
+            Some((name, item))
+        })
+        .collect();
+    named.filter(|named| named.len() == items.len())
 }
 
 fn collect(one: &Value, other: &Value, at: &str, found: &mut BTreeSet<String>) {
@@ -33,6 +46,20 @@ fn collect(one: &Value, other: &Value, at: &str, found: &mut BTreeSet<String>) {
             }
         }
         (one, other) if one == other => {}
+        (Value::Array(one), Value::Array(other)) => match (by_name(one), by_name(other)) {
+            (Some(one), Some(other)) => {
+                let names: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+                for name in names {
+                    let value = |items: &BTreeMap<&str, &Value>| items.get(*name).copied().cloned();
+                    let (one, other) = (value(&one), value(&other));
+                    let at = format!("{at}/{name}");
+                    collect(&one.unwrap_or_default(), &other.unwrap_or_default(), &at, found);
+                }
+            }
+            _ => {
+                found.insert(at.to_owned());
+            }
+        },
         _ => {
             found.insert(at.to_owned());
         }

@@ -16,6 +16,7 @@ mod kustomize_versions;
 mod load_balancer;
 mod mutation;
 mod nodes;
+mod on_testbed;
 mod other_names;
 mod overlays;
 mod policies;

@@ -49,6 +49,15 @@ pub(crate) static OVERLAYS: LazyLock<Vec<Overlay>> = LazyLock::new(|| render_all
 /// Examples of the overlays that users write on top of [`OVERLAYS`]: with other names, namespaces, labels and annotations.
 pub(crate) static USER_OVERLAYS: LazyLock<Vec<Overlay>> = LazyLock::new(|| render_all("tests/overlays"));
 
+/// The overlays for EKS on the testbed, without what AWS alone has: `dev-on-testbed` and `prod-on-testbed`.
+pub(crate) static ON_TESTBED: LazyLock<Vec<Overlay>> = LazyLock::new(|| {
+    let render = |environment: &str| Overlay {
+        name: format!("{environment}-on-testbed"),
+        ..render_one(render::root().join("clusters/testbed").join(environment))
+    };
+    vec![render("dev"), render("prod")]
+});
+
 /// The agent that enforces network policies on the testbed.
 pub(crate) static POLICY_AGENT: LazyLock<Overlay> =
     LazyLock::new(|| render_one(render::root().join("clusters/testbed/network-policy-agent")));
@@ -70,9 +79,12 @@ fn render_one(path: PathBuf) -> Overlay {
     }
 }
 
-/// Returns every overlay, and then every example of a user's overlay.
+/// Returns every overlay, those for EKS on the testbed, and then every example of a user's overlay.
 pub(crate) fn all_overlays() -> impl Iterator<Item = &'static Overlay> {
-    OVERLAYS.iter().chain(USER_OVERLAYS.iter())
+    OVERLAYS
+        .iter()
+        .chain(ON_TESTBED.iter())
+        .chain(USER_OVERLAYS.iter())
 }
 
 /// Returns the objects of the local overlay, for mutations.
@@ -148,9 +160,9 @@ pub(crate) fn known_images() -> Vec<String> {
         .chain([karpenter])
         .map(|image| image.reference);
     let registries = ["dev", "prod"].map(|environment| registry(overlay(environment)));
-    let pulled = registries
-        .iter()
-        .flat_map(|registry| references.iter().map(move |image| format!("{registry}/{image}")));
+    let registries = registries.into_iter().chain([testbed::registry::name()]);
+    let pulled =
+        registries.flat_map(|registry| references.iter().map(move |image| format!("{registry}/{image}")));
     let pulled: Vec<_> = pulled.collect();
     references
         .into_iter()

@@ -1,4 +1,4 @@
-//! Signs pushed images with `cosign`, and attaches their lists of crates, signed too.
+//! Signs pushed images with `cosign`, attaches their lists of crates, signed too, and verifies signatures.
 //!
 //! It uses a key, and neither the certificates nor the transparency log of sigstore.dev, so it needs no network but the registry's.
 
@@ -47,12 +47,28 @@ pub(super) fn sign(
     })
 }
 
+impl Registry<'_> {
+    /// Checks that the image `reference` is signed by a key: a file with the public key, or the address of a key management service.
+    ///
+    /// # Errors
+    /// When no signature of the image is by this key, or the key or the registry cannot be read: the message contains the output of
+    /// cosign.
+    pub(crate) fn verify(self, key: &str, reference: &str) -> Result<()> {
+        components::build(&[components::COSIGN])?;
+        // What is ignored is the log, not the signature.
+        run(self, key, &["verify", "--insecure-ignore-tlog"], reference)
+    }
+}
+
 fn cosign(registry: Registry<'_>, key: &str, arguments: &[&str], reference: &str) -> Result<()> {
+    run(registry, key, &[arguments, &OFFLINE].concat(), reference)
+}
+
+fn run(registry: Registry<'_>, key: &str, arguments: &[&str], reference: &str) -> Result<()> {
     let mut command = Command::new(components::COSIGN.path());
     command
         .args(arguments)
         .args(["--key", key])
-        .args(OFFLINE)
         .args(registry.insecure.then_some("--allow-http-registry"))
         .args(registry.insecure.then_some("--allow-insecure-registry"))
         .arg(reference);

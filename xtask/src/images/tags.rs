@@ -10,7 +10,7 @@ use super::image::SERVICES;
 
 /// The files that name tags of images that are built here: those of the services, and that of Karpenter.
 pub(super) fn tags_files() -> [PathBuf; 2] {
-    ["images", "node-autoscaler/karpenter/testbed"].map(|component| {
+    ["images", "node-autoscaler/karpenter/testbed/controller"].map(|component| {
         let folder = paths::workspace().join("kubernetes/components").join(component);
         folder.join("kustomization.yaml")
     })

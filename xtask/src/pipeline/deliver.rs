@@ -39,11 +39,12 @@ pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
     let overlay = options.overlay(stage);
     source::check_manifests(&paths::workspace(), &overlay, &release.revision)?;
     let folder = options.folder(stage);
-    let tests = Tests::new(stage, &options.verify, &overlay, &folder)?;
+    let tests = Tests::new(stage, &options.verify_flags(stage), &overlay, &folder)?;
     let cluster = target::cluster(options, stage, &overlay)?;
     let images = target::images(options, stage, &release)?;
     let loadtest = images::loadtest_program(options.profile())?;
     tests.check(&cluster, &loadtest)?;
+    target::prepare(options, stage)?;
     let signals = Signals::catch()?;
     let holder = holder(&release);
     let lease = Lease::take(&cluster, holder.clone(), || signals.check())?;

@@ -28,6 +28,23 @@ pub(super) fn check(release: &Release, insecure: bool) -> Result<()> {
     })
 }
 
+/// Checks that every image of the release is signed by a key: a file with the public key, or the address of a key management service.
+///
+/// # Errors
+/// Refuses a release with an image that is not signed by it.
+pub(super) fn check_signatures(release: &Release, key: &str, insecure: bool) -> Result<()> {
+    progress::step(&format!("verify the signatures by {key}"), || {
+        release.images.values().try_for_each(|reference| {
+            of(release, insecure).verify(key, reference).map_err(|error| {
+                refused(format!(
+                    "{reference} is not signed by the key of {key}: build the release with `--stage build --sign KEY`, with the private \
+                     key that belongs to it\n{error:#}"
+                ))
+            })
+        })
+    })
+}
+
 /// Copies the images of the release to another registry. Returns their references there: the digests stay the same.
 ///
 /// # Errors

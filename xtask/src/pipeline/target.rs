@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use testbed::registry as testbed_registry;
+use testbed::{karpenter, network_policy, registry as testbed_registry, system_node};
 
 use super::cluster::{Cluster, Environment};
 use super::options::Options;
@@ -37,6 +37,25 @@ pub(super) fn cluster(options: &Options, stage: Stage, overlay: &Path) -> Result
     Ok(cluster)
 }
 
+/// Gives the testbed what the overlays of a stage expect, before anything is deployed. Another cluster has it already.
+///
+/// # Errors
+/// When Karpenter or the agent for network policies cannot be built, or the API server does not answer.
+pub(super) fn prepare(options: &Options, stage: Stage) -> Result<()> {
+    if !options.uses_testbed(stage) {
+        return Ok(());
+    }
+    match stage {
+        // Its one node runs everything.
+        Stage::Build | Stage::Local => system_node::release(),
+        Stage::Dev | Stage::Prod => {
+            karpenter::prepare()?;
+            network_policy::enforce()?;
+            system_node::reserve()
+        }
+    }
+}
+
 /// Returns the images of the release, as the nodes of the cluster pull them.
 ///
 /// # Errors
@@ -50,6 +69,9 @@ pub(super) fn images(options: &Options, stage: Stage, release: &Release) -> Resu
         )));
     }
     registry::check(release, options.insecure)?;
+    if let Some(key) = &options.verify_key {
+        registry::check_signatures(release, key, options.insecure)?;
+    }
     if options.uses_testbed(stage) && !is_own {
         // The testbed has no route out of the machine.
         return registry::copy(release, &own, options.insecure);
