@@ -1,5 +1,7 @@
 //! `cargo xtask pipeline` on the testbed: a release is kept or rolled back, one pipeline deploys at a time, and a stopped one runs again.
 
+mod canary;
+
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -17,6 +19,17 @@ const ANNOTATION: &str = r"jsonpath={.metadata.annotations.sample-app/verified-r
 
 /// The holder of the lease.
 const HOLDER: &str = "jsonpath={.spec.holderIdentity}";
+
+/// The flags of `cargo xtask pipeline`, and those of `loadtest verify`.
+struct Flags<'a> {
+    pipeline: &'a [&'a str],
+    verify: &'a [&'a str],
+}
+
+const WITHOUT_CANARY: Flags<'_> = Flags {
+    pipeline: &["--no-canary"],
+    verify: &[],
+};
 
 /// The images of a build, and a release of them. The manifests are a copy, so that no test depends on the state of the checkout.
 struct Build {
@@ -76,20 +89,21 @@ impl Build {
         Ok(file)
     }
 
-    /// The pipeline for the stage local of a release.
+    /// The pipeline for the stage local of a release, without a canary: the tests of the other steps need none.
     fn pipeline(&self, release: &Value) -> Result<Running> {
-        self.pipeline_with(release, &[])
+        self.pipeline_with(release, &WITHOUT_CANARY)
     }
 
-    /// As [`Self::pipeline`], with these flags of `loadtest verify`.
-    fn pipeline_with(&self, release: &Value, flags: &[&str]) -> Result<Running> {
+    /// As [`Self::pipeline`], with more flags.
+    fn pipeline_with(&self, release: &Value, flags: &Flags<'_>) -> Result<Running> {
         let log = tempfile::NamedTempFile::new_in(self.folder.path())?;
         let mut command = xtask(&["pipeline", "--stage", "local", "--quick", "--release"]);
         command
             .arg(self.file(release)?)
             .arg("--overlay")
             .arg(self.folder.path().join("overlays/local"));
-        command.arg("--").args(flags).env_remove("LOADTEST_TOKEN");
+        command.args(flags.pipeline).arg("--").args(flags.verify);
+        command.env_remove("LOADTEST_TOKEN");
         let output = File::create(log.path())?;
         let process = command
             .stdin(Stdio::null())
@@ -346,7 +360,11 @@ fn a_release_that_fails_is_rolled_back_without_a_lost_request() {
             .stderr(Stdio::piped())
             .spawn()?;
         // Its test fails in any case, and need not wait as long as a person would.
-        let pipeline = build.pipeline_with(&broken, &["--deadline", "jobs-https=5s"]);
+        let flags = Flags {
+            verify: &["--deadline", "jobs-https=5s"],
+            ..WITHOUT_CANARY
+        };
+        let pipeline = build.pipeline_with(&broken, &flags);
         let printed = pipeline.and_then(|pipeline| ended(pipeline, 4));
         ensure!(
             load.try_wait()?.is_none(),

@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// The overlay to deploy (default: kubernetes/overlays/STAGE)
     #[arg(long, value_name = "FOLDER")]
     overlay: Option<PathBuf>,
+    /// Deploy without a canary: for a repair, if the running release cannot serve a fair comparison
+    #[arg(long)]
+    pub(super) no_canary: bool,
     /// Options of `loadtest verify`, after `--`
     #[arg(last = true, value_name = "OPTIONS")]
     pub(super) verify: Vec<String>,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine::{Fetched, Network, Target, fetch};
 use futures_util::future::join_all;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     outcome::{Figure, Judgement},
-    token::Token,
+    token::{Token, form},
 };
 
 /// The time between two requests while the pair does not answer as expected.
@@ -34,10 +35,17 @@ pub enum Authorization {
     Token,
     /// A token that nobody has.
     WrongToken,
+    /// The token in a form, as `app_a` sends it to `app_b`.
+    TokenForm,
+    /// A token that nobody has, in a form.
+    WrongTokenForm,
 }
 
 /// The token that nobody has.
 const WRONG_TOKEN: &str = "not-a-token-of-anybody";
+
+/// The content type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What a body must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +94,8 @@ impl Check {
     pub fn describe(&self) -> String {
         let with = match self.authorization {
             Authorization::None => "",
-            Authorization::Token => " with the token",
-            Authorization::WrongToken => " with a wrong token",
+            Authorization::Token | Authorization::TokenForm => " with the token",
+            Authorization::WrongToken | Authorization::WrongTokenForm => " with a wrong token",
         };
         format!("{} {}{with}", self.target.method, self.target.url)
     }
@@ -147,20 +155,33 @@ impl Client {
         }
     }
 
+    /// Sends the request of a check once.
+    ///
+    /// # Errors
+    /// Returns how the response differs, and the response as text.
+    pub(super) async fn expect(&self, check: &Check) -> Result<(), String> {
+        let answer = self.attempt(check).await.map(drop);
+        answer.map_err(|(difference, seen)| format!("{}: {difference}: {seen}", check.describe()))
+    }
+
     async fn send(&self, check: &Check, target: &Target) -> Result<Fetched, (String, String)> {
-        let value = match check.authorization {
+        let missing = || ("there is no token".to_owned(), String::new());
+        let token = || self.token.as_ref().ok_or_else(missing);
+        let mut body = Bytes::new();
+        let header = match check.authorization {
             Authorization::None => None,
-            Authorization::Token => {
-                let missing = || ("there is no token".to_owned(), String::new());
-                Some(self.token.as_ref().ok_or_else(missing)?.header())
+            Authorization::Token => Some((header::AUTHORIZATION, token()?.header())),
+            Authorization::WrongToken => Some((header::AUTHORIZATION, HeaderValue::from_static(WRONG_TOKEN))),
+            Authorization::TokenForm | Authorization::WrongTokenForm => {
+                body = match check.authorization {
+                    Authorization::TokenForm => token()?.form().into(),
+                    _ => form(WRONG_TOKEN).into(),
+                };
+                Some((header::CONTENT_TYPE, HeaderValue::from_static(FORM)))
             }
-            Authorization::WrongToken => Some(HeaderValue::from_static(WRONG_TOKEN)),
         };
-        let headers: Vec<_> = value
-            .into_iter()
-            .map(|value| (header::AUTHORIZATION, value))
-            .collect();
-        let response = fetch(&self.network, target, &headers, REQUEST_LIMIT).await;
+        let headers: Vec<_> = header.into_iter().collect();
+        let response = fetch(&self.network, target, &headers, &body, REQUEST_LIMIT).await;
         response.map_err(|error| ("there is no response".to_owned(), error.to_string()))
     }
 
@@ -251,6 +272,19 @@ fn target(base: &str, method: Method, path: &str) -> Result<Target, String> {
     Target::new(method, &url).map_err(|error| error.to_string())
 }
 
+/// Returns the check of a status.
+///
+/// # Errors
+/// Returns a message if `base` is no URL.
+pub(super) fn status_check(
+    base: &str,
+    method: Method,
+    path: &str,
+    status: StatusCode,
+) -> Result<Check, String> {
+    Ok(Check::new(target(base, method, path)?, status))
+}
+
 /// The jobs, as the wire contract defines them.
 const JOBS: &str = "Jobs:\nTitle: Devops\nDescription: Awesome\n";
 
@@ -296,9 +330,6 @@ pub fn wire_contract(base: &str) -> Result<Vec<Check>, String> {
             ..Check::new(target(base, Method::PUT, "/jobs")?, StatusCode::UNAUTHORIZED)
         })
     };
-    let status = |method, path, status| -> Result<Check, String> {
-        Ok(Check::new(target(base, method, path)?, status))
-    };
     let hello = hello(base, false)?;
     Ok(vec![
         hello,
@@ -306,8 +337,41 @@ pub fn wire_contract(base: &str) -> Result<Vec<Check>, String> {
         jobs(base, Method::POST)?,
         refused(Authorization::WrongToken)?,
         refused(Authorization::None)?,
-        status(Method::GET, "/jobs", StatusCode::METHOD_NOT_ALLOWED)?,
-        status(Method::GET, "/not-a-path", StatusCode::NOT_FOUND)?,
+        status_check(base, Method::GET, "/jobs", StatusCode::METHOD_NOT_ALLOWED)?,
+        status_check(base, Method::GET, "/not-a-path", StatusCode::NOT_FOUND)?,
+    ])
+}
+
+/// Returns the checks of the wire contract of `app_b`.
+///
+/// # Errors
+/// Returns a message if `base` is no URL.
+pub fn wire_contract_of_app_b(base: &str) -> Result<Vec<Check>, String> {
+    let auth = |authorization, status, body| -> Result<Check, String> {
+        Ok(Check {
+            authorization,
+            body,
+            ..Check::new(target(base, Method::POST, "/auth")?, status)
+        })
+    };
+    let fail = ExpectedBody::Exact("fail".to_owned());
+    Ok(vec![
+        // The body is the name of the user, which differs from token to token.
+        Check {
+            header: Some((header::CONTENT_TYPE, TEXT)),
+            ..auth(Authorization::TokenForm, StatusCode::OK, ExpectedBody::Any)?
+        },
+        Check {
+            header: Some((header::WWW_AUTHENTICATE, "Bearer")),
+            ..auth(
+                Authorization::WrongTokenForm,
+                StatusCode::UNAUTHORIZED,
+                fail.clone(),
+            )?
+        },
+        auth(Authorization::None, StatusCode::UNSUPPORTED_MEDIA_TYPE, fail)?,
+        status_check(base, Method::GET, "/auth", StatusCode::METHOD_NOT_ALLOWED)?,
+        status_check(base, Method::GET, "/not-a-path", StatusCode::NOT_FOUND)?,
     ])
 }
 
