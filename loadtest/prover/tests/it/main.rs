@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod breakdown;
+mod canary;
 mod chain;
 mod chain_external;
 mod chain_jobs;

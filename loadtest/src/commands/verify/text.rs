@@ -61,8 +61,8 @@ pub(super) fn list(stage: Option<DeliveryStage>) -> String {
             })
             .collect();
         if !of_test.is_empty() {
-            lines.push(format!("{:<14}{}", test.name(), of_test.join(", ")));
-            lines.push(format!("{:14}{}", "", test.checks()));
+            lines.push(format!("{:<16}{}", test.name(), of_test.join(", ")));
+            lines.push(format!("{:16}{}", "", test.checks()));
         }
     }
     lines.join("\n") + "\n"

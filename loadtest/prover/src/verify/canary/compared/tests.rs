@@ -8,7 +8,7 @@ use super::*;
 const DEADLINE: usize = 300;
 
 /// The number of simulated canaries of a kind.
-const CASES: u64 = 200;
+const CASES: u64 = 100;
 
 /// The response times of a pod that works, in seconds: log-normal, with a median of 2 ms and a long tail.
 const MEDIAN: f64 = 0.002;
