@@ -171,11 +171,13 @@ impl Server {
             counted.all += 1;
             counted.all
         };
-        match self.fault {
-            Some(Fault::Slow) => thread::sleep(VERY_SLOW),
-            Some(Fault::SometimesSlow) if number.is_multiple_of(SLOW_EVERY) => thread::sleep(SLOW),
-            _ => {}
-        }
+        let delay = match self.fault {
+            Some(Fault::Slow) => VERY_SLOW,
+            Some(Fault::SometimesSlow) if number.is_multiple_of(SLOW_EVERY) => SLOW,
+            _ => Duration::ZERO,
+        };
+        #[expect(clippy::disallowed_methods, reason = "it is the fault")]
+        thread::sleep(delay);
         let is_worn_out = self.fault == Some(Fault::WearsOut) && number > WORKS_FOR;
         let answer = if is_worn_out {
             answer(503, "worn out")

@@ -228,22 +228,38 @@ fn exposed_seconds() -> Result<f64> {
     report["duration_seconds"].as_f64().context("no duration")
 }
 
+/// Starts a delivery, and sends it a signal when it has a canary. Returns its exit code and the canary.
+fn stop_at_canary(build: &Build, release: &Value, signal: Signal) -> Result<(Option<i32>, String)> {
+    let running = build.pipeline_with(release, &FLAGS)?;
+    let canary = eventually("there is a canary", || {
+        let canary = canaries()?;
+        ensure!(!canary.is_empty(), "no canary");
+        Ok(canary)
+    })?;
+    running.signal(signal)?;
+    Ok((running.wait()?.0, canary))
+}
+
 /// Waits until no pod of a canary is left.
 fn no_canary() -> Result<()> {
     eventually("no canary is left", || {
-        let pods = kubectl(&[
-            "-n",
-            "sample-app",
-            "get",
-            "pods",
-            "-l",
-            "sample-app/track",
-            "-o",
-            "name",
-        ])?;
+        let pods = canaries()?;
         ensure!(pods.is_empty(), "{pods}");
         Ok(())
     })
+}
+
+fn canaries() -> Result<String> {
+    kubectl(&[
+        "-n",
+        "sample-app",
+        "get",
+        "pods",
+        "-l",
+        "sample-app/track",
+        "-o",
+        "name",
+    ])
 }
 
 fn layer_of(build: &Build) -> Result<String> {
@@ -258,6 +274,9 @@ fn a_good_release_passes_and_one_that_is_slow_only_sometimes_is_caught_under_loa
         build.run(&build.release, 0)?;
         let users = Users::start()?;
         let good = build.variant("0.1.0+good", &["--label", "version=good"])?;
+        let (code, _) = stop_at_canary(&build, &good, Signal::SIGTERM)?;
+        ensure!(code == Some(143), "exit code {code:?}");
+        no_canary()?;
         let printed = build
             .pipeline_with(&good, &FLAGS)
             .and_then(|pipeline| ended(pipeline, 0));
@@ -290,6 +309,10 @@ fn each_of_the_bad_releases_is_caught_by_its_test() {
         let build = Build::start()?;
         let layer = layer_of(&build)?;
         build.run(&build.release, 0)?;
+        let next = build.variant("0.1.0+next", &["--label", "version=next"])?;
+        let (_, leftover) = stop_at_canary(&build, &next, Signal::SIGKILL)?;
+        ensure!(canaries()? == leftover, "a killed pipeline deletes nothing");
+        // Its first run waits until the lease of the killed one ends, and deletes the canary.
         for bad in &OTHERS {
             expect_caught(&build, &layer, bad)?;
         }

@@ -48,14 +48,14 @@ impl ServingPod {
             let named = ports.iter().find(|port| port.name.as_deref() == Some(name));
             named.map(|port| port.container_port)
         };
-        let ends = statuses.iter().filter_map(|status| {
+        let mut ends = statuses.iter().filter_map(|status| {
             let last = status.last_state.as_ref()?.terminated.as_ref()?;
             let reason = last.reason.as_deref().unwrap_or("no reason");
             Some(format!("exit code {} ({reason})", last.exit_code))
         });
         Some(Self {
             restarts: statuses.iter().map(|status| status.restart_count).sum(),
-            last_end: ends.last(),
+            last_end: ends.next_back(),
             http_port: port("http"),
             admin_port: port("admin"),
             state: PodState::of(object)?,

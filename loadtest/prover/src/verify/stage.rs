@@ -66,7 +66,7 @@ const ANSWER_OF_LOAD_BALANCER: Duration = Duration::from_mins(5);
 /// minutes, with nodes about 35.
 const PROOF: Duration = Duration::from_mins(45);
 
-/// Ten windows of 30 s. A stable deployment needs two.
+/// Ten windows of 30 s. A stable deployment needs two, and a canary one.
 const SETTLED: Duration = Duration::from_mins(5);
 
 /// The time until pods that are still moving or terminating after a rollout are gone: twice their grace period.
@@ -203,13 +203,12 @@ impl Test {
             Self::HelloHttp | Self::JobsHttps if is_local => ANSWER,
             Self::HelloHttp | Self::JobsHttps | Self::Urls => ANSWER_OF_LOAD_BALANCER,
             Self::PodsScale | Self::NodesScale | Self::ResponseTime => PROOF,
-            Self::Settled => SETTLED,
+            Self::Settled | Self::CanaryLoad => SETTLED,
             Self::Spread => SPREAD,
             // As for `apply`: its image is pulled, and it may need a node.
             Self::CanaryStarts if is_local => CANARY_STARTS,
             Self::CanaryStarts => CANARY_STARTS_WITH_NODES,
             Self::CanaryUrls | Self::CanaryMetrics => CANARY_DIRECT,
-            Self::CanaryLoad => SETTLED,
         }
     }
 

@@ -38,6 +38,7 @@ const CANARY: &str = "app-a-canary-1";
 const TOKEN: &str = "s3cret";
 
 /// What is wrong with the canary.
+#[expect(clippy::struct_excessive_bools, reason = "each is one possible fault")]
 #[derive(Clone, Copy, Debug, Default)]
 struct Fault {
     restarts: i32,

@@ -138,7 +138,7 @@ mod tests {
         })
     }
 
-    fn service(selector: Value) -> Value {
+    fn service(selector: &Value) -> Value {
         json!({ "items": [
             { "metadata": { "name": "external" }, "spec": {} },
             { "metadata": { "name": "app-a" }, "spec": { "selector": selector } },
@@ -167,7 +167,7 @@ mod tests {
             deployment("app-b", "before"),
             hpa("app-b"),
         ];
-        let plan = planned(&next, &service(selector)).unwrap();
+        let plan = planned(&next, &service(&selector)).unwrap();
         assert_eq!(reason(&plan, "app-b"), Some("its pods do not change"));
         let [pod] = &plan.pods[..] else {
             panic!("{plan:?}");
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_service_that_selects_the_canary_at_once_is_refused_with_the_command() {
         let next = [deployment("app-a", "next"), hpa("app-a")];
-        let error = planned(&next, &service(json!({ "app.kubernetes.io/name": "app-a" }))).unwrap_err();
+        let error = planned(&next, &service(&json!({ "app.kubernetes.io/name": "app-a" }))).unwrap_err();
         assert_eq!(crate::pipeline::outcome::exit_code(&error), 3);
         let command = r#"patch service app-a --patch '{"spec": {"selector": {"app.kubernetes.io/component": "frontend"}}}'"#;
         assert!(error.to_string().contains(command), "{error}");
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn there_is_no_canary_without_an_hpa_or_without_a_pod_to_compare_with() {
         let next = [deployment("app-a", "next")];
-        let none = service(json!({}));
+        let none = service(&json!({}));
         let plan = planned(&next, &none).unwrap();
         assert!(plan.pods.is_empty());
         assert_eq!(reason(&plan, "app-a"), Some("no HPA scales it"));

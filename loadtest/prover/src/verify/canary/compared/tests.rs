@@ -131,9 +131,8 @@ fn a_release_that_is_as_good_passes_in_99_of_100_cases() {
         for rate in [5.0, 15.0] {
             let release = Release { failing, ..GOOD };
             let ends = simulate(release, release, rate);
-            println!("equal, failing {failing}, rate {rate}: {ends:?}");
             assert!(
-                ends.passed >= 0.98 && ends.worse <= 0.01,
+                ends.passed >= 0.98 && ends.worse <= 0.01 && ends.seconds < 100.0,
                 "{failing} failing at {rate}/s: {ends:?}"
             );
         }
@@ -159,7 +158,9 @@ fn a_release_that_is_worse_than_the_margins_passes_in_at_most_1_of_100_cases() {
         ("all take 300 ms more", delayed(1.0, 0.3)),
     ] {
         let ends = simulate(bad, GOOD, 15.0);
-        println!("{name}: {ends:?}");
-        assert!(ends.passed <= 0.01 && ends.worse >= 0.98, "{name}: {ends:?}");
+        assert!(
+            ends.passed <= 0.01 && ends.worse >= 0.98 && ends.requests < 300.0,
+            "{name}: {ends:?}"
+        );
     }
 }
