@@ -58,7 +58,9 @@ pub async fn run(command: VerifyCommand, mut interrupt: Interrupt) -> anyhow::Re
     for test in &options.selected {
         // One proof judges several tests.
         let is_judged = ran.iter().any(|outcome: &Outcome| outcome.name == *test);
-        if is_judged || interrupt.is_requested() {
+        // A canary that failed must go. The other tests of a stage say what still works.
+        let is_given_up = Test::CANARY.contains(test) && ran.iter().any(Outcome::is_failed);
+        if is_judged || is_given_up || interrupt.is_requested() {
             continue;
         }
         output::status(format_args!("{test}: {}", test.checks()));
@@ -107,9 +109,11 @@ fn complete(test: Test, options: &VerifyOptions, ran: &[Outcome]) -> Outcome {
     if let Some(outcome) = ran.iter().find(|outcome| outcome.name == test) {
         return outcome.clone();
     }
-    let belongs = options.stage.tests().contains(&test) || Test::CANARY.contains(&test);
-    let reason = if !belongs {
+    let is_of_canary = Test::CANARY.contains(&test);
+    let reason = if !options.stage.tests().contains(&test) && !is_of_canary {
         format!("the stage {} does not contain it", options.stage.name())
+    } else if let Some(failed) = ran.iter().find(|outcome| is_of_canary && outcome.is_failed()) {
+        format!("{} failed before it", failed.name)
     } else if options.selected.contains(&test) {
         "a signal came before its end".to_owned()
     } else {
