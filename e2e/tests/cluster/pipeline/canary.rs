@@ -12,7 +12,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use testbed::{command, paths};
 
-use super::{Build, Flags, deployment, ended, expect_events, expect_released};
+use super::build::{Build, Flags, ended};
+use super::{deployment, expect_events, expect_released};
 
 /// The load of the users: half to `/hello`, half to `/jobs`.
 const USERS: f64 = 100.0;

@@ -14,6 +14,7 @@ mod spread;
 mod stage;
 mod token;
 mod windows;
+mod wire_contract;
 
 pub use self::{
     apply::{ApplyOptions, apply},
@@ -22,13 +23,12 @@ pub use self::{
     proof::{ResponseTimeBounds, nodes_scale, pods_scale, response_time},
     readings::{DURATION_METRIC, Reader, Reading},
     report::{Verification, VerifyConfig, VerifyReport, VerifyVerdict},
-    requests::{
-        Authorization, Check, Client, ExpectedBody, hello, jobs, urls, wire_contract, wire_contract_of_app_b,
-    },
+    requests::{Authorization, Check, Client, ExpectedBody, urls},
     settle::{SettleOptions, settle},
     shift::{Shift, median},
     spread::{RegionCluster, SpreadOptions, spread},
     stage::{DeliveryStage, Test},
     token::Token,
     windows::{Compared, Comparison, HpaSecond, Replicas, Second, Tolerance, compare},
+    wire_contract::{hello, jobs, wire_contract, wire_contract_of_app_b},
 };

@@ -3,6 +3,7 @@
 
 mod breakdown;
 mod canary;
+mod canary_cluster;
 mod chain;
 mod chain_external;
 mod chain_jobs;

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::CanaryOptions;
+use super::options::CanaryOptions;
 
 /// What kubectl prints before the number of the local port.
 const FORWARDING: &str = "Forwarding from 127.0.0.1:";

@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use tokio::time::{self, Instant, MissedTickBehavior, timeout};
 
 use super::{
-    Canary, CanaryOptions, combine,
-    compared::{Compared, Second, Shown, compare},
+    compared::{Compared, Rules, Second, Shown, compare},
     counters::Counters,
+    options::{Canary, CanaryOptions, combine},
     proportion::Proportion,
 };
 use crate::{
@@ -50,7 +50,7 @@ pub async fn canary_load(
     on_progress: &mut (dyn FnMut(&str) + Send),
 ) -> anyhow::Result<Judgement> {
     let mut followed: Vec<Followed<'_>> = options.canaries.iter().map(Followed::new).collect();
-    let rules = options.rules();
+    let rules = Rules::of(options.window_seconds, options.tolerance);
     let mut load = Load::start(probe.plan.clone(), &probe.addresses)?;
     let started = Instant::now();
     let mut ticks = time::interval(Duration::from_secs(1));

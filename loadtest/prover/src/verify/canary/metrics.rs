@@ -6,12 +6,17 @@ use engine::units::short;
 use http::{Method, StatusCode};
 use tokio::time::{Instant, sleep};
 
-use super::{BACKEND, Canary, CanaryOptions, Forward, combine, counters::Counters};
+use super::{
+    counters::Counters,
+    forward::Forward,
+    options::{BACKEND, Canary, CanaryOptions, combine},
+};
 use crate::{
     cluster::{CANARY_SELECTOR, Cluster, Hpa, ServingPod},
     verify::{
         outcome::Judgement,
-        requests::{Check, Client, status_check},
+        requests::{Check, Client},
+        wire_contract::status_check,
     },
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Canary, CanaryOptions, combine};
+use super::options::{Canary, CanaryOptions, combine};
 use crate::{
     cluster::{Cluster, ReadResult, ServingPod},
     verify::outcome::Judgement,
