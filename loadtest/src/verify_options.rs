@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use engine::Plan;
 use prover::verify::{
-    ApplyOptions, Check, Client, DeliveryStage, ResponseTimeBounds, SpreadOptions, Test, Tolerance,
-    VerifyConfig,
+    ApplyOptions, CanaryOptions, Check, Client, DeliveryStage, ResponseTimeBounds, SpreadOptions, Test,
+    Tolerance, VerifyConfig,
 };
 
 use crate::{
@@ -52,7 +52,9 @@ pub struct VerifyOptions {
     pub scale: Option<ScaleOptions>,
     /// The bounds of `response-time`.
     pub response_time: ResponseTimeBounds,
-    /// The load of `settled`; `None` if the test is not selected.
+    /// The parameters of the tests of canaries.
+    pub canary: CanaryOptions,
+    /// The load of `settled`, or of `canary-load`; `None` if neither is selected.
     pub probe: Option<Plan>,
     /// When two windows of `settled` count as equal.
     pub tolerance: Tolerance,

@@ -1,6 +1,7 @@
 //! `cargo xtask pipeline`: build the images, and bring them through the stages: deploy, verify, keep or roll back.
 
 mod build;
+mod canary;
 mod cluster;
 mod deliver;
 mod deploy;

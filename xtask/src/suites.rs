@@ -97,7 +97,7 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "delivery",
-        checks: "`loadtest verify` names what is wrong with broken deployments; the pipeline keeps, rolls back, and runs again, and brings a signed release to prod on nodes in three zones; the workflow of GitHub Actions runs, Jenkins is admitted",
+        checks: "`loadtest verify` names what is wrong with broken deployments; the pipeline tries a canary, keeps, rolls back, and runs again, and brings a signed release to prod on nodes in three zones; the workflow of GitHub Actions runs, Jenkins is admitted",
         budget: Duration::from_mins(10),
         on_cluster: true,
         run: delivery,
@@ -201,7 +201,13 @@ fn delivery(session: &Session) -> Result<()> {
         "the other suites do not need it: `--suite NAME`",
     )?;
     let tests = "binary(actions) + test(jenkins::) + test(pipeline::) + test(verify::) + test(without_aws::)";
-    let outcome = session.cluster_tests("delivery", tests);
+    // All bad releases take several minutes.
+    let filter = if session.soak {
+        tests.to_owned()
+    } else {
+        format!("({tests}) - test(pipeline::canary::each_)")
+    };
+    let outcome = session.cluster_tests("delivery", &filter);
     // The other suites measure on a cluster with one node, and without Karpenter.
     outcome.and(cluster::down())
 }

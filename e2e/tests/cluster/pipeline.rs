@@ -1,156 +1,22 @@
 //! `cargo xtask pipeline` on the testbed: a release is kept or rolled back, one pipeline deploys at a time, and a stopped one runs again.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod build;
+mod canary;
+
+use std::fs;
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{COMMAND_DEADLINE, deploy, eventually, kubectl, loadtest, succeed, text, with_diagnostics, xtask};
+pub(crate) use build::Build;
+use build::{Flags, WITHOUT_CANARY, ended, holder};
+use e2e::{COMMAND_DEADLINE, deploy, eventually, kubectl, loadtest, text, with_diagnostics};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-use testbed::{command, components, paths, registry};
+use serde_json::Value;
+use testbed::{command, paths, registry};
 
 /// The annotation of the verified release.
 const ANNOTATION: &str = r"jsonpath={.metadata.annotations.sample-app/verified-release}";
-
-/// The holder of the lease.
-const HOLDER: &str = "jsonpath={.spec.holderIdentity}";
-
-/// The images of a build, and a release of them. The manifests are a copy, so that no test depends on the state of the checkout.
-pub(crate) struct Build {
-    folder: TempDir,
-    pub(crate) release: Value,
-}
-
-impl Build {
-    /// Starts the cluster and its registry, and pushes the images, as the stage build does.
-    pub(crate) fn start() -> Result<Self> {
-        succeed(&mut xtask(&["cluster", "up"]))?;
-        succeed(&mut xtask(&["cluster", "registry"]))?;
-        succeed(&mut xtask(&["images", "--quick", "--push", &registry::name()]))?;
-        let record = fs::read(paths::target().join("images-quick/pushed.json"))?;
-        let record: Value = serde_json::from_slice(&record)?;
-        let images = record["images"].as_array().context("no images")?;
-        let images = images.iter().map(|image| {
-            let name = image["name"].as_str().context("no name")?;
-            Ok((name.to_owned(), image["reference"].clone()))
-        });
-        let release = json!({
-            "version": "0.1.0+first",
-            "revision": "1111111111111111111111111111111111111111",
-            "registry": registry::name(),
-            "images": images.collect::<Result<serde_json::Map<_, _>>>()?,
-            "passed": [{ "stage": "build", "time": "2026-01-01T00:00:00Z" }],
-        });
-        let folder = tempfile::tempdir()?;
-        let manifests = paths::workspace().join("kubernetes");
-        let mut copy = Command::new("cp");
-        copy.arg("-r")
-            .args(["base", "components", "overlays", "clusters"].map(|part| manifests.join(part)));
-        succeed(copy.arg(folder.path()))?;
-        Ok(Self { folder, release })
-    }
-
-    /// A release with another image of `app_a`: the one of this build with these flags of `crane mutate`.
-    fn variant(&self, version: &str, flags: &[&str]) -> Result<Value> {
-        let first = self.release["images"]["app-a"].as_str().context("no app-a")?;
-        let mut crane = Command::new(components::CRANE.path());
-        let repository = format!("{}/app-a", registry::name());
-        // By its digest alone.
-        crane.args(["mutate", first, "--repo", &repository]).args(flags);
-        let mut variant = self.release.clone();
-        variant["images"]["app-a"] = succeed(&mut crane)?.trim().into();
-        variant["version"] = version.into();
-        Ok(variant)
-    }
-
-    /// The folder of the release files and of the manifests.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    pub(crate) fn file(&self, release: &Value) -> Result<PathBuf> {
-        let text = |field: &str| release[field].as_str().with_context(|| field.to_owned());
-        let name = format!("{}-{}.json", text("version")?, text("registry")?);
-        let file = self.folder.path().join(name);
-        if !file.exists() {
-            fs::write(&file, release.to_string())?;
-        }
-        Ok(file)
-    }
-
-    /// The pipeline for the stage local of a release.
-    fn pipeline(&self, release: &Value) -> Result<Running> {
-        self.pipeline_with(release, &[])
-    }
-
-    /// As [`Self::pipeline`], with these flags of `loadtest verify`.
-    fn pipeline_with(&self, release: &Value, flags: &[&str]) -> Result<Running> {
-        let log = tempfile::NamedTempFile::new_in(self.folder.path())?;
-        let mut command = xtask(&["pipeline", "--stage", "local", "--quick", "--release"]);
-        command
-            .arg(self.file(release)?)
-            .arg("--overlay")
-            .arg(self.folder.path().join("overlays/local"));
-        command.arg("--").args(flags).env_remove("LOADTEST_TOKEN");
-        let output = File::create(log.path())?;
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()?;
-        Ok(Running { process, log })
-    }
-
-    /// As [`Self::pipeline`], and waits until it has the lease.
-    fn pipeline_with_lease(&self, release: &Value) -> Result<Running> {
-        let running = self.pipeline(release)?;
-        eventually("it has the lease", || {
-            let holder = holder()?;
-            ensure!(
-                holder.contains(&format!("pid {} ", running.process.id())),
-                "{holder:?}"
-            );
-            Ok(())
-        })?;
-        Ok(running)
-    }
-
-    /// Runs the pipeline, which must end with this exit code. Returns what it printed.
-    fn run(&self, release: &Value, code: i32) -> Result<String> {
-        ended(self.pipeline(release)?, code)
-    }
-}
-
-/// Waits for a pipeline, which must end with this exit code. Returns what it printed.
-fn ended(pipeline: Running, code: i32) -> Result<String> {
-    let (ended, printed) = pipeline.wait()?;
-    ensure!(
-        ended == Some(code),
-        "exit code {ended:?} instead of {code}: {printed}"
-    );
-    Ok(printed)
-}
-
-/// A running pipeline.
-struct Running {
-    process: Child,
-    log: tempfile::NamedTempFile,
-}
-
-impl Running {
-    fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill(Pid::from_raw(i32::try_from(self.process.id())?), signal)?)
-    }
-
-    /// Waits until it exits. Returns its exit code and what it printed.
-    fn wait(self) -> Result<(Option<i32>, String)> {
-        let output = command::wait(self.process, "cargo xtask pipeline", COMMAND_DEADLINE)?;
-        Ok((output.status.code(), fs::read_to_string(self.log.path())?))
-    }
-}
 
 fn image_of(release: &Value, name: &str) -> String {
     release["images"][name].as_str().unwrap_or_default().to_owned()
@@ -159,17 +25,6 @@ fn image_of(release: &Value, name: &str) -> String {
 /// Reads a part of a Deployment of the pair.
 fn deployment(name: &str, part: &str) -> Result<String> {
     kubectl(&["-n", "sample-app", "get", "deployment", name, "-o", part])
-}
-
-fn holder() -> Result<String> {
-    kubectl(&[
-        "get",
-        "lease",
-        "sample-app-pipeline",
-        "--ignore-not-found",
-        "-o",
-        HOLDER,
-    ])
 }
 
 /// Expects that the pair runs the images of a release, which is recorded as verified in the stage local, and that the lease is free.
@@ -356,7 +211,11 @@ fn a_release_that_fails_is_rolled_back_without_a_lost_request() {
             .stderr(Stdio::piped())
             .spawn()?;
         // Its test fails in any case, and need not wait as long as a person would.
-        let pipeline = build.pipeline_with(&broken, &["--deadline", "jobs-https=5s"]);
+        let flags = Flags {
+            verify: &["--deadline", "jobs-https=5s"],
+            ..WITHOUT_CANARY
+        };
+        let pipeline = build.pipeline_with(&broken, &flags);
         let printed = pipeline.and_then(|pipeline| ended(pipeline, 4));
         ensure!(
             load.try_wait()?.is_none(),

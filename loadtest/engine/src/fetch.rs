@@ -41,7 +41,7 @@ pub struct Fetched {
     pub took: Duration,
 }
 
-/// Sends one request without a body to a target over HTTP/1.1, on a connection of its own. Follows no redirect.
+/// Sends one request to a target over HTTP/1.1, on a connection of its own. Follows no redirect.
 ///
 /// # Errors
 /// When there is no complete response within `limit`. The message names the step that failed.
@@ -49,9 +49,10 @@ pub async fn fetch(
     network: &Network,
     target: &Target,
     headers: &[(HeaderName, HeaderValue)],
+    body: &Bytes,
     limit: Duration,
 ) -> Result<Fetched, NoResponse> {
-    let mix = Mix::new(vec![target.clone()], headers, &Bytes::new(), Protocol::Http1);
+    let mix = Mix::new(vec![target.clone()], headers, body, Protocol::Http1);
     let request = mix.map_err(|error| NoResponse(error.to_string()))?.request(0);
     let started = Instant::now();
     let response = timeout(limit, exchange(network, target, request)).await;

@@ -16,6 +16,7 @@ mod schema_arguments;
 mod verify_arguments;
 mod verify_build;
 mod verify_check;
+mod verify_probe;
 
 use clap::{Parser, Subcommand};
 

@@ -7,7 +7,7 @@ use engine::{
     Resolve,
     units::{Rate, Share, parse_duration},
 };
-use prover::verify::{DeliveryStage, Test};
+use prover::verify::{Canary, DeliveryStage, Test};
 
 use super::{cluster_arguments::ClusterArguments, report_arguments::ReportArguments};
 
@@ -55,6 +55,14 @@ pub struct VerifyArguments {
     #[arg(long, value_name = "TEST=DURATION")]
     pub deadline: Vec<TestDeadline>,
 
+    /// Run the tests of a canary instead of those of the stage, on this pod of the next release of a Deployment (repeatable)
+    #[arg(long, value_name = "DEPLOYMENT=POD", value_parser = parse_canary, help_heading = "Canary")]
+    pub canary: Vec<Canary>,
+
+    /// Rate of the load of canary-load, beside that of the users: half to /hello, half to /jobs
+    #[arg(long, value_name = "RATE", default_value = "40", help_heading = "Canary")]
+    pub canary_rate: Rate,
+
     /// Overlay to apply (default: kubernetes/overlays/STAGE)
     #[arg(long, value_name = "FOLDER", help_heading = "apply")]
     pub overlay: Option<PathBuf>,
@@ -97,7 +105,8 @@ pub struct VerifyArguments {
     #[arg(long, value_name = "HOST:PORT:ADDRESS", help_heading = "Requests")]
     pub resolve: Vec<Resolve>,
 
-    /// URL that gets the load of pods-scale, nodes-scale, response-time and settled (default: /hello of --https)
+    /// URL that gets the load of pods-scale, nodes-scale, response-time and settled (default: /hello of --https); canary-load sends to
+    /// the same host
     #[arg(long, value_name = "URL", help_heading = "Load")]
     pub load_url: Option<String>,
 
@@ -117,7 +126,7 @@ pub struct VerifyArguments {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Load")]
     pub zones: Option<u16>,
 
-    /// Largest average response time at scale
+    /// Largest average response time at scale, and of a canary that is asked directly
     #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = parse_duration, help_heading = "Load")]
     pub objective: Duration,
 
@@ -138,11 +147,11 @@ pub struct VerifyArguments {
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     pub scale_html: Option<PathBuf>,
 
-    /// Length of the windows that the test settled compares; at least 20s
+    /// Length of the windows that the test settled compares, and shortest time of canary-load; at least 20s
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration, help_heading = "settled")]
     pub window: Duration,
 
-    /// Largest shift between two windows, relative to the median of the first
+    /// Largest shift between two windows, relative to the median of the first; in canary-load from the stable pods to the canary
     #[arg(long, value_name = "PERCENT", default_value = "25%", help_heading = "settled")]
     pub tolerance: Share,
 
@@ -207,9 +216,21 @@ impl FromStr for TestDeadline {
 }
 
 fn parse_test(text: &str) -> Result<Test, String> {
-    let found = Test::ALL.into_iter().find(|test| test.name() == text);
-    found.ok_or_else(|| {
-        let names = Test::ALL.map(Test::name).join(", ");
+    let mut tests = Test::ALL.into_iter().chain(Test::CANARY);
+    tests.clone().find(|test| test.name() == text).ok_or_else(|| {
+        let first = tests.next().map_or("", Test::name).to_owned();
+        let names = tests.fold(first, |names, test| format!("{names}, {test}"));
         format!("`{text}` is not a test; the tests are {names}")
+    })
+}
+
+fn parse_canary(text: &str) -> Result<Canary, String> {
+    let (deployment, pod) = text
+        .split_once('=')
+        .filter(|(deployment, pod)| !deployment.is_empty() && !pod.is_empty())
+        .ok_or_else(|| format!("`{text}` is not a Deployment and a pod; write app-a=app-a-canary-x7k2p"))?;
+    Ok(Canary {
+        deployment: deployment.to_owned(),
+        pod: pod.to_owned(),
     })
 }

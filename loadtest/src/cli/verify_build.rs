@@ -2,19 +2,20 @@
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
 use clap::Parser;
-use engine::{
-    BadConfiguration, Expectations, Mix, Network, Plan, Protocol, Schedule, Segment, ServerName, Spacing,
-    Target, Tls, units::short,
-};
+use engine::{BadConfiguration, Network, Protocol, ServerName, Target, Tls, units::short};
 use http::Method;
 use prover::verify::{
-    ApplyOptions, Authorization, Check, Client, DeliveryStage, ResponseTimeBounds, SpreadOptions, Test,
-    Token, Tolerance, Verification, VerifyConfig, hello, jobs, wire_contract,
+    ApplyOptions, Authorization, CanaryOptions, Check, Client, DeliveryStage, ResponseTimeBounds,
+    SpreadOptions, Test, Token, Tolerance, Verification, VerifyConfig, hello, jobs, wire_contract,
 };
 
-use super::{scale_arguments::ScaleArguments, verify_arguments::VerifyArguments, verify_check::parse_check};
+use super::{
+    scale_arguments::ScaleArguments,
+    verify_arguments::VerifyArguments,
+    verify_check::parse_check,
+    verify_probe::{canary_plan, settled_plan},
+};
 use crate::{
     options::ScaleOptions,
     output::OutputFile,
@@ -27,12 +28,6 @@ const TOKEN_VARIABLE: &str = "LOADTEST_TOKEN";
 /// The addresses of the pair in `overlays/local`.
 const LOCAL_HTTP: &str = "http://127.0.0.1:30080";
 const LOCAL_HTTPS: &str = "https://127.0.0.1:30443";
-
-/// The time limit of a request of the test `settled`.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The time added to the schedule of the load of `settled`, so that it does not end before the test stops it.
-const SCHEDULE_MARGIN: Duration = Duration::from_mins(1);
 
 impl VerifyArguments {
     /// Returns the options of the command, with open report files.
@@ -69,7 +64,9 @@ fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<
         || (selected.contains(&Test::Urls)
             && checks
                 .iter()
-                .any(|check| check.authorization == Authorization::Token));
+                .any(|check| check.authorization == Authorization::Token))
+        || selected.contains(&Test::CanaryUrls)
+        || selected.contains(&Test::CanaryLoad);
     if needs_token && token.is_none() {
         return Err(bad(format!(
             "the token for /jobs is missing: set {TOKEN_VARIABLE}, or pass --token-file"
@@ -90,7 +87,17 @@ fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<
     let overlay = arguments.overlay.clone();
     let overlay = overlay.unwrap_or_else(|| PathBuf::from(format!("kubernetes/overlays/{}", stage.name())));
     let settles = selected.contains(&Test::Settled);
-    let probe = settles.then(|| probe_plan(arguments, &load_url, &network, deadlines[&Test::Settled]));
+    let probe = if selected.contains(&Test::CanaryLoad) {
+        Some(canary_plan(
+            arguments,
+            &load_url,
+            &network,
+            token.as_ref(),
+            deadlines[&Test::CanaryLoad],
+        ))
+    } else {
+        settles.then(|| settled_plan(arguments, &load_url, &network, deadlines[&Test::Settled]))
+    };
     let proves = selected.iter().any(|test| test.needs_proof());
     let scale = proves.then(|| scale_options(arguments, &load_url));
     Ok(VerifyOptions {
@@ -99,6 +106,11 @@ fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<
             context: cluster.context.clone(),
             region_contexts: arguments.region_context.clone(),
             namespace: cluster.namespace.clone(),
+            canaries: arguments
+                .canary
+                .iter()
+                .map(|canary| format!("{}={}", canary.deployment, canary.pod))
+                .collect(),
             overlay: overlay.display().to_string(),
             http: http.clone(),
             https: https.clone(),
@@ -114,6 +126,16 @@ fn options(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<
         jobs: jobs(&https, Method::PUT).map_err(bad)?,
         urls: checks,
         scale: scale.transpose()?,
+        canary: CanaryOptions {
+            canaries: arguments.canary.clone(),
+            namespace: cluster.namespace.clone(),
+            kubectl: arguments.kubectl.clone(),
+            context: cluster.context.clone(),
+            series: cluster.series.clone(),
+            objective_ms: response_time.objective_ms,
+            window_seconds: tolerance.window,
+            tolerance: tolerance.share,
+        },
         response_time,
         probe: probe.transpose()?,
         tolerance,
@@ -139,8 +161,16 @@ fn bad(message: String) -> anyhow::Error {
 
 /// Returns the tests to run, in the order of the stage.
 fn selected(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result<Vec<Test>> {
-    if let Some(foreign) = arguments.only.iter().find(|test| !stage.tests().contains(test)) {
-        let names: Vec<&str> = stage.tests().iter().map(|test| test.name()).collect();
+    let tests = if arguments.canary.is_empty() {
+        stage.tests()
+    } else {
+        &Test::CANARY
+    };
+    if let Some(foreign) = arguments.only.iter().find(|test| !tests.contains(test)) {
+        if arguments.canary.is_empty() && Test::CANARY.contains(foreign) {
+            return Err(bad(format!("{foreign} needs a canary: --canary DEPLOYMENT=POD")));
+        }
+        let names: Vec<&str> = tests.iter().map(|test| test.name()).collect();
         return Err(bad(format!(
             "the stage {} does not contain the test {foreign}; it contains {}",
             stage.name(),
@@ -148,16 +178,17 @@ fn selected(arguments: &VerifyArguments, stage: DeliveryStage) -> anyhow::Result
         )));
     }
     let is_selected = |test: &&Test| arguments.only.is_empty() || arguments.only.contains(test);
-    Ok(stage.tests().iter().filter(is_selected).copied().collect())
+    Ok(tests.iter().filter(is_selected).copied().collect())
 }
 
 fn deadlines(arguments: &VerifyArguments, stage: DeliveryStage) -> BTreeMap<Test, Duration> {
-    let defaults = Test::ALL.map(|test| (test, test.deadline(stage)));
+    let tests = Test::ALL.into_iter().chain(Test::CANARY);
+    let defaults = tests.map(|test| (test, test.deadline(stage)));
     let given = arguments
         .deadline
         .iter()
         .map(|given| (given.test, given.deadline));
-    defaults.into_iter().chain(given).collect()
+    defaults.chain(given).collect()
 }
 
 /// Returns the URLs of the pair over HTTP and HTTPS, without a path.
@@ -281,40 +312,6 @@ fn check_times(
         )));
     }
     Ok(())
-}
-
-/// Returns the load of the test `settled`, which lasts longer than its deadline.
-fn probe_plan(
-    arguments: &VerifyArguments,
-    url: &str,
-    network: &Network,
-    deadline: Duration,
-) -> anyhow::Result<Plan> {
-    let target = Target::new(Method::GET, url).map_err(BadConfiguration::new)?;
-    let mix = Mix::new(vec![target], &[], &Bytes::new(), Protocol::Http1).map_err(BadConfiguration::new)?;
-    let rate = arguments.probe_rate.as_per_second();
-    let segment = Segment::constant(deadline + SCHEDULE_MARGIN, rate);
-    Ok(Plan {
-        schedule: Schedule::from_segments(&[segment], Spacing::Even),
-        warm_up: Duration::ZERO,
-        mix,
-        network: network.clone(),
-        expectations: Expectations::default(),
-        timeout: PROBE_TIMEOUT,
-        // One for each request of a second, so that a slow response delays no other.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a positive rate; an absurd one is cut off"
-        )]
-        connections: (rate.ceil() as usize).clamp(1, 1000),
-        max_in_flight: 10_000,
-        // As for every other load: below the limits of the services.
-        max_connection_age: Some(Duration::from_secs(6)),
-        max_idle: Duration::from_secs(4),
-        slowest: 0,
-        threads: Some(1),
-    })
 }
 
 /// The flags of `loadtest scale`.

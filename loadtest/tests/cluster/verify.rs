@@ -315,9 +315,10 @@ async fn the_list_shows_each_test_with_its_stages_and_needs_no_cluster() {
     let delivery = Delivery::new(PairFault::None);
     let text = String::from_utf8(delivery.command(&["--list"]).await.stdout).unwrap();
     assert!(
-        text.contains("hello-http    local (deadline 30s), dev (deadline 5m)"),
+        text.contains("hello-http      local (deadline 30s), dev (deadline 5m)"),
         "{text}"
     );
+    assert!(text.contains("canary-metrics  local (deadline 1m)"), "{text}");
     let output = delivery.command(&["--list", "--stage", "prod"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("spread") && !text.contains("hello-http"), "{text}");
@@ -348,4 +349,41 @@ async fn a_cluster_that_does_not_answer_exits_with_104_and_tests_without_a_clust
     assert_eq!(output.status.code(), Some(104), "{output:?}");
     let output = run("hello-http").await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_canary_has_tests_of_its_own_and_is_given_up_after_the_first_that_fails() {
+    let delivery = Delivery::new(PairFault::None);
+    let verified = delivery
+        .verify("local", &["--canary", "app-a=app-a-canary-1"])
+        .await;
+    verified.assert_failed_only(
+        "canary-starts",
+        "the canary does not start",
+        "app-a-canary-1 does not exist any more",
+    );
+    assert_eq!(
+        verified.names("skipped"),
+        ["canary-urls", "canary-metrics", "canary-load"]
+    );
+    assert!(
+        verified
+            .text
+            .contains("canary-load: canary-starts failed before it"),
+        "{}",
+        verified.text
+    );
+    assert!(
+        verified.junit.contains("tests=\"4\" failures=\"1\""),
+        "{}",
+        verified.junit
+    );
+    let without = ["--stage", "local", "--insecure", "--only", "canary-load"];
+    let output = delivery.command(&without).await;
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(104), "{message}");
+    assert!(
+        message.contains("canary-load needs a canary: --canary"),
+        "{message}"
+    );
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use testbed::{paths, progress, wait};
 
+use super::canary::Canaries;
 use super::cluster::Cluster;
 use super::deploy::{Failure, deploy};
 use super::event::{self, Happened};
@@ -62,6 +63,7 @@ pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
         tests: &tests,
         loadtest: &loadtest,
         holder: &holder,
+        without_canary: options.no_canary,
     };
     // A signal may be the reason of another error.
     let outcome = delivery.run().or_else(|error| signals.check().and(Err(error)));
@@ -75,11 +77,9 @@ pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
         release.note(&path, stage, time::seconds())?;
     }
     let outcome = outcome?;
-    println!(
-        "reports: {}\n         {}",
-        tests.report("html").display(),
-        tests.report("xml").display()
-    );
+    for page in tests.pages() {
+        println!("report: {}", page.display());
+    }
     if options.uses_testbed(stage) {
         println!("the cluster stays up; `cargo xtask cluster down` stops it");
     }
@@ -110,12 +110,22 @@ struct Delivery<'a> {
     tests: &'a Tests,
     loadtest: &'a Path,
     holder: &'a str,
+    without_canary: bool,
+}
+
+/// What the tests found.
+struct Tested {
+    /// The tests that failed, with their reasons.
+    failed: Vec<String>,
+    /// Whether the release was deployed, or only tried on canaries.
+    is_deployed: bool,
 }
 
 impl Delivery<'_> {
     fn run(&self) -> Result<Outcome> {
         let prepared = Prepared::new(&self.guard, self.cluster, self.overlay, self.images, self.folder)?;
-        let failed = self.deploy_and_verify(&prepared)?;
+        self.tests.delete_reports();
+        let Tested { failed, is_deployed } = self.try_deploy_and_verify(&prepared)?;
         if failed.is_empty() {
             self.keep(&prepared.rendered)?;
             return Ok(Outcome::Passed);
@@ -133,14 +143,43 @@ impl Delivery<'_> {
                 failed.join("; ")
             );
             self.event(Happened::ReleaseFailed, &note)?;
+            let stays = if is_deployed { "it" } else { "what runs" };
             println!(
-                "no release was verified before it on {}, so it stays",
+                "no release was verified before it on {}, so {stays} stays",
                 self.cluster.describe()
             );
             Outcome::NothingBefore
         };
         self.say_what_runs();
         Ok(outcome)
+    }
+
+    /// Tries the release on canaries first.
+    fn try_deploy_and_verify(&self, prepared: &Prepared) -> Result<Tested> {
+        let manifests = prepared.release();
+        let canaries = Canaries {
+            guard: &self.guard,
+            cluster: self.cluster,
+            tests: self.tests,
+            loadtest: self.loadtest,
+            manifests: &manifests,
+        };
+        canaries.delete_leftovers()?;
+        if self.without_canary {
+            eprintln!("  …       no canary (--no-canary)");
+        } else {
+            let failed = canaries.run()?;
+            if !failed.is_empty() {
+                return Ok(Tested {
+                    failed,
+                    is_deployed: false,
+                });
+            }
+        }
+        Ok(Tested {
+            failed: self.deploy_and_verify(prepared)?,
+            is_deployed: true,
+        })
     }
 
     /// Returns the tests that failed.

@@ -41,7 +41,7 @@ impl fmt::Display for Failure {
 
 /// Deploys a file of manifests, and waits until every Deployment in it runs with its new pods. Returns why it does not.
 ///
-/// Both a release and a rollback are deployed by this function alone, so another way to deploy, such as a canary, belongs here.
+/// Both a release and a rollback are deployed by this function alone. The canary before a release is in [`super::canary`].
 ///
 /// # Errors
 /// A [`Stop`] alone.

@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// The overlay to deploy (default: kubernetes/overlays/STAGE; with --testbed for dev and prod: kubernetes/clusters/testbed/STAGE)
     #[arg(long, value_name = "FOLDER")]
     overlay: Option<PathBuf>,
+    /// Deploy without a canary: for a repair, if the running release cannot serve a fair comparison
+    #[arg(long)]
+    pub(super) no_canary: bool,
     /// Options of `loadtest verify`, after `--`
     #[arg(last = true, value_name = "OPTIONS")]
     verify: Vec<String>,

@@ -30,12 +30,16 @@ const CHECK: Duration = Duration::from_mins(1);
 /// The exit code of `loadtest verify` that has tested nothing.
 const NOTHING_TESTED: i32 = 104;
 
+/// The name of the reports of the tests of the stage.
+const VERIFY: &str = "verify";
+
 /// The flags with which not every test would run.
 const PARTIAL: [&str; 3] = ["--only", "--list", "--dry-run"];
 
 /// The flags that the pipeline gives itself.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "--stage",
+    "--canary",
     "--overlay",
     "--kubectl",
     "--context",
@@ -134,14 +138,28 @@ impl Tests {
         loadtest: &Path,
         overlay: &Path,
     ) -> Result<Vec<String>> {
-        let report = self.report("json");
-        for kind in ["json", "html", "xml"] {
-            let _ = fs::remove_file(self.report(kind));
-        }
+        let flags = ["--overlay".to_owned(), overlay.display().to_string()];
+        self.run_as(guard, cluster, loadtest, VERIFY, &flags)
+    }
+
+    /// Runs `loadtest verify` with more flags, and with reports of this name. Returns the tests that failed, with their reasons.
+    ///
+    /// # Errors
+    /// A [`Stop`] alone.
+    pub(super) fn run_as(
+        &self,
+        guard: &Guard<'_>,
+        cluster: &Cluster,
+        loadtest: &Path,
+        name: &str,
+        flags: &[String],
+    ) -> Result<Vec<String>> {
         let mut command = self.command(cluster, loadtest);
-        command.arg("--overlay").arg(overlay);
+        command.args(flags);
         for (flag, kind) in [("--json", "json"), ("--html", "html"), ("--junit", "xml")] {
-            command.arg(flag).arg(self.report(kind));
+            let path = self.named_report(name, kind);
+            let _ = fs::remove_file(&path);
+            command.arg(flag).arg(path);
         }
         let status = match guard.run_shown(&mut command, DEADLINE) {
             Ok(status) => status,
@@ -156,7 +174,7 @@ impl Tests {
                 "could not verify: loadtest verify has tested nothing ({status}); its message above says why"
             )]);
         }
-        let failed = fs::read(&report)
+        let failed = fs::read(self.named_report(name, "json"))
             .context("no report")
             .and_then(|text| failed(&text));
         Ok(failed.unwrap_or_else(|_| vec![format!("could not verify: loadtest verify: {status}")]))
@@ -173,9 +191,23 @@ impl Tests {
         command
     }
 
-    /// The path of a report.
-    pub(super) fn report(&self, kind: &str) -> PathBuf {
-        self.folder.join(format!("verify.{kind}"))
+    /// Deletes the reports of an earlier run.
+    pub(super) fn delete_reports(&self) {
+        for name in [VERIFY, "canary-direct", "canary-load"] {
+            for kind in ["json", "html", "xml"] {
+                let _ = fs::remove_file(self.named_report(name, kind));
+            }
+        }
+    }
+
+    /// The paths of the pages that were written.
+    pub(super) fn pages(&self) -> Vec<PathBuf> {
+        let pages = ["canary-direct", "canary-load", VERIFY].map(|name| self.named_report(name, "html"));
+        pages.into_iter().filter(|page| page.exists()).collect()
+    }
+
+    fn named_report(&self, name: &str, kind: &str) -> PathBuf {
+        self.folder.join(format!("{name}.{kind}"))
     }
 }
 

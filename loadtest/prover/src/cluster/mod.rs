@@ -2,6 +2,7 @@
 //! with kubectl.
 
 mod autoscaler;
+mod canary;
 mod client;
 mod delivery;
 mod jobs;
@@ -15,6 +16,7 @@ mod watch;
 
 pub use self::{
     autoscaler::NodeAutoscaler,
+    canary::{CANARY_SELECTOR, ServingPod},
     client::Cluster,
     delivery::{NodePlace, ReplicaSetState, Rollout},
     jobs::{Permission, PodProgress, StripePod},

@@ -119,6 +119,12 @@ impl Outcome {
         }
     }
 
+    /// Returns whether the test failed.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.status == TestStatus::Failed
+    }
+
     /// Creates the outcome of a test that did not run.
     #[must_use]
     pub fn skipped(test: Test, deadline: Duration, reason: impl Into<String>) -> Self {

@@ -70,6 +70,8 @@ pub struct VerifyConfig {
     pub region_contexts: Vec<String>,
     /// The namespace of the pair.
     pub namespace: String,
+    /// The canaries that are tested, each with its Deployment: `app-a=POD`. Then the tests are those of a canary.
+    pub canaries: Vec<String>,
     /// The overlay that is applied.
     pub overlay: String,
     /// The URL of the pair over HTTP, without a path.
@@ -98,7 +100,7 @@ pub struct VerifyReport {
     pub duration_seconds: f64,
     /// The configuration of the command.
     pub config: VerifyConfig,
-    /// The outcome of each test of the stage table, in its order.
+    /// The outcome of each test of the stage table, or of each test of a canary, in their order.
     pub tests: Vec<Outcome>,
 }
 

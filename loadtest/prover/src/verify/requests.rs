@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine::{Fetched, Network, Target, fetch};
 use futures_util::future::join_all;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, sleep};
 
 use super::{
     outcome::{Figure, Judgement},
-    token::Token,
+    token::{Token, form},
 };
 
 /// The time between two requests while the pair does not answer as expected.
@@ -34,10 +35,17 @@ pub enum Authorization {
     Token,
     /// A token that nobody has.
     WrongToken,
+    /// The token in a form, as `app_a` sends it to `app_b`.
+    TokenForm,
+    /// A token that nobody has, in a form.
+    WrongTokenForm,
 }
 
 /// The token that nobody has.
 const WRONG_TOKEN: &str = "not-a-token-of-anybody";
+
+/// The content type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What a body must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +94,8 @@ impl Check {
     pub fn describe(&self) -> String {
         let with = match self.authorization {
             Authorization::None => "",
-            Authorization::Token => " with the token",
-            Authorization::WrongToken => " with a wrong token",
+            Authorization::Token | Authorization::TokenForm => " with the token",
+            Authorization::WrongToken | Authorization::WrongTokenForm => " with a wrong token",
         };
         format!("{} {}{with}", self.target.method, self.target.url)
     }
@@ -147,20 +155,33 @@ impl Client {
         }
     }
 
+    /// Sends the request of a check once.
+    ///
+    /// # Errors
+    /// Returns how the response differs, and the response as text.
+    pub(super) async fn expect(&self, check: &Check) -> Result<(), String> {
+        let answer = self.attempt(check).await.map(drop);
+        answer.map_err(|(difference, seen)| format!("{}: {difference}: {seen}", check.describe()))
+    }
+
     async fn send(&self, check: &Check, target: &Target) -> Result<Fetched, (String, String)> {
-        let value = match check.authorization {
+        let missing = || ("there is no token".to_owned(), String::new());
+        let token = || self.token.as_ref().ok_or_else(missing);
+        let mut body = Bytes::new();
+        let header = match check.authorization {
             Authorization::None => None,
-            Authorization::Token => {
-                let missing = || ("there is no token".to_owned(), String::new());
-                Some(self.token.as_ref().ok_or_else(missing)?.header())
+            Authorization::Token => Some((header::AUTHORIZATION, token()?.header())),
+            Authorization::WrongToken => Some((header::AUTHORIZATION, HeaderValue::from_static(WRONG_TOKEN))),
+            Authorization::TokenForm | Authorization::WrongTokenForm => {
+                body = match check.authorization {
+                    Authorization::TokenForm => token()?.form().into(),
+                    _ => form(WRONG_TOKEN).into(),
+                };
+                Some((header::CONTENT_TYPE, HeaderValue::from_static(FORM)))
             }
-            Authorization::WrongToken => Some(HeaderValue::from_static(WRONG_TOKEN)),
         };
-        let headers: Vec<_> = value
-            .into_iter()
-            .map(|value| (header::AUTHORIZATION, value))
-            .collect();
-        let response = fetch(&self.network, target, &headers, REQUEST_LIMIT).await;
+        let headers: Vec<_> = header.into_iter().collect();
+        let response = fetch(&self.network, target, &headers, &body, REQUEST_LIMIT).await;
         response.map_err(|error| ("there is no response".to_owned(), error.to_string()))
     }
 
@@ -243,72 +264,6 @@ fn describe(response: &Fetched, redirected: Option<&str>) -> String {
         response.status.as_u16(),
         String::from_utf8_lossy(body)
     )
-}
-
-/// Returns the targets of a base URL without a path, such as `https://host`.
-fn target(base: &str, method: Method, path: &str) -> Result<Target, String> {
-    let url = format!("{}{path}", base.trim_end_matches('/'));
-    Target::new(method, &url).map_err(|error| error.to_string())
-}
-
-/// The jobs, as the wire contract defines them.
-const JOBS: &str = "Jobs:\nTitle: Devops\nDescription: Awesome\n";
-
-/// The content type of every text of the pair.
-const TEXT: &str = "text/html; charset=utf-8";
-
-/// Returns the check of the test `hello-http`. With `follows_redirect`, a load balancer may redirect to HTTPS.
-///
-/// # Errors
-/// Returns a message if `base` is no URL.
-pub fn hello(base: &str, follows_redirect: bool) -> Result<Check, String> {
-    Ok(Check {
-        body: ExpectedBody::Exact("Hello there".to_owned()),
-        header: Some((header::CONTENT_TYPE, TEXT)),
-        follows_redirect,
-        ..Check::new(target(base, Method::GET, "/hello")?, StatusCode::OK)
-    })
-}
-
-/// Returns the check of `/jobs` with a method and the token.
-///
-/// # Errors
-/// Returns a message if `base` is no URL.
-pub fn jobs(base: &str, method: Method) -> Result<Check, String> {
-    Ok(Check {
-        authorization: Authorization::Token,
-        body: ExpectedBody::Exact(JOBS.to_owned()),
-        header: Some((header::CONTENT_TYPE, TEXT)),
-        ..Check::new(target(base, method, "/jobs")?, StatusCode::OK)
-    })
-}
-
-/// Returns the checks of the wire contract: the README lists it under "The HTTP interface".
-///
-/// # Errors
-/// Returns a message if `base` is no URL.
-pub fn wire_contract(base: &str) -> Result<Vec<Check>, String> {
-    let refused = |authorization| -> Result<Check, String> {
-        Ok(Check {
-            authorization,
-            body: ExpectedBody::Exact("fail".to_owned()),
-            header: Some((header::WWW_AUTHENTICATE, "Bearer")),
-            ..Check::new(target(base, Method::PUT, "/jobs")?, StatusCode::UNAUTHORIZED)
-        })
-    };
-    let status = |method, path, status| -> Result<Check, String> {
-        Ok(Check::new(target(base, method, path)?, status))
-    };
-    let hello = hello(base, false)?;
-    Ok(vec![
-        hello,
-        jobs(base, Method::PUT)?,
-        jobs(base, Method::POST)?,
-        refused(Authorization::WrongToken)?,
-        refused(Authorization::None)?,
-        status(Method::GET, "/jobs", StatusCode::METHOD_NOT_ALLOWED)?,
-        status(Method::GET, "/not-a-path", StatusCode::NOT_FOUND)?,
-    ])
 }
 
 /// The test `urls`: every check at the same time, so that one that waits until the deadline takes no time from the others.

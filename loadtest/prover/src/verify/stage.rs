@@ -66,11 +66,23 @@ const ANSWER_OF_LOAD_BALANCER: Duration = Duration::from_mins(5);
 /// minutes, with nodes about 35.
 const PROOF: Duration = Duration::from_mins(45);
 
-/// Ten windows of 30 s. A stable deployment needs two.
+/// Ten windows of 30 s. A stable deployment needs two, and a canary one.
 const SETTLED: Duration = Duration::from_mins(5);
 
 /// The time until pods that are still moving or terminating after a rollout are gone: twice their grace period.
 const SPREAD: Duration = Duration::from_mins(1);
+
+/// The time until a canary is ready: the `progressDeadlineSeconds` of the Deployments, which is four times the startup probe.
+const CANARY_STARTS: Duration = Duration::from_mins(2);
+
+/// The same where the canary may need a new node. A launch that fails is given up after 5 minutes.
+const CANARY_STARTS_WITH_NODES: Duration = Duration::from_mins(10);
+
+/// The time to ask a canary, which is ready, 140 times: a second on the testbed. A wrong answer is asked for until then.
+const CANARY_ANSWERS: Duration = Duration::from_secs(20);
+
+/// The time to ask it 20 times more, and until the custom metrics have it: four scrapes of 15 s.
+const CANARY_COUNTS: Duration = Duration::from_mins(1);
 
 /// A test of the stage table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -94,10 +106,18 @@ pub enum Test {
     Settled,
     /// Pods are spread over zones and regions.
     Spread,
+    /// A canary becomes ready.
+    CanaryStarts,
+    /// A canary answers its wire contract.
+    CanaryUrls,
+    /// A canary exports what scaling needs.
+    CanaryMetrics,
+    /// A canary is as good as the stable pods under load.
+    CanaryLoad,
 }
 
 impl Test {
-    /// All tests, in the order of the stage table.
+    /// The tests of the stages, in the order of the stage table.
     pub const ALL: [Self; 9] = [
         Self::Apply,
         Self::HelloHttp,
@@ -108,6 +128,14 @@ impl Test {
         Self::Urls,
         Self::Settled,
         Self::Spread,
+    ];
+
+    /// The tests of a canary, in the order in which they run. They belong to every stage, and replace its own tests.
+    pub const CANARY: [Self; 4] = [
+        Self::CanaryStarts,
+        Self::CanaryUrls,
+        Self::CanaryMetrics,
+        Self::CanaryLoad,
     ];
 
     /// Returns the name on the command line and in reports.
@@ -123,6 +151,10 @@ impl Test {
             Self::Urls => "urls",
             Self::Settled => "settled",
             Self::Spread => "spread",
+            Self::CanaryStarts => "canary-starts",
+            Self::CanaryUrls => "canary-urls",
+            Self::CanaryMetrics => "canary-metrics",
+            Self::CanaryLoad => "canary-load",
         }
     }
 
@@ -151,6 +183,16 @@ impl Test {
             Self::Spread => {
                 "the ready pods of each Deployment are spread over the zones, and over the regions"
             }
+            Self::CanaryStarts => "the canary becomes ready without a restart",
+            Self::CanaryUrls => {
+                "the canary, asked directly, answers each URL with its status and its content"
+            }
+            Self::CanaryMetrics => {
+                "the canary counts its requests, answers fast enough, and its HPA sees it in the custom metrics"
+            }
+            Self::CanaryLoad => {
+                "under load, the canary fails no more requests than the stable pods, and takes no longer"
+            }
         }
     }
 
@@ -164,8 +206,13 @@ impl Test {
             Self::HelloHttp | Self::JobsHttps if is_local => ANSWER,
             Self::HelloHttp | Self::JobsHttps | Self::Urls => ANSWER_OF_LOAD_BALANCER,
             Self::PodsScale | Self::NodesScale | Self::ResponseTime => PROOF,
-            Self::Settled => SETTLED,
+            Self::Settled | Self::CanaryLoad => SETTLED,
             Self::Spread => SPREAD,
+            // As for `apply`: its image is pulled, and it may need a node.
+            Self::CanaryStarts if is_local => CANARY_STARTS,
+            Self::CanaryStarts => CANARY_STARTS_WITH_NODES,
+            Self::CanaryUrls => CANARY_ANSWERS,
+            Self::CanaryMetrics => CANARY_COUNTS,
         }
     }
 
@@ -205,6 +252,8 @@ mod tests {
                 stages.into_iter().any(|stage| stage.tests().contains(&test)),
                 "{test}"
             );
+        }
+        for test in [&Test::ALL[..], &Test::CANARY].concat() {
             assert_eq!(serde_json::to_value(test).unwrap(), test.name());
         }
     }

@@ -28,10 +28,19 @@ impl Token {
     }
 
     /// Returns the value of the header `Authorization`. The value is not shown in debug output.
-    pub(super) fn header(&self) -> HeaderValue {
+    ///
+    /// # Panics
+    /// Never: the token was checked when it was created.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
         let mut value = HeaderValue::from_str(&self.0).expect("checked when the token was created");
         value.set_sensitive(true);
         value
+    }
+
+    /// Returns the form `token=…`, as `app_b` reads it.
+    pub(super) fn form(&self) -> String {
+        form(&self.0)
     }
 
     /// Replaces the token in a text.
@@ -39,6 +48,13 @@ impl Token {
     pub fn redact(&self, text: &str) -> String {
         text.replace(&self.0, REPLACEMENT)
     }
+}
+
+/// Returns the form with this token.
+pub(super) fn form(token: &str) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .append_pair("token", token)
+        .finish()
 }
 
 impl fmt::Debug for Token {

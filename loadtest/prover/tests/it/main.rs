@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod breakdown;
+mod canary;
+mod canary_cluster;
 mod chain;
 mod chain_external;
 mod chain_jobs;

@@ -8,14 +8,14 @@ mod text;
 use std::time::Duration;
 
 use anyhow::Context;
-use engine::{BadConfiguration, Interrupt, probe};
+use engine::{Addresses, BadConfiguration, Interrupt, Plan, probe};
 use jiff::Timestamp;
 use prover::{
     cluster::Cluster,
     prove::ScaleReport,
     verify::{
-        Judgement, Outcome, RegionCluster, SettleOptions, Test, VerifyReport, VerifyVerdict, apply, settle,
-        spread, urls,
+        CanaryProbe, Judgement, Outcome, RegionCluster, SettleOptions, Test, VerifyReport, VerifyVerdict,
+        apply, canary_load, canary_metrics, canary_starts, canary_urls, settle, spread, urls,
     },
 };
 use tokio::time::{Instant, timeout_at};
@@ -33,7 +33,7 @@ use crate::{
 /// at most 10 s.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// The time limit for a test connection before the load of `settled`.
+/// The time limit for a test connection before the load of `settled` or `canary-load`.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the command.
@@ -58,7 +58,9 @@ pub async fn run(command: VerifyCommand, mut interrupt: Interrupt) -> anyhow::Re
     for test in &options.selected {
         // One proof judges several tests.
         let is_judged = ran.iter().any(|outcome: &Outcome| outcome.name == *test);
-        if is_judged || interrupt.is_requested() {
+        // A canary that failed must go. The other tests of a stage say what still works.
+        let is_given_up = Test::CANARY.contains(test) && ran.iter().any(Outcome::is_failed);
+        if is_judged || is_given_up || interrupt.is_requested() {
             continue;
         }
         output::status(format_args!("{test}: {}", test.checks()));
@@ -79,12 +81,17 @@ pub async fn run(command: VerifyCommand, mut interrupt: Interrupt) -> anyhow::Re
         }
         ran.extend(outcomes);
     }
-    let tests = Test::ALL.map(|test| complete(test, &options, &ran));
+    let tests = if options.canary.canaries.is_empty() {
+        &Test::ALL[..]
+    } else {
+        &Test::CANARY
+    };
+    let tests = tests.iter().map(|test| complete(*test, &options, &ran));
     let report = VerifyReport::of(
         options.stage,
         options.config.clone(),
         (started_at, started.elapsed().as_secs_f64()),
-        tests.into(),
+        tests.collect(),
         interrupt.is_requested(),
         options.client.token.as_ref(),
     );
@@ -102,8 +109,11 @@ fn complete(test: Test, options: &VerifyOptions, ran: &[Outcome]) -> Outcome {
     if let Some(outcome) = ran.iter().find(|outcome| outcome.name == test) {
         return outcome.clone();
     }
-    let reason = if !options.stage.tests().contains(&test) {
+    let is_of_canary = Test::CANARY.contains(&test);
+    let reason = if !options.stage.tests().contains(&test) && !is_of_canary {
         format!("the stage {} does not contain it", options.stage.name())
+    } else if let Some(failed) = ran.iter().find(|outcome| is_of_canary && outcome.is_failed()) {
+        format!("{} failed before it", failed.name)
     } else if options.selected.contains(&test) {
         "a signal came before its end".to_owned()
     } else {
@@ -186,20 +196,29 @@ async fn judge(
         Test::Urls => urls(client, &options.urls, deadline).await,
         Test::Settled => settled(options, clusters.main()?, deadline).await?,
         Test::Spread => spread(&clusters.0, &options.spread, deadline).await,
+        Test::CanaryStarts => canary_starts(clusters.main()?, &options.canary, deadline).await,
+        Test::CanaryUrls => canary_urls(clusters.main()?, &options.canary, client, deadline).await,
+        Test::CanaryMetrics => canary_metrics(clusters.main()?, &options.canary, client, deadline).await,
+        Test::CanaryLoad => under_load(options, clusters.main()?, deadline).await?,
         Test::PodsScale | Test::NodesScale | Test::ResponseTime => {
             return Err(BadConfiguration::new(format!("{test} needs a proof")).into());
         }
     })
 }
 
+/// Returns the small load of a test, and the addresses of its host; or that it cannot be sent.
+async fn small_load(options: &VerifyOptions) -> anyhow::Result<Result<(Plan, Addresses), Judgement>> {
+    let plan = options.probe.clone().context("the load is not configured")?;
+    Ok(match probe(&plan.mix, &plan.network, PROBE_TIMEOUT).await {
+        Ok(addresses) => Ok((plan, addresses)),
+        Err(error) => Err(Judgement::failed("the load cannot be sent", error.to_string())),
+    })
+}
+
 async fn settled(options: &VerifyOptions, cluster: &Cluster, deadline: Instant) -> anyhow::Result<Judgement> {
-    let plan = options
-        .probe
-        .clone()
-        .context("the load of settled is not configured")?;
-    let addresses = match probe(&plan.mix, &plan.network, PROBE_TIMEOUT).await {
-        Ok(addresses) => addresses,
-        Err(error) => return Ok(Judgement::failed("the load cannot be sent", error.to_string())),
+    let (plan, addresses) = match small_load(options).await? {
+        Ok(load) => load,
+        Err(judgement) => return Ok(judgement),
     };
     let settle_options = SettleOptions {
         namespace: options.cluster.namespace.clone(),
@@ -209,4 +228,17 @@ async fn settled(options: &VerifyOptions, cluster: &Cluster, deadline: Instant) 
     };
     let mut show = |text: &str| output::status(text);
     settle(cluster, &settle_options, deadline, &mut show).await
+}
+
+async fn under_load(
+    options: &VerifyOptions,
+    cluster: &Cluster,
+    deadline: Instant,
+) -> anyhow::Result<Judgement> {
+    let probe = match small_load(options).await? {
+        Ok((plan, addresses)) => CanaryProbe { plan, addresses },
+        Err(judgement) => return Ok(judgement),
+    };
+    let mut show = |text: &str| output::status(text);
+    canary_load(cluster, &options.canary, &probe, deadline, &mut show).await
 }

@@ -17,10 +17,9 @@ pub(super) fn summary(report: &VerifyReport) -> String {
         "  certificates: {}",
         report.config.certificates.describe()
     ));
-    let of_stage = report
-        .tests
-        .iter()
-        .filter(|outcome| report.stage.tests().contains(&outcome.name));
+    let of_stage = report.tests.iter().filter(|outcome| {
+        report.stage.tests().contains(&outcome.name) || Test::CANARY.contains(&outcome.name)
+    });
     lines.extend(of_stage.map(outcome_line));
     lines.join("\n") + "\n"
 }
@@ -52,18 +51,18 @@ pub(super) fn observed(outcome: &Outcome) -> String {
 pub(super) fn list(stage: Option<DeliveryStage>) -> String {
     let stages = stage.map_or(DeliveryStage::ALL.to_vec(), |stage| vec![stage]);
     let mut lines = Vec::new();
-    for test in Test::ALL {
+    for test in Test::ALL.into_iter().chain(Test::CANARY) {
         let of_test: Vec<String> = stages
             .iter()
-            .filter(|stage| stage.tests().contains(&test))
+            .filter(|stage| stage.tests().contains(&test) || Test::CANARY.contains(&test))
             .map(|stage| {
                 let deadline = humantime::format_duration(test.deadline(*stage));
                 format!("{} (deadline {deadline})", stage.name())
             })
             .collect();
         if !of_test.is_empty() {
-            lines.push(format!("{:<14}{}", test.name(), of_test.join(", ")));
-            lines.push(format!("{:14}{}", "", test.checks()));
+            lines.push(format!("{:<16}{}", test.name(), of_test.join(", ")));
+            lines.push(format!("{:16}{}", "", test.checks()));
         }
     }
     lines.join("\n") + "\n"

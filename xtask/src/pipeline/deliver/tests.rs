@@ -15,11 +15,14 @@ here=$(dirname "$0")
 echo "$*" >>"$here/calls"
 for last; do :; done
 case " $* " in
+*" --dry-run=server "*) cat "$here/next.json" ;;
+*" get services "*) echo '{"items": []}' ;;
 *" kustomize "*) cat "$here/overlay.yaml" ;;
 *" get deployment "*) cat "$here/deployment.json" ;;
 *" get secret "*) cat "$here/stored.yaml" ;;
 *" create "*)
     [ ! -e "$here/no-events" ] || ! grep -q '"Event"' "$last" || { echo "Error from server (Forbidden): no events" >&2; exit 1; }
+    ! grep -q '"Pod"' "$last" || { echo '{"metadata": {"name": "app-a-canary-1"}}'; exit; }
     tee -a "$here/created" <"$last" ;;
 *" apply "*rollback.yaml*)
     cp "$last" "$here/rolled-back"
@@ -27,6 +30,18 @@ case " $* " in
     echo '{"kind": "Deployment", "metadata": {"name": "app-a"}}' ;;
 *" apply "*) echo '{"kind": "Deployment", "metadata": {"name": "app-a"}}' ;;
 esac
+"#;
+
+/// Notes each call, and ends with the code in the file that is named like the report.
+const LOADTEST: &str = r#"#!/bin/sh
+here=$(dirname "$0")
+echo "$*" >>"$here/tests"
+case "$*" in
+*canary-direct.json*) echo "direct test" >>"$here/calls"; exit "$(cat "$here/direct")" ;;
+*canary-load.json*) echo "load test" >>"$here/calls"; exit "$(cat "$here/load")" ;;
+esac
+echo "stage test" >>"$here/calls"
+exit TESTED
 "#;
 
 /// A cluster and the commands of a delivery.
@@ -40,7 +55,7 @@ impl Stand {
         let stand = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        let loadtest = format!("#!/bin/sh\necho \"$*\" >>\"$(dirname \"$0\")/tests\"\nexit {tested}\n");
+        let loadtest = LOADTEST.replace("TESTED", &tested.to_string());
         for (name, text) in [("kubectl", KUBECTL), ("loadtest", &loadtest)] {
             stand.write(name, text);
             fs::set_permissions(stand.path(name), fs::Permissions::from_mode(0o755)).unwrap();
@@ -60,7 +75,60 @@ impl Stand {
         stand.write("kustomization.yaml", "");
         stand.write("stored.yaml", "the manifests before");
         stand.write("failing-rollbacks", "0");
+        stand.write("direct", "0");
+        stand.write("load", "0");
         stand
+    }
+
+    /// A cluster on which `app-a` runs, and gets other pods by the release.
+    fn with_canary() -> Self {
+        let stand = Self::new(0);
+        let template = |image: &str| {
+            json!({
+                "metadata": { "labels": { "app.kubernetes.io/component": "frontend" } },
+                "spec": { "containers": [{ "image": image }] },
+            })
+        };
+        let mut running: serde_json::Value = serde_json::from_str(&stand.read("deployment.json")).unwrap();
+        running["status"]["readyReplicas"] = 2.into();
+        running["spec"]["template"] = template("before");
+        stand.write("deployment.json", &running.to_string());
+        let metadata = json!({ "name": "app-a", "namespace": "sample-app" });
+        let next = json!({ "items": [
+            { "kind": "Deployment", "metadata": metadata, "spec": { "template": template("next") } },
+            { "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": { "scaleTargetRef": { "name": "app-a" } } },
+        ] });
+        stand.write("next.json", &next.to_string());
+        stand
+    }
+
+    /// The steps about canaries and the release, in their order.
+    fn steps(&self) -> Vec<&'static str> {
+        let calls = self.read("calls");
+        let step = |call: &str| {
+            let steps = [
+                ("delete pods", "delete canaries"),
+                ("create --output=json --filename", "create"),
+                ("direct test", "direct test"),
+                (
+                    "label pod app-a-canary-1 --overwrite app.kubernetes.io/component=frontend",
+                    "admit",
+                ),
+                ("load test", "load test"),
+                ("release.yaml", "deploy"),
+                ("rollback.yaml", "roll back"),
+                ("stage test", "stage test"),
+            ];
+            let is_dry = call.contains("--dry-run");
+            let found = steps.into_iter().find(|(part, _)| call.contains(part) && !is_dry);
+            found.map(|(_, step)| step)
+        };
+        let mut steps: Vec<_> = calls.lines().filter_map(step).collect();
+        // The manifests and the events at the end.
+        while steps.last() == Some(&"create") {
+            steps.pop();
+        }
+        steps
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -94,6 +162,7 @@ impl Stand {
             tests: &Tests::new(Stage::Local, &[], overlay, &folder).unwrap(),
             loadtest: &self.path("loadtest"),
             holder: "a test",
+            without_canary: false,
         };
         delivery.run()
     }
@@ -190,4 +259,61 @@ fn the_same_manifests_are_deployed_and_verified() {
     let verified = tests.split("--overlay ").nth(1).unwrap();
     let verified = verified.split(' ').next().unwrap();
     assert_eq!(deployed, format!("{verified}/release.yaml"), "{calls}");
+}
+
+#[test]
+fn a_release_is_deployed_after_its_canary_has_passed_and_is_deleted() {
+    let stand = Stand::with_canary();
+    assert_eq!(stand.run().unwrap(), Outcome::Passed);
+    let expected = [
+        "delete canaries",
+        "create",
+        "direct test",
+        "admit",
+        "load test",
+        "delete canaries",
+        "deploy",
+        "stage test",
+    ];
+    assert_eq!(stand.steps(), expected, "{}", stand.read("calls"));
+    let tests = stand.read("tests");
+    assert!(
+        tests.contains("--canary app-a=app-a-canary-1 --only canary-starts --only canary-urls --only canary-metrics --json"),
+        "{tests}"
+    );
+}
+
+#[test]
+fn a_release_whose_canary_fails_is_never_deployed_and_the_canary_is_deleted() {
+    let before = ["delete canaries", "create", "direct test"];
+    for (test, steps) in [
+        ("direct", &["delete canaries", "roll back"][..]),
+        ("load", &["admit", "load test", "delete canaries", "roll back"]),
+    ] {
+        let stand = Stand::with_canary();
+        stand.write(test, "1");
+        assert_eq!(stand.run().unwrap(), Outcome::RolledBack);
+        assert_eq!(
+            stand.steps(),
+            [&before, steps].concat(),
+            "{}",
+            stand.read("calls")
+        );
+    }
+}
+
+/// Without a verified release, too: what runs stays.
+#[test]
+fn a_first_release_whose_canary_fails_changes_nothing() {
+    let stand = Stand::with_canary();
+    stand.write("load", "1");
+    let deployment = stand.read("deployment.json").replace("verified-release", "other");
+    stand.write("deployment.json", &deployment);
+    assert_eq!(stand.run().unwrap(), Outcome::NothingBefore);
+    assert_eq!(
+        stand.steps().last(),
+        Some(&"delete canaries"),
+        "{}",
+        stand.read("calls")
+    );
 }
