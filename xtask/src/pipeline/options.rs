@@ -16,6 +16,10 @@ const ADDRESSES: &[(&str, &str)] = &[
 ];
 
 #[derive(Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line, independent of the others"
+)]
 pub(crate) struct Options {
     /// The stage to run. Without it: build, then local
     #[arg(long, value_enum)]
