@@ -42,7 +42,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "host",
         checks: "unit tests, integration tests, rendered manifests, the Jenkinsfile",
-        budget: Duration::from_secs(810),
+        budget: Duration::from_mins(10),
         on_cluster: false,
         run: host,
     },
