@@ -128,10 +128,10 @@ impl Sidecar {
     /// still works with the certificate that it has.
     fn report(&self, now: OffsetDateTime) {
         let not_after = self.current.not_after;
-        self.metrics
-            .serving_certificate_expiration_timestamp_seconds
-            .set(not_after.unix_timestamp());
         if self.written {
+            self.metrics
+                .serving_certificate_expiration_timestamp_seconds
+                .set(not_after.unix_timestamp());
             self.readiness.advance(State::Ready);
         }
         let fault = match &self.failure {

@@ -206,11 +206,12 @@ async fn the_readiness_and_the_metrics_follow_the_certificate() {
     assert!(fault.contains("the APIService does not exist"), "{fault}");
     assert_eq!(readiness.state(), State::Starting);
     assert_eq!(metrics.serving_certificate_publish_failures_total.get(), 1);
+    let expiration = || metrics.serving_certificate_expiration_timestamp_seconds.get();
+    assert_eq!(expiration(), 0, "nothing is written");
 
     server.0.lock().expect("lock").bundle = Some(Vec::new());
     sidecar.round(start()).await.expect("a round");
     let first = written_certificate(&directory);
-    let expiration = || metrics.serving_certificate_expiration_timestamp_seconds.get();
     assert_eq!((readiness.state(), readiness.fault()), (State::Ready, None));
     assert_eq!(expiration(), first.not_after.unix_timestamp());
     assert_eq!(metrics.serving_certificate_renewals_total.get(), 0);
