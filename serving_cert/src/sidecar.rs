@@ -72,7 +72,7 @@ impl Sidecar {
             renewal = %current.renewal_time(),
             "serving certificate"
         );
-        Ok(Self {
+        let sidecar = Self {
             identity,
             validity: config.validity,
             files,
@@ -84,7 +84,10 @@ impl Sidecar {
             delays_write,
             next: None,
             failure: None,
-        })
+        };
+        // A reused certificate makes it ready, also while the API server is down.
+        sidecar.report(now);
+        Ok(sidecar)
     }
 
     /// Runs one round: creates a certificate if one is due, publishes its authority, and writes the files. The files change only

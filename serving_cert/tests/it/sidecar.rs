@@ -172,6 +172,24 @@ async fn a_restarted_container_reuses_its_certificate() {
 }
 
 #[tokio::test]
+async fn a_restarted_container_with_a_certificate_is_ready_while_the_api_server_is_down() {
+    let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
+    sidecar(&server, directory.path(), start())
+        .round(start())
+        .await
+        .expect("a round");
+    server.0.lock().expect("lock").down = true;
+    let later = start() + Duration::from_hours(1);
+    let (_, metrics, readiness) = observed(&server, directory.path(), later);
+    assert_eq!((readiness.state(), readiness.fault()), (State::Ready, None));
+    let expiration = written_certificate(&directory).not_after.unix_timestamp();
+    assert_eq!(
+        metrics.serving_certificate_expiration_timestamp_seconds.get(),
+        expiration
+    );
+}
+
+#[tokio::test]
 async fn a_restart_during_a_renewal_keeps_the_authority_that_the_server_uses() {
     let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
     let mut first_run = sidecar(&server, directory.path(), start());
