@@ -5,9 +5,9 @@ use crate::{
     config::RunConfig,
     files::Files,
     metrics::Metrics,
-    publish::{Outcome, Publisher},
+    publish::{self, Outcome, Publisher},
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use service::readiness::{Readiness, State};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -15,6 +15,9 @@ use tracing::{info, warn};
 
 /// The number of failed rounds between two warnings about the same failure.
 const ROUNDS_BETWEEN_WARNINGS: u32 = 30;
+
+/// The time after which a round hangs: what its requests may take, and 10 s for the certificate and the files.
+const ROUND_DEADLINE: Duration = publish::LONGEST.saturating_add(Duration::from_secs(10));
 
 /// The state of the sidecar.
 pub struct Sidecar {
@@ -181,10 +184,12 @@ impl Sidecar {
     /// Runs a round every `interval`. Until the first success a round runs every second, because the server waits for the files.
     ///
     /// # Errors
-    /// As [`Sidecar::round`].
+    /// As [`Sidecar::round`], and when a round hangs: a restart of the process tries again.
     pub async fn run(mut self, interval: Duration) -> Result<()> {
         loop {
-            self.round(OffsetDateTime::now_utc()).await?;
+            tokio::time::timeout(ROUND_DEADLINE, self.round(OffsetDateTime::now_utc()))
+                .await
+                .with_context(|| format!("a round has not ended after {ROUND_DEADLINE:?}"))??;
             let pause = if self.written {
                 interval
             } else {

@@ -1,6 +1,8 @@
 //! The rounds of the sidecar. Each test chooses the time of each round.
 
 use crate::support::{ApiServer, NAME, SERVER_NAME, start, verify};
+use http::{Request, Response};
+use kube::{Client, client::Body};
 use service::readiness::{Readiness, State};
 use serving_cert::{
     certificate::ServingCertificate,
@@ -10,7 +12,7 @@ use serving_cert::{
     publish::Publisher,
     sidecar::Sidecar,
 };
-use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{convert::Infallible, future::pending, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -265,4 +267,27 @@ async fn the_readiness_and_the_metrics_follow_the_certificate() {
     ] {
         assert!(text.contains(name), "no {name}: {text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_that_hangs_ends_the_process() {
+    let directory = TempDir::new().expect("a directory");
+    let never = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+    let publisher = Publisher::new(Client::new(never, "default"), NAME, "adapter-0");
+    let config = config(directory.path());
+    let now = OffsetDateTime::now_utc();
+    let sidecar =
+        Sidecar::new(&config, publisher, Metrics::new(), Readiness::default(), now).expect("started");
+    // Ten requests, each with 10 s for the connection and 10 s for the response.
+    let started = tokio::time::Instant::now();
+    let error = sidecar
+        .run(config.reconcile_interval)
+        .await
+        .expect_err("it hangs");
+    assert!(
+        format!("{error:#}").contains("a round has not ended"),
+        "{error:#}"
+    );
+    let elapsed = started.elapsed();
+    assert!((200..300).contains(&elapsed.as_secs()), "ended after {elapsed:?}");
 }
