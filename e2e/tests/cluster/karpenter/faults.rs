@@ -20,8 +20,8 @@ use crate::scaling::URL;
 /// fail. It took 4 s on an idle machine.
 const FAILING_SECONDS_AFTER_A_KILL: usize = 20;
 
-/// The length of the load: the seconds before the kill, those in which requests may fail, and some in which none may.
-const LOAD: &str = "30s";
+/// The length of the load: the seconds before the kill, those in which requests may fail, and 20 s in which none may.
+const LOAD: &str = "45s";
 
 /// The number of requests that may fail then: less than those of 5 s to half of the pods, at 100 requests per second.
 const FAILED_AFTER_A_KILL: u64 = 250;
