@@ -44,6 +44,8 @@ pub async fn run(config: Config) -> Result<()> {
         .context("found no configuration of a Kubernetes API server")?;
     client_config.connect_timeout = Some(API_TIMEOUT);
     client_config.read_timeout = Some(API_TIMEOUT);
+    // The client would repeat a request for minutes while the API server answers 503. The next round tries again.
+    client_config.default_retry = false;
     let client = kube::Client::try_from(client_config).context("cannot configure the Kubernetes client")?;
     let publisher = Publisher::new(client, &config.api_service, config.identity().common_name());
     let now = OffsetDateTime::now_utc();
