@@ -35,7 +35,7 @@ use time::OffsetDateTime;
 pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::install()?;
     let Command::Run(config) = config.command else {
-        bail!("`check` is a probe and does not run the sidecar");
+        bail!("`check` does not run the sidecar");
     };
     let metrics = Metrics::new();
     let mut admin = AdminListener::bind(config.admin_listen, metrics.registry.clone())?;

@@ -111,7 +111,6 @@ fn reach_the_limit() -> Result<()> {
 /// Removes the pool and its nodes, also after a failure.
 fn remove_the_pool() -> Result<()> {
     kubectl(&["delete", "deployment/limited", "--ignore-not-found"])?;
-
     kubectl(&["delete", "nodepool", POOL, "--ignore-not-found"])?;
     eventually("the nodes of the pool are gone", || {
         let claims = claims(POOL)?;
