@@ -22,31 +22,30 @@ pub mod sidecar;
 use anyhow::{Context, Result, bail};
 use config::{Command, Config};
 use metrics::Metrics;
-use publish::Publisher;
+use publish::{API_TIMEOUT, Publisher};
 use service::server::{AdminListener, Signals};
 use sidecar::Sidecar;
-use std::time::Duration;
 use time::OffsetDateTime;
-
-/// How long the API server may take to respond. The next round tries again.
-const API_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the sidecar until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the admin listener cannot be bound, there is no API server to connect to, a certificate cannot be created, or a file cannot
-/// be written.
+/// When the admin listener cannot be bound, there is no API server to connect to, a certificate cannot be created, a file cannot
+/// be written, or a round hangs.
 pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::install()?;
     let Command::Run(config) = config.command else {
-        bail!("`check` is a probe and does not run the sidecar");
+        bail!("`check` does not run the sidecar");
     };
     let metrics = Metrics::new();
     let mut admin = AdminListener::bind(config.admin_listen, metrics.registry.clone())?;
     let mut client_config = kube::Config::infer()
         .await
         .context("found no configuration of a Kubernetes API server")?;
+    client_config.connect_timeout = Some(API_TIMEOUT);
     client_config.read_timeout = Some(API_TIMEOUT);
+    // The client would repeat a request for minutes while the API server answers 503. The next round tries again.
+    client_config.default_retry = false;
     let client = kube::Client::try_from(client_config).context("cannot configure the Kubernetes client")?;
     let publisher = Publisher::new(client, &config.api_service, config.identity().common_name());
     let now = OffsetDateTime::now_utc();

@@ -8,7 +8,7 @@ use service::metrics::{register, register_process};
 pub struct Metrics {
     /// The registry that `/metrics` shows.
     pub registry: Registry,
-    /// End of the validity of the certificate in use, in seconds since 1970
+    /// End of the validity of the certificate in use, in seconds since 1970; 0 while no certificate is in use
     pub serving_certificate_expiration_timestamp_seconds: IntGauge,
     /// Certificates that replaced an earlier one before its end
     pub serving_certificate_renewals_total: IntCounter,
@@ -24,7 +24,7 @@ impl Metrics {
         register_process(&registry, env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         let expiration = IntGauge::new(
             "serving_certificate_expiration_timestamp_seconds",
-            "End of the validity of the certificate in use, in seconds since 1970",
+            "End of the validity of the certificate in use, in seconds since 1970; 0 while no certificate is in use",
         );
         let renewals = IntCounter::new(
             "serving_certificate_renewals_total",

@@ -9,10 +9,17 @@ use kube::{
 };
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
+use std::time::Duration;
 use time::OffsetDateTime;
 
+/// How long a connection to the API server may take, and how long its response. The next round tries again.
+pub const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest duration of [`Publisher::ensure`]: each attempt is a read and a write, each with a connection and a response.
+pub const LONGEST: Duration = API_TIMEOUT.saturating_mul(2 * 2 * ATTEMPTS);
+
 /// The number of attempts after conflicting writes. After that the next round tries again.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: u32 = 5;
 
 /// The field manager of the writes, which `kubectl get --show-managed-fields` shows.
 const FIELD_MANAGER: &str = "serving-cert";

@@ -5,9 +5,9 @@ use crate::{
     config::RunConfig,
     files::Files,
     metrics::Metrics,
-    publish::{Outcome, Publisher},
+    publish::{self, Outcome, Publisher},
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use service::readiness::{Readiness, State};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -15,6 +15,9 @@ use tracing::{info, warn};
 
 /// The number of failed rounds between two warnings about the same failure.
 const ROUNDS_BETWEEN_WARNINGS: u32 = 30;
+
+/// The time after which a round hangs: what its requests may take, and 10 s for the certificate and the files.
+const ROUND_DEADLINE: Duration = publish::LONGEST.saturating_add(Duration::from_secs(10));
 
 /// The state of the sidecar.
 pub struct Sidecar {
@@ -72,7 +75,7 @@ impl Sidecar {
             renewal = %current.renewal_time(),
             "serving certificate"
         );
-        Ok(Self {
+        let sidecar = Self {
             identity,
             validity: config.validity,
             files,
@@ -84,7 +87,10 @@ impl Sidecar {
             delays_write,
             next: None,
             failure: None,
-        })
+        };
+        // A reused certificate makes it ready, also while the API server is down.
+        sidecar.report(now);
+        Ok(sidecar)
     }
 
     /// Runs one round: creates a certificate if one is due, publishes its authority, and writes the files. The files change only
@@ -128,10 +134,10 @@ impl Sidecar {
     /// still works with the certificate that it has.
     fn report(&self, now: OffsetDateTime) {
         let not_after = self.current.not_after;
-        self.metrics
-            .serving_certificate_expiration_timestamp_seconds
-            .set(not_after.unix_timestamp());
         if self.written {
+            self.metrics
+                .serving_certificate_expiration_timestamp_seconds
+                .set(not_after.unix_timestamp());
             self.readiness.advance(State::Ready);
         }
         let fault = match &self.failure {
@@ -178,10 +184,12 @@ impl Sidecar {
     /// Runs a round every `interval`. Until the first success a round runs every second, because the server waits for the files.
     ///
     /// # Errors
-    /// As [`Sidecar::round`].
+    /// As [`Sidecar::round`], and when a round hangs: a restart of the process tries again.
     pub async fn run(mut self, interval: Duration) -> Result<()> {
         loop {
-            self.round(OffsetDateTime::now_utc()).await?;
+            tokio::time::timeout(ROUND_DEADLINE, self.round(OffsetDateTime::now_utc()))
+                .await
+                .with_context(|| format!("a round has not ended after {ROUND_DEADLINE:?}"))??;
             let pause = if self.written {
                 interval
             } else {

@@ -11,6 +11,13 @@ use e2e::{
 use wiring::Link;
 
 use crate::certificate::{api_service_bundle, cluster_authority, replace_bundle};
+use crate::prometheus;
+
+/// The limit of the alert `ServingCertificateExpires`.
+const SEVEN_DAYS_IN_SECONDS: f64 = 7.0 * 86400.0;
+
+/// Scrapes between which Prometheus evaluates the rules: both have an interval of 15 s.
+const SCRAPES: f64 = 2.0;
 
 /// Waits until `loadtest chain` names `link` as the first broken one.
 pub(crate) fn wait_until_named(link: Link) -> Result<()> {
@@ -130,5 +137,26 @@ fn an_overwritten_ca_bundle_is_repaired() {
             Ok(())
         })?;
         wait_for_chain()
+    });
+}
+
+// In this suite, because the suite with the renewal deploys a certificate of two minutes in each test.
+#[test]
+fn the_committed_certificate_fires_no_alert() {
+    with_diagnostics(|| {
+        deploy()?;
+        wait_for_chain()?;
+        let end = "serving_certificate_expiration_timestamp_seconds";
+        eventually("Prometheus has evaluated the rules with this certificate", || {
+            let left = prometheus::query(&format!("min({end}) - time()"))?;
+            ensure!(left > SEVEN_DAYS_IN_SECONDS, "{left} s are left");
+            let scrapes = prometheus::query(&format!("min(count_over_time({end}[1m]))"))?;
+            ensure!(scrapes >= SCRAPES, "{scrapes} scrapes of it");
+            Ok(())
+        })?;
+        let query = r#"count(ALERTS{alertname="ServingCertificateExpires"}) or vector(0)"#;
+        let alerts = prometheus::query(query)?;
+        ensure!(alerts == 0.0, "{query} is {alerts}");
+        Ok(())
     });
 }

@@ -86,12 +86,12 @@ fn compose(engine: &Engine, version: Compose) -> Result<()> {
     Ok(())
 }
 
-/// The ID of the container of a service.
+/// The ID of the container of a service, also of a stopped one.
 fn container(engine: &Engine, version: Compose, service: &str) -> Result<String> {
-    Ok(engine
-        .compose(version, &["ps", "--quiet", service])?
-        .trim()
-        .to_owned())
+    let printed = engine.compose(version, &["ps", "--all", "--quiet", service])?;
+    let id = printed.trim();
+    ensure!(!id.is_empty(), "{service} has no container");
+    Ok(id.to_owned())
 }
 
 /// What Docker knows about the container of a service.

@@ -48,7 +48,8 @@ pub(crate) fn render(kustomization: &Path) -> Vec<Value> {
     let relative = kustomization
         .strip_prefix(render::root())
         .expect("a folder of the manifests");
-    let name = relative.to_string_lossy().replace('/', "-");
+    let relative = relative.to_string_lossy();
+    let name = relative.replace('/', "-");
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("rendered-{name}.json"));
     let mut options = File::options();
     let mut file = options
@@ -64,7 +65,8 @@ pub(crate) fn render(kustomization: &Path) -> Vec<Value> {
     file.read_to_string(&mut text).expect("readable");
     // A process that was killed while it wrote leaves no JSON.
     let mut stored: Value = serde_json::from_str(&text).unwrap_or_default();
-    if stored["inputs"] == *INPUTS {
+    // The names of two folders, such as `a/b` and `a-b`, may be those of one file.
+    if stored["inputs"] == *INPUTS && stored["kustomization"] == *relative {
         match stored["objects"].take() {
             Value::Array(objects) => return objects,
             other => panic!("{}: {other}", path.display()),
@@ -72,7 +74,7 @@ pub(crate) fn render(kustomization: &Path) -> Vec<Value> {
     }
     let objects = render::render(kustomization)
         .unwrap_or_else(|error| panic!("{}: {error:#}", kustomization.display()));
-    let text = json!({ "inputs": *INPUTS, "objects": objects }).to_string();
+    let text = json!({ "inputs": *INPUTS, "kustomization": relative, "objects": objects }).to_string();
     file.set_len(0).expect("writable");
     file.rewind().expect("writable");
     file.write_all(text.as_bytes()).expect("writable");

@@ -1,6 +1,8 @@
 //! The rounds of the sidecar. Each test chooses the time of each round.
 
 use crate::support::{ApiServer, NAME, SERVER_NAME, start, verify};
+use http::{Request, Response};
+use kube::{Client, client::Body};
 use service::readiness::{Readiness, State};
 use serving_cert::{
     certificate::ServingCertificate,
@@ -10,7 +12,7 @@ use serving_cert::{
     publish::Publisher,
     sidecar::Sidecar,
 };
-use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{convert::Infallible, future::pending, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -172,6 +174,24 @@ async fn a_restarted_container_reuses_its_certificate() {
 }
 
 #[tokio::test]
+async fn a_restarted_container_with_a_certificate_is_ready_while_the_api_server_is_down() {
+    let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
+    sidecar(&server, directory.path(), start())
+        .round(start())
+        .await
+        .expect("a round");
+    server.0.lock().expect("lock").down = true;
+    let later = start() + Duration::from_hours(1);
+    let (_, metrics, readiness) = observed(&server, directory.path(), later);
+    assert_eq!((readiness.state(), readiness.fault()), (State::Ready, None));
+    let expiration = written_certificate(&directory).not_after.unix_timestamp();
+    assert_eq!(
+        metrics.serving_certificate_expiration_timestamp_seconds.get(),
+        expiration
+    );
+}
+
+#[tokio::test]
 async fn a_restart_during_a_renewal_keeps_the_authority_that_the_server_uses() {
     let (server, directory) = (ApiServer::with_bundle(""), TempDir::new().expect("a directory"));
     let mut first_run = sidecar(&server, directory.path(), start());
@@ -206,11 +226,12 @@ async fn the_readiness_and_the_metrics_follow_the_certificate() {
     assert!(fault.contains("the APIService does not exist"), "{fault}");
     assert_eq!(readiness.state(), State::Starting);
     assert_eq!(metrics.serving_certificate_publish_failures_total.get(), 1);
+    let expiration = || metrics.serving_certificate_expiration_timestamp_seconds.get();
+    assert_eq!(expiration(), 0, "nothing is written");
 
     server.0.lock().expect("lock").bundle = Some(Vec::new());
     sidecar.round(start()).await.expect("a round");
     let first = written_certificate(&directory);
-    let expiration = || metrics.serving_certificate_expiration_timestamp_seconds.get();
     assert_eq!((readiness.state(), readiness.fault()), (State::Ready, None));
     assert_eq!(expiration(), first.not_after.unix_timestamp());
     assert_eq!(metrics.serving_certificate_renewals_total.get(), 0);
@@ -246,4 +267,27 @@ async fn the_readiness_and_the_metrics_follow_the_certificate() {
     ] {
         assert!(text.contains(name), "no {name}: {text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_that_hangs_ends_the_process() {
+    let directory = TempDir::new().expect("a directory");
+    let never = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+    let publisher = Publisher::new(Client::new(never, "default"), NAME, "adapter-0");
+    let config = config(directory.path());
+    let now = OffsetDateTime::now_utc();
+    let sidecar =
+        Sidecar::new(&config, publisher, Metrics::new(), Readiness::default(), now).expect("started");
+    // Ten requests, each with 10 s for the connection and 10 s for the response.
+    let started = tokio::time::Instant::now();
+    let error = sidecar
+        .run(config.reconcile_interval)
+        .await
+        .expect_err("it hangs");
+    assert!(
+        format!("{error:#}").contains("a round has not ended"),
+        "{error:#}"
+    );
+    let elapsed = started.elapsed();
+    assert!((200..300).contains(&elapsed.as_secs()), "ended after {elapsed:?}");
 }

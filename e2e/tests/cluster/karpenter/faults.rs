@@ -20,8 +20,8 @@ use crate::scaling::URL;
 /// fail. It took 4 s on an idle machine.
 const FAILING_SECONDS_AFTER_A_KILL: usize = 20;
 
-/// The length of the load: the seconds before the kill, those in which requests may fail, and some in which none may.
-const LOAD: &str = "30s";
+/// The length of the load: the seconds before the kill, those in which requests may fail, and 20 s in which none may.
+const LOAD: &str = "45s";
 
 /// The number of requests that may fail then: less than those of 5 s to half of the pods, at 100 requests per second.
 const FAILED_AFTER_A_KILL: u64 = 250;
@@ -128,16 +128,27 @@ fn zone_of(node: &str) -> Result<String> {
     ])
 }
 
-/// Fails unless Karpenter reported an event whose note contains `note`.
-pub(super) fn reported(note: &str) -> Result<()> {
+/// Fails unless Karpenter reported an event whose note contains `note`, about an object whose name starts with `object`.
+pub(super) fn reported(object: &str, note: &str) -> Result<()> {
     let events = items(&[
         "events.events.k8s.io",
         "-A",
         "--field-selector",
         "reportingController=karpenter",
     ])?;
-    let notes: BTreeSet<_> = events.iter().filter_map(|event| event["note"].as_str()).collect();
-    ensure!(notes.iter().any(|found| found.contains(note)), "{notes:#?}");
+    let about = |event: &&Value| {
+        let name = event["regarding"]["name"].as_str();
+        name.is_some_and(|name| name.starts_with(object))
+    };
+    let notes: BTreeSet<_> = events
+        .iter()
+        .filter(about)
+        .filter_map(|event| event["note"].as_str())
+        .collect();
+    ensure!(
+        notes.iter().any(|found| found.contains(note)),
+        "about {object}: {notes:#?}"
+    );
     Ok(())
 }
 
@@ -241,7 +252,7 @@ fn block_a_removal() -> Result<()> {
     ])?;
     apply_held()?;
     let node = eventually("the pod runs on an added node", node_of_held)?;
-    eventually("Karpenter reports the budget", || reported("default/held"))?;
+    eventually("Karpenter reports the budget", || reported("", "default/held"))?;
     ensure!(kubectl(&["get", "node", &node]).is_ok(), "{node} is gone");
     kubectl(&["delete", "deployment,pdb", "held"])?;
     eventually("the node is gone", || {

@@ -90,8 +90,8 @@ fn alerted() -> Result<()> {
 fn reach_the_limit() -> Result<()> {
     apply_pool()?;
     apply_pods()?;
-    eventually("Karpenter reports the limit", || {
-        reported("limits have been exhausted")
+    eventually("Karpenter reports the limit for a pod of the test", || {
+        reported("limited-", "limits have been exhausted")
     })?;
     // The rule waits for a minute, in which Karpenter attempts more.
     eventually("Prometheus reports the limit", alerted)?;
@@ -111,7 +111,6 @@ fn reach_the_limit() -> Result<()> {
 /// Removes the pool and its nodes, also after a failure.
 fn remove_the_pool() -> Result<()> {
     kubectl(&["delete", "deployment/limited", "--ignore-not-found"])?;
-
     kubectl(&["delete", "nodepool", POOL, "--ignore-not-found"])?;
     eventually("the nodes of the pool are gone", || {
         let claims = claims(POOL)?;

@@ -153,8 +153,8 @@ func taint(wanted corev1.Taint) nodemanager.Taint {
 	return nodemanager.Taint{Key: wanted.Key, Value: wanted.Value, Effect: string(wanted.Effect)}
 }
 
-// Delete stops the node of the claim once its kubelet has deleted the drained pods, and deletes its Node object. When it returns, nothing of the node is left, so it reports
-// that the instance is gone.
+// Delete waits up to 5 s until the kubelet has deleted the stopped pods, stops the node, and deletes its Node object. When it
+// returns, nothing of the node is left, so it reports that the instance is gone.
 //
 // Karpenter deletes the Node object only of a node that it has registered. For the others it relies on the node controller of
 // the cloud, which the testbed does not have.
