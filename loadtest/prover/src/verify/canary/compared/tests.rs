@@ -103,7 +103,6 @@ fn simulate(canary: Release, stable: Release, rate: f64) -> Ends {
                 canary: second(&mut random, canary, rate),
                 // Two stable pods.
                 stable: second(&mut random, stable, 2.0 * rate),
-                unseen: Proportion::default(),
             });
             let found = compare(&seconds, &RULES);
             if matches!(found.shown, Shown::Nothing(_)) && number < DEADLINE {
