@@ -5,13 +5,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::body::Bytes;
 use engine::{Mix, Network, Plan, Protocol, Schedule, Target, probe, units::Rate};
 use http::Method;
-use prover::verify::{
-    Canary, CanaryOptions, CanaryProbe, canary_load, canary_metrics, canary_starts, canary_urls,
-};
+use prover::verify::{CanaryProbe, canary_load, canary_metrics, canary_starts, canary_urls};
 use tokio::time::Instant;
 
 use crate::{
-    canary_cluster::{CANARY, Fault},
+    canary_cluster::Fault,
     canary_stand::{Stand, client, within},
     scaling_cluster::ScalingCluster,
     verify::{assert_failed, assert_passed},
@@ -215,20 +213,11 @@ async fn a_read_without_an_answer_is_repeated() {
         flaky: true,
         ..Fault::default()
     };
-    let stand = Stand::new("app-b", fault).await;
+    let mut stand = Stand::new("app-b", fault).await;
     stand.fail_once("urls");
     let judged = canary_urls(&stand.cluster, &stand.options, &client(), within(20)).await;
     assert_passed(&judged, "POST http://127.0.0.1:");
-    let stand = Stand {
-        options: CanaryOptions {
-            canaries: vec![Canary {
-                deployment: "app-a".to_owned(),
-                pod: CANARY.to_owned(),
-            }],
-            ..stand.options.clone()
-        },
-        ..stand
-    };
+    "app-a".clone_into(&mut stand.options.canaries[0].deployment);
     stand.fail_once("metrics");
     let judged = canary_metrics(&stand.cluster, &stand.options, &client(), within(20)).await;
     assert_passed(&judged, "has a value for it");
