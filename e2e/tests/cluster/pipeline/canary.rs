@@ -18,9 +18,6 @@ use super::{deployment, expect_events, expect_released};
 /// The load of the users: half to `/hello`, half to `/jobs`.
 const USERS: f64 = 100.0;
 
-/// The load of `canary-load`.
-const OWN: f64 = 40.0;
-
 /// The largest share of a canary beside two stable pods.
 const SHARE: f64 = 1.0 / 3.0;
 
@@ -202,7 +199,7 @@ fn expect_caught(build: &Build, layer: &str, bad: &Bad) -> Result<()> {
          ones, {seen} reached the canary"
     );
     if *is_admitted {
-        let bound = (exposed + AFTER_SECONDS) * (USERS + OWN) * SHARE * UNEVEN;
+        let bound = (exposed + AFTER_SECONDS) * USERS * SHARE * UNEVEN;
         #[expect(clippy::cast_precision_loss, reason = "some hundred requests")]
         let seen = seen as f64;
         ensure!(
