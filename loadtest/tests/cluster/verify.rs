@@ -382,7 +382,10 @@ async fn a_canary_has_tests_of_its_own_and_is_given_up_after_the_first_that_fail
     for (flags, expected) in [
         (&[][..], "canary-load needs a canary: --canary"),
         (&["--canary=app-a=a", "--deadline=canary-load=11m"], "at most 10m"),
-        (&["--canary=app-a=a", "--deadline=canary-load=30s"], "exceed the window of 30s"),
+        (
+            &["--canary=app-a=a", "--deadline=canary-load=30s"],
+            "exceed the window of 30s",
+        ),
     ] {
         let output = delivery.command(&[&load, flags].concat()).await;
         let message = String::from_utf8_lossy(&output.stderr);

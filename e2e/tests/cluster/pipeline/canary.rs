@@ -209,9 +209,21 @@ fn expect_caught(build: &Build, layer: &str, bad: &Bad) -> Result<()> {
     } else {
         ensure!(seen == 0, "{seen} requests reached the canary: {load}");
     }
-    // Only the canary may fail a request.
+    // Only the canary may fail a request: each failed one has a response, and no stable pod counted a failure.
     let failed = failed.context("no count")?;
-    ensure!(failed <= seen, "{failed} requests failed: {}", load["failures"]);
+    ensure!(
+        load["failures"]["status"].as_u64() == Some(failed) && failed <= seen,
+        "{failed} requests failed: {}",
+        load["failures"]
+    );
+    let of_stable = printed
+        .split(": failed: ")
+        .nth(1)
+        .and_then(|text| text.split(" requests, stable pods ").nth(1));
+    ensure!(
+        failed == 0 || of_stable.is_some_and(|text| text.starts_with("0 of ")),
+        "stable pods failed requests: {printed}"
+    );
     ensure!(
         *fault == "wears-out" || failed == 0,
         "{failed} requests failed: {load}"
