@@ -92,11 +92,15 @@ struct Ends {
 
 /// Simulates the test as `canary_load` runs it: a comparison each second until it shows something, or the deadline comes.
 fn simulate(canary: Release, stable: Release, rate: f64) -> Ends {
+    simulate_cases(CASES, canary, stable, rate)
+}
+
+fn simulate_cases(cases: u64, canary: Release, stable: Release, rate: f64) -> Ends {
     let mut random = Rng::with_seed(20_260_101);
     let mut ends = Ends::default();
     #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
-    let share = 1.0 / CASES as f64;
-    for _ in 0..CASES {
+    let share = 1.0 / cases as f64;
+    for _ in 0..cases {
         let mut seconds = Vec::new();
         for number in 1..=DEADLINE {
             seconds.push(Second {
@@ -145,8 +149,13 @@ fn where_5_percent_fail_everywhere_a_good_release_needs_more_requests() {
         failing: 0.05,
         ..GOOD
     };
-    let (few, many) = (simulate(release, release, 5.0), simulate(release, release, 30.0));
-    assert!(few.passed < 0.0 && many.passed >= 0.98, "{few:?} {many:?}");
+    // With 100 cases, 77 pass. Most tests last until the deadline, so 100 take a minute.
+    let few = simulate_cases(25, release, release, 5.0);
+    let many = simulate_cases(25, release, release, 30.0);
+    assert!(
+        (0.5..0.95).contains(&few.passed) && few.worse <= 0.04 && many.passed >= 0.96,
+        "{few:?} {many:?}"
+    );
 }
 
 /// The power: a release that is worse than the margins.
