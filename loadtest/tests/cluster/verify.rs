@@ -378,7 +378,14 @@ async fn a_canary_has_tests_of_its_own_and_is_given_up_after_the_first_that_fail
         "{}",
         verified.junit
     );
-    let load = ["--stage", "local", "--insecure", "--only", "canary-load"];
+    let token = delivery.path("token");
+    let load = [
+        "--stage=local",
+        "--insecure",
+        "--only=canary-load",
+        "--token-file",
+        &token,
+    ];
     for (flags, expected) in [
         (&[][..], "canary-load needs a canary: --canary"),
         (&["--canary=app-a=a", "--deadline=canary-load=11m"], "at most 10m"),
