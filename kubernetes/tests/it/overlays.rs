@@ -7,7 +7,7 @@ use manifests::{
     findings::{Finding, list},
     objects, permissions, pods, references, relations,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use wiring::ROLLOUTS;
 
@@ -73,6 +73,24 @@ fn selectors_match_one_workload_except_for_the_chart_of_karpenter() {
         relations::selectors,
         &[("Service karpenter/karpenter-metrics", "selects no pods")],
     );
+}
+
+/// A canary is no replica. If it counted as healthy, one more stable pod could be evicted.
+#[test]
+fn the_budgets_of_the_pair_do_not_select_a_canary() {
+    for overlay in all_overlays() {
+        for name in ["app-a", "app-b"] {
+            let Some(budget) = objects::find(&overlay.objects, "PodDisruptionBudget", "sample-app", name)
+            else {
+                continue;
+            };
+            let expected = json!([{ "key": "sample-app/track", "operator": "DoesNotExist" }]);
+            let found = &budget["spec"]["selector"]["matchExpressions"];
+            assert_eq!(*found, expected, "overlay {}: {name}", overlay.name);
+        }
+    }
+    let local = objects::of_kind(&overlay("local").objects, "PodDisruptionBudget").count();
+    assert!(local >= 2, "{local} budgets");
 }
 
 #[test]

@@ -50,6 +50,12 @@ impl FailureKind {
         matches!(self, Self::Status | Self::Body)
     }
 
+    /// Returns whether the request was sent and nothing came back, as when a server is gone.
+    #[must_use]
+    pub fn is_unanswered(self) -> bool {
+        matches!(self, Self::Connect | Self::Reset | Self::Timeout)
+    }
+
     /// Returns the name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub warm_up: Counts,
     /// The counts since the first arrival of the schedule.
     pub counts: Counts,
+    /// How many of them failed without a response.
+    pub unanswered: u64,
     /// The latencies of the requests that completed since the last snapshot.
     pub latency: Summary,
 }
@@ -141,11 +143,18 @@ impl Load {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut latency = histogram::new();
+        let mut unanswered = 0;
         let mut counts = |recorders: &[Arc<Mutex<Recorder>>]| {
             let mut counts = Counts::default();
+            unanswered = 0;
             for recorder in recorders {
                 let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
                 counts.merge(&recorder.counts);
+                let failures = recorder.failures.iter();
+                unanswered += failures
+                    .filter(|(kind, _)| kind.is_unanswered())
+                    .map(|(_, count)| count)
+                    .sum::<u64>();
                 histogram::merge(&mut latency, &recorder.take_recent_latencies());
             }
             counts
@@ -157,6 +166,7 @@ impl Load {
             warm_up_left: until_measured.min(self.plan.warm_up),
             warm_up,
             counts: measured,
+            unanswered,
             latency: Summary::from_histogram(&latency),
         }
     }

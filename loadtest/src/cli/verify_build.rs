@@ -281,6 +281,10 @@ fn network(
     Ok((network, certificates))
 }
 
+/// The longest deadline of `canary-load`. The pipeline lets a canary live for 15 minutes (`xtask/src/pipeline/canary/pod.rs`), and the tests
+/// before this one take some of them.
+const LONGEST_CANARY_LOAD: Duration = Duration::from_mins(10);
+
 /// Rejects times that prove nothing.
 fn check_times(
     arguments: &VerifyArguments,
@@ -302,6 +306,23 @@ fn check_times(
             "the deadline of settled ({}) must exceed two windows of {}: --deadline settled=DURATION",
             humantime::format_duration(deadline),
             humantime::format_duration(window)
+        )));
+    }
+    let deadline = deadlines[&Test::CanaryLoad];
+    // The window, and the time to connect and to read.
+    if selected.contains(&Test::CanaryLoad) && deadline < window + Duration::from_secs(5) {
+        return Err(bad(format!(
+            "the deadline of canary-load ({}) must exceed the window of {} by 5 s: --deadline canary-load=DURATION",
+            humantime::format_duration(deadline),
+            humantime::format_duration(window)
+        )));
+    }
+    if selected.contains(&Test::CanaryLoad) && deadline > LONGEST_CANARY_LOAD {
+        return Err(bad(format!(
+            "the deadline of canary-load ({}) must be at most {}, because the pipeline lets a canary live for 15 minutes: \
+             --deadline canary-load=DURATION",
+            humantime::format_duration(deadline),
+            humantime::format_duration(LONGEST_CANARY_LOAD)
         )));
     }
     let shortest = response_time.shortest_plateau_seconds();

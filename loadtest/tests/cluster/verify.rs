@@ -378,12 +378,25 @@ async fn a_canary_has_tests_of_its_own_and_is_given_up_after_the_first_that_fail
         "{}",
         verified.junit
     );
-    let without = ["--stage", "local", "--insecure", "--only", "canary-load"];
-    let output = delivery.command(&without).await;
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(104), "{message}");
-    assert!(
-        message.contains("canary-load needs a canary: --canary"),
-        "{message}"
-    );
+    let token = delivery.path("token");
+    let load = [
+        "--stage=local",
+        "--insecure",
+        "--only=canary-load",
+        "--token-file",
+        &token,
+    ];
+    for (flags, expected) in [
+        (&[][..], "canary-load needs a canary: --canary"),
+        (&["--canary=app-a=a", "--deadline=canary-load=11m"], "at most 10m"),
+        (
+            &["--canary=app-a=a", "--deadline=canary-load=30s"],
+            "exceed the window of 30s",
+        ),
+    ] {
+        let output = delivery.command(&[&load, flags].concat()).await;
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(104), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
 }

@@ -12,9 +12,10 @@ use anyhow::Result;
 use serde_json::Value;
 use testbed::progress;
 
-use super::cluster::{Cluster, NAMESPACE};
+use super::cluster::{Cluster, NAMESPACE, has_reason, is_invalid};
 use super::guard::Guard;
 use super::outcome::Stop;
+use super::record::Verified;
 use super::verify::Tests;
 use plan::{Plan, plan};
 use pod::{ADMITTED, SELECTOR};
@@ -36,6 +37,8 @@ pub(super) struct Canaries<'a> {
     pub(super) loadtest: &'a Path,
     /// The manifests of the release.
     pub(super) manifests: &'a Path,
+    /// The last verified release.
+    pub(super) before: Option<&'a Verified>,
 }
 
 /// A canary that runs.
@@ -97,7 +100,8 @@ impl Canaries<'_> {
             )));
         }
         let services = self.guard.request(|| self.list("services"))?;
-        plan(&ended.stdout, &running, &services).map(Ok)
+        let verified = self.before.map(|before| &before.images);
+        plan(&ended.stdout, &running, verified, &services).map(Ok)
     }
 
     fn list(&self, kind: &str) -> Result<Value> {
@@ -112,9 +116,16 @@ impl Canaries<'_> {
         let mut canaries = Vec::new();
         for pod in pods {
             // A pod whose answer was lost is deleted with the others.
-            let created = self
-                .guard
-                .request(|| self.cluster.write("create", &pod.manifest))?;
+            let created = self.guard.request(|| self.cluster.write("create", &pod.manifest));
+            let created = match created {
+                Err(error) if is_rejected(&error) => {
+                    return Ok(vec![format!(
+                        "the cluster rejects a canary of {}: {error:#}",
+                        pod.deployment
+                    )]);
+                }
+                created => created?,
+            };
             canaries.push(Canary {
                 deployment: pod.deployment.clone(),
                 pod: created["metadata"]["name"]
@@ -191,4 +202,12 @@ impl Canaries<'_> {
         delete.extend(namespace);
         self.cluster.request(&delete)
     }
+}
+
+/// Whether the API server rejects a pod for what it is, as it would reject the pods of the Deployment: by a rule such as `PodSecurity`, a
+/// quota, or a webhook. A missing permission of this account says nothing about the release.
+fn is_rejected(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    let is_rejected = has_reason(error, "Forbidden") || has_reason(error, "BadRequest") || is_invalid(error);
+    (is_rejected || text.contains("denied the request")) && !text.contains("cannot create resource")
 }

@@ -148,6 +148,11 @@ pub(super) fn has_reason(error: &anyhow::Error, reason: &str) -> bool {
     format!("{error:#}").contains(&format!("({reason})"))
 }
 
+/// Whether the API server rejects an object as invalid. kubectl prints this without the reason: `The Pod "…" is invalid: …`.
+pub(super) fn is_invalid(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains(" is invalid: ")
+}
+
 /// The names of an environment, in the file `environment.yaml` of its overlay.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Environment {

@@ -1,5 +1,6 @@
 //! A stage on a cluster: deploy, verify, keep or roll back.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -64,11 +65,12 @@ pub(super) fn run(options: &Options, stage: Stage) -> Result<Outcome> {
         loadtest: &loadtest,
         holder: &holder,
         without_canary: options.no_canary,
+        has_deployed: Cell::new(false),
     };
     // A signal may be the reason of another error.
     let outcome = delivery.run().or_else(|error| signals.check().and(Err(error)));
     if matches!(&outcome, Err(error) if !matches!(error.downcast_ref(), Some(Stop::Refused(_)))) {
-        delivery.say_what_is_unknown();
+        eprintln!("{}", delivery.what_is_unknown());
     }
     if let Err(error) = lease.release() {
         eprintln!("warning: {error:#}. The lease ends by itself");
@@ -111,6 +113,8 @@ struct Delivery<'a> {
     loadtest: &'a Path,
     holder: &'a str,
     without_canary: bool,
+    /// Whether the deployment of the release has begun.
+    has_deployed: Cell<bool>,
 }
 
 /// What the tests found.
@@ -163,6 +167,7 @@ impl Delivery<'_> {
             tests: self.tests,
             loadtest: self.loadtest,
             manifests: &manifests,
+            before: prepared.before.as_ref(),
         };
         canaries.delete_leftovers()?;
         if self.without_canary {
@@ -184,6 +189,7 @@ impl Delivery<'_> {
 
     /// Returns the tests that failed.
     fn deploy_and_verify(&self, prepared: &Prepared) -> Result<Vec<String>> {
+        self.has_deployed.set(true);
         let deployed = progress::step(
             &format!("deploy {} to {}", self.release.version, self.cluster.describe()),
             || deploy(&self.guard, self.cluster, &prepared.release()),
@@ -281,17 +287,22 @@ impl Delivery<'_> {
     }
 
     /// After a stop: what a person must know until the next run.
-    fn say_what_is_unknown(&self) {
+    fn what_is_unknown(&self) -> String {
         let before = match Verified::read(self.cluster) {
             Ok(Some(before)) => format!("the last verified release is {}", before.version),
             Ok(None) => "no release was verified yet".to_owned(),
             Err(_) => "the last verified release cannot be read".to_owned(),
         };
-        eprintln!(
-            "{} may run on {} and is not verified; {before}. Run the same command again: it deploys and verifies from the start",
-            self.release.version,
-            self.cluster.describe()
-        );
+        let version = &self.release.version;
+        let state = if self.has_deployed.get() {
+            format!(
+                "{version} may run on {} and is not verified",
+                self.cluster.describe()
+            )
+        } else {
+            format!("{version} was only tried on canaries, if at all; what ran before still runs")
+        };
+        format!("{state}; {before}. Run the same command again: it deploys and verifies from the start")
     }
 }
 

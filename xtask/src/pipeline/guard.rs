@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use testbed::wait;
 
-use super::cluster::has_reason;
+use super::cluster::{has_reason, is_invalid};
 use super::lease::Lease;
 use super::outcome::Stop;
 
@@ -42,7 +42,7 @@ const ANSWERS: [&str; 7] = [
 
 /// Whether the API server has answered with this error.
 fn is_answer(error: &anyhow::Error) -> bool {
-    ANSWERS.iter().any(|reason| has_reason(error, reason))
+    ANSWERS.iter().any(|reason| has_reason(error, reason)) || is_invalid(error)
 }
 
 /// The signals that stop a stage, once they are caught.

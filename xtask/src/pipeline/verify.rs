@@ -116,13 +116,17 @@ impl Tests {
     /// # Errors
     /// Refuses what `loadtest verify` does not accept.
     pub(super) fn check(&self, cluster: &Cluster, loadtest: &Path) -> Result<()> {
-        let mut command = self.command(cluster, loadtest);
-        let checked = progress::run_within(CHECK, command.arg("--dry-run"));
-        checked.map(drop).map_err(|error| {
-            refused(format!(
-                "`loadtest verify` does not accept the options after `--`: correct them\n{error:#}"
-            ))
-        })
+        // With a canary, they have another meaning.
+        for canary in [&[][..], &["--canary", "app-a=canary"]] {
+            let mut command = self.command(cluster, loadtest);
+            let checked = progress::run_within(CHECK, command.args(canary).arg("--dry-run"));
+            checked.map_err(|error| {
+                refused(format!(
+                    "`loadtest verify` does not accept the options after `--`: correct them\n{error:#}"
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     /// Runs the tests against the manifests in the folder `overlay`. Returns those that failed, with their reasons.

@@ -63,15 +63,21 @@ impl Build {
 
     /// A release with another image of `app_a`: the one of this build with these flags of `crane mutate`.
     pub(super) fn variant(&self, version: &str, flags: &[&str]) -> Result<Value> {
-        let first = self.release["images"]["app-a"].as_str().context("no app-a")?;
-        let mut crane = Command::new(components::CRANE.path());
-        let repository = format!("{}/app-a", registry::name());
-        // By its digest alone.
-        crane.args(["mutate", first, "--repo", &repository]).args(flags);
         let mut variant = self.release.clone();
-        variant["images"]["app-a"] = succeed(&mut crane)?.trim().into();
+        variant["images"]["app-a"] = self.mutated("app-a", flags)?;
         variant["version"] = version.into();
         Ok(variant)
+    }
+
+    /// Pushes a changed image of an application. `flags` are those of `crane mutate`. Returns its reference.
+    pub(super) fn mutated(&self, name: &str, flags: &[&str]) -> Result<Value> {
+        let first = self.release["images"][name].as_str();
+        let first = first.with_context(|| format!("no {name}"))?;
+        let mut crane = Command::new(components::CRANE.path());
+        let repository = format!("{}/{name}", registry::name());
+        // By its digest alone.
+        crane.args(["mutate", first, "--repo", &repository]).args(flags);
+        Ok(succeed(&mut crane)?.trim().into())
     }
 
     /// The folder of the release files and of the manifests.

@@ -1,156 +1,19 @@
 //! The tests of a canary, each on a canary on which it passes, and on one that is broken in just that way.
 
-use std::{
-    convert::Infallible,
-    fs,
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Bytes, extract::State, response::IntoResponse, routing::get};
+use axum::body::Bytes;
 use engine::{Mix, Network, Plan, Protocol, Schedule, Target, probe, units::Rate};
-use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
-use http_body_util::Full;
-use kube::{Client, client::Body};
-use prover::{
-    cluster::Cluster,
-    verify::{
-        Canary, CanaryOptions, CanaryProbe, Client as Requests, Judgement, Token, canary_load,
-        canary_metrics, canary_starts, canary_urls,
-    },
-};
-use tempfile::TempDir;
+use http::Method;
+use prover::verify::{CanaryProbe, canary_load, canary_metrics, canary_starts, canary_urls};
 use tokio::time::Instant;
-use tower::service_fn;
 
 use crate::{
-    canary_cluster::{CANARY, Fake, Fault},
-    responses::body,
+    canary_cluster::Fault,
+    canary_stand::{Stand, client, within},
     scaling_cluster::ScalingCluster,
     verify::{assert_failed, assert_passed},
 };
-
-/// The token of the user.
-const TOKEN: &str = "s3cret";
-
-/// A cluster, a canary that answers on this machine, and a program in place of kubectl that forwards its port.
-struct Stand {
-    fake: Fake,
-    cluster: Cluster,
-    options: CanaryOptions,
-    _folder: TempDir,
-}
-
-type Shared = State<Fake>;
-
-async fn auth(State(fake): Shared, headers: HeaderMap, form: Bytes) -> impl IntoResponse {
-    *fake.asked.lock().unwrap() += 1.0;
-    let text = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    if !headers.contains_key(header::CONTENT_TYPE) {
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text, "fail").into_response();
-    }
-    if form == format!("token={TOKEN}") && !fake.fault.lock().unwrap().no_user {
-        return (text, "density").into_response();
-    }
-    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-    (StatusCode::UNAUTHORIZED, challenge, "fail").into_response()
-}
-
-async fn hello(State(fake): Shared) -> &'static str {
-    *fake.asked.lock().unwrap() += 1.0;
-    "Hello there"
-}
-
-impl Stand {
-    async fn new(deployment: &str, fault: Fault) -> Self {
-        let fake = Fake {
-            fault: Arc::new(Mutex::new(fault)),
-            started: Instant::now(),
-            asked: Arc::default(),
-        };
-        let routes = Router::new()
-            .route("/hello", get(hello))
-            .route("/auth", axum::routing::post(auth))
-            .with_state(fake.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        let server = fake.clone();
-        let service = service_fn(move |request: Request<Body>| {
-            let (server, uri): (Fake, Uri) = (server.clone(), request.uri().clone());
-            async move {
-                let (code, value) = server.answer(uri.path());
-                let response = http::Response::builder().status(code);
-                Ok::<_, Infallible>(response.body(Full::<Bytes>::from(body(&value))).unwrap())
-            }
-        });
-        let folder = tempfile::tempdir().unwrap();
-        let stand = Self {
-            fake,
-            cluster: Cluster::from_client(Client::new(service, "default")),
-            options: CanaryOptions {
-                canaries: vec![Canary {
-                    deployment: deployment.to_owned(),
-                    pod: CANARY.to_owned(),
-                }],
-                namespace: "sample-app".to_owned(),
-                kubectl: folder.path().join("kubectl"),
-                context: None,
-                series: "http_requests_total".to_owned(),
-                objective_ms: 200.0,
-                window_seconds: 20,
-                tolerance: 0.25,
-            },
-            _folder: folder,
-        };
-        stand.kubectl(&format!(
-            "echo 'Forwarding from 127.0.0.1:{} -> 5000'; exec sleep 60",
-            address.port()
-        ));
-        stand
-    }
-
-    fn kubectl(&self, script: &str) {
-        fs::write(&self.options.kubectl, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&self.options.kubectl, PermissionsExt::from_mode(0o755)).unwrap();
-    }
-
-    async fn urls(&self) -> Judgement {
-        canary_urls(&self.cluster, &self.options, &client(), within(2)).await
-    }
-
-    async fn metrics(&self) -> Judgement {
-        canary_metrics(&self.cluster, &self.options, &client(), within(3)).await
-    }
-
-    /// Runs the test under load, with a load on another server.
-    async fn load(&self, seconds: u64) -> Judgement {
-        let other = ScalingCluster::start(|_, _| ()).await;
-        let setup = other.setup();
-        let probe = CanaryProbe {
-            plan: Plan {
-                schedule: Schedule::constant(Rate::per_second(20), Duration::from_mins(2)),
-                ..setup.step
-            },
-            addresses: setup.addresses,
-        };
-        let judged = canary_load(&self.cluster, &self.options, &probe, within(seconds), &mut |_| ()).await;
-        judged.unwrap()
-    }
-}
-
-fn within(seconds: u64) -> Instant {
-    Instant::now() + Duration::from_secs(seconds)
-}
-
-fn client() -> Requests {
-    Requests {
-        network: Network::default(),
-        token: Some(Token::new(TOKEN).unwrap()),
-    }
-}
 
 #[tokio::test]
 async fn a_canary_that_restarts_or_does_not_become_ready_does_not_start() {
@@ -307,8 +170,15 @@ async fn a_canary_without_requests_is_not_shown_to_be_good_and_a_refused_connect
         "not shown to be as good as the stable pods before the deadline",
         "failed: 0 of 0",
     );
-    // Every request of the test's own load is refused, and no pod counts a failure.
-    let stand = Stand::new("app-a", Fault::default()).await;
+    // Every connection of the test's own load is refused. That the pods refuse requests of users does not hide it.
+    let stand = Stand::new(
+        "app-a",
+        Fault {
+            refused: 0.3,
+            ..Fault::default()
+        },
+    )
+    .await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     let target = Target::new(Method::GET, &format!("http://{address}/hello")).unwrap();
@@ -331,7 +201,82 @@ async fn a_canary_without_requests_is_not_shown_to_be_good_and_a_refused_connect
         .unwrap();
     assert_failed(
         &judged,
-        "worse",
-        "failed requests of the test's own load that no pod counted",
+        "requests of the test's own load get no response",
+        "requests of the test's own load without a response: ",
+    );
+}
+
+/// An API server that starts pods may be slow.
+#[tokio::test]
+async fn a_read_without_an_answer_is_repeated() {
+    let fault = Fault {
+        flaky: true,
+        ..Fault::default()
+    };
+    let mut stand = Stand::new("app-b", fault).await;
+    stand.fail_once("urls");
+    let judged = canary_urls(&stand.cluster, &stand.options, &client(), within(20)).await;
+    assert_passed(&judged, "POST http://127.0.0.1:");
+    "app-a".clone_into(&mut stand.options.canaries[0].deployment);
+    stand.fail_once("metrics");
+    let judged = canary_metrics(&stand.cluster, &stand.options, &client(), within(20)).await;
+    assert_passed(&judged, "has a value for it");
+    stand.fake.fault.lock().unwrap().away = true;
+    assert_failed(
+        &stand.metrics().await,
+        "the canary cannot be read",
+        "the server is overloaded",
+    );
+}
+
+#[tokio::test]
+async fn a_canary_is_not_worse_because_the_cluster_gives_no_answer_for_some_seconds() {
+    let fault = Fault {
+        away: true,
+        ..Fault::default()
+    };
+    let stand = Stand::new("app-a", fault).await;
+    let shared = Arc::clone(&stand.fake.fault);
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        shared.lock().unwrap().away = false;
+    });
+    assert_passed(&stand.load(60).await, "failed: 0 of ");
+}
+
+#[tokio::test]
+async fn without_anything_to_compare_with_the_test_says_so_at_its_deadline() {
+    for (fault, seen) in [
+        (
+            Fault {
+                away: true,
+                ..Fault::default()
+            },
+            "the cluster could not be read",
+        ),
+        (
+            Fault {
+                alone: true,
+                ..Fault::default()
+            },
+            "no stable pod was ready",
+        ),
+    ] {
+        let stand = Stand::new("app-a", fault).await;
+        assert_failed(&stand.load(8).await, "could not be compared", seen);
+    }
+}
+
+#[tokio::test]
+async fn a_canary_that_is_not_ready_for_some_seconds_fails() {
+    let fault = Fault {
+        waiting: Some("the probe fails"),
+        ..Fault::default()
+    };
+    let stand = Stand::new("app-a", fault).await;
+    assert_failed(
+        &stand.load(60).await,
+        "for 5 seconds, the canary was not ready",
+        "after ",
     );
 }

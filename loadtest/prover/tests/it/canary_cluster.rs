@@ -1,6 +1,9 @@
 //! The API server of a cluster with a canary beside two stable pods.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -29,6 +32,13 @@ pub(crate) struct Fault {
     /// The share of its requests that fail, and that take longer than 100 ms.
     pub(crate) failing: f64,
     pub(crate) slow: f64,
+    /// The share of requests that every pod refuses with 401, because users send a wrong token.
+    pub(crate) refused: f64,
+    /// The API server gives no answer; or none to every other request for the same path.
+    pub(crate) away: bool,
+    pub(crate) flaky: bool,
+    /// No stable pod is ready.
+    pub(crate) alone: bool,
     /// The user of the token.
     pub(crate) no_user: bool,
 }
@@ -40,6 +50,8 @@ pub(crate) struct Fake {
     pub(crate) started: Instant,
     /// The requests that the canary got directly.
     pub(crate) asked: Arc<Mutex<f64>>,
+    /// How often each path was read.
+    pub(crate) reads: Arc<Mutex<BTreeMap<String, u32>>>,
 }
 
 impl Fake {
@@ -67,7 +79,14 @@ impl Fake {
         if is_canary && fault.no_series {
             return "up 1\n".to_owned();
         }
-        let fault = if is_canary { fault } else { Fault::default() };
+        let fault = if is_canary {
+            fault
+        } else {
+            Fault {
+                refused: fault.refused,
+                ..Fault::default()
+            }
+        };
         let asked = if is_canary && !fault.counts_nothing {
             *self.asked.lock().unwrap()
         } else {
@@ -77,21 +96,30 @@ impl Fake {
             * f64::from(u8::from(!fault.counts_nothing))
             + asked;
         let failed = (all * fault.failing).floor();
+        let refused = (all * fault.refused).floor();
         let quick = (all * (1.0 - fault.slow)).ceil();
         format!(
             "http_requests_total{{status=\"200\"}} {}\nhttp_requests_total{{status=\"500\"}} {failed}\n\
+             http_requests_total{{status=\"401\"}} {refused}\n\
              # TYPE http_request_duration_seconds histogram\n\
              http_request_duration_seconds_bucket{{le=\"0.05\"}} {quick}\n\
              http_request_duration_seconds_bucket{{le=\"0.1\"}} {quick}\n\
              http_request_duration_seconds_bucket{{le=\"+Inf\"}} {all}\n\
              http_request_duration_seconds_sum {}\nhttp_request_duration_seconds_count {all}\n",
-            all - failed,
+            all - failed - refused,
             all * (0.002 + fault.seconds)
         )
     }
 
     pub(crate) fn answer(&self, path: &str) -> (StatusCode, Value) {
         let fault = *self.fault.lock().unwrap();
+        let mut reads = self.reads.lock().unwrap();
+        let read = reads.entry(path.to_owned()).or_default();
+        *read += 1;
+        if fault.away || (fault.flaky && *read % 2 == 1) {
+            return failure(StatusCode::SERVICE_UNAVAILABLE, "the server is overloaded");
+        }
+        drop(reads);
         let hpa = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
             "metadata": {"name": "app-a", "namespace": "sample-app"},
             "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app-a"}, "maxReplicas": 4,
@@ -107,7 +135,11 @@ impl Fake {
         match path {
             "/api/v1/namespaces/sample-app/pods/app-a-canary-1" => ok(Self::pod(CANARY, fault)),
             "/api/v1/namespaces/sample-app/pods" => {
-                let pods = ["app-a-1", "app-a-2"].map(|name| Self::pod(name, Fault::default()));
+                let stable = Fault {
+                    waiting: fault.alone.then_some("CrashLoopBackOff"),
+                    ..Fault::default()
+                };
+                let pods = ["app-a-1", "app-a-2"].map(|name| Self::pod(name, stable));
                 ok(list("v1", "PodList", pods))
             }
             "/apis/apps/v1/namespaces/sample-app/deployments/app-a" => ok(

@@ -4,6 +4,7 @@
 mod breakdown;
 mod canary;
 mod canary_cluster;
+mod canary_stand;
 mod chain;
 mod chain_external;
 mod chain_jobs;

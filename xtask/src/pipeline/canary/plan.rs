@@ -45,11 +45,24 @@ pub(super) fn running(guard: &Guard<'_>, cluster: &Cluster) -> Result<BTreeMap<&
     Ok(running)
 }
 
-/// Decides from the output of `kubectl apply --dry-run=server`, the running Deployments, and the Services of the namespace.
+/// Whether a Deployment runs the verified images, in all its pods. After a killed pipeline it may run others.
+fn is_verified(name: &str, deployment: &Value, verified: &BTreeMap<String, String>) -> bool {
+    let image = deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str();
+    let status = &deployment["status"];
+    image == verified.get(name).map(String::as_str) && status["updatedReplicas"] == status["replicas"]
+}
+
+/// Decides from the output of `kubectl apply --dry-run=server`, the running Deployments, the images of the last verified release if there
+/// is one, and the Services of the namespace.
 ///
 /// # Errors
 /// Refuses when a running Service would send users' requests to a canary from its start.
-pub(super) fn plan(dry_run: &str, running: &BTreeMap<&str, Value>, services: &Value) -> Result<Plan> {
+pub(super) fn plan(
+    dry_run: &str,
+    running: &BTreeMap<&str, Value>,
+    verified: Option<&BTreeMap<String, String>>,
+    services: &Value,
+) -> Result<Plan> {
     let output: Value = serde_json::from_str(dry_run).context("kubectl apply prints no JSON")?;
     let single = std::slice::from_ref(&output);
     let objects = output["items"].as_array().map_or(single, Vec::as_slice);
@@ -77,6 +90,9 @@ pub(super) fn plan(dry_run: &str, running: &BTreeMap<&str, Value>, services: &Va
         };
         if now["spec"]["template"] == next["spec"]["template"] {
             plan.without.push((name, "its pods do not change".to_owned()));
+        } else if verified.is_some_and(|images| !is_verified(name, now, images)) {
+            let reason = "what runs of it was not verified, so there is nothing to compare with";
+            plan.without.push((name, reason.to_owned()));
         } else if is_scaled {
             let pod =
                 Pod::of(name, next).map_err(|error| refused(format!("{error:#}: no canary is possible")))?;
@@ -150,7 +166,7 @@ mod tests {
             .map(|name| (name, deployment(name, "before")))
             .into_iter()
             .collect();
-        plan(&json!({ "items": next }).to_string(), &running, services)
+        plan(&json!({ "items": next }).to_string(), &running, None, services)
     }
 
     fn reason<'a>(plan: &'a Plan, name: &str) -> Option<&'a str> {
@@ -202,10 +218,34 @@ mod tests {
         assert_eq!(reason(&plan, "app-a"), Some("no HPA scales it"));
         assert_eq!(reason(&plan, "app-b"), Some("the release does not contain it"));
         let text = json!({ "items": [deployment("app-a", "next"), hpa("app-a")] }).to_string();
-        let plan = super::plan(&text, &BTreeMap::new(), &none).unwrap();
+        let plan = super::plan(&text, &BTreeMap::new(), None, &none).unwrap();
         assert_eq!(
             reason(&plan, "app-a"),
             Some("none of its pods is ready to compare with")
         );
+    }
+    #[test]
+    fn there_is_no_canary_beside_pods_that_were_not_verified() {
+        let next = json!({ "items": [deployment("app-a", "next"), hpa("app-a")] }).to_string();
+        let services = service(&json!({}));
+        for (runs, replicas, updated, is_tried) in [
+            ("verified", 3, 3, true),
+            // Killed after the rolling update, and in the middle of it.
+            ("unverified", 3, 3, false),
+            ("verified", 3, 1, false),
+        ] {
+            let mut now = deployment("app-a", runs);
+            now["status"] = json!({ "replicas": replicas, "updatedReplicas": updated });
+            let running = BTreeMap::from([("app-a", now)]);
+            let verified = BTreeMap::from([("app-a".to_owned(), "verified".to_owned())]);
+            let plan = plan(&next, &running, Some(&verified), &services).unwrap();
+            assert_eq!(
+                plan.pods.len(),
+                usize::from(is_tried),
+                "{runs} {updated}: {plan:?}"
+            );
+            let expected = "what runs of it was not verified, so there is nothing to compare with";
+            assert_eq!(reason(&plan, "app-a"), (!is_tried).then_some(expected));
+        }
     }
 }

@@ -22,7 +22,11 @@ case " $* " in
 *" get secret "*) cat "$here/stored.yaml" ;;
 *" create "*)
     [ ! -e "$here/no-events" ] || ! grep -q '"Event"' "$last" || { echo "Error from server (Forbidden): no events" >&2; exit 1; }
-    ! grep -q '"Pod"' "$last" || { echo '{"metadata": {"name": "app-a-canary-1"}}'; exit; }
+    if grep -q '"Pod"' "$last"; then
+        [ ! -e "$here/rejected" ] || { cat "$here/rejected" >&2; exit 1; }
+        echo '{"metadata": {"name": "app-a-canary-1"}}'
+        exit
+    fi
     tee -a "$here/created" <"$last" ;;
 *" apply "*rollback.yaml*)
     cp "$last" "$here/rolled-back"
@@ -91,7 +95,7 @@ impl Stand {
         };
         let mut running: serde_json::Value = serde_json::from_str(&stand.read("deployment.json")).unwrap();
         running["status"]["readyReplicas"] = 2.into();
-        running["spec"]["template"] = template("before");
+        running["spec"]["template"] = template(&images()["app-a"]);
         stand.write("deployment.json", &running.to_string());
         let metadata = json!({ "name": "app-a", "namespace": "sample-app" });
         let next = json!({ "items": [
@@ -144,6 +148,11 @@ impl Stand {
     }
 
     fn run(&self) -> Result<Outcome> {
+        self.run_and_say().0
+    }
+
+    /// Also returns the last line after a stop.
+    fn run_and_say(&self) -> (Result<Outcome>, String) {
         let (signals, lease) = (Signals::default(), Lease::for_tests(true));
         let cluster = Cluster::for_tests(self.path("kubectl"));
         let (overlay, folder) = (self.folder.path(), self.path("stage"));
@@ -163,8 +172,10 @@ impl Stand {
             loadtest: &self.path("loadtest"),
             holder: "a test",
             without_canary: false,
+            has_deployed: Cell::new(false),
         };
-        delivery.run()
+        let outcome = delivery.run();
+        (outcome, delivery.what_is_unknown())
     }
 
     fn calls(&self, verb: &str) -> usize {
@@ -316,4 +327,52 @@ fn a_first_release_whose_canary_fails_changes_nothing() {
         "{}",
         stand.read("calls")
     );
+}
+
+/// As the rules of the namespace would reject the pods of the Deployment.
+#[test]
+fn a_release_whose_canary_is_rejected_fails_and_a_missing_permission_says_nothing_about_it() {
+    for rejection in [
+        r#"Error from server (Forbidden): pods "app-a-canary-1" is forbidden: violates PodSecurity "restricted:latest""#,
+        r#"Error from server (Forbidden): pods "app-a-canary-1" is forbidden: exceeded quota: pods"#,
+        r#"The Pod "app-a-canary-1" is invalid: spec.nodeName: Invalid value"#,
+    ] {
+        let stand = Stand::with_canary();
+        stand.write("rejected", rejection);
+        assert_eq!(stand.run().unwrap(), Outcome::RolledBack, "{rejection}");
+        let steps = ["delete canaries", "create", "delete canaries", "roll back"];
+        assert_eq!(stand.steps(), steps, "{rejection}");
+        assert!(
+            stand.read("created").contains("rejects a canary of app-a"),
+            "{rejection}"
+        );
+    }
+    let stand = Stand::with_canary();
+    stand.write(
+        "rejected",
+        r#"Error from server (Forbidden): pods is forbidden: User "ci" cannot create resource "pods" in API group """#,
+    );
+    let (outcome, said) = stand.run_and_say();
+    assert_eq!(exit_code(&outcome.unwrap_err()), 1);
+    assert!(
+        said.contains("what ran before still runs; the last verified release is 0.1.0+before"),
+        "{said}"
+    );
+    let (_, said) = Stand::with_canary().run_and_say();
+    assert!(
+        said.contains("may run on the cluster of the context test and is not verified"),
+        "{said}"
+    );
+}
+
+/// A pipeline was killed in the middle of its deployment: the same command must release.
+#[test]
+fn a_release_over_one_that_was_not_verified_is_deployed_without_a_canary() {
+    let stand = Stand::with_canary();
+    let deployment = stand.read("deployment.json");
+    let mut deployment: serde_json::Value = serde_json::from_str(&deployment).unwrap();
+    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "unverified".into();
+    stand.write("deployment.json", &deployment.to_string());
+    assert_eq!(stand.run().unwrap(), Outcome::Passed);
+    assert_eq!(stand.steps(), ["delete canaries", "deploy", "stage test"]);
 }

@@ -56,8 +56,6 @@ pub(super) struct Second {
     pub(super) canary: Counters,
     /// By all stable pods that are read.
     pub(super) stable: Counters,
-    /// The requests of the test's own load, and those that failed although no pod counted a failure.
-    pub(super) unseen: Proportion,
 }
 
 /// What the seconds show.
@@ -91,15 +89,10 @@ pub(super) fn compare(seconds: &[Second], rules: &Rules) -> Compared {
     for second in seconds {
         sums.canary.add(&second.canary);
         sums.stable.add(&second.stable);
-        sums.unseen += second.unseen;
     }
-    let Second {
-        canary,
-        stable,
-        unseen,
-    } = sums;
+    let Second { canary, stable } = sums;
     let mut found = Found {
-        requests: canary.failures().all.max(unseen.part),
+        requests: canary.failures().all,
         ..Found::default()
     };
     found.share("failed", (canary.failures(), stable.failures()), rules.failures);
@@ -111,22 +104,6 @@ pub(super) fn compare(seconds: &[Second], rules: &Rules) -> Compared {
         found.share(&name, slow, rules.failures);
     }
     found.average(seconds, rules);
-    // Those that fail although no pod counts them have no pod: a connection that nobody accepts. The stable pods caused none before.
-    let none = Proportion {
-        part: 0,
-        all: unseen.all,
-    };
-    if unseen.all > 0 {
-        found.add(
-            &format!(
-                "failed requests of the test's own load that no pod counted: {} of {}",
-                unseen.part, unseen.all
-            ),
-            unseen.excess_over(none),
-            rules.failures,
-            true,
-        );
-    }
     let missing = match (found.undecided.first(), rules.window.checked_sub(seconds.len())) {
         (Some(undecided), _) => Some(undecided.clone()),
         (None, Some(left @ 1..)) => Some(format!("{left} more seconds")),
@@ -143,6 +120,22 @@ pub(super) fn compare(seconds: &[Second], rules: &Rules) -> Compared {
         canary,
         stable,
     }
+}
+
+/// Judges the requests of the test's own load that got no response, such as a refused connection. No pod can have counted them, so nobody
+/// knows which pod it was. The stable pods are expected to cause none. Returns what is shown, and the text.
+pub(super) fn unanswered(own: Proportion, rules: &Rules) -> (Shown, String) {
+    let Proportion { part, all } = own;
+    let text = format!("requests of the test's own load without a response: {part} of {all}");
+    let interval = own.excess_over(Proportion { part: 0, all });
+    let shown = if all == 0 || interval.high <= rules.failures {
+        Shown::NotWorse
+    } else if interval.low > rules.failures && all >= MIN_REQUESTS {
+        Shown::Worse
+    } else {
+        Shown::Nothing(text.clone())
+    };
+    (shown, text)
 }
 
 /// Returns the bound of the histogram above which a request counts as slow: the next one after the first that 99 % of the stable pods'

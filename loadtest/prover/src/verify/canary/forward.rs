@@ -1,6 +1,6 @@
 //! A port of a pod on this machine, by `kubectl port-forward`. No Service and no load balancer is involved, and no network policy applies.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
@@ -9,7 +9,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::options::CanaryOptions;
+use super::{again::until_answered, options::CanaryOptions};
+
+/// The time in which one kubectl forwards the port. It takes a second on an idle machine; after this, another one may do better.
+const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// What kubectl prints before the number of the local port.
 const FORWARDING: &str = "Forwarding from 127.0.0.1:";
@@ -22,11 +25,22 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    /// Forwards a port of a pod.
+    /// Forwards a port of a pod. Starts kubectl again if it fails.
     ///
     /// # Errors
-    /// Returns what kubectl says, or that it says nothing until the deadline.
+    /// Returns what the last kubectl said before the deadline.
     pub(super) async fn open(
+        options: &CanaryOptions,
+        pod: &str,
+        port: i32,
+        deadline: Instant,
+    ) -> Result<Self, String> {
+        let attempt =
+            async || Self::attempt(options, pod, port, deadline.min(Instant::now() + ATTEMPT)).await;
+        until_answered(deadline, attempt).await
+    }
+
+    async fn attempt(
         options: &CanaryOptions,
         pod: &str,
         port: i32,
@@ -58,7 +72,7 @@ impl Forward {
         };
         let mut lines = BufReader::new(stdout).lines();
         let first = timeout_at(deadline, lines.next_line()).await;
-        let first = first.map_err(|_| failed("no answer before the deadline"))?;
+        let first = first.map_err(|_| failed("no answer in time"))?;
         let line = first.ok().flatten().unwrap_or_default();
         let port = line.strip_prefix(FORWARDING);
         let port = port.and_then(|rest| rest.split(' ').next()?.parse().ok());

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::time::{self, Instant, MissedTickBehavior, timeout};
 
 use super::{
-    compared::{Compared, Rules, Second, Shown, compare},
+    compared::{Compared, Rules, Second, Shown, compare, unanswered},
     counters::Counters,
     options::{Canary, CanaryOptions, combine},
     proportion::Proportion,
@@ -58,17 +58,14 @@ pub async fn canary_load(
     let mut number = 0;
     let judged = loop {
         ticks.tick().await;
-        let counts = load.snapshot().counts;
-        let answered = Proportion {
-            part: counts.failed,
-            all: counts.failed + counts.succeeded,
+        let snapshot = load.snapshot();
+        let counts = snapshot.counts;
+        let own = Proportion {
+            part: snapshot.unanswered,
+            all: (counts.failed + counts.succeeded).saturating_sub(counts.dropped),
         };
-        join_all(
-            followed
-                .iter_mut()
-                .map(|one| one.read(cluster, options, answered)),
-        )
-        .await;
+        let own = unanswered(own, &rules);
+        join_all(followed.iter_mut().map(|one| one.read(cluster, options))).await;
         let compared: Vec<_> = followed
             .iter()
             .map(|one| {
@@ -82,14 +79,16 @@ pub async fn canary_load(
         };
         let is_fine =
             |found: &Result<Compared, String>| matches!(found, Ok(found) if found.shown == Shown::NotWorse);
-        let is_late = Instant::now() >= deadline;
-        if is_late || compared.iter().any(is_worse) || compared.iter().all(is_fine) {
+        let is_worse = own.0 == Shown::Worse || compared.iter().any(is_worse);
+        let is_fine = own.0 == Shown::NotWorse && compared.iter().all(is_fine);
+        if Instant::now() >= deadline || is_worse || is_fine {
             let judged = followed.iter().zip(compared);
-            break combine(
+            let judged = combine(
                 judged
-                    .map(|(one, found)| (one.canary, judge(found, started.elapsed())))
+                    .map(|(one, found)| (one.canary, one.judge(found, started.elapsed())))
                     .collect(),
             );
+            break with_own(judged, own);
         }
         number += 1;
         if number % PROGRESS == 0 {
@@ -101,11 +100,16 @@ pub async fn canary_load(
                 else {
                     return None;
                 };
+                let missing = one.not_compared.as_ref().unwrap_or(missing);
                 Some(format!("{}: {missing}", one.canary.deployment))
             });
+            let own = match own.0 {
+                Shown::Nothing(missing) => Some(missing),
+                _ => None,
+            };
             on_progress(&format!(
                 "not shown yet: {}",
-                missing.collect::<Vec<_>>().join("; ")
+                missing.chain(own).collect::<Vec<_>>().join("; ")
             ));
         }
     };
@@ -115,6 +119,23 @@ pub async fn canary_load(
         drained?;
     }
     Ok(judged)
+}
+
+/// Adds what the test's own load shows. It has no canary: any pod may be the reason.
+fn with_own(mut judged: Judgement, (shown, text): (Shown, String)) -> Judgement {
+    let failure = match shown {
+        Shown::NotWorse => return judged,
+        Shown::Worse => "requests of the test's own load get no response",
+        // Another comparison may have ended the test before this one could.
+        Shown::Nothing(_) if judged.failure.is_some() => return judged,
+        Shown::Nothing(_) => {
+            "it is not shown before the deadline that all requests of the test's own load get a response"
+        }
+    };
+    let failures = judged.failure.into_iter().chain([failure.to_owned()]);
+    judged.failure = Some(failures.collect::<Vec<_>>().join("; "));
+    judged.seen = format!("{text}; {}", judged.seen);
+    judged
 }
 
 fn judge(found: Result<Compared, String>, took: Duration) -> Judgement {
@@ -158,18 +179,24 @@ fn judge(found: Result<Compared, String>, took: Duration) -> Judgement {
     judged
 }
 
+/// Why nothing was read.
+enum Unread {
+    /// This counts against the canary.
+    Canary(String),
+    /// This says nothing about the canary.
+    Other(String),
+}
+
 /// A canary, and what was read of it and of its stable pods.
 struct Followed<'a> {
     canary: &'a Canary,
     seconds: Vec<Second>,
     /// The last counters of each pod.
     last: BTreeMap<String, Counters>,
-    /// The requests of the test's own load until the last second, and those that failed although no pod counted a failure.
-    unseen: Proportion,
-    /// The failures that the pods have counted.
-    counted_failures: u64,
-    /// The seconds in a row without counters of the canary, and why.
+    /// The seconds in a row in which the canary was not ready or its counters could not be read.
     unknown: usize,
+    /// Why nothing was compared in the last second, although the canary may be good.
+    not_compared: Option<String>,
     /// Why the canary cannot pass any more.
     broken: Option<String>,
 }
@@ -180,42 +207,47 @@ impl<'a> Followed<'a> {
             canary,
             seconds: Vec::new(),
             last: BTreeMap::new(),
-            unseen: Proportion::default(),
-            counted_failures: 0,
             unknown: 0,
+            not_compared: None,
             broken: None,
         }
     }
 
-    /// Reads the pods once. `own` are the answered requests of the test's own load, and those that failed.
-    async fn read(&mut self, cluster: &Cluster, options: &CanaryOptions, own: Proportion) {
-        match self.grown(cluster, options).await {
+    /// Reads the pods once.
+    async fn read(&mut self, cluster: &Cluster, options: &CanaryOptions) {
+        let grown = self.grown(cluster, options).await;
+        self.not_compared = None;
+        match grown {
             Ok(Some((canary, stable))) => {
                 self.unknown = 0;
-                let failures = |counters: &Counters| counters.failures().part + counters.refusals().part;
-                self.counted_failures += failures(&canary) + failures(&stable);
-                let unseen = Proportion {
-                    part: own.part.saturating_sub(self.counted_failures),
-                    all: own.all,
-                };
-                let second = Second {
-                    canary,
-                    stable,
-                    unseen: Proportion {
-                        part: unseen.part.saturating_sub(self.unseen.part),
-                        all: unseen.all.saturating_sub(self.unseen.all),
-                    },
-                };
-                self.unseen = unseen;
-                self.seconds.push(second);
+                self.seconds.push(Second { canary, stable });
             }
             Ok(None) => {}
-            Err(reason) => {
+            Err(Unread::Canary(reason)) => {
                 self.unknown += 1;
                 if self.unknown >= UNKNOWN_SECONDS {
                     self.broken = Some(format!("for {UNKNOWN_SECONDS} seconds, {reason}"));
                 }
             }
+            // The next read may get an answer.
+            Err(Unread::Other(reason)) => self.not_compared = Some(reason),
+        }
+    }
+
+    /// Judges the canary at the end of the test.
+    fn judge(&self, found: Result<Compared, String>, took: Duration) -> Judgement {
+        match (&found, &self.not_compared) {
+            (
+                Ok(Compared {
+                    shown: Shown::Nothing(_),
+                    ..
+                }),
+                Some(reason),
+            ) => Judgement::failed(
+                "the canary could not be compared with the stable pods before the deadline",
+                reason.clone(),
+            ),
+            _ => judge(found, took),
         }
     }
 
@@ -224,32 +256,45 @@ impl<'a> Followed<'a> {
         &mut self,
         cluster: &Cluster,
         options: &CanaryOptions,
-    ) -> Result<Option<(Counters, Counters)>, String> {
+    ) -> Result<Option<(Counters, Counters)>, Unread> {
         let Canary { deployment, pod } = self.canary;
         let namespace = &options.namespace;
-        let read = |error: crate::cluster::ReadError| format!("the cluster could not be read: {error}");
+        let read = |error: crate::cluster::ReadError| {
+            Unread::Other(format!("the cluster could not be read: {error}"))
+        };
         let found = cluster.serving_pod(namespace, pod).await.map_err(read)?;
         if let Some(reason) = gone(found.as_ref()) {
             self.broken = Some(reason.clone());
-            return Err(reason);
+            return Err(Unread::Canary(reason));
         }
         let canary = found
             .filter(|pod| pod.state.ready)
-            .ok_or("the canary was not ready")?;
+            .ok_or_else(|| Unread::Canary("the canary was not ready".to_owned()))?;
         let workload = cluster.workload(namespace, deployment).await.map_err(read)?;
-        let workload = workload.ok_or_else(|| format!("the Deployment {deployment} does not exist"))?;
+        let workload =
+            workload.ok_or_else(|| Unread::Other(format!("the Deployment {deployment} does not exist")))?;
         let stable = cluster
             .stable_pods(namespace, &workload.selector)
             .await
             .map_err(read)?;
         if stable.is_empty() {
-            return Err("no stable pod was ready".to_owned());
+            return Err(Unread::Other("no stable pod was ready".to_owned()));
         }
         let pods: Vec<_> = [canary]
             .into_iter()
             .chain(stable.into_iter().take(STABLE_PODS))
             .collect();
         let pages = join_all(pods.iter().map(|pod| counters(cluster, options, pod))).await;
+        let is_read = |index: usize| pages.get(index).is_some_and(Result::is_ok);
+        if !is_read(0) {
+            let reason = "the counters of the canary could not be read".to_owned();
+            // If those of no pod can be read, the reason is not the canary.
+            return Err(if (1..pods.len()).any(is_read) {
+                Unread::Canary(reason)
+            } else {
+                Unread::Other("the counters of no pod could be read".to_owned())
+            });
+        }
         let (mut own, mut others) = (None, None::<Counters>);
         for (ServingPod { state, .. }, page) in pods.iter().zip(pages) {
             // A stable pod may stop in the meantime.
@@ -263,9 +308,6 @@ impl<'a> Followed<'a> {
             } else {
                 others.get_or_insert_default().add(&grown);
             }
-        }
-        if !self.last.contains_key(pod) {
-            return Err("the counters of the canary could not be read".to_owned());
         }
         Ok(own.zip(others))
     }

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use super::{
+    again::until_answered,
     counters::Counters,
     forward::Forward,
     options::{BACKEND, Canary, CanaryOptions, combine},
@@ -81,11 +82,12 @@ impl Test<'_> {
     }
 
     async fn pod(&self) -> Result<ServingPod, Judgement> {
-        let found = self
-            .cluster
-            .serving_pod(&self.options.namespace, &self.canary.pod)
-            .await;
-        let pod = found.map_err(|error| Judgement::failed("the canary cannot be read", error.to_string()))?;
+        let read = async || {
+            let (namespace, name) = (&self.options.namespace, &self.canary.pod);
+            self.cluster.serving_pod(namespace, name).await
+        };
+        let found = until_answered(self.deadline, read).await;
+        let pod = found.map_err(|error| Judgement::failed("the canary cannot be read", error))?;
         pod.ok_or_else(|| Judgement::failed("the canary does not exist any more", String::new()))
     }
 
@@ -94,12 +96,13 @@ impl Test<'_> {
         let port = pod
             .admin_port
             .ok_or_else(|| failed("it has no port named admin".to_owned()))?;
-        let name = &self.canary.pod;
-        let page = self
-            .cluster
-            .pod_metrics(&self.options.namespace, name, &port.to_string())
-            .await;
-        let page = page.map_err(|error| failed(error.to_string()))?;
+        let port = port.to_string();
+        let read = async || {
+            let (namespace, name) = (&self.options.namespace, &self.canary.pod);
+            self.cluster.pod_metrics(namespace, name, &port).await
+        };
+        let page = until_answered(self.deadline, read).await.map_err(failed)?;
+        // A page that lacks the series is an answer.
         Counters::parse(&page, &self.options.series).map_err(failed)
     }
 
@@ -150,8 +153,9 @@ impl Test<'_> {
     }
 
     async fn hpa(&self) -> Result<Hpa, Judgement> {
-        let hpas = self.cluster.hpas(&self.options.namespace).await;
-        let hpas = hpas.map_err(|error| Judgement::failed("the HPAs cannot be read", error.to_string()))?;
+        let read = async || self.cluster.hpas(&self.options.namespace).await;
+        let hpas = until_answered(self.deadline, read).await;
+        let hpas = hpas.map_err(|error| Judgement::failed("the HPAs cannot be read", error))?;
         let scaled = hpas
             .into_iter()
             .find(|hpa| hpa.target_name == self.canary.deployment);

@@ -1,6 +1,7 @@
 //! The tests of a canary: one pod of a new release beside the stable pods. `canary-starts`, `canary-urls` and `canary-metrics` run before
 //! any user's request reaches it, `canary-load` compares it with the stable pods under load.
 
+mod again;
 mod compared;
 mod counters;
 mod forward;

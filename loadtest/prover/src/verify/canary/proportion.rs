@@ -1,7 +1,5 @@
 //! The difference between two proportions, with a confidence interval. Pure functions.
 
-use std::ops::AddAssign;
-
 /// The number of standard deviations to each side of the middle, at a confidence of 98 %, as for [`crate::verify::Shift`].
 const DEVIATIONS: f64 = 2.326_347_874;
 
@@ -12,13 +10,6 @@ pub(super) struct Proportion {
     pub(super) part: u64,
     /// The number of all requests.
     pub(super) all: u64,
-}
-
-impl AddAssign for Proportion {
-    fn add_assign(&mut self, other: Self) {
-        self.part += other.part;
-        self.all += other.all;
-    }
 }
 
 /// An interval.

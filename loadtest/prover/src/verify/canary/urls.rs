@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::{
+    again::until_answered,
     forward::Forward,
     options::{BACKEND, Canary, CanaryOptions, combine},
 };
@@ -37,8 +38,9 @@ async fn directly(
     client: &Client,
     deadline: Instant,
 ) -> Result<Judgement, Judgement> {
-    let pod = cluster.serving_pod(&options.namespace, &canary.pod).await;
-    let pod = pod.map_err(|error| Judgement::failed("the canary cannot be read", error.to_string()))?;
+    let read = async || cluster.serving_pod(&options.namespace, &canary.pod).await;
+    let pod = until_answered(deadline, read).await;
+    let pod = pod.map_err(|error| Judgement::failed("the canary cannot be read", error))?;
     let port = pod.and_then(|pod| pod.http_port);
     let port = port.ok_or_else(|| Judgement::failed("the canary has no port named http", String::new()))?;
     let forward = Forward::open(options, &canary.pod, port, deadline).await;
