@@ -366,12 +366,10 @@ async fn a_canary_has_tests_of_its_own_and_is_given_up_after_the_first_that_fail
         verified.names("skipped"),
         ["canary-urls", "canary-metrics", "canary-load"]
     );
+    let text = &verified.text;
     assert!(
-        verified
-            .text
-            .contains("canary-load: canary-starts failed before it"),
-        "{}",
-        verified.text
+        text.contains("canary-load: canary-starts failed before it"),
+        "{text}"
     );
     assert!(
         verified.junit.contains("tests=\"4\" failures=\"1\""),
