@@ -5,6 +5,7 @@
 mod plan;
 mod pod;
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::verify::Tests;
 use plan::{Plan, plan};
 use pod::{ADMITTED, SELECTOR};
 
-/// The deadline of `kubectl apply --dry-run=server`. It takes seconds.
+/// The deadline of a dry run of kubectl. It takes seconds.
 const DRY_RUN: Duration = Duration::from_mins(3);
 
 /// The tests before a request of a user reaches the canary.
@@ -85,23 +86,38 @@ impl Canaries<'_> {
         if running.is_empty() {
             return Ok(Ok(Plan::nothing_runs()));
         }
-        let mut apply = self.cluster.kubectl();
-        apply
-            .args(["apply", "--dry-run=server", "--output=json", "--filename"])
-            .arg(self.manifests);
-        let ended = match self.guard.run(&mut apply, DRY_RUN) {
-            Err(error) if !error.is::<Stop>() => return Ok(Err(format!("kubectl apply: {error:#}"))),
+        let objects = match self.dry_run(["create", "--dry-run=client"], self.manifests)? {
+            Ok(objects) => plan::of_the_pair(&objects)?,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        // Only these objects: in a dry run the API server accepts nothing in a namespace that the release adds.
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), objects.to_string())?;
+        let next = match self.dry_run(["apply", "--dry-run=server"], file.path())? {
+            Ok(next) => next,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let services = self.guard.request(|| self.list("services"))?;
+        let verified = self.before.map(|before| &before.images);
+        plan(&next, &running, verified, &services).map(Ok)
+    }
+
+    /// Runs kubectl, which changes nothing. Returns the objects that it prints, or why it does not accept the file.
+    fn dry_run(&self, command: [&str; 2], file: &Path) -> Result<Result<String, String>> {
+        let mut kubectl = self.cluster.kubectl();
+        kubectl
+            .args(command)
+            .args(["--output=json", "--filename"])
+            .arg(file);
+        let command = command.join(" ");
+        let ended = match self.guard.run(&mut kubectl, DRY_RUN) {
+            Err(error) if !error.is::<Stop>() => return Ok(Err(format!("kubectl {command}: {error:#}"))),
             ended => ended?,
         };
         if !ended.status.success() {
-            return Ok(Err(format!(
-                "kubectl apply --dry-run=server: {}",
-                ended.stderr.trim()
-            )));
+            return Ok(Err(format!("kubectl {command}: {}", ended.stderr.trim())));
         }
-        let services = self.guard.request(|| self.list("services"))?;
-        let verified = self.before.map(|before| &before.images);
-        plan(&ended.stdout, &running, verified, &services).map(Ok)
+        Ok(Ok(ended.stdout))
     }
 
     fn list(&self, kind: &str) -> Result<Value> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::pod::{ADMITTED, Pod};
 use crate::pipeline::cluster::{Cluster, NAMESPACE, PAIR};
@@ -50,6 +50,24 @@ fn is_verified(name: &str, deployment: &Value, verified: &BTreeMap<String, Strin
     let image = deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str();
     let status = &deployment["status"];
     image == verified.get(name).map(String::as_str) && status["updatedReplicas"] == status["replicas"]
+}
+
+/// Returns a list of the objects that [`plan`] needs, from the objects that kubectl prints one after the other.
+///
+/// # Errors
+/// The output is not JSON.
+pub(super) fn of_the_pair(printed: &str) -> Result<Value> {
+    let mut items = Vec::new();
+    for object in serde_json::Deserializer::from_str(printed).into_iter::<Value>() {
+        let object = object.context("kubectl create prints no JSON")?;
+        let kind = &object["kind"];
+        if object["metadata"]["namespace"] == NAMESPACE
+            && (kind == "Deployment" || kind == "HorizontalPodAutoscaler")
+        {
+            items.push(object);
+        }
+    }
+    Ok(json!({ "apiVersion": "v1", "kind": "List", "items": items }))
 }
 
 /// Decides from the output of `kubectl apply --dry-run=server`, the running Deployments, the images of the last verified release if there
@@ -130,8 +148,6 @@ fn check_services(pod: &Pod, services: &Value) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn deployment(name: &str, image: &str) -> Value {

@@ -15,7 +15,10 @@ here=$(dirname "$0")
 echo "$*" >>"$here/calls"
 for last; do :; done
 case " $* " in
-*" --dry-run=server "*) cat "$here/next.json" ;;
+*" --dry-run=client "*) cat "$here/next.json" ;;
+*" --dry-run=server "*)
+    ! grep -q karpenter "$last" || { echo 'Error from server (NotFound): namespaces "karpenter" not found' >&2; exit 1; }
+    cat "$last" ;;
 *" get services "*) echo '{"items": []}' ;;
 *" kustomize "*) cat "$here/overlay.yaml" ;;
 *" get deployment "*) cat "$here/deployment.json" ;;
@@ -98,11 +101,14 @@ impl Stand {
         running["spec"]["template"] = template(&images()["app-a"]);
         stand.write("deployment.json", &running.to_string());
         let metadata = json!({ "name": "app-a", "namespace": "sample-app" });
-        let next = json!({ "items": [
-            { "kind": "Deployment", "metadata": metadata, "spec": { "template": template("next") } },
-            { "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": { "scaleTargetRef": { "name": "app-a" } } },
-        ] });
-        stand.write("next.json", &next.to_string());
+        // The release also adds a namespace, which a dry run does not create.
+        let next = [
+            json!({ "kind": "Namespace", "metadata": { "name": "karpenter" } }),
+            json!({ "kind": "Deployment", "metadata": { "name": "karpenter", "namespace": "karpenter" } }),
+            json!({ "kind": "Deployment", "metadata": metadata, "spec": { "template": template("next") } }),
+            json!({ "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": { "scaleTargetRef": { "name": "app-a" } } }),
+        ];
+        stand.write("next.json", &next.map(|object| object.to_string()).join("\n"));
         stand
     }
 
