@@ -260,6 +260,18 @@ impl Matrix {
         differences
     }
 
+    /// The same matrix, but the policies refuse this connection.
+    ///
+    /// # Panics
+    /// If the matrix has no such cell.
+    pub(super) fn refusing(mut self, from: &str, to: &str) -> Self {
+        let column = self.destinations.iter().position(|name| name == to);
+        let row = self.rows.iter_mut().find(|(name, _)| name == from);
+        let (column, (_, cells)) = column.zip(row).expect("a cell of the matrix");
+        REFUSED.clone_into(&mut cells[column]);
+        self
+    }
+
     /// The matrix in the format of the documentation.
     pub(super) fn table(&self) -> String {
         let mut table = format!("| from | {} |\n", self.destinations.join(" | "));
